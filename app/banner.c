@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app.h"
+
+struct banner {
+	FILE *out;
+	const char *dim, *bold, *end; /* empty where there is no terminal */
+	const struct bw_conf_view *view;
+	const struct bw_nic *nic;
+};
+
+__attribute__((format(printf, 3, 4))) static void row(const struct banner *b, const char *name, const char *format,
+	...)
+{
+	va_list args;
+
+	fprintf(b->out, "  %s%-9s%s ", b->dim, name, b->end);
+	va_start(args, format);
+	vfprintf(b->out, format, args);
+	va_end(args);
+	fputc('\n', b->out);
+}
+
+static void device(const struct banner *b)
+{
+	const struct bw_nic *nic = b->nic;
+	char mac[BW_MAC_STRLEN];
+
+	row(b, "device", "%s (%s), %s, MTU %u%s", nic->plan.spec, nic->driver, bw_mac_format(&nic->mac, mac), nic->mtu,
+		bw_nic_is_link_up(nic) ? "" : ", link is down");
+	if (nic->plan.reason[0] != '\0')
+		row(b, "", "%s", nic->plan.reason);
+}
+
+static void addresses(const struct banner *b)
+{
+	const struct bw_engine_conf *engine = &b->view->engine;
+	char text[BW_CIDR_STRLEN], gateway[BW_IP_STRLEN];
+
+	for (unsigned i = 0; i < engine->addr_count; i++)
+		row(b, i == 0 ? "address" : "", "%s", bw_cidr_format(&engine->addrs[i], text));
+	if (b->nic->plan.kind == BW_NIC_TAP)
+		for (unsigned i = 0; i < b->view->host_addr_count; i++)
+			row(b, i == 0 ? "host" : "", "%s on %s", bw_cidr_format(&b->view->host_addrs[i], text),
+				b->nic->plan.iface);
+	for (unsigned i = 0; i < engine->route_count; i++)
+		row(b, i == 0 ? "route" : "", "%s by %s", bw_cidr_format(&engine->routes[i].prefix, text),
+			bw_ip_format(&engine->routes[i].gateway, gateway));
+	if (engine->vlan != 0)
+		row(b, "vlan", "%u", engine->vlan);
+}
+
+static void workers(const struct banner *b)
+{
+	const struct bw_engine_conf *engine = &b->view->engine;
+	const struct bw_nic *nic = b->nic;
+	bool is_adaptive = engine->poll == BW_POLL_ADAPTIVE || (engine->poll == BW_POLL_AUTO && nic->is_virtual);
+	char cpus[BW_WORKERS_MAX * 6] = "";
+	size_t used = 0;
+
+	for (unsigned i = 0; i < engine->worker_count; i++)
+		used += (size_t)snprintf(cpus + used, sizeof(cpus) - used, "%s%u", i > 0 ? "," : "", engine->cpus[i]);
+	row(b, "workers", "%u on CPU %s, %s polling%s", engine->worker_count, cpus, is_adaptive ? "adaptive" : "busy",
+		engine->poll != BW_POLL_AUTO ? "" :
+		is_adaptive		     ? " (auto: the device is virtual)" :
+					       " (auto: the device is a NIC)");
+	row(b, "queues", "%u RX of %u, %u TX of %u%s", nic->rx_queues, nic->rx_descs, nic->tx_queues, nic->tx_descs,
+		engine->worker_count == 1				     ? "" :
+		nic->has_rss && nic->rx_queues == engine->worker_count ? "; the device spreads the flows" :
+									 "; flows are spread in software");
+}
+
+static void offloads(const struct banner *b)
+{
+	const struct bw_nic *nic = b->nic;
+	const struct {
+		const char *name;
+		bool is_there;
+	} offload[] = {
+		{ "RX checksum", nic->has_rx_checksum },
+		{ "IPv4 checksum", nic->has_tx_ip_checksum },
+		{ "TCP/UDP checksum", nic->has_tx_l4_checksum },
+		{ "scatter-gather", nic->has_multi_segment },
+		{ "VLAN", nic->has_vlan_insert && nic->has_vlan_strip },
+		{ "TSO", nic->tso_bytes_max > 0 },
+	};
+
+	for (int hardware = 1; hardware >= 0; hardware--) {
+		char names[160] = "";
+
+		for (unsigned i = 0; i < BW_ARRAY_LEN(offload); i++)
+			if (offload[i].is_there == hardware)
+				snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s",
+					names[0] != '\0' ? ", " : "", offload[i].name);
+		if (names[0] != '\0')
+			row(b, hardware ? "device's" : "software", "%s", names);
+	}
+}
+
+static void memory(const struct banner *b)
+{
+	const struct bw_nic *nic = b->nic;
+
+	row(b, "memory", "%u mbufs, %s", nic->worker_count * nic->mbufs_per_worker,
+		bw_eal_has_hugepages() ? "hugepages" : "no hugepages (barewire doctor tells how to have them)");
+}
+
+static void services(const struct banner *b)
+{
+	const struct bw_conf_view *view = b->view;
+
+	for (unsigned i = 0; i < view->engine.service_count; i++) {
+		const struct bw_engine_service *service = &view->engine.services[i];
+		const struct bw_http_conf *http = view->http[i];
+		const char *what = http == NULL		? "" :
+				   http->root != NULL	? http->root :
+				   b->view->http[i]->constant_count == 1 ? "one constant page" :
+									   "constants";
+
+		row(b, i == 0 ? "services" : "", "%s on port %u%s%s", service->service->name, service->port,
+			what[0] != '\0' ? ": " : "", what);
+	}
+}
+
+/** A command that reaches the service at an address. False: there is none. */
+static bool paste_format(const struct bw_engine_service *service, const struct bw_ip *ip, char *out, size_t bytes)
+{
+	char text[BW_IP_STRLEN];
+	unsigned port = service->port;
+
+	bw_ip_format(ip, text);
+	if (service->service == &bw_http_service && bw_ip_is_v4(ip))
+		snprintf(out, bytes, "curl http://%s:%u/", text, port);
+	else if (service->service == &bw_http_service)
+		snprintf(out, bytes, "curl -g 'http://[%s]:%u/'", text, port);
+	else if (service->service == &bw_resp_service)
+		snprintf(out, bytes, "redis-cli -h %s -p %u", text, port);
+	else if (service->service == &bw_echo_service)
+		snprintf(out, bytes, "nc %s %u", text, port);
+	else
+		return false;
+	return true;
+}
+
+/** For the first address of each family: the others work alike. */
+static void pastes(const struct banner *b)
+{
+	const struct bw_engine_conf *engine = &b->view->engine;
+	bool is_done[2] = { false, false };
+	char line[128], text[BW_IP_STRLEN];
+
+	fprintf(b->out, "\n");
+	for (unsigned a = 0; a < engine->addr_count; a++) {
+		const struct bw_ip *ip = &engine->addrs[a].ip;
+
+		if (is_done[bw_ip_is_v4(ip)])
+			continue;
+		is_done[bw_ip_is_v4(ip)] = true;
+		fprintf(b->out, "  %sping %s%s\n", b->bold, bw_ip_format(ip, text), b->end);
+		for (unsigned i = 0; i < engine->service_count; i++)
+			if (paste_format(&engine->services[i], ip, line, sizeof(line)))
+				fprintf(b->out, "  %s%s%s\n", b->bold, line, b->end);
+	}
+	fprintf(b->out, "\n");
+}
+
+void bw_app_banner(FILE *out, const struct bw_conf_view *view, const struct bw_nic *nic)
+{
+	bool is_terminal = isatty(fileno(out)) == 1;
+	const struct banner b = {
+		.out = out,
+		.dim = is_terminal ? "\033[2m" : "",
+		.bold = is_terminal ? "\033[1m" : "",
+		.end = is_terminal ? "\033[0m" : "",
+		.view = view,
+		.nic = nic,
+	};
+
+	fprintf(out, "%sbarewire %s%s\n\n", b.bold, BW_VERSION, b.end);
+	device(&b);
+	addresses(&b);
+	workers(&b);
+	offloads(&b);
+	memory(&b);
+	services(&b);
+	pastes(&b);
+	fflush(out);
+}

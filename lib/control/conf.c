@@ -1,0 +1,697 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** From the raw text to the configuration that the other rooms take, with the checks that need the whole picture. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <base/log.h>
+
+#include "internal.h"
+
+/* RFC 2544 section 20 sets 198.18.0.0/15 aside for tests of devices, so it meets no network that is in use. */
+#define TAP_ADDR4   "198.18.77.2/24"
+#define TAP_ADDR6   "fd77:ba5e::2/64"
+/* RFC 8200 section 5. */
+#define IP6_MTU_MIN 1280
+
+#define ROW(structure, target_structure, key, kind, target, min, max)                                        \
+	{ #key, KEY_##kind, offsetof(structure, key), offsetof(target_structure, target),                    \
+		sizeof(((target_structure *)0)->target), min, max },
+
+#define TOP_ROW(...)      ROW(struct bw_raw, struct bw_conf_view, __VA_ARGS__)
+#define NETWORK_ROW(...)  ROW(struct bw_raw_network, struct bw_engine_conf, __VA_ARGS__)
+#define TCP_ROW(...)      ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
+#define HTTP_ROW(...)     ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
+#define CONSTANT_ROW(...) ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
+#define RESP_ROW(...)     ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
+
+static const struct bw_key top_keys[] = { TOP_KEYS(TOP_ROW) };
+static const struct bw_key network_keys[] = { NETWORK_KEYS(NETWORK_ROW) };
+static const struct bw_key tcp_keys[] = { TCP_KEYS(TCP_ROW) };
+static const struct bw_key http_keys[] = { HTTP_KEYS(HTTP_ROW) };
+static const struct bw_key constant_keys[] = { CONSTANT_KEYS(CONSTANT_ROW) };
+static const struct bw_key resp_keys[] = { RESP_KEYS(RESP_ROW) };
+
+_Static_assert(
+	sizeof(enum bw_poll) <= sizeof(uint64_t) && sizeof(bool) == 1, "values.c copies them as integers");
+
+struct bw_conf *bw_conf_create(void)
+{
+	struct bw_conf *conf = calloc(1, sizeof(*conf));
+
+	if (conf == NULL)
+		return NULL;
+	conf->raw = calloc(1, sizeof(*conf->raw));
+	if (conf->raw == NULL) {
+		free(conf);
+		return NULL;
+	}
+	bw_engine_conf_init(&conf->view.engine);
+	bw_tcp_conf_init(&conf->view.engine.tcp);
+	conf->view.drain_timeout_ns = 10 * BW_NS_PER_SEC;
+	conf->view.stats_interval_s = 10;
+	return conf;
+}
+
+void bw_conf_destroy(struct bw_conf *conf)
+{
+	if (conf == NULL)
+		return;
+	for (unsigned i = 0; i < BW_ARRAY_LEN(conf->constants); i++)
+		free(conf->constants[i]);
+	bw_control__raw_free(conf->raw);
+	free(conf->origins);
+	free(conf->file);
+	free(conf);
+}
+
+static int or_out_of_memory(int error)
+{
+	if (error == -ENOMEM)
+		bw_error("configuration: out of memory; free some");
+	return error;
+}
+
+int bw_conf_parse(struct bw_conf *conf, int argc, char **argv)
+{
+	return or_out_of_memory(bw_control__flags_apply(conf, argc, argv));
+}
+
+/* ---- the device ----------------------------------------------------------------------------------------- */
+
+/** The word before the colon; what follows it is for the nic to judge, which can look at the machine. */
+static int device_apply(struct bw_conf *conf)
+{
+	static const char *const kinds[] = { "tap", "packet", "xdp", "memif", "ring", "pcap", "pci", "auto" };
+	struct bw_raw *raw = conf->raw;
+	const char *nearest;
+	char kind[32];
+
+	if (raw->device == NULL) {
+		raw->device = strdup("tap");
+		if (raw->device == NULL)
+			return -ENOMEM;
+	}
+	conf->view.dev = raw->device;
+	snprintf(kind, sizeof(kind), "%.*s", (int)strcspn(raw->device, ":"), raw->device);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(kinds); i++)
+		if (strcmp(kind, kinds[i]) == 0)
+			return 0;
+	if (strncmp(raw->device, "net_", 4) == 0)
+		return 0;
+	nearest = bw_control__nearest(kind, kinds, BW_ARRAY_LEN(kinds));
+	if (nearest != NULL)
+		return bw_control__fail(conf, "device", "'%.60s' is no kind of device; did you mean %s?",
+			raw->device, nearest);
+	return bw_control__fail(conf, "device",
+		"'%.60s' is no kind of device; give tap, packet:IFACE, xdp:IFACE, memif:SOCKET, ring, pcap:IN,OUT, "
+		"pci:ADDR, auto or net_... devargs",
+		raw->device);
+}
+
+static bool device_is(const struct bw_conf *conf, const char *kind)
+{
+	size_t len = strlen(kind);
+
+	return strncmp(conf->view.dev, kind, len) == 0 &&
+	       (conf->view.dev[len] == '\0' || conf->view.dev[len] == ':');
+}
+
+static int mac_apply(struct bw_conf *conf)
+{
+	if (conf->raw->mac == NULL)
+		return 0;
+	if (bw_mac_parse(conf->raw->mac, &conf->mac) != 0)
+		return bw_control__fail(conf, "mac",
+			"'%.60s' is no Ethernet address; give one such as 02:00:00:00:00:01", conf->raw->mac);
+	if ((conf->mac.b[0] & 1) != 0 || memcmp(&conf->mac, &(struct bw_mac){ 0 }, sizeof(conf->mac)) == 0)
+		return bw_control__fail(conf, "mac",
+			"%s is a group's or nobody's address; give one whose first byte is even, such as "
+			"02:00:00:00:00:01",
+			conf->raw->mac);
+	conf->view.mac = &conf->mac;
+	return 0;
+}
+
+/* ---- addresses -------------------------------------------------------------------------------------------- */
+
+static unsigned bits_of(const struct bw_ip *ip)
+{
+	return bw_ip_is_v4(ip) ? 32 : 128;
+}
+
+/** Length of the prefix in the 16 bytes that an address of either family has. */
+static unsigned mapped_len(const struct bw_cidr *cidr)
+{
+	return cidr->prefix_len + (bw_ip_is_v4(&cidr->ip) ? 96u : 0u);
+}
+
+/** The prefix's lowest address: host bits zero. */
+static struct bw_ip prefix_first(const struct bw_cidr *cidr)
+{
+	struct bw_ip ip = cidr->ip;
+	unsigned len = mapped_len(cidr);
+
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned kept = len > i * 8 ? BW_MIN(len - i * 8, 8u) : 0;
+
+		ip.b[i] &= (uint8_t)(0xff00u >> kept);
+	}
+	return ip;
+}
+
+static void ip_increment(struct bw_ip *ip)
+{
+	for (int i = 15; i >= 0 && ++ip->b[i] == 0; i--)
+		;
+}
+
+/** No address to give out: the network's own (RFC 4291 section 2.6.1 for IPv6), but not on point-to-point links. */
+static bool is_prefix_itself(const struct bw_cidr *cidr)
+{
+	struct bw_ip first = prefix_first(cidr);
+
+	return bits_of(&cidr->ip) - cidr->prefix_len > 1 && bw_ip_eq(&first, &cidr->ip);
+}
+
+static bool same_prefix(const struct bw_cidr *a, const struct bw_cidr *b)
+{
+	struct bw_ip a_first = prefix_first(a), b_first = prefix_first(b);
+
+	return mapped_len(a) == mapped_len(b) && bw_ip_eq(&a_first, &b_first);
+}
+
+static int addr_check(
+	const struct bw_conf *conf, const char *path, const struct bw_cidr *cidr, const char *text)
+{
+	char prefix_text[BW_CIDR_STRLEN];
+	struct bw_cidr prefix = { prefix_first(cidr), cidr->prefix_len };
+
+	if (bw_ip_is_unspecified(&cidr->ip) || bw_ip_is_multicast(&cidr->ip) || bw_ip_is_loopback(&cidr->ip))
+		return bw_control__fail(
+			conf, path, "%s is no address that a host on a network can have; give another", text);
+	if (is_prefix_itself(cidr))
+		return bw_control__fail(conf, path,
+			"%s is the network itself; give an address of it, such as the next", text);
+	if (bw_cidr_is_broadcast(cidr, &cidr->ip))
+		return bw_control__fail(conf, path, "%s is the broadcast address of %s; give another", text,
+			bw_cidr_format(&prefix, prefix_text));
+	if (!bw_ip_is_v4(&cidr->ip) && conf->view.mtu != 0 && conf->view.mtu < IP6_MTU_MIN)
+		return bw_control__fail(conf, "mtu",
+			"%u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
+			conf->view.mtu, IP6_MTU_MIN, text);
+	return 0;
+}
+
+/** A tap has both ends in this machine, so any addresses will do; another device's network has its own. */
+static int addrs_default(struct bw_conf *conf)
+{
+	struct bw_raw *raw = conf->raw;
+	struct bw_engine_conf *engine = &conf->view.engine;
+	static const char *const texts[] = { TAP_ADDR4, TAP_ADDR6 };
+	unsigned count = conf->view.mtu != 0 && conf->view.mtu < IP6_MTU_MIN ? 1 : 2;
+
+	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
+		return bw_control__fail(conf, "device",
+			"%.60s has no address for Barewire; give --addr CIDR, one that nobody on that network has",
+			conf->view.dev);
+	for (unsigned i = 0; i < count; i++)
+		if (bw_cidr_parse(texts[i], &engine->addrs[i]) != 0)
+			return -EINVAL;
+	engine->addr_count = count;
+	if (device_is(conf, "auto")) {
+		conf->view.has_default_addrs = true;
+		return 0;
+	}
+	raw->addresses = calloc(count, sizeof(*raw->addresses));
+	if (raw->addresses == NULL)
+		return -ENOMEM;
+	for (; raw->addresses_count < count; raw->addresses_count++) {
+		raw->addresses[raw->addresses_count] = strdup(texts[raw->addresses_count]);
+		if (raw->addresses[raw->addresses_count] == NULL)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int addrs_apply(struct bw_conf *conf)
+{
+	const struct bw_raw *raw = conf->raw;
+	struct bw_engine_conf *engine = &conf->view.engine;
+
+	if (raw->addresses_count == 0)
+		return addrs_default(conf);
+	for (unsigned i = 0; i < raw->addresses_count; i++) {
+		const char *text = raw->addresses[i];
+		struct bw_cidr *cidr = &engine->addrs[i];
+		char path[PATH_BYTES];
+		int error;
+
+		snprintf(path, sizeof(path), "addresses[%u]", i);
+		if (bw_cidr_parse(text, cidr) != 0)
+			return bw_control__fail(conf, path,
+				"'%.60s' is no address with its prefix; give one such as 192.0.2.2/24 or "
+				"2001:db8::2/64",
+				text);
+		error = addr_check(conf, path, cidr, text);
+		if (error != 0)
+			return error;
+		for (unsigned j = 0; j < i; j++)
+			if (bw_ip_eq(&engine->addrs[j].ip, &cidr->ip))
+				return bw_control__fail(
+					conf, path, "%s is there already; give every address once", text);
+		engine->addr_count = i + 1;
+	}
+	return 0;
+}
+
+static bool is_ours(const struct bw_engine_conf *engine, const struct bw_ip *ip)
+{
+	for (unsigned i = 0; i < engine->addr_count; i++)
+		if (bw_ip_eq(&engine->addrs[i].ip, ip))
+			return true;
+	return false;
+}
+
+/** The kernel's end of a tap: in every prefix of ours, the lowest address that a host can have and we do not. */
+static int host_addrs_apply(struct bw_conf *conf)
+{
+	struct bw_conf_view *view = &conf->view;
+
+	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
+		return 0;
+	for (unsigned i = 0; i < view->engine.addr_count; i++) {
+		const struct bw_cidr *ours = &view->engine.addrs[i];
+		struct bw_cidr host = { prefix_first(ours), ours->prefix_len };
+		bool has_host = false;
+
+		for (unsigned j = 0; j < view->host_addr_count; j++)
+			has_host |= same_prefix(&view->host_addrs[j], ours);
+		if (has_host)
+			continue;
+		if (is_prefix_itself(&host))
+			ip_increment(&host.ip);
+		while (bw_cidr_contains(ours, &host.ip) && is_ours(&view->engine, &host.ip))
+			ip_increment(&host.ip);
+		if (!bw_cidr_contains(ours, &host.ip) || bw_cidr_is_broadcast(ours, &host.ip)) {
+			char path[PATH_BYTES], text[BW_CIDR_STRLEN];
+
+			snprintf(path, sizeof(path), "addresses[%u]", i);
+			return bw_control__fail(conf, path,
+				"%s leaves no address for the kernel's end of the tap; give a shorter prefix, such as "
+				"/%u",
+				bw_cidr_format(ours, text), bw_ip_is_v4(&ours->ip) ? 24u : 64u);
+		}
+		view->host_addrs[view->host_addr_count++] = host;
+	}
+	return 0;
+}
+
+/* ---- routes ------------------------------------------------------------------------------------------------- */
+
+/** Parse and check a gateway: a neighbour, and not us. */
+static int gateway_parse(
+	const struct bw_conf *conf, const char *path, const char *text, struct bw_ip *gateway)
+{
+	const struct bw_engine_conf *engine = &conf->view.engine;
+
+	if (bw_ip_parse(text, gateway) != 0)
+		return bw_control__fail(
+			conf, path, "'%.60s' is no address; give one such as 192.0.2.1 or 2001:db8::1", text);
+	if (is_ours(engine, gateway))
+		return bw_control__fail(conf, path, "%s is our own address; give the router's", text);
+	if (!bw_ip_is_v4(gateway) && bw_ip_is_link_local(gateway))
+		return 0;
+	for (unsigned i = 0; i < engine->addr_count; i++)
+		if (bw_cidr_contains(&engine->addrs[i], gateway))
+			return 0;
+	return bw_control__fail(conf, path,
+		"%s is in no prefix of ours; give a gateway on the link, or an --addr near it", text);
+}
+
+static int route_add(struct bw_conf *conf, const char *path, const struct bw_route *route)
+{
+	struct bw_engine_conf *engine = &conf->view.engine;
+	char text[BW_CIDR_STRLEN];
+
+	for (unsigned i = 0; i < engine->route_count; i++)
+		if (same_prefix(&engine->routes[i].prefix, &route->prefix))
+			return bw_control__fail(conf, path, "there is a gateway for %s already; give one",
+				bw_cidr_format(&route->prefix, text));
+	if (engine->route_count == BW_ROUTES_MAX)
+		return bw_control__fail(
+			conf, path, "more than %u routes, gateways included; give fewer", BW_ROUTES_MAX);
+	engine->routes[engine->route_count++] = *route;
+	return 0;
+}
+
+static int gateways_apply(struct bw_conf *conf)
+{
+	for (unsigned i = 0; i < conf->raw->gateways_count; i++) {
+		struct bw_route route;
+		char path[PATH_BYTES];
+		int error;
+
+		snprintf(path, sizeof(path), "gateways[%u]", i);
+		error = gateway_parse(conf, path, conf->raw->gateways[i], &route.gateway);
+		if (error != 0)
+			return error;
+		if (bw_ip_is_v4(&route.gateway))
+			route.prefix = (struct bw_cidr){ bw_ip_from_v4(0), 0 };
+		else
+			route.prefix = (struct bw_cidr){ 0 };
+		error = route_add(conf, path, &route);
+		if (error != 0)
+			return error;
+	}
+	return 0;
+}
+
+static int routes_apply(struct bw_conf *conf)
+{
+	for (unsigned i = 0; i < conf->raw->routes_count; i++) {
+		const struct bw_raw_route *raw = &conf->raw->routes[i];
+		char entry[PATH_BYTES / 2], path[PATH_BYTES], text[BW_CIDR_STRLEN];
+		struct bw_route route;
+		struct bw_ip first;
+		int error;
+
+		snprintf(entry, sizeof(entry), "routes[%u]", i);
+		if (raw->prefix == NULL || raw->gateway == NULL)
+			return bw_control__fail(conf, entry, "a route needs prefix and gateway; give both");
+		snprintf(path, sizeof(path), "%s.prefix", entry);
+		if (bw_cidr_parse(raw->prefix, &route.prefix) != 0)
+			return bw_control__fail(
+				conf, path, "'%.60s' is no prefix; give one such as 10.0.0.0/8", raw->prefix);
+		first = prefix_first(&route.prefix);
+		if (!bw_ip_eq(&first, &route.prefix.ip)) {
+			struct bw_cidr prefix = { first, route.prefix.prefix_len };
+
+			return bw_control__fail(conf, path, "%s has bits behind its prefix; give %s",
+				raw->prefix, bw_cidr_format(&prefix, text));
+		}
+		snprintf(path, sizeof(path), "%s.gateway", entry);
+		error = gateway_parse(conf, path, raw->gateway, &route.gateway);
+		if (error != 0)
+			return error;
+		if (bw_ip_is_v4(&route.gateway) != bw_ip_is_v4(&route.prefix.ip))
+			return bw_control__fail(conf, path,
+				"%s and %s are of two families; give a gateway of the prefix's", raw->prefix,
+				raw->gateway);
+		snprintf(path, sizeof(path), "%s.prefix", entry);
+		error = route_add(conf, path, &route);
+		if (error != 0)
+			return error;
+	}
+	return 0;
+}
+
+/* ---- services ------------------------------------------------------------------------------------------------- */
+
+/** Where each service of the view came from, for what overlaps. */
+struct service_origin {
+	const char *name;
+	unsigned index;
+};
+
+struct services {
+	struct bw_conf *conf;
+	struct service_origin origins[BW_SERVICES_MAX];
+};
+
+static int overlap(
+	const struct services *services, const char *path, uint16_t port, const struct service_origin *other)
+{
+	const struct bw_origin *origin;
+	char other_path[PATH_BYTES];
+
+	snprintf(other_path, sizeof(other_path), "%s[%u].port", other->name, other->index);
+	origin = bw_control__origin(services->conf, other_path);
+	if (origin != NULL && origin->flag == NULL)
+		return bw_control__fail(services->conf, path,
+			"port %u is taken by %s (%s:%u); give one of them another", port, other->name,
+			services->conf->file, origin->line);
+	return bw_control__fail(services->conf, path, "port %u is taken by --%s; give one of them another",
+		port, other->name);
+}
+
+/** Take a service into the view at its port. Its place in the view goes to *slot. */
+static int service_add(struct services *services, const char *name, unsigned index, const char *port_text,
+	const struct bw_service *service, unsigned *slot)
+{
+	struct bw_engine_conf *engine = &services->conf->view.engine;
+	char path[PATH_BYTES];
+	uint16_t port;
+	int error;
+
+	snprintf(path, sizeof(path), "%s[%u]", name, index);
+	if (port_text == NULL)
+		return bw_control__fail(services->conf, path, "no port; give port: 1 to 65535");
+	snprintf(path, sizeof(path), "%s[%u].port", name, index);
+	error = bw_control__port_parse(services->conf, path, port_text, &port);
+	if (error != 0)
+		return error;
+	/* All services are on TCP; where one has datagram() too, UDP follows it. So a port is one service's. */
+	for (unsigned i = 0; i < engine->service_count; i++)
+		if (engine->services[i].port == port)
+			return overlap(services, path, port, &services->origins[i]);
+	if (engine->service_count == BW_SERVICES_MAX)
+		return bw_control__fail(
+			services->conf, path, "more than %u services; give fewer", BW_SERVICES_MAX);
+	*slot = engine->service_count++;
+	services->origins[*slot] = (struct service_origin){ name, index };
+	engine->services[*slot] = (struct bw_engine_service){ .service = service, .port = port };
+	return 0;
+}
+
+/** A directory that can be listed and entered, now: the service looks again, and at every file. */
+static int root_check(const struct bw_conf *conf, const char *path, const char *root)
+{
+	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return bw_control__fail(conf, path,
+			"document root %.200s: %s; give a directory that can be read", root,
+			errno == ENOENT ? "not there" : strerror(errno));
+	close(fd);
+	return 0;
+}
+
+static int constants_apply(struct bw_conf *conf, const char *entry, const struct bw_raw_http *raw,
+	struct bw_http_constant *constants)
+{
+	for (unsigned i = 0; i < raw->constants_count; i++) {
+		struct bw_http_constant *constant = &constants[i];
+		char path[PATH_BYTES], prefix[PATH_BYTES / 2];
+		int error;
+
+		snprintf(path, sizeof(path), "%s.constants[%u]", entry, i);
+		snprintf(prefix, sizeof(prefix), "%s.constants[%u].", entry, i);
+		*constant = (struct bw_http_constant){ .content_type = "text/plain; charset=utf-8",
+			.status = 200 };
+		error = bw_control__keys_apply(conf, prefix, constant_keys, BW_ARRAY_LEN(constant_keys),
+			&raw->constants[i], constant);
+		if (error != 0)
+			return error;
+		if (constant->path == NULL || constant->body == NULL)
+			return bw_control__fail(conf, path, "a constant needs path and body; give both");
+		if (constant->path[0] != '/') {
+			snprintf(path, sizeof(path), "%spath", prefix);
+			return bw_control__fail(conf, path,
+				"'%.60s' does not begin with /; give a path such as /health", constant->path);
+		}
+		/* They would end the header, or begin another (RFC 9110 section 5.5). */
+		for (const char *c = constant->content_type; *c != '\0'; c++) {
+			if ((unsigned char)*c >= ' ' && *c != 0x7f)
+				continue;
+			snprintf(path, sizeof(path), "%stype", prefix);
+			return bw_control__fail(
+				conf, path, "has a control character; give one such as text/plain");
+		}
+		constant->body_bytes = strlen(constant->body);
+		for (unsigned j = 0; j < i; j++)
+			if (strcmp(constants[j].path, constant->path) == 0)
+				return bw_control__fail(conf, path,
+					"%.60s is there already; give every path once", constant->path);
+	}
+	return 0;
+}
+
+static int http_apply(struct services *services)
+{
+	struct bw_conf *conf = services->conf;
+
+	for (unsigned i = 0; i < conf->raw->http_count; i++) {
+		struct bw_raw_http *raw = &conf->raw->http[i];
+		char path[PATH_BYTES], entry[PATH_BYTES / 4];
+		struct bw_http_conf *http;
+		unsigned slot;
+		int error = service_add(services, "http", i, raw->port, &bw_http_service, &slot);
+
+		if (error != 0)
+			return error;
+		http = &conf->http[slot];
+		bw_http_conf_init(http);
+		snprintf(entry, sizeof(entry), "http[%u]", i);
+		snprintf(path, sizeof(path), "%s.", entry);
+		error = bw_control__keys_apply(conf, path, http_keys, BW_ARRAY_LEN(http_keys), raw, http);
+		if (error != 0)
+			return error;
+		if (http->request_line_bytes_max > http->header_bytes_max) {
+			snprintf(path, sizeof(path), "%s.request_line", entry);
+			if (bw_control__origin(conf, path) == NULL)
+				snprintf(path, sizeof(path), "%s.header_bytes", entry);
+			return bw_control__fail(conf, path,
+				"request_line (%u) is part of header_bytes (%u) and cannot be more; give less of it",
+				http->request_line_bytes_max, http->header_bytes_max);
+		}
+		snprintf(path, sizeof(path), "%s.root", entry);
+		if (http->root != NULL) {
+			error = root_check(conf, path, http->root);
+			if (error != 0)
+				return error;
+		}
+		conf->constants[slot] = calloc(raw->constants_count + 1, sizeof(*http->constants));
+		if (conf->constants[slot] == NULL)
+			return -ENOMEM;
+		error = constants_apply(conf, entry, raw, conf->constants[slot]);
+		if (error != 0)
+			return error;
+		http->constants = raw->constants_count > 0 ? conf->constants[slot] : NULL;
+		http->constant_count = raw->constants_count;
+		if (http->root == NULL && http->constant_count == 0) {
+			http->constants = &bw_control__welcome;
+			http->constant_count = 1;
+		}
+		conf->view.http[slot] = http;
+		conf->view.engine.services[slot].conf = http;
+	}
+	return 0;
+}
+
+static int resp_apply(struct services *services)
+{
+	struct bw_conf *conf = services->conf;
+
+	for (unsigned i = 0; i < conf->raw->resp_count; i++) {
+		struct bw_raw_resp *raw = &conf->raw->resp[i];
+		char prefix[PATH_BYTES];
+		unsigned slot;
+		int error = service_add(services, "resp", i, raw->port, &bw_resp_service, &slot);
+
+		if (error != 0)
+			return error;
+		bw_resp_conf_init(&conf->resp[slot]);
+		snprintf(prefix, sizeof(prefix), "resp[%u].", i);
+		error = bw_control__keys_apply(
+			conf, prefix, resp_keys, BW_ARRAY_LEN(resp_keys), raw, &conf->resp[slot]);
+		if (error != 0)
+			return error;
+		if (conf->resp[slot].bulk_bytes_max > conf->resp[slot].memory_bytes_max) {
+			snprintf(prefix, sizeof(prefix), "resp[%u].memory", i);
+			if (bw_control__origin(conf, prefix) == NULL)
+				snprintf(prefix, sizeof(prefix), "resp[%u].bulk", i);
+			return bw_control__fail(
+				conf, prefix, "one bulk could be larger than all memory; give more memory");
+		}
+		conf->view.resp[slot] = &conf->resp[slot];
+		conf->view.engine.services[slot].conf = &conf->resp[slot];
+	}
+	return 0;
+}
+
+static int plain_apply(struct services *services, const char *name, const struct bw_raw_plain *raw,
+	unsigned count, const struct bw_service *service)
+{
+	for (unsigned i = 0; i < count; i++) {
+		unsigned slot;
+		int error = service_add(services, name, i, raw[i].port, service, &slot);
+
+		if (error != 0)
+			return error;
+	}
+	return 0;
+}
+
+static int services_apply(struct bw_conf *conf)
+{
+	struct services services = { .conf = conf };
+	const struct bw_raw *raw = conf->raw;
+	int error = http_apply(&services);
+
+	if (error == 0)
+		error = resp_apply(&services);
+	if (error == 0)
+		error = plain_apply(&services, "echo", raw->echo, raw->echo_count, &bw_echo_service);
+	if (error == 0)
+		error = plain_apply(
+			&services, "discard", raw->discard, raw->discard_count, &bw_discard_service);
+	if (error == 0 && conf->view.engine.service_count == 0) {
+		bw_error("%s: no service; give --http PORT, --resp PORT, --echo PORT or --discard PORT",
+			conf->file != NULL ? conf->file : "serve");
+		error = -EINVAL;
+	}
+	return error;
+}
+
+/* ---- all of it -------------------------------------------------------------------------------------------------- */
+
+static int tcp_apply(struct bw_conf *conf)
+{
+	struct bw_tcp_conf *tcp = &conf->view.engine.tcp;
+	bool has_reassembly = conf->raw->tcp.reassembly != NULL;
+	int error =
+		bw_control__keys_apply(conf, "tcp.", tcp_keys, BW_ARRAY_LEN(tcp_keys), &conf->raw->tcp, tcp);
+
+	if (error != 0 || has_reassembly || tcp->reassembly_bytes_max == tcp->recv_bytes_max)
+		return error;
+	/* Unset, it is the receive window, whatever that was set to. */
+	free(conf->raw->tcp.reassembly);
+	conf->raw->tcp.reassembly = strdup(conf->raw->tcp.receive_buffer);
+	tcp->reassembly_bytes_max = tcp->recv_bytes_max;
+	return conf->raw->tcp.reassembly != NULL ? 0 : -ENOMEM;
+}
+
+static int finish(struct bw_conf *conf)
+{
+	static int (*const steps[])(struct bw_conf * conf) = {
+		device_apply,
+		mac_apply,
+		tcp_apply,
+		bw_control__cpus_apply,
+		addrs_apply,
+		host_addrs_apply,
+		gateways_apply,
+		routes_apply,
+		services_apply,
+	};
+	struct bw_conf_view *view = &conf->view;
+	int error = bw_control__keys_apply(conf, "", top_keys, BW_ARRAY_LEN(top_keys), conf->raw, view);
+
+	if (error == 0)
+		error = bw_control__keys_apply(conf, "network.", network_keys, BW_ARRAY_LEN(network_keys),
+			&conf->raw->network, &view->engine);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(steps) && error == 0; i++)
+		error = steps[i](conf);
+	view->eal_args = conf->raw->eal;
+	view->eal_arg_count = conf->raw->eal_count;
+	return error;
+}
+
+int bw_conf_finish(struct bw_conf *conf)
+{
+	return or_out_of_memory(finish(conf));
+}
+
+int bw_conf_print(const struct bw_conf *conf, FILE *out)
+{
+	return bw_control__file_print(conf->raw, out);
+}
+
+const struct bw_conf_view *bw_conf_view(const struct bw_conf *conf)
+{
+	return &conf->view;
+}

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Flags: each writes into the raw struct what the file would have said. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/log.h>
+
+#include "internal.h"
+
+enum flag_kind {
+	FLAG_VALUE, /* one value, the last one wins */
+	FLAG_FILE,
+	FLAG_HELP,
+	FLAG_VERBOSE,
+	FLAG_ADDR,
+	FLAG_GATEWAY,
+	FLAG_ROUTE,
+	FLAG_HTTP,
+	FLAG_RESP,
+	FLAG_ECHO,
+	FLAG_DISCARD,
+};
+
+struct flag {
+	const char *name, *short_name;
+	const char *arg; /* NULL: takes none */
+	enum flag_kind kind;
+	const char *path;
+	size_t raw_offset; /* FLAG_VALUE: of the text */
+	const char *help;
+};
+
+#define VALUE(flag, arg_name, key, text)                                                                     \
+	{                                                                                                    \
+		"--" flag, NULL, arg_name, FLAG_VALUE, #key, offsetof(struct bw_raw, key), text              \
+	}
+
+static const struct flag flags[] = {
+	VALUE("dev", "SPEC", device,
+		"tap[:NAME] (default), packet:IFACE, xdp:IFACE, memif:SOCKET[,role=server|client], ring,\n"
+		"pcap:IN,OUT, pci:ADDR, net_...,k=v (raw devargs), or auto"),
+	{ "--addr", NULL, "CIDR", FLAG_ADDR, "addresses", 0,
+		"our address and its on-link prefix; repeatable. A tap has 198.18.77.2/24 and\n"
+		"fd77:ba5e::2/64 when none is given" },
+	{ "--gateway", NULL, "IP", FLAG_GATEWAY, "gateways", 0,
+		"default gateway; one for IPv4, one for IPv6" },
+	{ "--route", NULL, "CIDR,GATEWAY", FLAG_ROUTE, "routes", 0, "another route; repeatable" },
+	VALUE("vlan", "ID", vlan, "802.1Q tag of all packets; 0 for none (default)"),
+	VALUE("mtu", "BYTES", mtu, "576 to 9000; the device's when not given"),
+	VALUE("mac", "MAC", mac, "Ethernet address; the device's when not given"),
+	{ "--http", NULL, "PORT[=ROOT]", FLAG_HTTP, "http", 0,
+		"HTTP/1.1 on that port, files from ROOT; without it a welcome page" },
+	{ "--resp", NULL, "PORT", FLAG_RESP, "resp", 0, "key-value cache that redis-cli talks to" },
+	{ "--echo", NULL, "PORT", FLAG_ECHO, "echo", 0, "echo, TCP and UDP" },
+	{ "--discard", NULL, "PORT", FLAG_DISCARD, "discard", 0, "discard, TCP and UDP" },
+	VALUE("workers", "N", workers, "cores that serve; default 1"),
+	VALUE("cpus", "LIST", cpus, "which cores, such as 2,4-6; chosen when not given"),
+	VALUE("poll", "HOW", poll, "busy, adaptive, or auto: adaptive on virtual devices (default)"),
+	VALUE("connections", "N", tcp.connections, "connections a worker; default 65536"),
+	VALUE("drain", "SECONDS", drain, "time for what is in flight at exit; default 10"),
+	VALUE("stats", "SECONDS", stats, "a line of rates so often; 0 for only on SIGUSR1; default 10"),
+	{ "--config", "-c", "FILE", FLAG_FILE, NULL, 0, "YAML file; flags win over it" },
+	{ "--verbose", "-v", NULL, FLAG_VERBOSE, "verbose", 0, "say more, EAL's own lines included" },
+	{ "--help", "-h", NULL, FLAG_HELP, NULL, 0, "this" },
+};
+
+void bw_conf_usage(FILE *out)
+{
+	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++) {
+		const struct flag *flag = &flags[i];
+		char left[48];
+
+		snprintf(left, sizeof(left), "%s%s%s%s%s", flag->short_name != NULL ? flag->short_name : "",
+			flag->short_name != NULL ? ", " : "", flag->name, flag->arg != NULL ? " " : "",
+			flag->arg != NULL ? flag->arg : "");
+		fprintf(out, "  %-22s", left);
+		for (const char *line = flag->help; line != NULL;) {
+			const char *end = strchr(line, '\n');
+
+			fprintf(out, "%*s%.*s\n", line == flag->help ? 1 : 25, "",
+				(int)(end != NULL ? end - line : (long)strlen(line)), line);
+			line = end != NULL ? end + 1 : NULL;
+		}
+	}
+	fprintf(out, "  %-22s whatever follows goes to DPDK's EAL\n", "--");
+}
+
+/* ---- lists: the first flag of a kind replaces the file's list ----------------------------------------------- */
+
+static void text_set(char **at, char *text)
+{
+	free(*at);
+	*at = text;
+}
+
+/** Grow an array by one zeroed entry; NULL when out of memory. */
+static void *grow(void *array_pointer, unsigned *count, size_t entry_bytes)
+{
+	char *array;
+
+	memcpy(&array, array_pointer, sizeof(array));
+	array = realloc(array, (*count + 1) * entry_bytes);
+	if (array == NULL)
+		return NULL;
+	memcpy(array_pointer, &array, sizeof(array));
+	array += *count * entry_bytes;
+	memset(array, 0, entry_bytes);
+	++*count;
+	return array;
+}
+
+/** A raw struct of nothing but one list, which is freed with it. */
+#define LIST_CLEAR(raw, list)                                                                                \
+	do {                                                                                                 \
+		struct bw_raw *rest = calloc(1, sizeof(*rest));                                              \
+		if (rest == NULL)                                                                            \
+			return -ENOMEM;                                                                      \
+		rest->list = (raw)->list;                                                                    \
+		rest->list##_count = (raw)->list##_count;                                                    \
+		(raw)->list = NULL;                                                                          \
+		(raw)->list##_count = 0;                                                                     \
+		bw_control__raw_free(rest);                                                                  \
+	} while (0)
+
+static int list_clear(struct bw_conf *conf, const struct flag *flag)
+{
+	struct bw_raw *raw = conf->raw;
+
+	bw_control__origin_drop(conf, flag->path);
+	switch (flag->kind) {
+	case FLAG_ADDR:
+		LIST_CLEAR(raw, addresses);
+		break;
+	case FLAG_GATEWAY:
+		LIST_CLEAR(raw, gateways);
+		break;
+	case FLAG_ROUTE:
+		LIST_CLEAR(raw, routes);
+		break;
+	case FLAG_HTTP:
+		LIST_CLEAR(raw, http);
+		break;
+	case FLAG_RESP:
+		LIST_CLEAR(raw, resp);
+		break;
+	case FLAG_ECHO:
+		LIST_CLEAR(raw, echo);
+		break;
+	case FLAG_DISCARD:
+		LIST_CLEAR(raw, discard);
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
+
+static int too_many(const struct flag *flag, unsigned max)
+{
+	bw_error("%s: given more than %u times; give fewer", flag->name, max);
+	return -EINVAL;
+}
+
+static int origins_add(struct bw_conf *conf, const struct flag *flag, unsigned index, const char *key)
+{
+	char path[PATH_BYTES];
+	int error;
+
+	snprintf(path, sizeof(path), "%s[%u]", flag->path, index);
+	error = bw_control__origin_add(conf, path, flag->name, 0);
+	if (error != 0 || key == NULL)
+		return error;
+	snprintf(path, sizeof(path), "%s[%u].%s", flag->path, index, key);
+	return bw_control__origin_add(conf, path, flag->name, 0);
+}
+
+static int text_append(struct bw_conf *conf, const struct flag *flag, char ***list, unsigned *count,
+	unsigned max, const char *value)
+{
+	char **entry;
+
+	if (*count == max)
+		return too_many(flag, max);
+	entry = grow(list, count, sizeof(*entry));
+	if (entry == NULL)
+		return -ENOMEM;
+	*entry = strdup(value);
+	return *entry != NULL ? origins_add(conf, flag, *count - 1, NULL) : -ENOMEM;
+}
+
+static int route_append(struct bw_conf *conf, const struct flag *flag, const char *value)
+{
+	struct bw_raw *raw = conf->raw;
+	const char *comma = strchr(value, ',');
+	struct bw_raw_route *route;
+
+	if (comma == NULL) {
+		bw_error("%s: '%.60s' has no gateway; give CIDR,GATEWAY", flag->name, value);
+		return -EINVAL;
+	}
+	if (raw->routes_count == BW_ROUTES_MAX)
+		return too_many(flag, BW_ROUTES_MAX);
+	route = grow(&raw->routes, &raw->routes_count, sizeof(*route));
+	if (route == NULL)
+		return -ENOMEM;
+	route->prefix = strndup(value, (size_t)(comma - value));
+	route->gateway = strdup(comma + 1);
+	if (route->prefix == NULL || route->gateway == NULL)
+		return -ENOMEM;
+	if (origins_add(conf, flag, raw->routes_count - 1, "prefix") != 0)
+		return -ENOMEM;
+	return origins_add(conf, flag, raw->routes_count - 1, "gateway");
+}
+
+/** A service with its port, and for HTTP with its root: `port` is the first member of every raw service. */
+static int service_append(struct bw_conf *conf, const struct flag *flag, void *list, unsigned *count,
+	size_t bytes, const char *value)
+{
+	const char *equals = flag->kind == FLAG_HTTP ? strchr(value, '=') : NULL;
+	char **port;
+
+	if (*count == BW_SERVICES_MAX)
+		return too_many(flag, BW_SERVICES_MAX);
+	port = grow(list, count, bytes);
+	if (port == NULL)
+		return -ENOMEM;
+	*port = strndup(value, equals != NULL ? (size_t)(equals - value) : strlen(value));
+	if (*port == NULL)
+		return -ENOMEM;
+	if (equals != NULL) {
+		struct bw_raw_http *http = bw_container_of(port, struct bw_raw_http, port);
+
+		http->root = strdup(equals + 1);
+		if (http->root == NULL || origins_add(conf, flag, *count - 1, "root") != 0)
+			return -ENOMEM;
+	}
+	return origins_add(conf, flag, *count - 1, "port");
+}
+
+static int flag_apply(struct bw_conf *conf, const struct flag *flag, const char *value)
+{
+	struct bw_raw *raw = conf->raw;
+	char *copy;
+
+	switch (flag->kind) {
+	case FLAG_VALUE:
+	case FLAG_VERBOSE:
+		copy = strdup(flag->kind == FLAG_VALUE ? value : "true");
+		if (copy == NULL)
+			return -ENOMEM;
+		text_set(flag->kind == FLAG_VALUE ? (char **)((char *)raw + flag->raw_offset) : &raw->verbose,
+			copy);
+		return bw_control__origin_add(conf, flag->path, flag->name, 0);
+	case FLAG_ADDR:
+		return text_append(conf, flag, &raw->addresses, &raw->addresses_count, BW_ADDRS_MAX, value);
+	case FLAG_GATEWAY:
+		return text_append(conf, flag, &raw->gateways, &raw->gateways_count, 2, value);
+	case FLAG_ROUTE:
+		return route_append(conf, flag, value);
+	case FLAG_HTTP:
+		return service_append(conf, flag, &raw->http, &raw->http_count, sizeof(*raw->http), value);
+	case FLAG_RESP:
+		return service_append(conf, flag, &raw->resp, &raw->resp_count, sizeof(*raw->resp), value);
+	case FLAG_ECHO:
+		return service_append(conf, flag, &raw->echo, &raw->echo_count, sizeof(*raw->echo), value);
+	case FLAG_DISCARD:
+		return service_append(
+			conf, flag, &raw->discard, &raw->discard_count, sizeof(*raw->discard), value);
+	case FLAG_FILE: /* read before */
+	case FLAG_HELP:
+		return 0;
+	}
+	return 0;
+}
+
+/* ---- the command line ------------------------------------------------------------------------------------- */
+
+static int unknown_flag(const char *arg, size_t len)
+{
+	const char *names[BW_ARRAY_LEN(flags)], *nearest;
+	char name[64];
+
+	if (arg[0] != '-') {
+		bw_error("%.60s: not a flag; flags begin with --, as --help shows", arg);
+		return -EINVAL;
+	}
+	snprintf(name, sizeof(name), "%.*s", (int)BW_MIN(len, (size_t)60), arg);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++)
+		names[i] = flags[i].name;
+	nearest = bw_control__nearest(name, names, BW_ARRAY_LEN(flags));
+	if (nearest != NULL)
+		bw_error("%s: no such flag; did you mean %s?", name, nearest);
+	else
+		bw_error("%s: no such flag; --help lists them", name);
+	return -EINVAL;
+}
+
+/** The flag at argv[*at] and its value; *at moves behind both. */
+static int flag_next(int argc, char **argv, int *at, const struct flag **flag, const char **value)
+{
+	const char *arg = argv[*at], *equals = strncmp(arg, "--", 2) == 0 ? strchr(arg, '=') : NULL;
+	size_t len = equals != NULL ? (size_t)(equals - arg) : strlen(arg);
+
+	*flag = NULL;
+	for (unsigned i = 0; i < BW_ARRAY_LEN(flags) && *flag == NULL; i++) {
+		if ((strlen(flags[i].name) == len && strncmp(flags[i].name, arg, len) == 0) ||
+			(flags[i].short_name != NULL && strcmp(flags[i].short_name, arg) == 0))
+			*flag = &flags[i];
+	}
+	if (*flag == NULL)
+		return unknown_flag(arg, len);
+	++*at;
+	*value = NULL;
+	if ((*flag)->arg == NULL) {
+		if (equals == NULL)
+			return 0;
+		bw_error("%s: takes no value; leave %s away", (*flag)->name, equals);
+		return -EINVAL;
+	}
+	if (equals != NULL) {
+		*value = equals + 1;
+	} else if (*at < argc && strcmp(argv[*at], "--") != 0) {
+		*value = argv[*at];
+		++*at;
+	} else {
+		bw_error("%s: no value; give %s %s", arg, arg, (*flag)->arg);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int eal_args_take(struct bw_conf *conf, int argc, char **argv)
+{
+	static const struct flag eal = { .name = "--", .path = "eal" };
+	struct bw_raw *raw = conf->raw;
+
+	if (argc == 0)
+		return 0;
+	LIST_CLEAR(raw, eal);
+	bw_control__origin_drop(conf, "eal");
+	for (int i = 0; i < argc; i++) {
+		int error = text_append(conf, &eal, &raw->eal, &raw->eal_count, EAL_ARGS_MAX, argv[i]);
+
+		if (error != 0)
+			return error;
+	}
+	return 0;
+}
+
+int bw_control__flags_apply(struct bw_conf *conf, int argc, char **argv)
+{
+	bool is_seen[FLAG_DISCARD + 1] = { false };
+	const struct flag *flag;
+	const char *value, *file = NULL;
+	int error, at;
+
+	/* All flags are looked at before the file is: a wrong one is the first thing to hear of. */
+	for (at = 0; at < argc && strcmp(argv[at], "--") != 0;) {
+		error = flag_next(argc, argv, &at, &flag, &value);
+		if (error != 0)
+			return error;
+		if (flag->kind == FLAG_HELP)
+			return 1;
+		if (flag->kind == FLAG_FILE && file != NULL) {
+			bw_error("%s: given twice; give one file", flag->name);
+			return -EINVAL;
+		}
+		if (flag->kind == FLAG_FILE)
+			file = value;
+	}
+	if (file != NULL) {
+		error = bw_control__file_load(conf, file);
+		if (error != 0)
+			return error;
+	}
+	for (at = 0; at < argc && strcmp(argv[at], "--") != 0;) {
+		error = flag_next(argc, argv, &at, &flag, &value);
+		if (error == 0 && flag->kind >= FLAG_ADDR && !is_seen[flag->kind]) {
+			is_seen[flag->kind] = true;
+			error = list_clear(conf, flag);
+		}
+		if (error == 0)
+			error = flag_apply(conf, flag, value);
+		if (error != 0)
+			return error;
+	}
+	return at < argc ? eal_args_take(conf, argc - at - 1, argv + at + 1) : 0;
+}

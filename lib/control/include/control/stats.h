@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Figures for the operator: the line of rates, and the table at the end. */
+#pragma once
+
+#include <stdio.h>
+
+#include <base/counters.h>
+#include <engine/engine.h>
+
+/** What the engine had counted at one moment. */
+struct bw_stats_sample {
+	bw_ns at;
+	struct bw_counters counters;
+	uint32_t open_connections;
+	bool has_requests; /* a service counts "requests" or "commands" */
+	uint64_t requests;
+	unsigned worker_count;
+	uint64_t busy_cycles[BW_WORKERS_MAX], cycles[BW_WORKERS_MAX];
+};
+
+/** From any thread while the engine runs. */
+void bw_stats_take(const struct bw_engine *engine, bw_ns now, struct bw_stats_sample *sample);
+
+#define BW_STATS_LINE_BYTES 512
+
+/**
+ * What happened between two samples, in one line without a newline:
+ * in 1.20 Mpps 9.80 Gbit/s, out 1.10 Mpps 8.90 Gbit/s, 4 conn/s, 256 open, 1.10 Mreq/s, 3 rexmit/s, 7 drops/s
+ * (arp 5, vlan 2), busy 45% 31%
+ */
+void bw_stats_format(const struct bw_stats_sample *before, const struct bw_stats_sample *after,
+	char out[BW_STATS_LINE_BYTES]);
+
+/** Every counter that is not zero, with what it counts. */
+void bw_stats_table(const struct bw_counters *counters, FILE *out);

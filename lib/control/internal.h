@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Theory of operation. The file, the flags and the defaults all write into one place, `struct bw_raw`: text, shaped
+ * as the YAML file is. libcyaml fills it from the file, flags overwrite it, bw_conf_finish() reads every value out
+ * of it into the structs that the other rooms take, and writes the defaults of what nobody set back into it. So
+ * what is printed is what is in force, and a value is parsed by the same code whoever gave it.
+ *
+ * Beside it lie the origins: which line or flag a key came from, so that a complaint about a value, in whatever
+ * later check, names the place where the user wrote it.
+ */
+#pragma once
+
+#include <control/conf.h>
+
+#include "keys.h"
+
+#define RAW_MEMBER(key, kind, target, min, max) char *key;
+
+struct bw_raw_route {
+	char *prefix, *gateway;
+};
+
+struct bw_raw_constant {
+	CONSTANT_KEYS(RAW_MEMBER)
+};
+
+struct bw_raw_http {
+	char *port;
+	HTTP_KEYS(RAW_MEMBER)
+	struct bw_raw_constant *constants;
+	unsigned constants_count;
+};
+
+struct bw_raw_resp {
+	char *port;
+	RESP_KEYS(RAW_MEMBER)
+};
+
+/** echo and discard */
+struct bw_raw_plain {
+	char *port;
+};
+
+struct bw_raw_network {
+	NETWORK_KEYS(RAW_MEMBER)
+};
+
+struct bw_raw_tcp {
+	TCP_KEYS(RAW_MEMBER)
+};
+
+struct bw_raw {
+	TOP_KEYS(RAW_MEMBER)
+	char *mac, *cpus;
+	char **addresses;
+	unsigned addresses_count;
+	char **gateways;
+	unsigned gateways_count;
+	struct bw_raw_route *routes;
+	unsigned routes_count;
+	struct bw_raw_network network;
+	struct bw_raw_tcp tcp;
+	struct bw_raw_http *http;
+	unsigned http_count;
+	struct bw_raw_resp *resp;
+	unsigned resp_count;
+	struct bw_raw_plain *echo;
+	unsigned echo_count;
+	struct bw_raw_plain *discard;
+	unsigned discard_count;
+	char **eal;
+	unsigned eal_count;
+};
+
+/* Bounds of lists. The services' is of each list and of all together. */
+#define CONSTANTS_MAX 64
+#define EAL_ARGS_MAX  64
+#define PATH_BYTES    128
+
+/** Where a key was set. Paths are as in "http[0].constants[2].path". */
+struct bw_origin {
+	char path[PATH_BYTES];
+	const char *flag; /* or NULL: the file's `line` */
+	unsigned line;
+};
+
+struct bw_conf {
+	char *file; /* of -c, or NULL */
+	struct bw_raw *raw;
+	struct bw_origin *origins;
+	unsigned origin_count;
+	struct bw_conf_view view;
+	struct bw_mac mac;
+	struct bw_http_conf http[BW_SERVICES_MAX];
+	struct bw_http_constant *constants[BW_SERVICES_MAX];
+	struct bw_resp_conf resp[BW_SERVICES_MAX];
+};
+
+/* ---- origins.c ---- */
+int bw_control__origin_add(struct bw_conf *conf, const char *path, const char *flag, unsigned line);
+/** Forget a path and what is under it. */
+void bw_control__origin_drop(struct bw_conf *conf, const char *path);
+/** NULL: nobody set it. */
+const struct bw_origin *bw_control__origin(const struct bw_conf *conf, const char *path);
+/** Print the one line: where `path` was set, what is wrong and what to do. Returns -EINVAL. */
+__attribute__((format(printf, 3, 4))) int bw_control__fail(
+	const struct bw_conf *conf, const char *path, const char *format, ...);
+
+/* ---- file.c ---- */
+/** Load into conf->raw, with origins. 0, or -errno after one line. */
+int bw_control__file_load(struct bw_conf *conf, const char *path);
+int bw_control__file_print(const struct bw_raw *raw, FILE *out);
+void bw_control__raw_free(struct bw_raw *raw);
+
+/* ---- flags.c ---- */
+int bw_control__flags_apply(struct bw_conf *conf, int argc, char **argv);
+
+/* ---- values.c ---- */
+enum bw_key_kind {
+	KEY_NUMBER,   /* plain decimal */
+	KEY_BYTES,    /* decimal with K, M, G or KiB, MiB, GiB */
+	KEY_DURATION, /* decimal with ms, s, m or h; seconds without */
+	KEY_BOOL,
+	KEY_POLL, /* enum bw_poll */
+	KEY_TEXT, /* const char *, which points into the raw struct */
+};
+
+/** A row of a key list, for the code that walks them. */
+struct bw_key {
+	const char *name;
+	enum bw_key_kind kind;
+	uint16_t raw_offset, target_offset, target_bytes;
+	uint64_t min, max;
+};
+
+/**
+ * Read every key of a table from `raw` (its struct) into `target`, and the target's defaults into what is unset.
+ * @prefix  of the path, with its dot: "http[0]."
+ * 0, -ENOMEM, or -EINVAL after one line.
+ */
+int bw_control__keys_apply(struct bw_conf *conf, const char *prefix, const struct bw_key *keys,
+	unsigned count, void *raw, void *target);
+/** A TCP or UDP port. */
+int bw_control__port_parse(const struct bw_conf *conf, const char *path, const char *text, uint16_t *port);
+
+/* ---- cpus.c ---- */
+/** Decide worker_count and cpus of the view from `workers` and `cpus`. */
+int bw_control__cpus_apply(struct bw_conf *conf);
+
+/* ---- nearest.c ---- */
+/** The candidate that `word` was probably meant to be, or NULL when none is near. */
+const char *bw_control__nearest(const char *word, const char *const *candidates, unsigned count);
+
+/* ---- welcome.c ---- */
+extern const struct bw_http_constant bw_control__welcome;

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Every key that holds one value, once. From these lists come the fields of the raw structs, the libcyaml schema,
+ * and the tables that turn text into the configuration that the other rooms take.
+ *
+ * X(key, kind, target member, min, max): a key that nobody set keeps the target's default, which the target's own
+ * *_conf_init() gave; a default below `min` means that the device or the machine decides, and is not printed.
+ */
+#pragma once
+
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define SEC BW_NS_PER_SEC
+#define MS  BW_NS_PER_MS
+
+/* struct bw_conf_view */
+#define TOP_KEYS(X)                                                                                          \
+	X(device, TEXT, dev, 0, 0)                                                                           \
+	X(mtu, NUMBER, mtu, 576, 9000)                                                                       \
+	X(vlan, NUMBER, engine.vlan, 0, 4094)                                                                \
+	X(workers, NUMBER, engine.worker_count, 1, BW_WORKERS_MAX)                                           \
+	X(poll, POLL, engine.poll, 0, 0)                                                                     \
+	X(helpers, NUMBER, engine.helper_count, 1, 16)                                                       \
+	X(mbufs, NUMBER, mbufs_per_worker, 1024, 16777216)                                                   \
+	X(drain, DURATION, drain_timeout_ns, 0, 3600 * SEC)                                                  \
+	X(stats, NUMBER, stats_interval_s, 0, 86400)                                                         \
+	X(verbose, BOOL, is_verbose, 0, 1)
+
+/* struct bw_engine_conf. RFC 791 section 3.2 asks for 15 s of reassembly at least, RFC 8200 4.5 for 60 s at most. */
+#define NETWORK_KEYS(X)                                                                                      \
+	X(neighbours, NUMBER, neighbours_max, 16, 1048576)                                                   \
+	X(fragments, NUMBER, fragments_max, 1, 65536)                                                        \
+	X(fragment_timeout, DURATION, fragment_timeout_ns, 15 * SEC, 60 * SEC)                               \
+	X(icmp_errors, NUMBER, icmp_errors_per_s, 0, 1000000)
+
+/* struct bw_tcp_conf. A window is at most 1 GiB (RFC 7323 section 2.3). */
+#define TCP_KEYS(X)                                                                                          \
+	X(connections, NUMBER, connections_max, 1, 16777216)                                                 \
+	X(half_open, NUMBER, half_open_max, 1, 16777216)                                                     \
+	X(time_wait, NUMBER, time_wait_max, 1, 16777216)                                                     \
+	X(receive_buffer, BYTES, recv_bytes_max, 4 * KIB, GIB)                                               \
+	X(send_buffer, BYTES, send_bytes_max, 4 * KIB, GIB)                                                  \
+	X(reassembly, BYTES, reassembly_bytes_max, 4 * KIB, GIB)                                             \
+	X(time_wait_timeout, DURATION, time_wait_ns, 1 * MS, 600 * SEC)                                      \
+	X(keepalive_interval, DURATION, keepalive_interval_ns, 1 * SEC, 7200 * SEC)                          \
+	X(keepalive_probes, NUMBER, keepalive_probes, 1, 100)                                                \
+	X(user_timeout, DURATION, user_timeout_ns, 1 * SEC, 86400 * SEC)
+
+/* struct bw_http_conf */
+#define HTTP_KEYS(X)                                                                                         \
+	X(root, TEXT, root, 0, 0)                                                                            \
+	X(index, TEXT, index, 0, 0)                                                                          \
+	X(cache, BYTES, cache_bytes_max, 1 * MIB, 1024 * GIB)                                                \
+	X(request_line, BYTES, request_line_bytes_max, 64, 16 * KIB)                                         \
+	X(header_bytes, BYTES, header_bytes_max, 64, 16 * KIB)                                               \
+	X(header_count, NUMBER, header_count_max, 1, 1000)                                                   \
+	X(body, BYTES, body_bytes_max, 0, 1024 * GIB)                                                        \
+	X(pipeline, NUMBER, pipeline_depth_max, 1, 1024)                                                     \
+	X(header_timeout, DURATION, header_timeout_ns, 100 * MS, 3600 * SEC)                                 \
+	X(idle_timeout, DURATION, idle_timeout_ns, 100 * MS, 86400 * SEC)
+
+/* struct bw_http_constant */
+#define CONSTANT_KEYS(X)                                                                                     \
+	X(path, TEXT, path, 0, 0)                                                                            \
+	X(type, TEXT, content_type, 0, 0)                                                                    \
+	X(body, TEXT, body, 0, 0)                                                                            \
+	X(status, NUMBER, status, 200, 599)
+
+/* struct bw_resp_conf */
+#define RESP_KEYS(X)                                                                                         \
+	X(memory, BYTES, memory_bytes_max, 1 * MIB, 1024 * GIB)                                              \
+	X(bulk, BYTES, bulk_bytes_max, 64, 16 * MIB)                                                         \
+	X(args, NUMBER, args_max, 16, 1048576)                                                               \
+	X(inline_command, BYTES, inline_bytes_max, 64, 64 * KIB)                                             \
+	X(evict, BOOL, evicts, 0, 1)

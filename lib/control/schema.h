@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** The libcyaml schema of struct bw_raw. Included by file.c alone. */
+#pragma once
+
+#include <cyaml/cyaml.h>
+
+#include "internal.h"
+
+/* Every value is loaded as text: values.c reads it, so that a flag and a line of the file are told the same. */
+#define SCALAR(structure, key)                                                                               \
+	CYAML_FIELD_STRING_PTR(                                                                              \
+		#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, structure, key, 0, CYAML_UNLIMITED)
+#define LIST(structure, key, entry, max)                                                                     \
+	CYAML_FIELD_SEQUENCE(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, structure, key, entry, 0, max)
+#define ENTRY(structure, fields)                                                                             \
+	{                                                                                                    \
+		CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, structure, fields)                                   \
+	}
+
+static const cyaml_schema_value_t text_entry = { CYAML_VALUE_STRING(
+	CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED) };
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_constant, key),
+static const cyaml_schema_field_t constant_fields[] = { CONSTANT_KEYS(FIELD) CYAML_FIELD_END };
+#undef FIELD
+static const cyaml_schema_value_t constant_entry = ENTRY(struct bw_raw_constant, constant_fields);
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_http, key),
+static const cyaml_schema_field_t http_fields[] = {
+	SCALAR(struct bw_raw_http, port),
+	HTTP_KEYS(FIELD) LIST(struct bw_raw_http, constants, &constant_entry, CONSTANTS_MAX),
+	CYAML_FIELD_END,
+};
+#undef FIELD
+static const cyaml_schema_value_t http_entry = ENTRY(struct bw_raw_http, http_fields);
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_resp, key),
+static const cyaml_schema_field_t resp_fields[] = {
+	SCALAR(struct bw_raw_resp, port),
+	RESP_KEYS(FIELD) CYAML_FIELD_END,
+};
+#undef FIELD
+static const cyaml_schema_value_t resp_entry = ENTRY(struct bw_raw_resp, resp_fields);
+
+static const cyaml_schema_field_t plain_fields[] = { SCALAR(struct bw_raw_plain, port), CYAML_FIELD_END };
+static const cyaml_schema_value_t plain_entry = ENTRY(struct bw_raw_plain, plain_fields);
+
+static const cyaml_schema_field_t route_fields[] = {
+	SCALAR(struct bw_raw_route, prefix),
+	SCALAR(struct bw_raw_route, gateway),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t route_entry = ENTRY(struct bw_raw_route, route_fields);
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_network, key),
+static const cyaml_schema_field_t network_fields[] = { NETWORK_KEYS(FIELD) CYAML_FIELD_END };
+#undef FIELD
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_tcp, key),
+static const cyaml_schema_field_t tcp_fields[] = { TCP_KEYS(FIELD) CYAML_FIELD_END };
+#undef FIELD
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw, key),
+static const cyaml_schema_field_t top_fields[] = {
+	TOP_KEYS(FIELD) SCALAR(struct bw_raw, mac),
+	SCALAR(struct bw_raw, cpus),
+	LIST(struct bw_raw, addresses, &text_entry, BW_ADDRS_MAX),
+	LIST(struct bw_raw, gateways, &text_entry, 2),
+	LIST(struct bw_raw, routes, &route_entry, BW_ROUTES_MAX),
+	CYAML_FIELD_MAPPING("network", CYAML_FLAG_OPTIONAL, struct bw_raw, network, network_fields),
+	CYAML_FIELD_MAPPING("tcp", CYAML_FLAG_OPTIONAL, struct bw_raw, tcp, tcp_fields),
+	LIST(struct bw_raw, http, &http_entry, BW_SERVICES_MAX),
+	LIST(struct bw_raw, resp, &resp_entry, BW_SERVICES_MAX),
+	LIST(struct bw_raw, echo, &plain_entry, BW_SERVICES_MAX),
+	LIST(struct bw_raw, discard, &plain_entry, BW_SERVICES_MAX),
+	LIST(struct bw_raw, eal, &text_entry, EAL_ARGS_MAX),
+	CYAML_FIELD_END,
+};
+#undef FIELD
+static const cyaml_schema_value_t top_schema = { CYAML_VALUE_MAPPING(
+	CYAML_FLAG_POINTER, struct bw_raw, top_fields) };

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The way out: TCP's ready connections become packets, packets get their IP and Ethernet headers, and leave
+ * in one burst a queue. What the device does not take stays in order and goes first next turn; TCP is asked
+ * for no more than there is room for, so its data waits in its send queues and is never dropped here.
+ */
+#include <rte_ether.h>
+#include <rte_ip_frag.h>
+
+#include "worker.h"
+
+#define TCP_TTL 64
+
+void bw_egress_frame(struct bw_worker *w, struct rte_mbuf *m)
+{
+	if (bw_unlikely(w->tx_count >= BW_ARRAY_LEN(w->tx))) {
+		bw_count(&w->counters, BW_DROP_TX_BACKLOG);
+		rte_pktmbuf_free(m);
+		return;
+	}
+	w->tx[w->tx_count++] = m;
+}
+
+struct rte_mbuf *bw_egress_alloc(struct bw_worker *w)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(w->pool);
+
+	if (bw_unlikely(m == NULL))
+		bw_count(&w->counters, BW_DROP_NO_MBUF);
+	return m;
+}
+
+void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst, uint32_t *path)
+{
+	const struct bw_mac *mac = path != NULL ? bw_neigh_of_path(&w->neigh, *path, w->now) : NULL;
+	struct bw_mac group_mac;
+
+	if (bw_unlikely(mac == NULL)) {
+		if (bw_ip_is_multicast(dst)) {
+			group_mac = bw_mac_of_multicast(dst);
+			mac = &group_mac;
+		} else {
+			const struct bw_ip *next_hop = bw_route(w->engine, dst);
+
+			if (next_hop == NULL) {
+				bw_count(&w->counters, BW_DROP_NO_ROUTE);
+				rte_pktmbuf_free(m);
+				return;
+			}
+			mac = bw_neigh_resolve(w, next_hop, m, path);
+			if (mac == NULL)
+				return;
+		}
+	}
+	bw_eth_prepend(m, &w->host.mac, mac, bw_ip_is_v4(dst) ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6,
+		w->host.vlan);
+	bw_egress_frame(w, m);
+}
+
+void bw_egress_ip_fragmented(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst)
+{
+	struct rte_mbuf *fragments[128]; /* 65,535 bytes in pieces of 552 */
+	bool is_v4 = bw_ip_is_v4(dst);
+	int count;
+
+	if (rte_pktmbuf_pkt_len(m) <= w->nic->mtu) {
+		bw_egress_ip(w, m, dst, NULL);
+		return;
+	}
+	if (is_v4)
+		count = rte_ipv4_fragment_packet(m, fragments, BW_ARRAY_LEN(fragments), w->nic->mtu, w->pool, w->pool);
+	else
+		count = rte_ipv6_fragment_packet(m, fragments, BW_ARRAY_LEN(fragments), w->nic->mtu, w->pool, w->pool);
+	rte_pktmbuf_free(m); /* the fragments have their own references */
+	if (count < 0) {
+		bw_count(&w->counters, BW_DROP_NO_MBUF);
+		return;
+	}
+	w->ip6_fragment_id++;
+	for (int i = 0; i < count; i++) {
+		struct rte_mbuf *fragment = fragments[i];
+
+		if (is_v4) {
+			struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod(fragment, struct rte_ipv4_hdr *);
+
+			ip->hdr_checksum = 0;
+			ip->hdr_checksum = rte_ipv4_cksum(ip);
+			fragment->l3_len = sizeof(*ip);
+		} else {
+			struct rte_ipv6_fragment_ext *ext = rte_pktmbuf_mtod_offset(fragment,
+				struct rte_ipv6_fragment_ext *, sizeof(struct rte_ipv6_hdr));
+
+			ext->id = w->ip6_fragment_id; /* the library leaves it the same for every packet */
+			fragment->l3_len = sizeof(struct rte_ipv6_hdr) + sizeof(*ext);
+		}
+		fragment->ol_flags &= ~RTE_MBUF_F_TX_OFFLOAD_MASK;
+		bw_count(&w->counters, BW_IP_FRAGMENTS_SENT);
+		bw_egress_ip(w, fragment, dst, NULL);
+	}
+}
+
+/** TCP's packet gets its IP header and goes to the neighbour that the connection remembers. */
+static inline void send_tcp(struct bw_worker *w, struct bw_tcp_packet *packet)
+{
+	struct bw_ip_out ip = {
+		.src = &packet->flow.local,
+		.dst = &packet->flow.remote,
+		.proto = IPPROTO_TCP,
+		.ttl = TCP_TTL,
+		.tos = packet->tos,
+	};
+
+	bw_ip_prepend(packet->m, &ip);
+	bw_egress_ip(w, packet->m, &packet->flow.remote, packet->path);
+}
+
+unsigned bw_egress(struct bw_worker *w)
+{
+	struct bw_tcp_packet packets[BW_BURST_MAX];
+	unsigned total = 0, count;
+
+	/*
+	 * Full bursts go to the device at once rather than at the end: it can start, and a large response does
+	 * not wait for the last connection's turn.
+	 */
+	while (w->tx_count < BW_TX_BACKLOG_MAX) {
+		count = bw_tcp_output(w->tcp, w->now, packets, BW_BURST_MAX);
+		for (unsigned i = 0; i < count; i++)
+			send_tcp(w, &packets[i]);
+		total += count;
+		if (count < BW_BURST_MAX)
+			break;
+		bw_egress_flush(w);
+		if (total >= BW_TX_BACKLOG_MAX) /* let received packets have their turn */
+			break;
+	}
+	return total;
+}
+
+/** Offer a burst to the device queue that this worker owns, or to the worker that owns one. */
+static unsigned offer(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count)
+{
+	struct bw_worker *owner;
+	unsigned taken;
+
+	if (bw_likely(w->has_own_tx))
+		return bw_nic_tx(w->nic, w->tx_queue, pkts, (uint16_t)count, &w->counters);
+	owner = &w->engine->workers[w->tx_queue];
+	taken = rte_ring_mp_enqueue_burst(owner->tx_in, (void **)pkts, count, NULL);
+	if (taken > 0)
+		bw_power_wake(owner);
+	return taken;
+}
+
+void bw_egress_flush(struct bw_worker *w)
+{
+	unsigned sent = 0, count;
+	uint64_t bytes = 0;
+
+	while (sent < w->tx_count) {
+		unsigned burst = BW_MIN(w->tx_count - sent, 256u);
+
+		for (unsigned i = 0; i < burst; i++)
+			bytes += rte_pktmbuf_pkt_len(w->tx[sent + i]);
+		count = offer(w, &w->tx[sent], burst);
+		for (unsigned i = count; i < burst; i++)
+			bytes -= rte_pktmbuf_pkt_len(w->tx[sent + i]);
+		sent += count;
+		if (count < burst)
+			break;
+	}
+	if (w->has_own_tx) { /* else the worker that hands them to the device counts them */
+		bw_count_n(&w->counters, BW_TX_PACKETS, sent);
+		bw_count_n(&w->counters, BW_TX_BYTES, bytes);
+	}
+	w->tx_count -= sent;
+	if (bw_unlikely(w->tx_count > 0)) {
+		bw_count_n(&w->counters, BW_TX_DEFERRED, w->tx_count);
+		memmove(w->tx, w->tx + sent, w->tx_count * sizeof(w->tx[0]));
+	}
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <base/clock.h>
+#include <base/log.h>
+
+#include "worker.h"
+
+#define DRAIN_POLL_NS (10 * BW_NS_PER_MS)
+
+void bw_engine_conf_init(struct bw_engine_conf *conf)
+{
+	*conf = (struct bw_engine_conf){
+		.worker_count = 1,
+		.neighbours_max = 1024,
+		.fragments_max = 256,
+		.fragment_timeout_ns = 30 * BW_NS_PER_SEC,
+		.icmp_errors_per_s = 100,
+		.helper_count = 2,
+	};
+	bw_tcp_conf_init(&conf->tcp);
+}
+
+static struct rte_ring *make_ring(const char *what, unsigned worker, unsigned size)
+{
+	char name[RTE_RING_NAMESIZE];
+	struct rte_ring *ring;
+
+	snprintf(name, sizeof(name), "bw_%s_%u", what, worker);
+	ring = rte_ring_create(name, size, SOCKET_ID_ANY, RING_F_SC_DEQ);
+	if (ring == NULL)
+		bw_error("no memory for worker %u's rings; give EAL more with -m or reserve hugepages", worker);
+	return ring;
+}
+
+static int init_worker(struct bw_engine *engine, unsigned index)
+{
+	struct bw_worker *w = &engine->workers[index];
+	struct bw_nic *nic = engine->nic;
+
+	w->engine = engine;
+	w->nic = nic;
+	w->index = (uint16_t)index;
+	w->worker_count = (uint16_t)engine->worker_count;
+	w->has_own_rx = index < nic->rx_queues;
+	w->rx_queue = (uint16_t)index;
+	w->has_own_tx = index < nic->tx_queues;
+	w->tx_queue = (uint16_t)(index % nic->tx_queues);
+	w->dispatches = engine->worker_count > 1 && !(nic->has_rss && nic->rx_queues == engine->worker_count);
+	w->pool = nic->pools[index];
+	w->is_adaptive = engine->conf.poll == BW_POLL_ADAPTIVE ||
+			 (engine->conf.poll == BW_POLL_AUTO && nic->is_virtual);
+	w->host = (struct bw_wire_host){
+		.mac = nic->mac,
+		.vlan = engine->conf.vlan,
+		.accepts_partial_checksum = nic->accepts_partial_checksum,
+		.addr_count = (uint8_t)engine->addr_count,
+		.addrs = engine->addrs,
+	};
+	w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	w->outbox = calloc(engine->worker_count, sizeof(*w->outbox));
+	w->contexts = calloc(engine->conf.service_count + 1, sizeof(*w->contexts));
+	w->packets_in = make_ring("packets", index, BW_INBOX_SIZE);
+	w->control_in = make_ring("control", index, BW_INBOX_SIZE);
+	w->tx_in = make_ring("tx", index, BW_INBOX_SIZE);
+	w->mail_in = make_ring("mail", index, BW_INBOX_SIZE);
+	w->jobs_done = make_ring("done", index, 2 * BW_JOBS_MAX);
+	if (w->wake_fd < 0 || w->outbox == NULL || w->contexts == NULL || w->packets_in == NULL ||
+		w->control_in == NULL || w->tx_in == NULL || w->mail_in == NULL || w->jobs_done == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < engine->conf.service_count; i++) {
+		const struct bw_engine_service *service = &engine->conf.services[i];
+
+		w->contexts[i] = (struct bw_context){
+			.worker = w,
+			.service = service->service,
+			.conf = service->conf,
+			.index = i,
+			.port = service->port,
+		};
+	}
+	return 0;
+}
+
+/** Our addresses, and the IPv6 link-local one that neighbours expect of a host with IPv6. */
+static int join_addresses(struct bw_engine *engine)
+{
+	bool has_v6 = false, has_link_local = false;
+
+	for (unsigned i = 0; i < engine->conf.addr_count; i++) {
+		const struct bw_ip *ip = &engine->conf.addrs[i].ip;
+
+		engine->addrs[engine->addr_count++] = engine->conf.addrs[i];
+		has_v6 |= !bw_ip_is_v4(ip);
+		has_link_local |= !bw_ip_is_v4(ip) && bw_ip_is_link_local(ip);
+	}
+	if (has_v6 && !has_link_local)
+		engine->addrs[engine->addr_count++] =
+			(struct bw_cidr){ .ip = bw_ip6_link_local(&engine->nic->mac), .prefix_len = 64 };
+	for (unsigned i = 0; i < engine->addr_count; i++) {
+		struct bw_ip group = bw_ip6_solicited_node(&engine->addrs[i].ip);
+		struct bw_mac mac = bw_mac_of_multicast(&group);
+		int error;
+
+		if (bw_ip_is_v4(&engine->addrs[i].ip))
+			continue;
+		error = bw_nic_join(engine->nic, &mac);
+		if (error != 0)
+			bw_warn("the device refuses the multicast group of an IPv6 address (%s): "
+				"neighbours may not find it",
+				strerror(-error));
+	}
+	return 0;
+}
+
+int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, struct bw_engine **out)
+{
+	struct bw_engine *engine;
+	uint64_t seed;
+	int error = -ENOMEM;
+
+	if (conf->worker_count == 0 || conf->worker_count > BW_WORKERS_MAX || conf->helper_count == 0 ||
+		conf->helper_count > BW_ARRAY_LEN(engine->helpers) || conf->addr_count == 0) {
+		bw_error("the engine needs 1 to %u workers, 1 to %zu helper threads and an address", BW_WORKERS_MAX,
+			BW_ARRAY_LEN(engine->helpers));
+		return -EINVAL;
+	}
+	bw_clock_init();
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		return -EIO;
+	bw_flow_hash_seed(seed);
+	engine = calloc(1, sizeof(*engine));
+	if (engine == NULL)
+		return -ENOMEM;
+	engine->conf = *conf;
+	engine->nic = nic;
+	engine->worker_count = conf->worker_count;
+	pthread_mutex_init(&engine->job_mutex, NULL);
+	pthread_cond_init(&engine->job_cond, NULL);
+	pthread_barrier_init(&engine->barrier, NULL, engine->worker_count + 1);
+	engine->workers = aligned_alloc(BW_CACHE_LINE, engine->worker_count * sizeof(*engine->workers));
+	if (engine->workers == NULL)
+		goto fail;
+	memset(engine->workers, 0, engine->worker_count * sizeof(*engine->workers));
+	for (unsigned i = 0; i < engine->worker_count; i++)
+		engine->workers[i].wake_fd = -1;
+	join_addresses(engine);
+	for (unsigned i = 0; i < engine->worker_count; i++) {
+		error = init_worker(engine, i);
+		if (error != 0)
+			goto fail;
+	}
+	*out = engine;
+	return 0;
+fail:
+	bw_engine_destroy(engine);
+	return error;
+}
+
+static int start_thread(struct bw_worker *w, unsigned cpu)
+{
+	pthread_attr_t attr;
+	cpu_set_t cpus;
+	int error;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	pthread_attr_init(&attr);
+	pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
+	error = pthread_create(&w->thread, &attr, bw_worker_main, w);
+	pthread_attr_destroy(&attr);
+	if (error != 0) {
+		bw_error("cannot start worker %u on CPU %u: %s; see --cpus", w->index, cpu, strerror(error));
+		return -error;
+	}
+	w->is_running = true;
+	return 0;
+}
+
+static void join_workers(struct bw_engine *engine)
+{
+	for (unsigned i = 0; i < engine->worker_count; i++) {
+		if (engine->workers[i].is_running)
+			pthread_join(engine->workers[i].thread, NULL);
+		engine->workers[i].is_running = false;
+	}
+}
+
+int bw_engine_start(struct bw_engine *engine)
+{
+	int error = bw_helpers_start(engine);
+
+	if (error != 0)
+		return error;
+	for (unsigned i = 0; i < engine->worker_count; i++) {
+		error = start_thread(&engine->workers[i], engine->conf.cpus[i]);
+		if (error != 0)
+			/*
+			 * Those that run wait at a barrier for this one, which will not come: the process has to
+			 * end, and the caller does so on any error here. They hold nothing but memory.
+			 */
+			return error;
+	}
+	engine->has_started = true;
+	pthread_barrier_wait(&engine->barrier); /* all have tried */
+	error = __atomic_load_n(&engine->start_error, __ATOMIC_ACQUIRE);
+	if (error != 0)
+		atomic_store(&engine->stops, true);
+	pthread_barrier_wait(&engine->barrier);
+	if (error != 0) {
+		join_workers(engine);
+		engine->has_started = false;
+	}
+	return error;
+}
+
+static void wake_all(struct bw_engine *engine)
+{
+	for (unsigned i = 0; i < engine->worker_count; i++)
+		bw_power_wake(&engine->workers[i]);
+}
+
+static unsigned open_connections(const struct bw_engine *engine)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < engine->worker_count; i++)
+		count += atomic_load_explicit(&engine->workers[i].open_count, memory_order_relaxed);
+	return count;
+}
+
+static bool all_are_draining(const struct bw_engine *engine)
+{
+	for (unsigned i = 0; i < engine->worker_count; i++)
+		if (!__atomic_load_n(&engine->workers[i].is_draining, __ATOMIC_ACQUIRE))
+			return false;
+	return true;
+}
+
+unsigned bw_engine_drain(struct bw_engine *engine, bw_ns timeout_ns)
+{
+	struct timespec pause = { .tv_nsec = DRAIN_POLL_NS };
+	bw_ns deadline = bw_clock_now() + timeout_ns;
+
+	atomic_store_explicit(&engine->drains, true, memory_order_release);
+	wake_all(engine);
+	while ((!all_are_draining(engine) || open_connections(engine) > 0) && bw_clock_now() < deadline)
+		nanosleep(&pause, NULL);
+	if (open_connections(engine) == 0)
+		return 0;
+	atomic_store_explicit(&engine->drain_expired, true, memory_order_release);
+	wake_all(engine);
+	/* Long enough for every worker's turn, in which it sends its RSTs. */
+	for (int i = 0; i < 50 && open_connections(engine) > 0; i++)
+		nanosleep(&pause, NULL);
+	return atomic_load(&engine->cut_off_count);
+}
+
+/** The other half of finish() in worker.c: the workers wait for each other, and for this thread, step by step. */
+static void stop_workers(struct bw_engine *engine)
+{
+	atomic_store(&engine->stops, true);
+	wake_all(engine);
+	for (int step = 0; step < BW_FINISH_STEPS; step++)
+		pthread_barrier_wait(&engine->barrier);
+	join_workers(engine);
+}
+
+void bw_engine_destroy(struct bw_engine *engine)
+{
+	if (engine == NULL)
+		return;
+	if (engine->has_started)
+		stop_workers(engine);
+	if (engine->jobs != NULL)
+		bw_helpers_stop(engine);
+	for (unsigned i = 0; engine->workers != NULL && i < engine->worker_count; i++) {
+		struct bw_worker *w = &engine->workers[i];
+
+		bw_worker_free_rings(w);
+		free(w->outbox);
+		free(w->contexts);
+		if (w->wake_fd >= 0)
+			close(w->wake_fd);
+	}
+	free(engine->workers);
+	pthread_barrier_destroy(&engine->barrier);
+	pthread_mutex_destroy(&engine->job_mutex);
+	pthread_cond_destroy(&engine->job_cond);
+	free(engine);
+}
+
+/* ---- figures -------------------------------------------------------------------------------------------- */
+
+unsigned bw_engine_worker_count(const struct bw_engine *engine)
+{
+	return engine->worker_count;
+}
+
+void bw_engine_worker_stats(const struct bw_engine *engine, unsigned worker, struct bw_worker_stats *stats)
+{
+	const struct bw_worker *w = &engine->workers[worker];
+
+	*stats = (struct bw_worker_stats){
+		.counters = w->counters,
+		.turns = w->turns,
+		.busy_cycles = w->busy_cycles,
+		.idle_cycles = w->idle_cycles,
+		.sleeps = w->sleeps,
+		.is_sleeping = atomic_load_explicit(&w->is_sleeping, memory_order_relaxed),
+	};
+	if (w->tcp != NULL)
+		bw_tcp_stats(w->tcp, &stats->tcp);
+}
+
+void bw_engine_counters(const struct bw_engine *engine, struct bw_counters *sum)
+{
+	memset(sum, 0, sizeof(*sum));
+	for (unsigned i = 0; i < engine->worker_count; i++)
+		for (unsigned c = 0; c < BW_COUNTER_COUNT; c++)
+			sum->value[c] += engine->workers[i].counters.value[c];
+}
+
+size_t bw_engine_unresolved(const struct bw_engine *engine, char *out, size_t out_bytes)
+{
+	size_t used = 0;
+
+	for (unsigned i = 0; i < engine->worker_count; i++) {
+		const struct bw_neigh_cache *cache = &engine->workers[i].neigh;
+
+		for (unsigned k = 1; cache->entry != NULL && k <= cache->capacity; k++) {
+			const struct bw_neigh *n = &cache->entry[k];
+			char ip[BW_IP_STRLEN];
+			int length;
+
+			if (n->state != BW_NEIGH_INCOMPLETE && n->state != BW_NEIGH_FAILED)
+				continue;
+			length = snprintf(out + used, out_bytes - used, "%s does not answer %s (worker %u)\n",
+				bw_ip_format(&n->ip, ip), bw_ip_is_v4(&n->ip) ? "ARP" : "neighbour solicitations", i);
+			if (length < 0 || (size_t)length >= out_bytes - used)
+				return used;
+			used += (size_t)length;
+		}
+	}
+	return used;
+}
+
+/** Prefix every line of a service's own figures with "service.worker.". */
+static size_t prefix_lines(const char *lines, size_t bytes, const char *service, unsigned worker, char *out,
+	size_t out_bytes)
+{
+	size_t used = 0;
+
+	while (bytes > 0) {
+		const char *end = memchr(lines, '\n', bytes);
+		size_t line = end != NULL ? (size_t)(end - lines) : bytes;
+		int length = snprintf(out + used, out_bytes - used, "%s.%u.%.*s\n", service, worker, (int)line, lines);
+
+		if (length < 0 || (size_t)length >= out_bytes - used)
+			break;
+		used += (size_t)length;
+		line += end != NULL;
+		lines += line;
+		bytes -= line;
+	}
+	return used;
+}
+
+size_t bw_engine_service_stats(const struct bw_engine *engine, char *out, size_t out_bytes)
+{
+	char lines[4096];
+	size_t used = 0;
+
+	for (unsigned i = 0; i < engine->worker_count; i++) {
+		for (unsigned k = 0; k < engine->conf.service_count; k++) {
+			const struct bw_context *ctx = &engine->workers[i].contexts[k];
+
+			if (!ctx->is_started || ctx->service->stats == NULL)
+				continue;
+			used += prefix_lines(lines, ctx->service->stats(ctx, lines, sizeof(lines)), ctx->service->name, i,
+				out + used, out_bytes - used);
+		}
+	}
+	return used;
+}

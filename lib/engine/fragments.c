@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Reassembly (RFC 791, RFC 8200 section 4.5) through rte_ip_frag. Bounded: so many datagrams at a time, so
+ * many fragments each (RTE_LIBRTE_IP_FRAG_MAX_FRAG), and a time limit, after which a timer lets go of them.
+ */
+#include <errno.h>
+
+#include <rte_ip_frag.h>
+#include <rte_malloc.h>
+
+#include "worker.h"
+
+#define BUCKET_ENTRIES 4
+#define EXPIRE_NS      BW_NS_PER_SEC /* how often the timed-out are looked for */
+
+int bw_fragments_init(struct bw_worker *w)
+{
+	uint32_t max = w->engine->conf.fragments_max, buckets = 1;
+
+	while (buckets * BUCKET_ENTRIES < max)
+		buckets *= 2;
+	/* The library's "cycles" are whatever unit the times that it is given have: ours are nanoseconds. */
+	w->fragments = rte_ip_frag_table_create(buckets, BUCKET_ENTRIES, max, w->engine->conf.fragment_timeout_ns,
+		SOCKET_ID_ANY);
+	w->death_row = rte_zmalloc("bw_frag_row", sizeof(*w->death_row), 0);
+	if (w->fragments == NULL || w->death_row == NULL)
+		return -ENOMEM;
+	bw_timer_init(&w->fragment_timer, BW_TIMER_FRAGMENTS);
+	return 0;
+}
+
+static void bury(struct bw_worker *w)
+{
+	bw_count_n(&w->counters, BW_DROP_FRAGMENT, w->death_row->cnt);
+	rte_ip_frag_free_death_row(w->death_row, 0);
+}
+
+void bw_fragments_fini(struct bw_worker *w)
+{
+	if (w->fragments != NULL)
+		rte_ip_frag_table_destroy(w->fragments);
+	if (w->death_row != NULL)
+		rte_ip_frag_free_death_row(w->death_row, 0);
+	rte_free(w->death_row);
+	w->fragments = NULL;
+	w->death_row = NULL;
+}
+
+struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt)
+{
+	struct rte_mbuf *m = pkt->m, *whole;
+
+	w->fragment_at = w->now;
+	if (!bw_timer_is_armed(&w->fragment_timer))
+		bw_timer_arm(&w->wheel, &w->fragment_timer, w->now + EXPIRE_NS);
+	if (pkt->ip_version == 4) {
+		whole = rte_ipv4_frag_reassemble_packet(w->fragments, w->death_row, m, w->now,
+			rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, pkt->l3_off));
+	} else {
+		whole = rte_ipv6_frag_reassemble_packet(w->fragments, w->death_row, m, w->now,
+			rte_pktmbuf_mtod_offset(m, struct rte_ipv6_hdr *, pkt->l3_off),
+			rte_pktmbuf_mtod_offset(m, struct rte_ipv6_fragment_ext *, pkt->fragment_off));
+	}
+	bury(w);
+	if (whole == NULL)
+		return NULL;
+	bw_count(&w->counters, BW_IP_REASSEMBLED);
+	if (pkt->ip_version == 4) { /* the library leaves the header's checksum to us */
+		struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(whole, struct rte_ipv4_hdr *, pkt->l3_off);
+
+		ip->hdr_checksum = 0;
+		ip->hdr_checksum = rte_ipv4_cksum(ip);
+	}
+	/* What a device said of a fragment's checksum says nothing of the whole. */
+	whole->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_TX_OFFLOAD_MASK);
+	return whole;
+}
+
+void bw_fragments_timer(struct bw_worker *w)
+{
+	rte_ip_frag_table_del_expired_entries(w->fragments, w->death_row, w->now);
+	bury(w);
+	if (w->now - w->fragment_at <= w->engine->conf.fragment_timeout_ns) /* else the table is empty */
+		bw_timer_arm(&w->wheel, &w->fragment_timer, w->now + EXPIRE_NS);
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** ARP, ICMP (RFC 792, 1122 3.2.2) and ICMPv6 (RFC 4443) with neighbour discovery (RFC 4861). */
+#include <rte_arp.h>
+
+#include <base/log.h>
+
+#include "worker.h"
+
+#define ICMP_TTL        64
+#define ICMP4_ECHO      8
+#define ICMP4_ECHO_REPLY 0
+#define ICMP4_UNREACHABLE 3
+#define ICMP6_ECHO      128
+#define ICMP6_ECHO_REPLY 129
+#define ICMP6_UNREACHABLE 1
+#define ICMP6_TOO_BIG   2
+#define ICMP6_PARAMETER 4
+#define ICMP6_NS        135
+#define ICMP6_NA        136
+
+void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
+{
+	struct bw_arp_fields arp;
+	bool is_for_us;
+
+	if (bw_arp_parse(pkt, &arp) != 0) {
+		bw_count(&w->counters, BW_DROP_ARP);
+		goto out;
+	}
+	if (bw_route_is_ours(w->engine, &arp.sender)) {
+		if (memcmp(&arp.sender_mac, &w->host.mac, sizeof(arp.sender_mac)) != 0 && is_from_device) {
+			char ip[BW_IP_STRLEN], mac[BW_MAC_STRLEN];
+
+			bw_count(&w->counters, BW_ARP_CONFLICTS);
+			bw_warn_limited(w->now, "%s is also claimed by %s: two hosts have the same address",
+				bw_ip_format(&arp.sender, ip), bw_mac_format(&arp.sender_mac, mac));
+			/* RFC 5227 section 2.4 (b): defend the address once, then leave it at the warning. */
+			if (w->now - w->defended_at > 10 * BW_NS_PER_SEC || w->defended_at == 0) {
+				w->defended_at = w->now;
+				bw_neigh_announce(w);
+			}
+		}
+		goto out;
+	}
+	is_for_us = bw_route_is_ours(w->engine, &arp.target);
+	bw_neigh_learn(w, &arp.sender, &arp.sender_mac, is_for_us && arp.opcode == RTE_ARP_OP_REPLY, is_for_us);
+	if (is_for_us && arp.opcode == RTE_ARP_OP_REQUEST && is_from_device &&
+		(bw_route_is_on_link(w->engine, &arp.sender) || bw_ip_is_unspecified(&arp.sender)))
+		bw_neigh_answer_arp(w, &arp);
+	else if (!is_for_us)
+		bw_count(&w->counters, BW_DROP_ARP);
+out:
+	rte_pktmbuf_free(pkt->m);
+}
+
+static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
+{
+	struct bw_nd_fields nd;
+	const struct bw_ip *from = &pkt->flow.remote;
+
+	if (bw_nd_parse(pkt, &nd) != 0) {
+		bw_count(&w->counters, BW_DROP_ND);
+		return;
+	}
+	if (nd.type == ICMP6_NS) {
+		if (!bw_route_is_ours(w->engine, &nd.target)) {
+			bw_count(&w->counters, BW_DROP_ND);
+			return;
+		}
+		if (!bw_ip_is_unspecified(from) && nd.has_link_addr)
+			bw_neigh_learn(w, from, &nd.link_addr, false, true);
+		if (is_from_device)
+			bw_neigh_answer_nd(w, &nd, from);
+		return;
+	}
+	if (bw_route_is_ours(w->engine, &nd.target)) {
+		bw_count(&w->counters, BW_ARP_CONFLICTS);
+		if (is_from_device && nd.has_link_addr) {
+			char ip[BW_IP_STRLEN], mac[BW_MAC_STRLEN];
+
+			bw_warn_limited(w->now, "%s is also claimed by %s: two hosts have the same address",
+				bw_ip_format(&nd.target, ip), bw_mac_format(&nd.link_addr, mac));
+		}
+		return;
+	}
+	/*
+	 * RFC 4861 section 7.2.5. An answer to a unicast question may leave the address out; the frame's source
+	 * is not trusted in its place, the entry just stays as it is until the probe's time is up.
+	 */
+	if (nd.has_link_addr)
+		bw_neigh_learn(w, &nd.target, &nd.link_addr, (nd.flags & 0x40) != 0, false);
+}
+
+/** Turn an echo request around in its own buffer. Takes the mbuf. */
+static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_type)
+{
+	struct rte_mbuf *m = pkt->m;
+	const struct bw_ip *src = &pkt->flow.local;
+	struct bw_ip dst = pkt->flow.remote;
+	struct bw_ip_out ip;
+	uint8_t *icmp;
+	uint32_t sum;
+
+	if (bw_ip_is_multicast(src))
+		src = bw_route_source(w->engine, &dst);
+	if (src == NULL) {
+		bw_count(&w->counters, BW_DROP_ICMP);
+		rte_pktmbuf_free(m);
+		return;
+	}
+	rte_pktmbuf_adj(m, pkt->l4_off);
+	icmp = rte_pktmbuf_mtod(m, uint8_t *);
+	if (bw_ip_is_v4(&dst) || bw_ip_eq(src, &pkt->flow.local)) {
+		/* RFC 1624: only the type changed, and swapping the addresses leaves the pseudo-header's sum alone. */
+		sum = (uint32_t)(uint16_t)~(icmp[2] << 8 | icmp[3]);
+		sum += (uint16_t)~(icmp[0] << 8) + (uint32_t)(reply_type << 8);
+		sum = (sum & 0xffff) + (sum >> 16);
+		sum = (sum & 0xffff) + (sum >> 16);
+		sum = ~sum;
+		icmp[0] = reply_type;
+		icmp[2] = (uint8_t)(sum >> 8);
+		icmp[3] = (uint8_t)sum;
+	} else {
+		uint16_t field;
+
+		icmp[0] = reply_type;
+		memset(icmp + 2, 0, 2);
+		field = (uint16_t)~bw_sum_fold(bw_sum_mbuf(m, 0, rte_pktmbuf_pkt_len(m),
+			bw_sum_pseudo(src, &dst, IPPROTO_ICMPV6, rte_pktmbuf_pkt_len(m))));
+		memcpy(icmp + 2, &field, sizeof(field));
+	}
+	m->ol_flags = 0;
+	ip = (struct bw_ip_out){
+		.src = src,
+		.dst = &dst,
+		.proto = bw_ip_is_v4(&dst) ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+		.ttl = ICMP_TTL,
+		.may_fragment = true,
+		.id = w->ip_id++,
+	};
+	bw_ip_prepend(m, &ip);
+	bw_count(&w->counters, BW_ICMP_ECHO);
+	bw_egress_ip_fragmented(w, m, &dst);
+}
+
+/** An error about something we sent: TCP decides what it means for the connection. */
+static void error_input(struct bw_worker *w, struct bw_pkt *pkt)
+{
+	struct bw_icmp_quote quote;
+	bool is_v4 = pkt->kind == BW_PKT_ICMP4, is_hard;
+	bool is_too_big;
+
+	if (bw_icmp_quote_parse(pkt, &quote) != 0 || quote.proto != IPPROTO_TCP) {
+		bw_count(&w->counters, BW_DROP_ICMP);
+		return;
+	}
+	/* RFC 1122 section 4.2.3.9 and RFC 4443: protocol and port unreachable are hard, all others soft. */
+	if (is_v4) {
+		is_too_big = quote.type == ICMP4_UNREACHABLE && quote.code == 4;
+		is_hard = quote.type == ICMP4_UNREACHABLE && (quote.code == 2 || quote.code == 3);
+	} else {
+		is_too_big = quote.type == ICMP6_TOO_BIG;
+		is_hard = (quote.type == ICMP6_UNREACHABLE && quote.code == 4) ||
+			  (quote.type == ICMP6_PARAMETER && quote.code == 1);
+	}
+	bw_tcp_icmp_error(w->tcp, w->now, &quote.flow, quote.seq, is_hard, is_too_big ? quote.mtu : 0);
+}
+
+void bw_icmp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
+{
+	uint8_t type = *rte_pktmbuf_mtod_offset(pkt->m, uint8_t *, pkt->l4_off);
+	bool is_v4 = pkt->kind == BW_PKT_ICMP4;
+
+	if (type == (is_v4 ? ICMP4_ECHO : ICMP6_ECHO)) {
+		/* RFC 1122 section 3.2.2.6 lets us be silent to broadcast; RFC 4443 section 4.2 asks for an answer. */
+		if (is_v4 && pkt->is_to_multicast) {
+			bw_count(&w->counters, BW_DROP_ICMP);
+			rte_pktmbuf_free(pkt->m);
+			return;
+		}
+		echo_reply(w, pkt, is_v4 ? ICMP4_ECHO_REPLY : ICMP6_ECHO_REPLY);
+		return;
+	}
+	if (!is_v4 && (type == ICMP6_NS || type == ICMP6_NA))
+		nd_input(w, pkt, is_from_device);
+	else
+		error_input(w, pkt);
+	rte_pktmbuf_free(pkt->m);
+}
+
+/** RFC 1812 section 4.3.2.8 and RFC 4443 section 2.4 (f): a token bucket of one second's worth. */
+static bool may_send_error(struct bw_worker *w)
+{
+	uint64_t rate = w->engine->conf.icmp_errors_per_s;
+	uint64_t fresh = (w->now - w->icmp_refilled_at) * rate / BW_NS_PER_SEC;
+
+	if (fresh > 0) {
+		w->icmp_tokens = (uint32_t)BW_MIN(w->icmp_tokens + fresh, rate);
+		w->icmp_refilled_at = w->now;
+	}
+	if (w->icmp_tokens == 0) {
+		bw_count(&w->counters, BW_ICMP_ERRORS_LIMITED);
+		return false;
+	}
+	w->icmp_tokens--;
+	return true;
+}
+
+void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_reason reason)
+{
+	static const struct {
+		uint8_t type4, code4, type6, code6;
+	} error[] = {
+		[BW_ICMP_PORT_UNREACHABLE] = { ICMP4_UNREACHABLE, 3, ICMP6_UNREACHABLE, 4 },
+		[BW_ICMP_PROTOCOL_UNREACHABLE] = { ICMP4_UNREACHABLE, 2, ICMP6_PARAMETER, 1 },
+	};
+	bool is_v4 = pkt->ip_version == 4;
+	struct rte_mbuf *m;
+	uint32_t param = 0;
+
+	/* RFC 1122 section 3.2.2: never about a broadcast or multicast, nor to nobody. */
+	if (pkt->is_to_multicast || bw_ip_is_unspecified(&pkt->flow.remote) || !may_send_error(w))
+		return;
+	m = bw_egress_alloc(w);
+	if (m == NULL)
+		return;
+	if (!is_v4 && reason == BW_ICMP_PROTOCOL_UNREACHABLE) /* points at the next-header field that named it */
+		param = (uint32_t)(pkt->ip6_proto_field_off - pkt->l3_off);
+	bw_icmp_error_write(m, pkt, is_v4 ? error[reason].type4 : error[reason].type6,
+		is_v4 ? error[reason].code4 : error[reason].code6, param, &pkt->flow.local, &pkt->flow.remote);
+	bw_ip_prepend(m,
+		&(struct bw_ip_out){ .src = &pkt->flow.local,
+			.dst = &pkt->flow.remote,
+			.proto = is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+			.ttl = ICMP_TTL });
+	bw_count(&w->counters, BW_ICMP_ERRORS_SENT);
+	bw_egress_ip(w, m, &pkt->flow.remote, NULL);
+}

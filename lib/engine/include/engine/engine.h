@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The engine: workers pinned one a core, each with its queue, pool, TCP, neighbours, timers and counters.
+ *
+ *     bw_engine_conf_init(&conf); ... addresses, services ...
+ *     bw_engine_create(&conf, &nic, &engine);     after bw_nic_open()
+ *     bw_engine_start(engine);                    returns; the workers run
+ *     bw_engine_drain(engine, deadline);          stop accepting, finish, close
+ *     bw_engine_destroy(engine);
+ */
+#pragma once
+
+#include <base/addr.h>
+#include <base/counters.h>
+#include <base/types.h>
+#include <nic/nic.h>
+#include <service/service.h>
+#include <tcp/tcp.h>
+
+#define BW_WORKERS_MAX  64
+#define BW_ADDRS_MAX    16
+#define BW_ROUTES_MAX   16
+#define BW_SERVICES_MAX 16
+
+enum bw_poll {
+	BW_POLL_AUTO,     /* adaptive on virtual devices, busy on NICs */
+	BW_POLL_BUSY,     /* spin: lowest latency, 100 % of the core */
+	BW_POLL_ADAPTIVE, /* spin while there is traffic, then pause, then sleep in bounded steps */
+};
+
+/** A service on a port. */
+struct bw_engine_service {
+	const struct bw_service *service;
+	void *conf;            /* given to start() */
+	uint16_t port;         /* TCP, and UDP where the service has datagram() */
+};
+
+struct bw_route {
+	struct bw_cidr prefix;
+	struct bw_ip gateway;  /* in an on-link prefix */
+};
+
+struct bw_engine_conf {
+	struct bw_cidr addrs[BW_ADDRS_MAX]; /* ours, with their on-link prefixes; IPv6 link-local is added */
+	unsigned addr_count;
+	struct bw_route routes[BW_ROUTES_MAX]; /* longest prefix wins; default gateways are 0.0.0.0/0 and ::/0 */
+	unsigned route_count;
+	uint16_t vlan;         /* 0: untagged */
+	struct bw_engine_service services[BW_SERVICES_MAX];
+	unsigned service_count;
+	unsigned worker_count;
+	unsigned cpus[BW_WORKERS_MAX];
+	enum bw_poll poll;
+	struct bw_tcp_conf tcp; /* pool, counters and secret are set by the engine */
+	uint32_t neighbours_max;   /* a worker; default 1024 */
+	uint32_t fragments_max;    /* datagrams under reassembly a worker; default 256 */
+	bw_ns fragment_timeout_ns; /* default 30 s (RFC 791: 15 s at least; RFC 8200: 60 s at most) */
+	uint32_t icmp_errors_per_s; /* default 100 a worker */
+	unsigned helper_count;     /* helper threads; default 2 */
+};
+
+void bw_engine_conf_init(struct bw_engine_conf *conf);
+
+struct bw_engine;
+
+/** 0, or -errno after one line that says what, where and what to do. */
+int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, struct bw_engine **engine);
+/** Start the workers on their lcores and the helpers. 0, or -errno when a service refused to start. */
+int bw_engine_start(struct bw_engine *engine);
+/**
+ * Stop accepting, let what is in flight finish, close idle connections; abort what is left at the deadline.
+ * Blocks the caller (never a worker) for at most timeout_ns. Returns how many connections were cut off.
+ */
+unsigned bw_engine_drain(struct bw_engine *engine, bw_ns timeout_ns);
+/** Stop the workers and helpers, release everything but the nic. */
+void bw_engine_destroy(struct bw_engine *engine);
+
+/** A worker's figures, readable from any thread while it runs. */
+struct bw_worker_stats {
+	struct bw_counters counters;
+	struct bw_tcp_stats tcp;
+	uint64_t turns, busy_cycles, idle_cycles, sleeps;
+	bool is_sleeping;
+};
+unsigned bw_engine_worker_count(const struct bw_engine *engine);
+void bw_engine_worker_stats(const struct bw_engine *engine, unsigned worker, struct bw_worker_stats *stats);
+/** Sum of all workers. */
+void bw_engine_counters(const struct bw_engine *engine, struct bw_counters *sum);
+/** Names of neighbours that do not answer, for the operator: text lines into out. Returns bytes written. */
+size_t bw_engine_unresolved(const struct bw_engine *engine, char *out, size_t out_bytes);
+/** Lines of every service's stats(), summed over nothing: "service.worker.name value". */
+size_t bw_engine_service_stats(const struct bw_engine *engine, char *out, size_t out_bytes);

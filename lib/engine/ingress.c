@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The way in, in passes so that cache misses overlap: parse all while the next headers are fetched, sort by
+ * kind, look all TCP packets up, then input each (the last two inside bw_tcp_input).
+ *
+ * A packet of a flow that another worker owns is handed over by ring. Which worker that is the device decides
+ * where it spreads flows itself (RSS); elsewhere the symmetric flow hash does, so every device carries several
+ * workers, also one with a single queue.
+ */
+#include <rte_prefetch.h>
+
+#include "worker.h"
+
+#define PREFETCH_AHEAD 4
+
+/** Packets on their way to other workers, collected over a burst. */
+struct handover {
+	struct rte_mbuf *pkts[BW_BURST_MAX];
+	uint16_t owner[BW_BURST_MAX];
+	unsigned count;
+};
+
+static void hand_over_add(struct handover *out, struct bw_pkt *pkt, unsigned owner)
+{
+	/* The owner parses again, but need not sum again. */
+	pkt->m->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK);
+	pkt->m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD | RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+	out->pkts[out->count] = pkt->m;
+	out->owner[out->count++] = (uint16_t)owner;
+}
+
+/** One enqueue for each owner, in the order of arrival. */
+static void hand_over(struct bw_worker *w, struct handover *out)
+{
+	for (unsigned owner = 0; owner < w->worker_count; owner++) {
+		struct bw_worker *to = &w->engine->workers[owner];
+		struct rte_mbuf *pkts[BW_BURST_MAX];
+		unsigned count = 0, taken;
+
+		for (unsigned i = 0; i < out->count; i++)
+			if (out->owner[i] == owner)
+				pkts[count++] = out->pkts[i];
+		if (count == 0)
+			continue;
+		taken = rte_ring_mp_enqueue_burst(to->packets_in, (void **)pkts, count, NULL);
+		if (taken < count) {
+			bw_count_n(&w->counters, BW_DROP_RING_FULL, count - taken);
+			rte_pktmbuf_free_bulk(pkts + taken, count - taken);
+		}
+		bw_power_wake(to);
+	}
+}
+
+/** Every worker has a neighbour cache of its own: the others get a copy of what one hears. */
+static void copy_to_others(struct bw_worker *w, struct rte_mbuf *m)
+{
+	for (unsigned i = 0; i < w->worker_count; i++) {
+		struct bw_worker *to = &w->engine->workers[i];
+		struct rte_mbuf *copy;
+
+		if (to == w)
+			continue;
+		copy = rte_pktmbuf_copy(m, w->pool, 0, UINT32_MAX);
+		if (copy == NULL) {
+			bw_count(&w->counters, BW_DROP_NO_MBUF);
+			return;
+		}
+		if (rte_ring_mp_enqueue(to->control_in, copy) != 0) {
+			bw_count(&w->counters, BW_DROP_RING_FULL);
+			rte_pktmbuf_free(copy);
+		} else {
+			bw_power_wake(to);
+		}
+	}
+}
+
+static bool is_neighbour_discovery(const struct bw_pkt *pkt)
+{
+	uint8_t type = *rte_pktmbuf_mtod_offset(pkt->m, const uint8_t *, pkt->l4_off);
+
+	return type == 135 || type == 136;
+}
+
+static void drop(struct bw_worker *w, struct bw_pkt *pkt, enum bw_counter why)
+{
+	bw_count(&w->counters, why);
+	rte_pktmbuf_free(pkt->m);
+}
+
+/**
+ * Sort one parsed packet. Returns whether it is TCP for this worker, which the caller collects; everything
+ * else is done with here.
+ */
+static bool sort(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device, struct handover *out)
+{
+	struct rte_mbuf *whole;
+	struct bw_icmp_quote quote;
+
+	switch ((enum bw_pkt_kind)pkt->kind) {
+	case BW_PKT_TCP:
+		if (w->dispatches && is_from_device) {
+			unsigned owner = bw_worker_of_hash(w, pkt->hash);
+
+			if (owner != w->index) {
+				hand_over_add(out, pkt, owner);
+				return false;
+			}
+		}
+		return true;
+	case BW_PKT_UDP:
+		bw_udp_input(w, pkt);
+		return false;
+	case BW_PKT_ARP:
+		if (is_from_device && w->worker_count > 1)
+			copy_to_others(w, pkt->m);
+		bw_arp_input(w, pkt, is_from_device);
+		return false;
+	case BW_PKT_ICMP4:
+	case BW_PKT_ICMP6:
+		if (is_from_device && w->worker_count > 1) {
+			if (pkt->kind == BW_PKT_ICMP6 && is_neighbour_discovery(pkt)) {
+				copy_to_others(w, pkt->m);
+			} else if (bw_icmp_quote_parse(pkt, &quote) == 0 && quote.proto == IPPROTO_TCP) {
+				/* About a connection: its owner's business, wherever the device put it. */
+				unsigned owner = w->dispatches ? bw_worker_of_hash(w, bw_flow_hash(&quote.flow)) : w->index;
+
+				if (owner != w->index) {
+					hand_over_add(out, pkt, owner);
+					return false;
+				}
+				if (!w->dispatches)
+					copy_to_others(w, pkt->m);
+			}
+		}
+		bw_icmp_input(w, pkt, is_from_device);
+		return false;
+	case BW_PKT_FRAGMENT:
+		whole = bw_fragments_input(w, pkt);
+		if (whole == NULL)
+			return false;
+		bw_pkt_parse_ip(whole, &w->host, pkt->l3_off, pkt);
+		if (pkt->kind == BW_PKT_FRAGMENT) { /* a fragment header inside a reassembled packet */
+			drop(w, pkt, BW_DROP_FRAGMENT);
+			return false;
+		}
+		/*
+		 * A device that spreads flows by port cannot have done so here, and a segment that meets the
+		 * wrong worker would be answered with RST.
+		 */
+		if (pkt->kind == BW_PKT_TCP && w->worker_count > 1 && !w->dispatches) {
+			drop(w, pkt, BW_DROP_FRAGMENT);
+			return false;
+		}
+		return sort(w, pkt, true, out);
+	case BW_PKT_BAD_PROTOCOL:
+		bw_icmp_error(w, pkt, BW_ICMP_PROTOCOL_UNREACHABLE);
+		drop(w, pkt, BW_DROP_PROTOCOL);
+		return false;
+	case BW_PKT_DROP:
+		break;
+	}
+	drop(w, pkt, pkt->drop);
+	return false;
+}
+
+void bw_ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, bool is_from_device)
+{
+	struct bw_pkt pkts[BW_BURST_MAX];
+	struct bw_pkt *tcp[BW_BURST_MAX];
+	struct handover out = { .count = 0 };
+	unsigned tcp_count = 0;
+
+	BW_ASSERT_LE(count, BW_BURST_MAX);
+	for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+	for (unsigned i = 0; i < count; i++) {
+		if (i + PREFETCH_AHEAD < count)
+			rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + PREFETCH_AHEAD], void *));
+		bw_pkt_parse(mbufs[i], &w->host, &pkts[i]);
+	}
+	for (unsigned i = 0; i < count; i++)
+		if (bw_likely(sort(w, &pkts[i], is_from_device, &out)))
+			tcp[tcp_count++] = &pkts[i];
+	if (tcp_count > 0)
+		bw_tcp_input(w->tcp, w->now, tcp, tcp_count);
+	if (out.count > 0)
+		hand_over(w, &out);
+}
+
+unsigned bw_ingress_device(struct bw_worker *w)
+{
+	struct rte_mbuf *mbufs[BW_BURST_MAX];
+	unsigned count;
+	uint64_t bytes = 0;
+
+	if (!w->has_own_rx)
+		return 0;
+	count = bw_nic_rx(w->nic, w->rx_queue, mbufs, BW_BURST_MAX);
+	if (count == 0)
+		return 0;
+	for (unsigned i = 0; i < count; i++)
+		bytes += rte_pktmbuf_pkt_len(mbufs[i]);
+	bw_count_n(&w->counters, BW_RX_PACKETS, count);
+	bw_count_n(&w->counters, BW_RX_BYTES, bytes);
+	bw_ingress_burst(w, mbufs, count, true);
+	return count;
+}
+
+unsigned bw_ingress_inbox(struct bw_worker *w)
+{
+	struct rte_mbuf *mbufs[BW_BURST_MAX];
+	unsigned total = 0, count, room;
+
+	if (w->worker_count == 1)
+		return 0;
+	count = rte_ring_sc_dequeue_burst(w->packets_in, (void **)mbufs, BW_BURST_MAX, NULL);
+	if (count > 0)
+		bw_ingress_burst(w, mbufs, count, false);
+	total += count;
+	count = rte_ring_sc_dequeue_burst(w->control_in, (void **)mbufs, BW_BURST_MAX, NULL);
+	if (count > 0)
+		bw_ingress_burst(w, mbufs, count, false);
+	total += count;
+	/* Packets that others built for our device queue. What does not fit stays in the ring: their back-pressure. */
+	room = w->tx_count < BW_TX_BACKLOG_MAX ? BW_TX_BACKLOG_MAX - w->tx_count : 0;
+	count = rte_ring_sc_dequeue_burst(w->tx_in, (void **)(w->tx + w->tx_count), BW_MIN(room, 256u), NULL);
+	w->tx_count += count;
+	return total + count;
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdlib.h>
+
+#include <rte_arp.h>
+#include <rte_ether.h>
+
+#include <base/log.h>
+#include <wire/packet.h>
+
+#include "worker.h"
+
+#define RETRANS_NS       BW_NS_PER_SEC        /* RFC 4861 section 10: RetransTimer */
+#define SOLICITS_MAX     3                    /* MAX_MULTICAST_SOLICIT, MAX_UNICAST_SOLICIT */
+#define REACHABLE_NS     (30 * BW_NS_PER_SEC) /* REACHABLE_TIME */
+#define FAILED_NS        (5 * BW_NS_PER_SEC)  /* how long an unanswered question is not asked again */
+#define STALE_NS         (600 * BW_NS_PER_SEC) /* unused for so long, an entry is let go */
+#define EVICT_SAMPLE     8
+#define ANNOUNCE_COUNT   3 /* RFC 5227 has two; one more for a link that was not up yet */
+#define ANNOUNCE_NS      (2 * BW_NS_PER_SEC)
+
+static const struct bw_mac mac_broadcast = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
+
+static uint16_t *bucket_of(struct bw_neigh_cache *cache, const struct bw_ip *ip)
+{
+	struct bw_flow key = { .remote = *ip }; /* the keyed hash, so that a peer cannot aim at one bucket */
+
+	return &cache->bucket[bw_flow_hash(&key) & cache->bucket_mask];
+}
+
+static struct bw_neigh *find(struct bw_neigh_cache *cache, const struct bw_ip *ip)
+{
+	for (uint16_t i = *bucket_of(cache, ip); i != 0; i = cache->entry[i].chain_next)
+		if (bw_ip_eq(&cache->entry[i].ip, ip))
+			return &cache->entry[i];
+	return NULL;
+}
+
+static void drop_queued(struct bw_neigh *n)
+{
+	rte_pktmbuf_free_bulk(n->queued, n->queued_count);
+	n->queued_count = 0;
+}
+
+static void release(struct bw_worker *w, struct bw_neigh *n)
+{
+	struct bw_neigh_cache *cache = &w->neigh;
+	uint16_t index = (uint16_t)(n - cache->entry);
+	uint16_t *link = bucket_of(cache, &n->ip);
+
+	while (*link != index)
+		link = &cache->entry[*link].chain_next;
+	*link = n->chain_next;
+	drop_queued(n);
+	bw_timer_cancel(&w->wheel, &n->timer);
+	n->state = BW_NEIGH_FREE;
+	n->generation++; /* paths that remember the slot are void now */
+	n->chain_next = cache->free_head;
+	cache->free_head = index;
+}
+
+/** How willingly an entry is given up: unproven ones first, then the one used longest ago. */
+static bool is_better_victim(const struct bw_neigh *a, const struct bw_neigh *b)
+{
+	bool a_proven = a->state == BW_NEIGH_REACHABLE, b_proven = b->state == BW_NEIGH_REACHABLE;
+
+	return a_proven != b_proven ? b_proven : a->used_at < b->used_at;
+}
+
+static struct bw_neigh *create(struct bw_worker *w, const struct bw_ip *ip)
+{
+	struct bw_neigh_cache *cache = &w->neigh;
+	struct bw_neigh *n;
+	uint16_t *bucket, index;
+
+	if (cache->free_head == 0) {
+		struct bw_neigh *victim = NULL;
+
+		for (unsigned i = 0; i < EVICT_SAMPLE; i++) {
+			struct bw_neigh *candidate = &cache->entry[1 + cache->clock_hand];
+
+			cache->clock_hand = (uint16_t)((cache->clock_hand + 1) % cache->capacity);
+			if (victim == NULL || is_better_victim(candidate, victim))
+				victim = candidate;
+		}
+		bw_count_n(&w->counters, BW_DROP_NEIGH_QUEUE, victim->queued_count);
+		release(w, victim);
+	}
+	index = cache->free_head;
+	n = &cache->entry[index];
+	cache->free_head = n->chain_next;
+	bucket = bucket_of(cache, ip);
+	n->ip = *ip;
+	n->chain_next = *bucket;
+	*bucket = index;
+	n->probe_count = 0;
+	n->used_at = w->now;
+	return n;
+}
+
+int bw_neigh_init(struct bw_neigh_cache *cache, uint32_t capacity)
+{
+	unsigned buckets = 16;
+
+	if (capacity == 0 || capacity > 65534)
+		return -EINVAL;
+	while (buckets < capacity && buckets < 32768)
+		buckets *= 2;
+	cache->entry = calloc(capacity + 1, sizeof(*cache->entry));
+	cache->bucket = calloc(buckets, sizeof(*cache->bucket));
+	if (cache->entry == NULL || cache->bucket == NULL) {
+		free(cache->entry);
+		free(cache->bucket);
+		return -ENOMEM;
+	}
+	cache->capacity = (uint16_t)capacity;
+	cache->bucket_mask = (uint16_t)(buckets - 1);
+	for (uint32_t i = 1; i <= capacity; i++) {
+		bw_timer_init(&cache->entry[i].timer, BW_TIMER_NEIGH);
+		cache->entry[i].chain_next = (uint16_t)(i == capacity ? 0 : i + 1);
+	}
+	cache->free_head = 1;
+	return 0;
+}
+
+void bw_neigh_fini(struct bw_neigh_cache *cache)
+{
+	for (uint32_t i = 1; cache->entry != NULL && i <= cache->capacity; i++)
+		drop_queued(&cache->entry[i]);
+	free(cache->entry);
+	free(cache->bucket);
+	cache->entry = NULL;
+	cache->bucket = NULL;
+}
+
+/* ---- questions and announcements ------------------------------------------------------------------------ */
+
+static void send_arp(struct bw_worker *w, uint16_t opcode, const struct bw_ip *sender, const struct bw_mac *dst,
+	const struct bw_mac *target_mac, const struct bw_ip *target)
+{
+	struct rte_mbuf *m = bw_egress_alloc(w);
+
+	if (m == NULL)
+		return;
+	bw_arp_write(m, opcode, &w->host.mac, sender, target_mac, target);
+	bw_eth_prepend(m, &w->host.mac, dst, RTE_ETHER_TYPE_ARP, w->host.vlan);
+	bw_egress_frame(w, m);
+}
+
+static void send_nd(struct bw_worker *w, const struct bw_nd_out *nd, const struct bw_mac *dst_mac)
+{
+	struct rte_mbuf *m = bw_egress_alloc(w);
+
+	if (m == NULL)
+		return;
+	bw_nd_write(m, nd);
+	/* RFC 4861 section 4.3: hop limit 255 proves that it comes from the link. */
+	bw_ip_prepend(m, &(struct bw_ip_out){ .src = nd->src, .dst = nd->dst, .proto = IPPROTO_ICMPV6, .ttl = 255 });
+	bw_eth_prepend(m, &w->host.mac, dst_mac, RTE_ETHER_TYPE_IPV6, w->host.vlan);
+	bw_egress_frame(w, m);
+}
+
+/** Ask for an entry's address: everybody while INCOMPLETE, the last known address while PROBE. */
+static void ask(struct bw_worker *w, struct bw_neigh *n)
+{
+	static const struct bw_mac mac_zero;
+	const struct bw_ip *src = bw_route_source(w->engine, &n->ip);
+	bool unicast = n->state == BW_NEIGH_PROBE;
+
+	n->probe_count++;
+	bw_timer_arm(&w->wheel, &n->timer, w->now + RETRANS_NS);
+	if (src == NULL)
+		return;
+	if (bw_ip_is_v4(&n->ip)) {
+		bw_count(&w->counters, BW_ARP_REQUESTS);
+		send_arp(w, RTE_ARP_OP_REQUEST, src, unicast ? &n->mac : &mac_broadcast, &mac_zero, &n->ip);
+	} else {
+		struct bw_ip group = bw_ip6_solicited_node(&n->ip);
+		struct bw_mac group_mac = bw_mac_of_multicast(&group);
+
+		bw_count(&w->counters, BW_ND_SOLICITS);
+		send_nd(w,
+			&(struct bw_nd_out){ .type = 135,
+				.src = src,
+				.dst = unicast ? &n->ip : &group,
+				.target = &n->ip,
+				.link_addr = &w->host.mac },
+			unicast ? &n->mac : &group_mac);
+	}
+}
+
+/** Gratuitous ARP (RFC 5227 section 2.3) and unsolicited advertisements (RFC 4861 section 7.2.6). */
+void bw_neigh_announce(struct bw_worker *w)
+{
+	static const struct bw_mac mac_zero;
+	struct bw_ip all_nodes = { .b = { 0xff, 0x02, [15] = 1 } };
+	struct bw_mac all_nodes_mac = bw_mac_of_multicast(&all_nodes);
+
+	for (unsigned i = 0; i < w->engine->addr_count; i++) {
+		const struct bw_ip *ip = &w->engine->addrs[i].ip;
+
+		if (bw_ip_is_v4(ip)) {
+			bw_count(&w->counters, BW_ARP_REQUESTS);
+			send_arp(w, RTE_ARP_OP_REQUEST, ip, &mac_broadcast, &mac_zero, ip);
+		} else {
+			bw_count(&w->counters, BW_ND_ADVERTS);
+			send_nd(w,
+				&(struct bw_nd_out){ .type = 136,
+					.flags = 0x20,
+					.src = ip,
+					.dst = &all_nodes,
+					.target = ip,
+					.link_addr = &w->host.mac },
+				&all_nodes_mac);
+		}
+	}
+	if (++w->announcements_sent < ANNOUNCE_COUNT)
+		bw_timer_arm(&w->wheel, &w->announce_timer, w->now + ANNOUNCE_NS);
+}
+
+void bw_neigh_answer_arp(struct bw_worker *w, const struct bw_arp_fields *arp)
+{
+	bw_count(&w->counters, BW_ARP_REPLIES);
+	send_arp(w, RTE_ARP_OP_REPLY, &arp->target, &arp->sender_mac, &arp->sender_mac, &arp->sender);
+}
+
+void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, const struct bw_ip *asker)
+{
+	/* RFC 4861 section 7.2.4: a question from nobody (DAD) is answered to everybody, and not as solicited. */
+	struct bw_ip all_nodes = { .b = { 0xff, 0x02, [15] = 1 } };
+	bool is_dad = bw_ip_is_unspecified(asker);
+	const struct bw_ip *dst = is_dad ? &all_nodes : asker;
+	struct bw_mac dst_mac;
+
+	if (is_dad)
+		dst_mac = bw_mac_of_multicast(&all_nodes);
+	else if (nd->has_link_addr)
+		dst_mac = nd->link_addr;
+	else {
+		struct bw_neigh *n = find(&w->neigh, asker);
+
+		if (n == NULL || n->state == BW_NEIGH_INCOMPLETE || n->state == BW_NEIGH_FAILED)
+			return;
+		dst_mac = n->mac;
+	}
+	bw_count(&w->counters, BW_ND_ADVERTS);
+	send_nd(w,
+		&(struct bw_nd_out){ .type = 136,
+			.flags = is_dad ? 0x20 : 0x60,
+			.src = &nd->target,
+			.dst = dst,
+			.target = &nd->target,
+			.link_addr = &w->host.mac },
+		&dst_mac);
+}
+
+/* ---- the state machine ---------------------------------------------------------------------------------- */
+
+const struct bw_mac *bw_neigh_resolve(struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m,
+	uint32_t *path)
+{
+	struct bw_neigh *n = find(&w->neigh, next_hop);
+
+	if (n == NULL) {
+		n = create(w, next_hop);
+		n->state = BW_NEIGH_INCOMPLETE;
+		ask(w, n);
+	}
+	n->used_at = w->now;
+	switch ((enum bw_neigh_state)n->state) {
+	case BW_NEIGH_STALE:
+		/* RFC 4861 waits DELAY_FIRST_PROBE_TIME for a hint from above; one question costs less than the hint. */
+		n->state = BW_NEIGH_PROBE;
+		n->probe_count = 0;
+		ask(w, n);
+		return &n->mac;
+	case BW_NEIGH_REACHABLE:
+		if (path != NULL)
+			*path = (uint32_t)n->generation << 16 | (uint32_t)(n - w->neigh.entry);
+		return &n->mac;
+	case BW_NEIGH_PROBE:
+		return &n->mac;
+	case BW_NEIGH_INCOMPLETE:
+		if (n->queued_count < BW_NEIGH_QUEUE_MAX) {
+			n->queued[n->queued_count++] = m;
+			return NULL;
+		}
+		bw_count(&w->counters, BW_DROP_NEIGH_QUEUE);
+		break;
+	case BW_NEIGH_FAILED:
+		bw_count(&w->counters, BW_DROP_NEIGH_FAILED);
+		break;
+	case BW_NEIGH_FREE:
+		BW_ASSERT(!"a free entry is in no chain");
+	}
+	rte_pktmbuf_free(m);
+	return NULL;
+}
+
+/** The address is known: send what waited. */
+static void flush_queued(struct bw_worker *w, struct bw_neigh *n)
+{
+	for (unsigned i = 0; i < n->queued_count; i++) {
+		bw_eth_prepend(n->queued[i], &w->host.mac, &n->mac,
+			bw_ip_is_v4(&n->ip) ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6, w->host.vlan);
+		bw_egress_frame(w, n->queued[i]);
+	}
+	n->queued_count = 0;
+}
+
+void bw_neigh_learn(struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer,
+	bool creates)
+{
+	struct bw_neigh *n = find(&w->neigh, ip);
+	bool is_same;
+
+	/* A group has no single owner, and an address of ours is not a neighbour's. */
+	if ((mac->b[0] & 1) != 0 || bw_ip_is_unspecified(ip) || !bw_route_is_on_link(w->engine, ip) ||
+		bw_route_is_ours(w->engine, ip))
+		return;
+	if (n == NULL) {
+		if (!creates)
+			return;
+		n = create(w, ip);
+		n->mac = *mac;
+		n->state = BW_NEIGH_STALE;
+		bw_timer_arm(&w->wheel, &n->timer, w->now + STALE_NS);
+		return;
+	}
+	is_same = memcmp(&n->mac, mac, sizeof(*mac)) == 0;
+	/* What we did not ask for confirms nothing: unless it tells something new it changes nothing. */
+	if (!is_answer && is_same && n->state != BW_NEIGH_INCOMPLETE && n->state != BW_NEIGH_FAILED)
+		return;
+	n->mac = *mac;
+	n->probe_count = 0;
+	n->generation++; /* paths look the new address up */
+	n->state = is_answer ? BW_NEIGH_REACHABLE : BW_NEIGH_STALE;
+	bw_timer_arm(&w->wheel, &n->timer, w->now + (is_answer ? REACHABLE_NS : STALE_NS));
+	flush_queued(w, n);
+}
+
+void bw_neigh_timer(struct bw_worker *w, struct bw_neigh *n)
+{
+	switch ((enum bw_neigh_state)n->state) {
+	case BW_NEIGH_INCOMPLETE:
+		if (n->probe_count < SOLICITS_MAX) {
+			ask(w, n);
+			break;
+		}
+		bw_count_n(&w->counters, BW_DROP_NEIGH_FAILED, n->queued_count);
+		drop_queued(n);
+		n->state = BW_NEIGH_FAILED;
+		bw_timer_arm(&w->wheel, &n->timer, w->now + FAILED_NS);
+		break;
+	case BW_NEIGH_PROBE:
+		if (n->probe_count < SOLICITS_MAX)
+			ask(w, n);
+		else
+			release(w, n); /* the next packet asks everybody */
+		break;
+	case BW_NEIGH_REACHABLE:
+		n->state = BW_NEIGH_STALE;
+		bw_timer_arm(&w->wheel, &n->timer, w->now + STALE_NS);
+		break;
+	case BW_NEIGH_STALE:
+	case BW_NEIGH_FAILED:
+		release(w, n);
+		break;
+	case BW_NEIGH_FREE:
+		BW_ASSERT(!"a free entry has no timer");
+	}
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * One worker's neighbour cache: IP address to Ethernet address, for ARP (RFC 826, 1122 2.3.2) and neighbour
+ * discovery (RFC 4861 7) alike.
+ *
+ * States are RFC 4861's. An entry is made when we want to send (INCOMPLETE: asks, up to three times a second
+ * apart, while at most BW_NEIGH_QUEUE_MAX packets wait) or when a neighbour asks for us (STALE: usable,
+ * confirmed when we use it). A neighbour that does not answer is FAILED for a while, so that a dead address
+ * costs a look-up and not a question a packet.
+ *
+ * Bounded: when the cache is full, a few entries are looked at and the one used longest ago makes room, a
+ * confirmed one only if there is no other.
+ *
+ * A connection remembers its neighbour as a path, a number that is index and generation; a path whose
+ * generation is old is looked up again.
+ */
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <base/addr.h>
+#include <base/wheel.h>
+
+#define BW_NEIGH_QUEUE_MAX 16
+
+enum bw_neigh_state {
+	BW_NEIGH_FREE,
+	BW_NEIGH_INCOMPLETE,
+	BW_NEIGH_REACHABLE,
+	BW_NEIGH_STALE,
+	BW_NEIGH_PROBE, /* in use, unicast questions under way */
+	BW_NEIGH_FAILED,
+};
+
+struct bw_neigh {
+	struct bw_ip ip;
+	struct bw_mac mac;
+	uint16_t generation; /* of the slot: changes when it is given to another address */
+	uint8_t state;
+	uint8_t probe_count;
+	uint8_t queued_count;
+	uint16_t chain_next;
+	bw_ns used_at;
+	struct bw_timer timer;
+	struct rte_mbuf *queued[BW_NEIGH_QUEUE_MAX]; /* IP packets, oldest first */
+};
+
+struct bw_neigh_cache {
+	uint16_t capacity, clock_hand;
+	uint16_t bucket_mask, free_head;
+	uint16_t *bucket;
+	struct bw_neigh *entry; /* [0] is unused, so index 0 means none */
+};
+
+struct bw_worker;
+
+/** 0, -EINVAL for a capacity of 0 or above 65,534, -ENOMEM. */
+int bw_neigh_init(struct bw_neigh_cache *cache, uint32_t capacity);
+/** Frees waiting packets and memory. */
+void bw_neigh_fini(struct bw_neigh_cache *cache);
+
+/**
+ * The Ethernet address for a next hop, or NULL when it is not known yet: then the packet was queued or dropped,
+ * and counted; ours no more.
+ */
+const struct bw_mac *bw_neigh_resolve(struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m,
+	uint32_t *path);
+/** The fast path: the address that `path` remembers, or NULL when it has to be resolved again. */
+static inline const struct bw_mac *bw_neigh_of_path(struct bw_neigh_cache *cache, uint32_t path, bw_ns now)
+{
+	struct bw_neigh *n = &cache->entry[path & 0xffff];
+
+	if (path == 0 || n->generation != path >> 16 || n->state != BW_NEIGH_REACHABLE)
+		return NULL;
+	n->used_at = now;
+	return &n->mac;
+}
+
+/**
+ * A neighbour said where it is. `is_answer`: to a question of ours, which confirms it; `creates`: it spoke to
+ * us, so an entry is worth making. An entry that exists is brought up to date either way.
+ */
+void bw_neigh_learn(struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer,
+	bool creates);
+
+/** The worker's wheel fired an entry's timer. */
+void bw_neigh_timer(struct bw_worker *w, struct bw_neigh *n);
+
+/** Tell the link where our addresses are, a few times. */
+void bw_neigh_announce(struct bw_worker *w);
+
+/** Answer a question about an address of ours. */
+struct bw_arp_fields;
+struct bw_nd_fields;
+void bw_neigh_answer_arp(struct bw_worker *w, const struct bw_arp_fields *arp);
+void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, const struct bw_ip *asker);

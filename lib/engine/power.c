@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * CPU manners. An adaptive worker spins for a moment after its last work, because the next packet of a busy
+ * connection is microseconds away; then it sleeps, on the device's interrupt where the driver has one, else
+ * in steps that double to a millisecond.
+ *
+ * Nobody's wake-up is lost: the sleeper says so before it looks at its rings a last time, the waker puts its
+ * message in before it looks whether somebody sleeps, with a fence on both sides.
+ */
+#include <unistd.h>
+
+#include <rte_pause.h>
+
+#include "worker.h"
+
+#define SPIN_NS      (200 * BW_NS_PER_US)
+#define STEP_MIN_NS  (20 * BW_NS_PER_US)
+#define STEP_MAX_NS  (1 * BW_NS_PER_MS)
+#define SLEEP_MAX_NS (100 * BW_NS_PER_MS) /* services' ticks, and orders from the controlling thread */
+
+static bool inbox_is_empty(const struct bw_worker *w)
+{
+	return rte_ring_empty(w->packets_in) && rte_ring_empty(w->control_in) && rte_ring_empty(w->tx_in) &&
+	       rte_ring_empty(w->mail_in) && rte_ring_empty(w->jobs_done);
+}
+
+void bw_power_idle(struct bw_worker *w)
+{
+	bw_ns next = BW_MIN(bw_tcp_next_deadline(w->tcp), bw_wheel_next(&w->wheel));
+	bw_ns limit = SLEEP_MAX_NS;
+
+	if (w->now - w->active_at < SPIN_NS) {
+		rte_pause();
+		return;
+	}
+	if (w->has_own_rx && !w->nic->has_rx_interrupt) {
+		w->sleep_ns = w->sleep_ns == 0 ? STEP_MIN_NS : BW_MIN(w->sleep_ns * 2, STEP_MAX_NS);
+		limit = w->sleep_ns;
+	}
+	if (next <= w->now)
+		return;
+	limit = BW_MIN(limit, next - w->now);
+	atomic_store_explicit(&w->is_sleeping, true, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (inbox_is_empty(w) && !atomic_load_explicit(&w->engine->stops, memory_order_relaxed)) {
+		w->sleeps++;
+		bw_nic_sleep(w->nic, w->has_own_rx ? w->rx_queue : UINT32_MAX, w->wake_fd, limit);
+	}
+	atomic_store_explicit(&w->is_sleeping, false, memory_order_relaxed);
+}
+
+void bw_power_wake(struct bw_worker *w)
+{
+	uint64_t one = 1;
+
+	atomic_thread_fence(memory_order_seq_cst);
+	if (bw_likely(!atomic_load_explicit(&w->is_sleeping, memory_order_relaxed)))
+		return;
+	/* An eventfd's write fails only when its counter is full, and then the sleeper is awake already. */
+	if (write(w->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}

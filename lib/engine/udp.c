@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** UDP (RFC 768): a datagram goes to the service on its port, on whichever worker received it. */
+#include <errno.h>
+
+#include <rte_udp.h>
+
+#include "worker.h"
+
+#define UDP_TTL          64
+#define UDP_PAYLOAD_MAX  65507 /* 65,535 less IPv4 and UDP headers */
+#define UDP_PAYLOAD_MAX6 65487 /* payload length counts the UDP header and the fragment header's piece */
+
+static struct bw_context *context_of_port(struct bw_worker *w, uint16_t port)
+{
+	for (unsigned i = 0; i < w->engine->conf.service_count; i++)
+		if (w->contexts[i].port == port && w->contexts[i].service->datagram != NULL)
+			return &w->contexts[i];
+	return NULL;
+}
+
+void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt)
+{
+	struct bw_context *ctx = context_of_port(w, rte_be_to_cpu_16(pkt->flow.local_port_be));
+	struct bw_datagram dgram = { .flow = &pkt->flow };
+
+	if (ctx == NULL) {
+		bw_count(&w->counters, BW_DROP_NO_LISTENER);
+		bw_icmp_error(w, pkt, BW_ICMP_PORT_UNREACHABLE);
+		rte_pktmbuf_free(pkt->m);
+		return;
+	}
+	bw_count(&w->counters, BW_UDP_DATAGRAMS_IN);
+	dgram.payload.owner = pkt->m;
+	dgram.payload.len = pkt->payload_len;
+	/* In place when it is in one piece, else gathered: rte_pktmbuf_read does whichever it is. */
+	dgram.payload.data = rte_pktmbuf_read(pkt->m, pkt->payload_off, pkt->payload_len, w->datagram_scratch);
+	if (dgram.payload.data == w->datagram_scratch)
+		bw_count_n(&w->counters, BW_COPIED_BYTES, pkt->payload_len);
+	if (dgram.payload.data != NULL || pkt->payload_len == 0)
+		ctx->service->datagram(ctx, &dgram);
+	rte_pktmbuf_free(pkt->m);
+}
+
+/** Copy a payload behind what the mbuf holds, into as many segments as it takes. */
+static int append(struct bw_worker *w, struct rte_mbuf *m, const uint8_t *data, uint32_t len)
+{
+	struct rte_mbuf *last = m;
+
+	while (len > 0) {
+		uint16_t piece = (uint16_t)BW_MIN(len, (uint32_t)rte_pktmbuf_tailroom(last));
+
+		memcpy(rte_pktmbuf_mtod_offset(last, void *, last->data_len), data, piece);
+		last->data_len = (uint16_t)(last->data_len + piece);
+		m->pkt_len += piece;
+		data += piece;
+		len -= piece;
+		if (len > 0) {
+			struct rte_mbuf *more = bw_egress_alloc(w);
+
+			if (more == NULL)
+				return -ENOBUFS;
+			last->next = more;
+			last = more;
+			m->nb_segs++;
+		}
+	}
+	return 0;
+}
+
+int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, const void *data, uint32_t len)
+{
+	struct bw_worker *w = ctx->worker;
+	const struct bw_flow *flow = to->flow;
+	bool is_v4 = bw_ip_is_v4(&flow->remote);
+	uint32_t l4_len = (uint32_t)sizeof(struct rte_udp_hdr) + len;
+	struct rte_udp_hdr *udp;
+	struct rte_mbuf *m;
+	bool is_whole;
+
+	if (len > (is_v4 ? UDP_PAYLOAD_MAX : UDP_PAYLOAD_MAX6))
+		return -EMSGSIZE;
+	m = bw_egress_alloc(w);
+	if (m == NULL)
+		return -ENOBUFS;
+	udp = (struct rte_udp_hdr *)rte_pktmbuf_append(m, sizeof(*udp));
+	udp->src_port = flow->local_port_be;
+	udp->dst_port = flow->remote_port_be;
+	udp->dgram_len = rte_cpu_to_be_16((uint16_t)l4_len);
+	udp->dgram_cksum = 0;
+	if (append(w, m, data, len) != 0) {
+		rte_pktmbuf_free(m);
+		return -ENOBUFS;
+	}
+	is_whole = l4_len + (is_v4 ? 20 : 40) <= w->nic->mtu;
+	if (is_whole) {
+		m->l4_len = sizeof(*udp);
+		m->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
+	} else { /* no device sums over fragments */
+		uint16_t sum = (uint16_t)~bw_sum_fold(bw_sum_mbuf(m, 0, l4_len,
+			bw_sum_pseudo(&flow->local, &flow->remote, IPPROTO_UDP, l4_len)));
+
+		udp->dgram_cksum = sum != 0 ? sum : 0xffff; /* RFC 768: 0 means none */
+	}
+	bw_ip_prepend(m,
+		&(struct bw_ip_out){ .src = &flow->local,
+			.dst = &flow->remote,
+			.proto = IPPROTO_UDP,
+			.ttl = UDP_TTL,
+			.may_fragment = !is_whole,
+			.id = w->ip_id++ });
+	bw_count(&w->counters, BW_UDP_DATAGRAMS_OUT);
+	if (is_whole)
+		bw_egress_ip(w, m, &flow->remote, NULL);
+	else
+		bw_egress_ip_fragmented(w, m, &flow->remote);
+	return 0;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The worker: one core's turn. This file is the table of contents of the engine; each step is a file of its
+ * own. Run to completion, share nothing: a turn takes no lock, makes no system call but what a virtual
+ * device's driver makes, and takes nothing from the heap.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include <rte_lcore.h>
+
+#include <base/clock.h>
+#include <base/log.h>
+
+#include "worker.h"
+
+#define TICK_INTERVAL_NS (100 * BW_NS_PER_MS)
+
+static void timer_fired(void *ctx, struct bw_timer *timer, bw_ns now)
+{
+	struct bw_worker *w = ctx;
+
+	switch ((enum bw_worker_timer)timer->kind) {
+	case BW_TIMER_NEIGH:
+		bw_neigh_timer(w, bw_container_of(timer, struct bw_neigh, timer));
+		break;
+	case BW_TIMER_ANNOUNCE:
+		bw_neigh_announce(w);
+		break;
+	case BW_TIMER_FRAGMENTS:
+		bw_fragments_timer(w);
+		break;
+	}
+}
+
+static void timers(struct bw_worker *w)
+{
+	bw_tcp_timers(w->tcp, w->now);
+	bw_wheel_advance(&w->wheel, w->now, BW_BURST_MAX, timer_fired, w);
+}
+
+static void ticks(struct bw_worker *w)
+{
+	for (unsigned i = 0; i < w->engine->conf.service_count; i++) {
+		struct bw_context *ctx = &w->contexts[i];
+
+		if (ctx->service->tick != NULL)
+			ctx->service->tick(ctx, w->now);
+	}
+	w->ticked_at = w->now;
+}
+
+/** Everything that one core does, once. Returns whether there was anything to do. */
+static bool turn(struct bw_worker *w)
+{
+	unsigned work = 0;
+
+	w->now = bw_clock_now();
+	work += bw_ingress_device(w);
+	work += bw_ingress_inbox(w);
+	work += bw_mail_deliver(w);
+	work += bw_jobs_deliver(w);
+	timers(w);
+	if (w->has_ticks && (work > 0 || w->now - w->ticked_at >= TICK_INTERVAL_NS))
+		ticks(w);
+	work += bw_mail_flush(w);
+	work += bw_egress(w);
+	bw_egress_flush(w);
+	return work > 0 || w->tx_count > 0;
+}
+
+/** Charge the cycles since the last turn's start to what that turn was. */
+static void account(struct bw_worker *w, bool had_work)
+{
+	uint64_t cycles = bw_clock_cycles();
+
+	if (had_work)
+		w->busy_cycles += cycles - w->turn_cycles;
+	else
+		w->idle_cycles += cycles - w->turn_cycles;
+	w->turn_cycles = cycles;
+	w->turns++;
+}
+
+static void cut_off(struct bw_tcp_conn *conn, void *count)
+{
+	bw_tcp_abort(conn);
+	++*(unsigned *)count;
+}
+
+/** While draining: finish what is in flight, and at the deadline cut off the rest. */
+static void drain(struct bw_worker *w)
+{
+	struct bw_tcp_stats stats;
+
+	if (!w->is_draining) {
+		bw_tcp_unlisten_all(w->tcp);
+		bw_stream_drain_all(w);
+	} else if (atomic_load_explicit(&w->engine->drain_expired, memory_order_acquire)) {
+		unsigned count = 0;
+
+		bw_tcp_foreach(w->tcp, cut_off, &count);
+		atomic_fetch_add(&w->engine->cut_off_count, count);
+	}
+	bw_tcp_stats(w->tcp, &stats);
+	atomic_store_explicit(&w->open_count, stats.connections, memory_order_relaxed);
+	__atomic_store_n(&w->is_draining, true, __ATOMIC_RELEASE);
+}
+
+static void run(struct bw_worker *w)
+{
+	struct bw_engine *engine = w->engine;
+
+	w->turn_cycles = bw_clock_cycles();
+	while (!atomic_load_explicit(&engine->stops, memory_order_relaxed)) {
+		bool had_work = turn(w);
+
+		account(w, had_work);
+		if (bw_unlikely(atomic_load_explicit(&engine->drains, memory_order_relaxed)))
+			drain(w);
+		if (had_work) {
+			w->active_at = w->now;
+			w->sleep_ns = 0;
+		} else if (w->is_adaptive) {
+			bw_power_idle(w);
+			w->now = bw_clock_now();
+		}
+	}
+}
+
+/**
+ * The end, in step with the other workers, because mail of one may lie with another: all drop their
+ * connections and send the RSTs, then mail and jobs come home, then services stop.
+ */
+static void finish(struct bw_worker *w)
+{
+	bw_tcp_destroy(w->tcp);
+	w->tcp = NULL;
+	for (int step = 0; step < BW_FINISH_STEPS - 1; step++) {
+		pthread_barrier_wait(&w->engine->barrier);
+		do {
+			while (bw_mail_deliver(w) > 0)
+				;
+		} while (bw_mail_flush(w));
+	}
+	while (w->jobs_in_flight > 0) {
+		if (bw_jobs_deliver(w) == 0)
+			usleep(1000);
+	}
+	pthread_barrier_wait(&w->engine->barrier);
+}
+
+void *bw_worker_main(void *arg)
+{
+	struct bw_worker *w = arg;
+	struct bw_engine *engine = w->engine;
+	char name[16];
+	int error = 0;
+
+	snprintf(name, sizeof(name), "bw-worker-%u", w->index);
+	pthread_setname_np(pthread_self(), name);
+	/* A core id of its own is what gives the thread mempool caches. */
+	if (rte_thread_register() != 0) {
+		bw_error("worker %u: EAL has no core id left for it; use fewer --workers", w->index);
+		error = -ENOSPC;
+	}
+	if (error == 0)
+		error = bw_worker_setup(w);
+	if (error != 0)
+		__atomic_store_n(&engine->start_error, error, __ATOMIC_RELEASE);
+	pthread_barrier_wait(&engine->barrier); /* all have tried: bw_engine_start() looks at start_error */
+	pthread_barrier_wait(&engine->barrier); /* ... and says whether to go on, in `stops` */
+	if (error == 0 && !atomic_load(&engine->stops))
+		run(w);
+	if (error == 0 && __atomic_load_n(&engine->start_error, __ATOMIC_ACQUIRE) == 0)
+		finish(w);
+	bw_worker_teardown(w);
+	rte_thread_unregister();
+	return NULL;
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** The worker's state and the steps of its turn. Internal to the room; lib/engine/worker.c reads first. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <rte_ring.h>
+
+#include <base/assert.h>
+#include <base/counters.h>
+#include <base/mbuf.h>
+#include <base/wheel.h>
+#include <engine/engine.h>
+#include <wire/build.h>
+#include <wire/packet.h>
+
+#include "neigh.h"
+
+#define BW_BURST_MAX      64   /* packets a queue a turn */
+#define BW_TX_BACKLOG_MAX 1024 /* packets kept while the device's queue is full */
+#define BW_INBOX_SIZE     4096 /* packets, and mails, on their way from other workers */
+#define BW_FINISH_STEPS   9    /* barriers between "stop" and the end: see finish() in worker.c */
+#define BW_JOBS_MAX       1024 /* in flight a worker */
+
+/** One service on one worker: what service/service.h calls a context. */
+struct bw_context {
+	struct bw_worker *worker;
+	const struct bw_service *service;
+	void *conf;
+	void *state;
+	unsigned index; /* of the service in the engine's configuration */
+	uint16_t port;
+	bool is_started;
+};
+
+/** What the engine keeps of a stream, ahead of the service's own state. */
+struct bw_stream_head {
+	uint16_t held_count;
+	uint8_t unused[14];
+};
+_Static_assert(sizeof(struct bw_stream_head) == 16, "service state behind it stays 16-byte aligned");
+
+struct bw_outbox {
+	struct bw_mail *first, *last;
+};
+
+struct rte_ip_frag_tbl;
+struct rte_ip_frag_death_row;
+
+/** Timers of the worker's own wheel, by kind. */
+enum bw_worker_timer {
+	BW_TIMER_NEIGH,
+	BW_TIMER_ANNOUNCE,
+	BW_TIMER_FRAGMENTS,
+};
+
+struct bw_worker {
+	/* the turn */
+	bw_ns now;
+	uint64_t turn_cycles; /* TSC at the turn's start */
+	bool had_work;
+	bool is_draining;
+	bool has_own_rx, has_own_tx;
+	bool dispatches; /* flows are spread by our hash, not by the device */
+	uint16_t index, worker_count;
+	uint16_t rx_queue, tx_queue;
+	struct bw_engine *engine;
+	struct bw_nic *nic;
+	struct bw_tcp *tcp;
+	struct rte_mempool *pool;
+	struct bw_wire_host host;
+	unsigned tx_count;
+	struct rte_mbuf *tx[BW_TX_BACKLOG_MAX + BW_BURST_MAX];
+
+	/* the network */
+	struct bw_wheel wheel;
+	struct bw_neigh_cache neigh;
+	struct bw_timer announce_timer, fragment_timer;
+	unsigned announcements_sent;
+	bw_ns defended_at; /* when an address of ours was last defended (RFC 5227) */
+	struct rte_ip_frag_tbl *fragments;
+	struct rte_ip_frag_death_row *death_row;
+	bw_ns fragment_at; /* when the last fragment came */
+	uint32_t icmp_tokens; /* errors that may be sent now */
+	bw_ns icmp_refilled_at;
+	uint16_t ip_id;
+	uint32_t ip6_fragment_id;
+
+	/* between cores: other workers put in, this one takes out */
+	struct rte_ring *packets_in; /* received elsewhere, ours by their hash */
+	struct rte_ring *control_in; /* copies of ARP and ND that another worker received */
+	struct rte_ring *tx_in;      /* built elsewhere, for our device queue */
+	struct rte_ring *mail_in;
+	struct rte_ring *jobs_done;
+	struct bw_outbox *outbox;    /* [worker_count] */
+	unsigned jobs_in_flight;
+
+	/* services */
+	struct bw_context *contexts; /* [engine's service_count] */
+	bw_ns ticked_at;
+	bool has_ticks;
+	uint8_t *datagram_scratch; /* 64 KiB: a datagram in one piece */
+
+	/* sleeping: see power.c */
+	bw_ns active_at;   /* the last turn that had work */
+	bw_ns sleep_ns;    /* the next step */
+	bool is_adaptive;
+	int wake_fd;
+	_Atomic bool is_sleeping;
+
+	/* figures: written here, read by anyone */
+	struct bw_counters counters;
+	uint64_t turns, busy_cycles, idle_cycles, sleeps;
+
+	_Atomic unsigned open_count; /* connections; kept only while draining */
+
+	pthread_t thread;
+	bool is_running;
+} __attribute__((aligned(BW_CACHE_LINE)));
+
+struct bw_engine {
+	struct bw_engine_conf conf;
+	struct bw_nic *nic;
+	struct bw_cidr addrs[BW_ADDRS_MAX + 1]; /* conf's, and the IPv6 link-local */
+	unsigned addr_count;
+	unsigned worker_count;
+	struct bw_worker *workers;
+	pthread_barrier_t barrier; /* all workers and the controlling thread */
+	int start_error;           /* of any worker */
+	_Atomic bool stops, drains, drain_expired;
+	_Atomic unsigned cut_off_count;
+	bool has_started;
+
+	struct rte_ring *jobs;
+	pthread_t helpers[16];
+	unsigned helper_count;
+	pthread_mutex_t job_mutex; /* only to sleep: the queue itself is the ring */
+	pthread_cond_t job_cond;
+	bool helpers_stop;
+};
+
+/* worker.c */
+void *bw_worker_main(void *worker);
+
+/* worker_setup.c: what a worker owns, made and released by the worker itself so that memory is local */
+int bw_worker_setup(struct bw_worker *w);
+void bw_worker_teardown(struct bw_worker *w);
+void bw_worker_free_rings(struct bw_worker *w);
+
+/* ingress.c */
+unsigned bw_ingress_device(struct bw_worker *w);
+unsigned bw_ingress_inbox(struct bw_worker *w);
+/** A TCP or UDP packet after reassembly, or any packet of another source than the device. */
+void bw_ingress_burst(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count, bool is_from_device);
+
+/* egress.c */
+/** Drain TCP's ready connections into packets. Returns how many. */
+unsigned bw_egress(struct bw_worker *w);
+/** Hand the burst to the device; what does not fit stays, in order. */
+void bw_egress_flush(struct bw_worker *w);
+/** An IP packet without its Ethernet header: route, resolve, send. `path` may be NULL. Takes the mbuf. */
+void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst, uint32_t *path);
+/** An IP packet that may be larger than the MTU: fragmented if it has to be. Checksums must be done. */
+void bw_egress_ip_fragmented(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst);
+/** A complete frame. */
+void bw_egress_frame(struct bw_worker *w, struct rte_mbuf *m);
+/** A fresh mbuf for a packet of our own; NULL is counted. */
+struct rte_mbuf *bw_egress_alloc(struct bw_worker *w);
+
+/* route.c */
+/** The next hop for a destination: itself when on-link. NULL: no route. */
+const struct bw_ip *bw_route(const struct bw_engine *engine, const struct bw_ip *dst);
+/** Our address to talk to a neighbour or destination from: the on-link one, else the family's first. Or NULL. */
+const struct bw_ip *bw_route_source(const struct bw_engine *engine, const struct bw_ip *dst);
+bool bw_route_is_on_link(const struct bw_engine *engine, const struct bw_ip *ip);
+bool bw_route_is_ours(const struct bw_engine *engine, const struct bw_ip *ip);
+
+/* icmp.c */
+/** Take an ICMP or ICMPv6 packet: echo, errors for our connections, neighbour discovery. */
+void bw_icmp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device);
+void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device);
+enum bw_icmp_reason {
+	BW_ICMP_PORT_UNREACHABLE,
+	BW_ICMP_PROTOCOL_UNREACHABLE,
+};
+/** Send an error about a packet if the RFCs let us and the rate limit does. Does not take the packet. */
+void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_reason reason);
+
+/* fragments.c */
+int bw_fragments_init(struct bw_worker *w);
+void bw_fragments_fini(struct bw_worker *w);
+/** Take a fragment; the whole packet when it was the last missing one, else NULL. */
+struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt);
+void bw_fragments_timer(struct bw_worker *w);
+
+/* udp.c */
+void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt);
+
+/* stream.c */
+extern const struct bw_tcp_ops bw_stream_ops;
+/** Start draining this worker's connections; later calls close what became idle. */
+void bw_stream_drain_all(struct bw_worker *w);
+
+/* mail.c */
+/** Send what the outboxes hold. Returns whether anything is left for a later turn. */
+bool bw_mail_flush(struct bw_worker *w);
+unsigned bw_mail_deliver(struct bw_worker *w);
+
+/* helper.c */
+int bw_helpers_start(struct bw_engine *engine);
+void bw_helpers_stop(struct bw_engine *engine);
+unsigned bw_jobs_deliver(struct bw_worker *w);
+
+/* power.c */
+/** After an empty turn: keep spinning, pause, or sleep. */
+void bw_power_idle(struct bw_worker *w);
+/** Something was put into the worker's rings: wake it if it sleeps. A fence and a load when it does not. */
+void bw_power_wake(struct bw_worker *w);
+
+static inline struct bw_stream_head *bw_stream_head(const struct bw_stream *s)
+{
+	return bw_tcp_state((const struct bw_tcp_conn *)s);
+}
+
+/** The worker that owns a flow when our hash spreads them: the hash's high bits, as tables use the low ones. */
+static inline unsigned bw_worker_of_hash(const struct bw_worker *w, uint32_t hash)
+{
+	return (unsigned)((uint64_t)hash * w->worker_count >> 32);
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What a worker owns is made and released on its own thread, so that memory is touched first where it is used. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include <base/clock.h>
+#include <base/log.h>
+
+#include "worker.h"
+
+#define SCRATCH_BYTES 65536
+
+static int tcp_setup(struct bw_worker *w)
+{
+	struct bw_engine *engine = w->engine;
+	struct bw_tcp_conf conf = engine->conf.tcp;
+
+	conf.pool = w->pool;
+	conf.counters = &w->counters;
+	conf.mtu = w->nic->mtu;
+	conf.tso_bytes_max = w->nic->tso_bytes_max;
+	conf.can_multi_segment = w->nic->has_multi_segment;
+	conf.state_bytes = 0;
+	if (getrandom(&conf.secret, sizeof(conf.secret), 0) != sizeof(conf.secret))
+		return -EIO;
+	for (unsigned i = 0; i < engine->conf.service_count; i++)
+		conf.state_bytes = BW_MAX(conf.state_bytes, engine->conf.services[i].service->stream_bytes);
+	conf.state_bytes += sizeof(struct bw_stream_head);
+	w->tcp = bw_tcp_create(&conf, w->now);
+	return w->tcp != NULL ? 0 : -errno;
+}
+
+static int service_setup(struct bw_worker *w, struct bw_context *ctx)
+{
+	const struct bw_service *service = ctx->service;
+	int error;
+
+	ctx->state = aligned_alloc(BW_CACHE_LINE, (service->context_bytes + BW_CACHE_LINE) & ~(BW_CACHE_LINE - 1));
+	if (ctx->state == NULL)
+		return -ENOMEM;
+	memset(ctx->state, 0, service->context_bytes);
+	error = service->start != NULL ? service->start(ctx, ctx->conf) : 0;
+	if (error != 0)
+		return error;
+	ctx->is_started = true;
+	w->has_ticks |= service->tick != NULL;
+	if (service->data == NULL)
+		return 0;
+	return bw_tcp_listen(w->tcp,
+		&(struct bw_tcp_listener){
+			.ops = &bw_stream_ops, .user = ctx, .port = ctx->port, .nagle = service->nagle });
+}
+
+int bw_worker_setup(struct bw_worker *w)
+{
+	struct bw_engine *engine = w->engine;
+	int error;
+
+	w->now = bw_clock_now();
+	w->active_at = w->icmp_refilled_at = w->ticked_at = w->now;
+	w->icmp_tokens = engine->conf.icmp_errors_per_s;
+	w->ip_id = (uint16_t)rand();
+	w->ip6_fragment_id = (uint32_t)rand();
+	bw_wheel_init(&w->wheel, w->now);
+	bw_timer_init(&w->announce_timer, BW_TIMER_ANNOUNCE);
+	w->datagram_scratch = malloc(SCRATCH_BYTES);
+	error = w->datagram_scratch != NULL ? bw_neigh_init(&w->neigh, engine->conf.neighbours_max) : -ENOMEM;
+	if (error == 0)
+		error = bw_fragments_init(w);
+	if (error == 0)
+		error = tcp_setup(w);
+	if (error != 0) {
+		bw_error("worker %u cannot start: %s; lower the connection, neighbour or fragment limits", w->index,
+			strerror(-error));
+		return error;
+	}
+	for (unsigned i = 0; i < engine->conf.service_count; i++) {
+		error = service_setup(w, &w->contexts[i]);
+		if (error != 0) {
+			bw_error("worker %u: %s on port %u cannot start: %s", w->index, w->contexts[i].service->name,
+				w->contexts[i].port, strerror(-error));
+			return error;
+		}
+	}
+	if (w->index == 0)
+		bw_neigh_announce(w);
+	return 0;
+}
+
+static void free_ring(struct rte_ring *ring, bool holds_packets)
+{
+	void *object;
+
+	while (ring != NULL && holds_packets && rte_ring_sc_dequeue(ring, &object) == 0)
+		rte_pktmbuf_free(object);
+	rte_ring_free(ring);
+}
+
+void bw_worker_teardown(struct bw_worker *w)
+{
+	if (w->tcp != NULL)
+		bw_tcp_destroy(w->tcp);
+	w->tcp = NULL;
+	for (unsigned i = 0; i < w->engine->conf.service_count; i++) {
+		struct bw_context *ctx = &w->contexts[i];
+
+		if (ctx->is_started && ctx->service->stop != NULL)
+			ctx->service->stop(ctx);
+		free(ctx->state);
+		ctx->state = NULL;
+	}
+	if (w->fragments != NULL || w->death_row != NULL)
+		bw_fragments_fini(w);
+	bw_neigh_fini(&w->neigh);
+	rte_pktmbuf_free_bulk(w->tx, w->tx_count);
+	w->tx_count = 0;
+	free(w->datagram_scratch);
+	w->datagram_scratch = NULL;
+}
+
+/** After every worker has ended: a ring is written by the others until then. */
+void bw_worker_free_rings(struct bw_worker *w)
+{
+	free_ring(w->packets_in, true);
+	free_ring(w->control_in, true);
+	free_ring(w->tx_in, true);
+	free_ring(w->mail_in, false);
+	free_ring(w->jobs_done, false);
+}

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* From --dev SPEC to DPDK devargs, with every check that can be made before EAL runs. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <base/log.h>
+#include <nic/machine.h>
+#include <nic/nic.h>
+
+#include "internal.h"
+
+#define TAP_NAME_DEFAULT "bw0"
+/* net_tap's own limit in DPDK 22.11 */
+#define TAP_QUEUES_MAX   16
+#define RING_QUEUES_MAX  16
+#define SOCKET_PATH_MAX  107 /* sockaddr_un */
+
+static bool is_iface_name(const char *name)
+{
+	const size_t len = strlen(name);
+
+	if (len == 0 || len >= IFNAMSIZ || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return false;
+	for (const char *c = name; *c != '\0'; c++) {
+		/* The kernel takes more; what it takes beyond these would not survive devargs. */
+		if (!isalnum((unsigned char)*c) && strchr("._-@+", *c) == NULL)
+			return false;
+	}
+	return true;
+}
+
+static int set_devargs(struct bw_nic_plan *plan, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int set_devargs(struct bw_nic_plan *plan, const char *format, ...)
+{
+	va_list list;
+	int len;
+
+	va_start(list, format);
+	len = vsnprintf(plan->devargs, sizeof(plan->devargs), format, list);
+	va_end(list);
+	if (len >= 0 && (size_t)len < sizeof(plan->devargs))
+		return 0;
+	bw_error("--dev %s: longer than the %zu bytes that DPDK takes; use shorter names", plan->spec,
+		sizeof(plan->devargs) - 1);
+	return -EINVAL;
+}
+
+static int need_capability(const char *spec, unsigned capability, const char *name)
+{
+	if (bw_nic__has_capability(capability))
+		return 0;
+	bw_error("--dev %s: needs the capability %s; run as root, or: setcap %s+ep on the binary", spec, name, name);
+	return -EACCES;
+}
+
+static int plan_tap(const char *rest, unsigned queues, struct bw_nic_plan *plan)
+{
+	const char *name = rest[0] != '\0' ? rest : TAP_NAME_DEFAULT;
+	struct bw_nic__iface iface;
+	int fd, rc;
+
+	if (!is_iface_name(name)) {
+		bw_error("--dev %s: \"%s\" is not an interface name: 1 to 15 letters, digits, . _ -", plan->spec, name);
+		return -EINVAL;
+	}
+	rc = need_capability(plan->spec, CAP_NET_ADMIN, "cap_net_admin");
+	if (rc != 0)
+		return rc;
+	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		rc = -errno;
+		bw_error("--dev %s: /dev/net/tun: %s; load it with: modprobe tun", plan->spec, strerror(errno));
+		return rc == -ENOENT || rc == -ENXIO ? -ENODEV : -EACCES;
+	}
+	close(fd);
+	if (bw_nic__iface_read(name, &iface) == 0) {
+		bw_error("--dev %s: the interface %s exists already; choose another name with --dev tap:NAME, or: "
+			 "ip link delete %s",
+			plan->spec, name, name);
+		return -EBUSY;
+	}
+	plan->kind = BW_NIC_TAP;
+	memcpy(plan->iface, name, strlen(name) + 1);
+	plan->queues_max = BW_MIN(queues, TAP_QUEUES_MAX);
+	return set_devargs(plan, "net_tap0,iface=%s", name);
+}
+
+/* packet: and xdp: sit on an interface that is there, is up and is Ethernet. */
+static int plan_iface(const char *name, struct bw_nic_plan *plan, struct bw_nic__iface *iface)
+{
+	int rc;
+
+	if (!is_iface_name(name)) {
+		bw_error("--dev %s: \"%s\" is not an interface name; `ip link` lists the interfaces", plan->spec, name);
+		return -EINVAL;
+	}
+	rc = bw_nic__iface_read(name, iface);
+	if (rc == -ENODEV) {
+		bw_error("--dev %s: there is no interface %s; `ip link` lists the interfaces", plan->spec, name);
+		return rc;
+	}
+	if (rc != 0) {
+		bw_error("--dev %s: cannot look at %s: %s", plan->spec, name, strerror(-rc));
+		return rc;
+	}
+	if (!iface->is_ethernet) {
+		bw_error("--dev %s: %s is not an Ethernet interface", plan->spec, name);
+		return -EINVAL;
+	}
+	if (!iface->is_up) {
+		bw_error("--dev %s: %s is down; set it up with: ip link set %s up", plan->spec, name, name);
+		return -ENODEV;
+	}
+	memcpy(plan->iface, name, strlen(name) + 1);
+	return 0;
+}
+
+static int plan_packet(const char *name, unsigned queues, struct bw_nic_plan *plan)
+{
+	struct bw_nic__iface iface;
+	int rc = plan_iface(name, plan, &iface);
+
+	if (rc == 0)
+		rc = need_capability(plan->spec, CAP_NET_RAW, "cap_net_raw");
+	if (rc != 0)
+		return rc;
+	plan->kind = BW_NIC_PACKET;
+	plan->queues_max = queues;
+	return set_devargs(plan, "net_af_packet0,iface=%s,qpairs=%u,blocksz=%u,framesz=%u,framecnt=%u", name, queues,
+		BW_NIC__PACKET_BLOCK_BYTES, BW_NIC__PACKET_FRAME_BYTES, BW_NIC__PACKET_FRAMES);
+}
+
+static int plan_xdp(const char *name, unsigned queues, struct bw_nic_plan *plan)
+{
+	struct bw_nic__iface iface;
+	int rc = plan_iface(name, plan, &iface);
+
+	if (rc == 0)
+		rc = need_capability(plan->spec, CAP_NET_ADMIN, "cap_net_admin");
+	if (rc == 0)
+		rc = need_capability(plan->spec, CAP_NET_RAW, "cap_net_raw");
+	if (rc != 0)
+		return rc;
+	if (iface.xdp_prog_id != 0) {
+		bw_error("--dev %s: an XDP program is attached to %s already; stop what uses it, or: ip link set %s %s "
+			 "off",
+			plan->spec, name, name, iface.is_xdp_generic ? "xdpgeneric" : "xdp");
+		return -EBUSY;
+	}
+	plan->kind = BW_NIC_XDP;
+	plan->queues_max = BW_MIN(queues, iface.channels);
+	if (iface.channels > plan->queues_max)
+		bw_warn("--dev %s: %s has %u queues and %u is used: what arrives on the others goes to the kernel; "
+			"ethtool -L %s combined %u ends that",
+			plan->spec, name, iface.channels, plan->queues_max, name, plan->queues_max);
+	return set_devargs(plan, "net_af_xdp0,iface=%s,start_queue=0,queue_count=%u", name, plan->queues_max);
+}
+
+/* The value of k=v when the key is `key`, else NULL. */
+static const char *value_of(const char *option, const char *key)
+{
+	const size_t len = strlen(key);
+
+	return strncmp(option, key, len) == 0 && option[len] == '=' ? option + len + 1 : NULL;
+}
+
+/* 0, or -EINVAL after one line. */
+static int number(const struct bw_nic_plan *plan, const char *key, const char *text, unsigned long min,
+	unsigned long max, unsigned *out)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (isdigit((unsigned char)text[0]) && *end == '\0' && errno == 0 && value >= min && value <= max) {
+		*out = (unsigned)value;
+		return 0;
+	}
+	bw_error("--dev %s: %s must be a number from %lu to %lu, not \"%s\"", plan->spec, key, min, max, text);
+	return -EINVAL;
+}
+
+struct memif_options {
+	bool is_client, has_zero_copy;
+	unsigned id, buffer_bytes, ring_log2, queues;
+};
+
+static int memif_option(const struct bw_nic_plan *plan, const char *option, struct memif_options *o)
+{
+	const char *value;
+	unsigned flag;
+	int rc;
+
+	if ((value = value_of(option, "role")) != NULL) {
+		o->is_client = strcmp(value, "client") == 0;
+		if (o->is_client || strcmp(value, "server") == 0)
+			return 0;
+		bw_error("--dev %s: role must be server or client, not \"%s\"", plan->spec, value);
+		return -EINVAL;
+	}
+	if ((value = value_of(option, "id")) != NULL)
+		return number(plan, "id", value, 0, INT_MAX, &o->id);
+	if ((value = value_of(option, "bsize")) != NULL)
+		return number(plan, "bsize", value, 64, UINT16_MAX, &o->buffer_bytes);
+	if ((value = value_of(option, "rsize")) != NULL)
+		return number(plan, "rsize", value, 1, 14, &o->ring_log2);
+	if ((value = value_of(option, "queues")) != NULL)
+		return number(plan, "queues", value, 1, BW_NIC__QUEUES_MAX, &o->queues);
+	if ((value = value_of(option, "zc")) != NULL) {
+		rc = number(plan, "zc", value, 0, 1, &flag);
+		o->has_zero_copy = rc == 0 && flag == 1;
+		return rc;
+	}
+	bw_error("--dev %s: unknown option \"%s\"; memif:SOCKET takes role, id, bsize, rsize, queues, zc", plan->spec,
+		option);
+	return -EINVAL;
+}
+
+/* The driver wants an absolute path; the file itself need not exist, its directory must. */
+static int memif_path(const struct bw_nic_plan *plan, const char *given, char out[PATH_MAX])
+{
+	char dir[PATH_MAX], real[PATH_MAX];
+	const char *slash = strrchr(given, '/');
+	const char *file = slash != NULL ? slash + 1 : given;
+	const size_t dir_len = slash != NULL ? (size_t)(slash - given) : 0;
+	int len;
+
+	if (file[0] == '\0') {
+		bw_error("--dev %s: no socket is named; write memif:SOCKET, a path", plan->spec);
+		return -EINVAL;
+	}
+	snprintf(dir, sizeof(dir), "%.*s", (int)BW_MIN(dir_len, sizeof(dir) - 1), given);
+	if (realpath(slash == NULL ? "." : dir_len == 0 ? "/" : dir, real) == NULL || access(real, R_OK | W_OK) != 0) {
+		const int err = errno;
+
+		bw_error("--dev %s: the socket's directory: %s", plan->spec, strerror(err));
+		return err == EACCES || err == EROFS ? -EACCES : -ENODEV;
+	}
+	/* "/.": the driver takes the empty directory name of "/file" for a missing one. */
+	len = snprintf(out, PATH_MAX, "%s/%s", strcmp(real, "/") == 0 ? "/." : real, file);
+	if (len < 0 || len > SOCKET_PATH_MAX) {
+		bw_error("--dev %s: the socket's path has more than %d bytes: %.120s", plan->spec, SOCKET_PATH_MAX, out);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int plan_memif(const char *rest, unsigned queues, struct bw_nic_plan *plan)
+{
+	/* 1024 slots; 2048-byte buffers are the data room of our mbufs */
+	struct memif_options o = { .buffer_bytes = 2048, .ring_log2 = 10, .queues = 1 };
+	char text[sizeof(plan->spec)], path[PATH_MAX];
+	char *save, *word;
+	int rc;
+
+	memcpy(text, rest, strlen(rest) + 1);
+	save = text;
+	word = strsep(&save, ",");
+	rc = memif_path(plan, word, path);
+	while (rc == 0 && (word = strsep(&save, ",")) != NULL)
+		rc = memif_option(plan, word, &o);
+	if (rc != 0)
+		return rc;
+	if (o.has_zero_copy && !o.is_client) {
+		bw_error("--dev %s: zc=1 is the client's: the server copies; add role=client or leave it out",
+			plan->spec);
+		return -EINVAL;
+	}
+	if (!o.is_client) {
+		rc = bw_nic__memif_claim(plan->spec, path);
+		if (rc != 0)
+			return rc;
+	}
+	plan->kind = BW_NIC_MEMIF;
+	plan->queues_max = BW_MIN(queues, o.queues);
+	if (plan->queues_max < o.queues) {
+		bw_error("--dev %s: queues=%u, but there are %u workers; both ends of a memif must have the same number",
+			plan->spec, o.queues, queues);
+		return -EINVAL;
+	}
+	return set_devargs(plan, "net_memif0,role=%s,id=%u,bsize=%u,rsize=%u,socket-abstract=no,socket=%s%s",
+		o.is_client ? "client" : "server", o.id, o.buffer_bytes, o.ring_log2, path,
+		o.has_zero_copy ? ",zero-copy=yes" : "");
+}
+
+static int plan_pcap(const char *rest, struct bw_nic_plan *plan)
+{
+	const char *comma = strchr(rest, ',');
+	char in[sizeof(plan->spec)];
+	FILE *file;
+
+	if (comma == NULL || comma == rest || comma[1] == '\0' || strchr(comma + 1, ',') != NULL) {
+		bw_error("--dev %s: write pcap:IN,OUT, two file names without commas", plan->spec);
+		return -EINVAL;
+	}
+	snprintf(in, sizeof(in), "%.*s", (int)(comma - rest), rest);
+	file = fopen(in, "re");
+	if (file == NULL) {
+		const int err = errno;
+
+		bw_error("--dev %s: cannot read %s: %s", plan->spec, in, strerror(err));
+		return err == EACCES ? -EACCES : -ENODEV;
+	}
+	fclose(file);
+	plan->kind = BW_NIC_PCAP;
+	plan->queues_max = 1;
+	return set_devargs(plan, "net_pcap0,rx_pcap=%s,tx_pcap=%s", in, comma + 1);
+}
+
+/* The last component of a sysfs link, or empty. */
+static void link_name(const char *addr, const char *link, char *out, size_t out_bytes)
+{
+	char path[128], target[PATH_MAX];
+	const char *slash;
+	ssize_t len;
+
+	out[0] = '\0';
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", addr, link);
+	len = readlink(path, target, sizeof(target) - 1);
+	if (len < 0)
+		return;
+	target[len] = '\0';
+	slash = strrchr(target, '/');
+	snprintf(out, out_bytes, "%.63s", slash != NULL ? slash + 1 : target);
+}
+
+/* "3:0.0" and "0000:03:00.0" to the latter. */
+static bool pci_addr_normalise(const char *text, size_t len, char out[16])
+{
+	unsigned domain = 0, bus, device, function;
+	char copy[32];
+	int end = -1;
+
+	if (len >= sizeof(copy))
+		return false;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	if (sscanf(copy, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) != 4 || copy[end] != '\0') {
+		domain = 0;
+		end = -1;
+		if (sscanf(copy, "%2x:%2x.%1x%n", &bus, &device, &function, &end) != 3 || copy[end] != '\0')
+			return false;
+	}
+	if (device > 31 || function > 7)
+		return false;
+	snprintf(out, 16, "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff, device & 0xff, function & 0xf);
+	return true;
+}
+
+static int plan_pci(const char *rest, unsigned queues, struct bw_nic_plan *plan)
+{
+	const size_t addr_len = strcspn(rest, ",");
+	char addr[16], path[64], driver[64], group[64];
+
+	if (!pci_addr_normalise(rest, addr_len, addr)) {
+		bw_error("--dev %s: \"%.*s\" is not a PCI address such as 0000:03:00.0; `barewire doctor` lists the NICs",
+			plan->spec, (int)addr_len, rest);
+		return -EINVAL;
+	}
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", addr);
+	if (access(path, F_OK) != 0) {
+		bw_error("--dev %s: there is no PCI device %s; `barewire doctor` lists the NICs", plan->spec, addr);
+		return -ENODEV;
+	}
+	link_name(addr, "driver", driver, sizeof(driver));
+	if (driver[0] == '\0') {
+		bw_error("--dev %s: no driver holds %s; bind one: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
+			plan->spec, addr, addr);
+		return -ENODEV;
+	}
+	/* mlx4 and mlx5 run beside their kernel driver. */
+	if (strcmp(driver, "vfio-pci") != 0 && strcmp(driver, "uio_pci_generic") != 0 &&
+		strcmp(driver, "igb_uio") != 0 && strncmp(driver, "mlx", 3) != 0) {
+		bw_error("--dev %s: the kernel's driver %s holds it; give it to DPDK, which takes its interface away from "
+			 "the kernel: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
+			plan->spec, driver, addr);
+		return -EBUSY;
+	}
+	if (strcmp(driver, "vfio-pci") == 0) {
+		link_name(addr, "iommu_group", group, sizeof(group));
+		if (group[0] == '\0') {
+			bw_error("--dev %s: bound to vfio-pci, but the machine has no IOMMU; switch it on in the firmware and "
+				 "with intel_iommu=on, or bind to uio_pci_generic",
+				plan->spec);
+			return -ENODEV;
+		}
+		snprintf(path, sizeof(path), "/dev/vfio/%s", group);
+		if (access(path, R_OK | W_OK) != 0) {
+			bw_error("--dev %s: %s: %s; run as root, or give your user that file", plan->spec, path,
+				strerror(errno));
+			return -EACCES;
+		}
+	}
+	plan->kind = BW_NIC_PCI;
+	plan->is_pci = true;
+	plan->queues_max = queues;
+	return set_devargs(plan, "%s%s", addr, rest + addr_len);
+}
+
+/* The only PCI NIC that somebody has given to DPDK is meant; else the device that needs nothing. */
+static int plan_auto(unsigned queues, struct bw_nic_plan *plan)
+{
+	struct bw_machine *machine = malloc(sizeof(*machine));
+	const struct bw_machine_nic *only = NULL;
+	unsigned bound = 0;
+
+	if (machine == NULL) {
+		bw_error("--dev auto: out of memory");
+		return -ENOMEM;
+	}
+	bw_machine_read(machine);
+	for (unsigned i = 0; i < machine->nic_count; i++) {
+		if (!machine->nics[i].is_bound_to_dpdk)
+			continue;
+		only = &machine->nics[i];
+		bound++;
+	}
+	if (bound == 1) {
+		snprintf(plan->spec, sizeof(plan->spec), "pci:%s", only->pci_addr);
+		snprintf(plan->reason, sizeof(plan->reason),
+			"chosen because it is the only NIC that is bound to a DPDK driver (%s)", only->driver);
+	} else {
+		snprintf(plan->spec, sizeof(plan->spec), "tap:" TAP_NAME_DEFAULT);
+		snprintf(plan->reason, sizeof(plan->reason), "%s",
+			bound == 0 ? "chosen because no NIC is bound to a DPDK driver and a TAP needs none"
+				   : "chosen because several NICs are bound to DPDK drivers: name one with --dev pci:ADDR");
+	}
+	free(machine);
+	if (bound == 1)
+		return plan_pci(plan->spec + strlen("pci:"), queues, plan);
+	return plan_tap(TAP_NAME_DEFAULT, queues, plan);
+}
+
+static int plan_vdev(const char *spec, unsigned queues, struct bw_nic_plan *plan)
+{
+	plan->kind = BW_NIC_VDEV;
+	plan->queues_max = queues;
+	return set_devargs(plan, "%s", spec);
+}
+
+int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan)
+{
+	const size_t kind_len = strcspn(spec, ":");
+	const char *rest = spec[kind_len] == ':' ? spec + kind_len + 1 : "";
+
+	memset(plan, 0, sizeof(*plan));
+	if (strlen(spec) >= sizeof(plan->spec)) {
+		bw_error("--dev %.40s...: longer than %zu bytes", spec, sizeof(plan->spec) - 1);
+		return -EINVAL;
+	}
+	memcpy(plan->spec, spec, strlen(spec) + 1);
+	queues = BW_MIN(BW_MAX(queues, 1u), BW_NIC__QUEUES_MAX);
+
+#define IS(name) (kind_len == strlen(name) && memcmp(spec, name, kind_len) == 0)
+	if (IS("auto") && spec[kind_len] == '\0')
+		return plan_auto(queues, plan);
+	if (IS("tap"))
+		return plan_tap(rest, queues, plan);
+	if (IS("packet"))
+		return plan_packet(rest, queues, plan);
+	if (IS("xdp"))
+		return plan_xdp(rest, queues, plan);
+	if (IS("memif"))
+		return plan_memif(rest, queues, plan);
+	if (IS("ring") && spec[kind_len] == '\0') {
+		plan->kind = BW_NIC_RING;
+		plan->queues_max = BW_MIN(queues, RING_QUEUES_MAX);
+		return 0;
+	}
+	if (IS("pcap"))
+		return plan_pcap(rest, plan);
+	if (IS("pci"))
+		return plan_pci(rest, queues, plan);
+#undef IS
+	if (strncmp(spec, "net_", 4) == 0 || strncmp(spec, "eth_", 4) == 0)
+		return plan_vdev(spec, queues, plan);
+	bw_error("--dev %s: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, ring, "
+		 "pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v",
+		spec);
+	return -EINVAL;
+}

@@ -1,0 +1,1005 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "http_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <base/assert.h>
+#include <base/log.h>
+#include <base/siphash.h>
+
+#include "http_date.h"
+#include "http_mime.h"
+#include "http_parse.h"
+
+#define BUCKETS            65536
+#define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped, smaller ones sit behind their object */
+#define TAG_BY_CONTENT_MAX (1024 * 1024) /* larger files are tagged by time and size */
+#define LOAD_ATTEMPTS      3
+
+/* A path that a helper is busy with; others that want it wait for that one. */
+struct busy {
+	struct bw_link link;
+	const uint8_t *path;
+	uint32_t path_len;
+};
+
+struct bw_http_files {
+	int root_fd; /* -1: constants only */
+	char *index;
+	struct bw_http__mime *mime;
+	uint64_t bytes_max, negative_bytes_max;
+	struct bw_http__object **constants;
+	unsigned constant_count;
+	struct bw_siphash_key key;
+
+	_Atomic uint64_t bytes, negative_bytes; /* of living objects and dead ones not yet buried */
+	_Atomic uint64_t entries, loads, load_failures, checks, evictions, no_room, epoch;
+	_Atomic(struct bw_http__object *) dead;
+
+	pthread_mutex_t mutex; /* over all below */
+	pthread_cond_t is_free;
+	struct bw_list busy;
+	struct bw_list recent;
+	bw_ns warn_at;
+	struct bw_http__object *bucket[BUCKETS];
+};
+
+const char *bw_http__reason(unsigned status)
+{
+	static const struct {
+		uint16_t status;
+		const char *reason;
+	} reasons[] = {
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 202, "Accepted" },
+		{ 204, "No Content" },
+		{ 206, "Partial Content" },
+		{ 301, "Moved Permanently" },
+		{ 302, "Found" },
+		{ 304, "Not Modified" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 410, "Gone" },
+		{ 412, "Precondition Failed" },
+		{ 413, "Content Too Large" },
+		{ 414, "URI Too Long" },
+		{ 416, "Range Not Satisfiable" },
+		{ 417, "Expectation Failed" },
+		{ 418, "I'm a Teapot" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 451, "Unavailable For Legal Reasons" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
+		{ 505, "HTTP Version Not Supported" },
+	};
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(reasons); i++)
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	return "Status"; /* a reason phrase means nothing (RFC 9112 4) */
+}
+
+/* ---- objects ------------------------------------------------------------------------------------------ */
+
+static bool is_negative(const struct bw_http__object *object)
+{
+	return !object->is_constant && object->status != 200;
+}
+
+/* Any thread, and no system call: a push on a lock-free list. */
+void bw_http__object_bury(struct bw_http__object *object)
+{
+	struct bw_http_files *files = object->files;
+	struct bw_http__object *head = atomic_load_explicit(&files->dead, memory_order_relaxed);
+
+	do
+		object->next_dead = head;
+	while (!atomic_compare_exchange_weak_explicit(&files->dead, &head, object, memory_order_release,
+		memory_order_relaxed));
+}
+
+static void object_free(struct bw_http__object *object)
+{
+	struct bw_http_files *files = object->files;
+
+	atomic_fetch_sub(is_negative(object) ? &files->negative_bytes : &files->bytes, object->cost_bytes);
+	if (object->map_bytes > 0)
+		munmap((void *)(uintptr_t)object->body, object->map_bytes);
+	free(object);
+}
+
+void bw_http__files_bury(struct bw_http_files *files)
+{
+	struct bw_http__object *object = atomic_exchange_explicit(&files->dead, NULL, memory_order_acquire), *next;
+
+	for (; object != NULL; object = next) {
+		next = object->next_dead;
+		object_free(object);
+	}
+}
+
+bool bw_http__files_has_dead(const struct bw_http_files *files)
+{
+	return atomic_load_explicit(&files->dead, memory_order_relaxed) != NULL;
+}
+
+/* A head under construction; what does not fit is a bug, all parts are bounded by their makers. */
+struct text {
+	char bytes[BW_HTTP__HEAD_MAX];
+	uint32_t len;
+};
+
+__attribute__((format(printf, 2, 3))) static void put(struct text *text, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(text->bytes + text->len, sizeof(text->bytes) - text->len, format, args);
+	va_end(args);
+	BW_ASSERT(n >= 0);
+	BW_ASSERT_LT(text->len + (unsigned)n, sizeof(text->bytes));
+	text->len += (uint32_t)n;
+}
+
+/* What an object is made from. */
+struct plan {
+	const uint8_t *path;
+	uint32_t path_len;
+	unsigned status;
+	const char *type;
+	const uint8_t *body; /* not copied */
+	uint64_t body_bytes, body_room; /* room: behind the object, for body to be NULL and filled in before */
+	bool has_tag, has_modified;
+	uint64_t tag;
+	int64_t modified_s;
+	const char *location; /* for 301 */
+};
+
+static void put_head(struct text *text, const struct plan *plan, struct bw_http__object *object)
+{
+	uint32_t at = 0;
+
+	put(text, "HTTP/1.1 %u %s\r\n", plan->status, bw_http__reason(plan->status));
+	object->status_line_len = (uint16_t)text->len;
+	at = text->len;
+	put(text, "Server: barewire\r\n");
+	if (plan->has_tag) {
+		char tag[BW_HTTP__TAG_LEN];
+
+		bw_http__tag_format(plan->tag, tag);
+		put(text, "ETag: %.*s\r\n", BW_HTTP__TAG_LEN, tag);
+	}
+	if (plan->has_modified) {
+		char date[BW_HTTP__DATE_LEN];
+
+		bw_http__date_format(plan->modified_s, date);
+		put(text, "Last-Modified: %.*s\r\n", BW_HTTP__DATE_LEN, date);
+	}
+	object->validators_len = (uint16_t)(text->len - at);
+	at = text->len;
+	if (plan->location != NULL)
+		put(text, "Location: %s\r\n", plan->location);
+	if (plan->type != NULL)
+		put(text, "Content-Type: %s\r\n", plan->type);
+	if (plan->status == 200)
+		put(text, "Accept-Ranges: bytes\r\n");
+	object->description_len = (uint16_t)(text->len - at);
+	if (plan->status != 204 && plan->status != 304) /* RFC 9110 8.6 */
+		put(text, "Content-Length: %llu\r\n", (unsigned long long)plan->body_bytes);
+}
+
+/* One allocation: object, path, head. One reference, the caller's. NULL: no memory. */
+static struct bw_http__object *object_make(struct bw_http_files *files, const struct plan *plan)
+{
+	struct text text = { .len = 0 };
+	struct bw_http__object *object;
+	struct bw_http__object lens;
+	char *tail;
+
+	put_head(&text, plan, &lens);
+	object = calloc(1, sizeof(*object) + plan->path_len + text.len);
+	if (object == NULL)
+		return NULL;
+	tail = (char *)(object + 1);
+	memcpy(tail, plan->path, plan->path_len);
+	memcpy(tail + plan->path_len, text.bytes, text.len);
+	atomic_init(&object->refs, 1);
+	object->status = (uint16_t)plan->status;
+	object->path = tail;
+	object->path_len = plan->path_len;
+	object->head = tail + plan->path_len;
+	object->head_len = text.len;
+	object->body = plan->body;
+	object->body_bytes = plan->body_bytes;
+	object->has_tag = plan->has_tag;
+	object->tag = plan->tag;
+	object->has_modified = plan->has_modified;
+	object->modified_s = plan->modified_s;
+	object->status_line_len = lens.status_line_len;
+	object->validators_len = lens.validators_len;
+	object->description_len = lens.description_len;
+	object->files = files;
+	object->cost_bytes = sizeof(*object) + plan->path_len + text.len;
+	bw_link_init(&object->recent);
+	return object;
+}
+
+/* ---- the shared table, under the mutex ---------------------------------------------------------------- */
+
+static struct bw_http__object **bucket_of(struct bw_http_files *files, const uint8_t *path, uint32_t path_len)
+{
+	return &files->bucket[bw_siphash(&files->key, path, path_len) % BUCKETS];
+}
+
+static struct bw_http__object *table_find(struct bw_http_files *files, const uint8_t *path, uint32_t path_len)
+{
+	struct bw_http__object *object = *bucket_of(files, path, path_len);
+
+	while (object != NULL && (object->path_len != path_len || memcmp(object->path, path, path_len) != 0))
+		object = object->next;
+	return object;
+}
+
+/* Takes a reference. */
+static void table_insert(struct bw_http_files *files, struct bw_http__object *object)
+{
+	struct bw_http__object **bucket =
+		bucket_of(files, (const uint8_t *)object->path, object->path_len);
+
+	bw_http__object_ref(object);
+	object->next = *bucket;
+	*bucket = object;
+	bw_list_push_back(&files->recent, &object->recent);
+	atomic_fetch_add(&files->entries, 1);
+}
+
+/* Drops the table's reference; workers see is_stale at their next look. */
+static void table_remove(struct bw_http_files *files, struct bw_http__object *object)
+{
+	struct bw_http__object **at = bucket_of(files, (const uint8_t *)object->path, object->path_len);
+
+	while (*at != object)
+		at = &(*at)->next;
+	*at = object->next;
+	bw_link_remove(&object->recent);
+	atomic_fetch_sub(&files->entries, 1);
+	atomic_store_explicit(&object->is_stale, true, memory_order_release);
+	atomic_fetch_add(&files->epoch, 1);
+	bw_http__object_put(object);
+}
+
+/*
+ * Make room for `bytes` and count them as used. Memory of an evicted object is not free before its last
+ * reader is done, so the bound is on what really exists.
+ */
+static bool reserve_bytes(struct bw_http_files *files, uint64_t bytes)
+{
+	bool fits;
+
+	if (bytes > files->bytes_max)
+		return false;
+	pthread_mutex_lock(&files->mutex);
+	bw_http__files_bury(files);
+	while (atomic_load(&files->bytes) > files->bytes_max - bytes && !bw_list_is_empty(&files->recent)) {
+		table_remove(files,
+			bw_container_of(bw_list_first(&files->recent), struct bw_http__object, recent));
+		atomic_fetch_add(&files->evictions, 1);
+		bw_http__files_bury(files);
+	}
+	fits = atomic_load(&files->bytes) <= files->bytes_max - bytes;
+	if (fits)
+		atomic_fetch_add(&files->bytes, bytes);
+	pthread_mutex_unlock(&files->mutex);
+	return fits;
+}
+
+/* ---- the disk ----------------------------------------------------------------------------------------- */
+
+static int open_beneath_by_steps(int root_fd, const char *path, int flags);
+
+/*
+ * Open below the root, whatever the path says and whoever swaps directories meanwhile: symbolic links may be
+ * followed inside the root, never out of it. O_NONBLOCK: a FIFO in the root must not catch a helper.
+ */
+static int open_beneath(int root_fd, const char *path, int flags)
+{
+	struct open_how how = {
+		/* openat2() refuses flags that O_PATH gives no meaning. */
+		.flags = (uint64_t)flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY),
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+	};
+	int fd, attempts = 8;
+
+	/* EAGAIN: something was renamed during the look-up, and the kernel could not be sure. */
+	do
+		fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+	while (fd < 0 && (errno == EINTR || (errno == EAGAIN && --attempts > 0)));
+	if (fd < 0 && errno == ENOSYS)
+		return open_beneath_by_steps(root_fd, path, flags);
+	return fd < 0 ? -errno : fd;
+}
+
+/* For kernels before 5.6: one component after the other, and no symbolic links at all. The path has no dot
+ * segments, so every step leads down. */
+static int open_beneath_by_steps(int root_fd, const char *path, int flags)
+{
+	char name[256];
+	int fd = openat(root_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	while (fd >= 0) {
+		size_t len = strcspn(path, "/"), skip = strspn(path + len, "/");
+		bool is_last = path[len + skip] == '\0';
+		int next;
+
+		if (len >= sizeof(name)) {
+			close(fd);
+			return -ENAMETOOLONG;
+		}
+		memcpy(name, path, len);
+		name[len] = '\0';
+		next = openat(fd, len > 0 ? name : ".",
+			(is_last ? flags | O_NONBLOCK | O_NOCTTY | (skip > 0 ? O_DIRECTORY : 0) :
+				   O_PATH | O_DIRECTORY) |
+				O_NOFOLLOW | O_CLOEXEC);
+		if (next < 0)
+			next = -errno;
+		close(fd);
+		if (is_last || next < 0)
+			return next;
+		fd = next;
+		path += len + skip;
+	}
+	return -errno;
+}
+
+static unsigned status_of_error(int error)
+{
+	switch (error) {
+	case ENOENT:
+	case ENOTDIR:
+	case ENAMETOOLONG:
+		return 404;
+	case EACCES:
+	case EPERM:
+	case EXDEV: /* leads out of the root */
+	case ELOOP:
+	case ENXIO: /* a socket, or a FIFO that nobody writes to */
+		return 403;
+	default:
+		return 500;
+	}
+}
+
+static int64_t ns_of(const struct timespec *ts)
+{
+	return ts->tv_sec * (int64_t)BW_NS_PER_SEC + ts->tv_nsec;
+}
+
+static bool is_same_file(const struct bw_http__object *object, const struct stat *st)
+{
+	return object->device == st->st_dev && object->inode == st->st_ino &&
+	       object->body_bytes == (uint64_t)st->st_size && object->mtime_ns == ns_of(&st->st_mtim) &&
+	       object->ctime_ns == ns_of(&st->st_ctim);
+}
+
+/* The file that a path means: "/" and "/dir/" mean their index. 0 or -errno. */
+static int file_name(const struct bw_http_files *files, const uint8_t *path, uint32_t path_len, char *name,
+	size_t name_room)
+{
+	int n = snprintf(name, name_room, "%.*s%s", (int)(path_len - 1), (const char *)path + 1,
+		path[path_len - 1] == '/' ? files->index : "");
+
+	return n >= 0 && (size_t)n < name_room ? 0 : -ENAMETOOLONG;
+}
+
+/* Read exactly `bytes`. -ENODATA: the file is shorter by now. */
+static int read_all(int fd, uint8_t *into, uint64_t bytes)
+{
+	uint64_t at = 0;
+
+	while (at < bytes) {
+		ssize_t n = pread(fd, into + at, bytes - at, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENODATA;
+		at += (uint64_t)n;
+	}
+	return 0;
+}
+
+static uint64_t tag_of(const uint8_t *body, const struct stat *st)
+{
+	static const struct bw_siphash_key fixed = { { 0, 0 } }; /* the same tag on every server of a farm */
+	uint64_t words[2] = { (uint64_t)st->st_size, (uint64_t)ns_of(&st->st_mtim) };
+
+	/* Strong either way (RFC 9110 8.8.1), the first also against two changes within one tick of the file
+	 * system's clock, and unchanged by a copy or a touch. */
+	if (st->st_size <= TAG_BY_CONTENT_MAX)
+		return bw_siphash(&fixed, body, (size_t)st->st_size);
+	return bw_siphash(&fixed, words, sizeof(words));
+}
+
+/* The body's memory: a mapping, or the heap for small ones; *map_bytes says which. NULL: no memory. */
+static uint8_t *body_alloc(uint64_t bytes, uint64_t *map_bytes)
+{
+	uint8_t *body;
+
+	*map_bytes = (bytes + 4095) & ~4095ull;
+	body = mmap(NULL, *map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	return body == MAP_FAILED ? NULL : body;
+}
+
+/* The file behind fd in memory: an object with one reference, its bytes reserved. 0, -EAGAIN: changed under our
+ * hands; -ENOSPC: no room now; -EFBIG: never; or another -errno. */
+static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, const char *name, int fd,
+	struct bw_http__object **object)
+{
+	struct stat st, after;
+	struct timespec wall;
+	uint64_t room, map_bytes = 0;
+	uint8_t *body = NULL;
+	struct plan plan;
+	int rc;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	/* Object, head and path are small change beside the body: reserve their bound, correct it below. */
+	room = sizeof(**object) + path_len + BW_HTTP__HEAD_MAX + (((uint64_t)st.st_size + 4095) & ~4095ull);
+	if (room > files->bytes_max)
+		return -EFBIG;
+	if (!reserve_bytes(files, room))
+		return -ENOSPC;
+	if (st.st_size > 0) {
+		body = body_alloc((uint64_t)st.st_size, &map_bytes);
+		if (body == NULL) {
+			rc = -ENOMEM;
+			goto unreserve;
+		}
+		rc = read_all(fd, body, (uint64_t)st.st_size);
+		if (rc < 0)
+			goto unmap;
+	}
+	rc = fstat(fd, &after) < 0 ? -errno : 0;
+	if (rc == 0 && (after.st_size != st.st_size || ns_of(&after.st_mtim) != ns_of(&st.st_mtim)))
+		rc = -EAGAIN; /* written meanwhile: half old, half new */
+	if (rc < 0)
+		goto unmap;
+	/* RFC 9110 8.8.2.1: not later than the Date it is sent with. */
+	clock_gettime(CLOCK_REALTIME, &wall);
+	plan = (struct plan){
+		.path = path,
+		.path_len = path_len,
+		.status = 200,
+		.type = bw_http__mime_of(files->mime, name, strlen(name)),
+		.body = body,
+		.body_bytes = (uint64_t)st.st_size,
+		.has_tag = true,
+		.tag = tag_of(body, &st),
+		.has_modified = true,
+		.modified_s = BW_MIN((int64_t)st.st_mtim.tv_sec, (int64_t)wall.tv_sec),
+	};
+	*object = object_make(files, &plan);
+	if (*object == NULL) {
+		rc = -ENOMEM;
+		goto unmap;
+	}
+	(*object)->map_bytes = map_bytes;
+	(*object)->cost_bytes += map_bytes;
+	(*object)->device = st.st_dev;
+	(*object)->inode = st.st_ino;
+	(*object)->mtime_ns = ns_of(&st.st_mtim);
+	(*object)->ctime_ns = ns_of(&st.st_ctim);
+	atomic_fetch_sub(&files->bytes, room - (*object)->cost_bytes);
+	return 0;
+unmap:
+	if (body != NULL)
+		munmap(body, map_bytes);
+unreserve:
+	atomic_fetch_sub(&files->bytes, room);
+	return rc;
+}
+
+/* Percent-encode into out, which has room for three times the length and a NUL. */
+static void encode(const uint8_t *path, uint32_t path_len, char *out)
+{
+	for (uint32_t i = 0; i < path_len; i++) {
+		uint8_t c = path[i];
+		bool is_plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+				(c != '\0' && strchr("-._~/!$&'()*+,;=:@", c) != NULL);
+
+		if (is_plain) {
+			*out++ = (char)c;
+		} else {
+			*out++ = '%';
+			*out++ = "0123456789ABCDEF"[c >> 4];
+			*out++ = "0123456789ABCDEF"[c & 15];
+		}
+	}
+	*out = '\0';
+}
+
+/* A refusal or a redirect, to be remembered for a second. NULL: over its bound, or no memory. */
+static struct bw_http__object *make_negative(struct bw_http_files *files, const uint8_t *path, uint32_t path_len,
+	unsigned status)
+{
+	char location[3 * 512 + 8] = "";
+	struct plan plan = { .path = path, .path_len = path_len, .status = status };
+	struct bw_http__object *object;
+
+	if (status == 301) {
+		/* The whole path, or where that is long, relative to where the client is (RFC 9110 10.2.2): a
+		 * name is at most 255 bytes. "./" guards a colon in it (RFC 3986 4.2). */
+		if (path_len <= 128) {
+			encode(path, path_len, location);
+		} else {
+			const uint8_t *slash = memrchr(path, '/', path_len);
+			uint32_t name_len = (uint32_t)(path + path_len - slash - 1);
+
+			memcpy(location, "./", 2);
+			encode(slash + 1, name_len, location + 2);
+		}
+		strcat(location, "/");
+		plan.location = location;
+	}
+	object = object_make(files, &plan);
+	if (object == NULL)
+		return NULL;
+	atomic_fetch_add(&files->negative_bytes, object->cost_bytes);
+	if (atomic_load(&files->negative_bytes) > files->negative_bytes_max) {
+		object_free(object);
+		return NULL;
+	}
+	return object;
+}
+
+/* A line a second at most: peers decide how often this happens. */
+static void warn_limited(struct bw_http_files *files, bw_ns now, const char *what, const uint8_t *path,
+	uint32_t path_len, const char *why, const char *remedy)
+{
+	char text[3 * 128 + 1];
+	bool is_due;
+
+	pthread_mutex_lock(&files->mutex);
+	is_due = now >= files->warn_at;
+	if (is_due)
+		files->warn_at = now + BW_NS_PER_SEC;
+	pthread_mutex_unlock(&files->mutex);
+	if (!is_due)
+		return;
+	encode(path, BW_MIN(path_len, 128u), text); /* a peer's bytes: nothing for a terminal to obey */
+	bw_warn("http: %s %s: %s%s", what, text, why, remedy);
+}
+
+/* Ask the disk what the path is. `old`, where there is one, is returned again if it still is that. */
+static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, bw_ns now,
+	struct bw_http__object *old, struct bw_http__object **object, unsigned *status)
+{
+	char name[4096 + 256];
+	struct stat st;
+	int fd, rc;
+
+	*status = 0;
+	rc = file_name(files, path, path_len, name, sizeof(name));
+	if (rc < 0) {
+		*status = status_of_error(-rc);
+		return BW_HTTP__GOT_STATUS;
+	}
+	/* Opening a device may do something: look before, without opening. */
+	fd = open_beneath(files->root_fd, name, O_PATH);
+	if (fd < 0) {
+		*status = status_of_error(-fd);
+		/* A directory without index: there is something, but nothing to be shown. */
+		if (*status == 404 && path[path_len - 1] == '/') {
+			name[strlen(name) - strlen(files->index)] = '\0';
+			fd = open_beneath(files->root_fd, name[0] != '\0' ? name : ".", O_PATH | O_DIRECTORY);
+			if (fd >= 0) {
+				*status = 403;
+				close(fd);
+			}
+		}
+		goto refuse;
+	}
+	rc = fstat(fd, &st) < 0 ? errno : 0;
+	close(fd);
+	if (rc != 0) {
+		*status = status_of_error(rc);
+		goto refuse;
+	}
+	if (S_ISDIR(st.st_mode)) {
+		/* An index that is a directory is no index. */
+		*status = path[path_len - 1] == '/' ? 403 : 301;
+		goto refuse;
+	}
+	if (!S_ISREG(st.st_mode)) {
+		*status = 403;
+		goto refuse;
+	}
+	if (old != NULL && is_same_file(old, &st)) {
+		*object = bw_http__object_ref(old);
+		return BW_HTTP__GOT_OBJECT;
+	}
+	fd = open_beneath(files->root_fd, name, O_RDONLY);
+	if (fd < 0) {
+		*status = status_of_error(-fd);
+		goto refuse;
+	}
+	/* Between the two opens it may have become another thing. */
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		*status = 403;
+		goto refuse;
+	}
+	atomic_fetch_add(&files->loads, 1);
+	for (int attempt = 0;; attempt++) {
+		rc = load_once(files, path, path_len, name, fd, object);
+		if ((rc != -EAGAIN && rc != -ENODATA) || attempt == LOAD_ATTEMPTS)
+			break;
+	}
+	close(fd);
+	if (rc == 0)
+		return BW_HTTP__GOT_OBJECT;
+	if (rc == -ENOSPC)
+		return BW_HTTP__GOT_NO_ROOM;
+	if (rc == -EFBIG) {
+		atomic_fetch_add(&files->no_room, 1);
+		warn_limited(files, now, "refused (503)", path, path_len, "larger than the file cache",
+			"; raise cache_bytes_max");
+		*status = 503;
+	} else {
+		atomic_fetch_add(&files->load_failures, 1);
+		warn_limited(files, now, "cannot load", path, path_len,
+			rc == -EAGAIN || rc == -ENODATA ? "it changes faster than it can be read" : strerror(-rc),
+			"");
+		*status = 500;
+		return BW_HTTP__GOT_STATUS;
+	}
+refuse:
+	*object = make_negative(files, path, path_len, *status);
+	return *object != NULL ? BW_HTTP__GOT_OBJECT : BW_HTTP__GOT_STATUS;
+}
+
+static bool is_busy(const struct bw_http_files *files, const uint8_t *path, uint32_t path_len)
+{
+	BW_LIST_FOREACH (link, &files->busy) {
+		const struct busy *busy = bw_container_of(link, struct busy, link);
+
+		if (busy->path_len == path_len && memcmp(busy->path, path, path_len) == 0)
+			return true;
+	}
+	return false;
+}
+
+enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, bw_ns now,
+	struct bw_http__object **object, unsigned *status)
+{
+	struct busy busy = { .path = path, .path_len = path_len };
+	struct bw_http__object *old, *present;
+	enum bw_http__got got;
+
+	BW_ASSERT(path_len > 0 && path[0] == '/');
+	bw_http__files_bury(files);
+	*object = NULL;
+	pthread_mutex_lock(&files->mutex);
+	while (is_busy(files, path, path_len))
+		pthread_cond_wait(&files->is_free, &files->mutex);
+	old = table_find(files, path, path_len);
+	if (old != NULL) {
+		/* Here is what "recently used" means: somebody asked within the last second or so. */
+		bw_link_remove(&old->recent);
+		bw_list_push_back(&files->recent, &old->recent);
+		if ((int64_t)(now - atomic_load(&old->checked_at)) < (int64_t)BW_HTTP__FRESH_NS) {
+			*object = bw_http__object_ref(old);
+			pthread_mutex_unlock(&files->mutex);
+			return BW_HTTP__GOT_OBJECT;
+		}
+		bw_http__object_ref(old);
+		atomic_fetch_add(&files->checks, 1);
+	}
+	bw_list_push_back(&files->busy, &busy.link);
+	pthread_mutex_unlock(&files->mutex);
+
+	got = look(files, path, path_len, now, old, object, status);
+
+	pthread_mutex_lock(&files->mutex);
+	bw_link_remove(&busy.link);
+	pthread_cond_broadcast(&files->is_free);
+	present = table_find(files, path, path_len);
+	if (*object != NULL && !is_negative(*object)) {
+		if (present != *object) {
+			if (present != NULL)
+				table_remove(files, present);
+			/* Evicted while we looked: it is the truth, so it is back. */
+			atomic_store_explicit(&(*object)->is_stale, false, memory_order_release);
+			table_insert(files, *object);
+		}
+	} else if (present != NULL && got != BW_HTTP__GOT_NO_ROOM) {
+		table_remove(files, present);
+	}
+	if (*object != NULL)
+		atomic_store(&(*object)->checked_at, now);
+	pthread_mutex_unlock(&files->mutex);
+	if (old != NULL)
+		bw_http__object_put(old);
+	return got;
+}
+
+uint64_t bw_http__files_epoch(const struct bw_http_files *files)
+{
+	return atomic_load_explicit(&files->epoch, memory_order_relaxed);
+}
+
+bool bw_http__files_has_root(const struct bw_http_files *files)
+{
+	return files->root_fd >= 0;
+}
+
+struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, unsigned index)
+{
+	BW_ASSERT_LT(index, files->constant_count);
+	return files->constants[index];
+}
+
+void bw_http__files_figures(const struct bw_http_files *files, struct bw_http__files_figures *figures)
+{
+	*figures = (struct bw_http__files_figures){
+		.entries = atomic_load(&files->entries),
+		.bytes = atomic_load(&files->bytes),
+		.negative_bytes = atomic_load(&files->negative_bytes),
+		.loads = atomic_load(&files->loads),
+		.load_failures = atomic_load(&files->load_failures),
+		.checks = atomic_load(&files->checks),
+		.evictions = atomic_load(&files->evictions),
+		.no_room = atomic_load(&files->no_room),
+	};
+}
+
+/* ---- configuration ------------------------------------------------------------------------------------ */
+
+void bw_http_conf_init(struct bw_http_conf *conf)
+{
+	*conf = (struct bw_http_conf){
+		.request_line_bytes_max = 4096,
+		.header_bytes_max = 8192,
+		.header_count_max = 100,
+		.body_bytes_max = 1024 * 1024,
+		.pipeline_depth_max = 64,
+		.header_timeout_ns = 10 * BW_NS_PER_SEC,
+		.idle_timeout_ns = 60 * BW_NS_PER_SEC,
+	};
+}
+
+static int check_limits(const struct bw_http_conf *conf)
+{
+	if (conf->header_bytes_max < 64 || conf->header_bytes_max > 16384) {
+		bw_error("http: header_bytes_max is %u: choose 64 to 16384", conf->header_bytes_max);
+		return -EINVAL;
+	}
+	if (conf->request_line_bytes_max < 32 || conf->request_line_bytes_max > conf->header_bytes_max) {
+		bw_error("http: request_line_bytes_max is %u: choose 32 to header_bytes_max (%u)",
+			conf->request_line_bytes_max, conf->header_bytes_max);
+		return -EINVAL;
+	}
+	if (conf->header_count_max == 0 || conf->pipeline_depth_max == 0 || conf->pipeline_depth_max > 65535) {
+		bw_error("http: header_count_max (%u) must be at least 1, pipeline_depth_max (%u) 1 to 65535",
+			conf->header_count_max, conf->pipeline_depth_max);
+		return -EINVAL;
+	}
+	if (conf->header_timeout_ns == 0 || conf->idle_timeout_ns == 0) {
+		bw_error("http: header_timeout and idle_timeout must be more than 0");
+		return -EINVAL;
+	}
+	if (conf->index != NULL && (conf->index[0] == '\0' || strchr(conf->index, '/') != NULL ||
+					   strlen(conf->index) > 255 || strcmp(conf->index, "..") == 0 ||
+					   strcmp(conf->index, ".") == 0)) {
+		bw_error("http: index '%s' is not a file name: give one without a slash, such as index.html",
+			conf->index);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static bool is_field_value(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((uint8_t)*text < 0x20 || *text == 0x7f)
+			return false;
+	return true;
+}
+
+static int check_constant(const struct bw_http_constant *constant)
+{
+	unsigned status = constant->status != 0 ? constant->status : 200;
+	uint8_t path[4096];
+	uint32_t path_len;
+
+	if (constant->path == NULL || constant->path[0] != '/' || strlen(constant->path) > sizeof(path) ||
+		bw_http__path((const uint8_t *)constant->path, (uint32_t)strlen(constant->path), path,
+			&path_len) != 0) {
+		bw_error("http: constant path '%s' must be an absolute path such as /healthz",
+			constant->path != NULL ? constant->path : "");
+		return -EINVAL;
+	}
+	if (constant->content_type != NULL && (strlen(constant->content_type) > BW_HTTP__MIME_TYPE_MAX ||
+						      !is_field_value(constant->content_type))) {
+		bw_error("http: the content type of %s is over %d bytes or not printable", constant->path,
+			BW_HTTP__MIME_TYPE_MAX);
+		return -EINVAL;
+	}
+	if (status < 200 || status > 599 || ((status == 204 || status == 304) && constant->body_bytes > 0)) {
+		bw_error("http: status %u of %s: choose 200 to 599; 204 and 304 have no body", status,
+			constant->path);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int make_constant(struct bw_http_files *files, const struct bw_http_constant *constant)
+{
+	static const struct bw_siphash_key fixed = { { 0, 0 } };
+	uint8_t path[4096];
+	struct bw_http__object *object;
+	struct plan plan = {
+		.path = path,
+		.status = constant->status != 0 ? constant->status : 200,
+		.type = constant->content_type,
+		.body = (const uint8_t *)constant->body,
+		.body_bytes = constant->body_bytes,
+	};
+
+	bw_http__path((const uint8_t *)constant->path, (uint32_t)strlen(constant->path), path, &plan.path_len);
+	if (plan.status == 200) {
+		plan.has_tag = true;
+		plan.tag = bw_siphash(&fixed, constant->body, constant->body_bytes);
+	}
+	object = object_make(files, &plan);
+	if (object == NULL)
+		return -ENOMEM;
+	object->is_constant = true;
+	atomic_fetch_add(&files->bytes, object->cost_bytes);
+	for (unsigned i = 0; i < files->constant_count; i++) {
+		const struct bw_http__object *other = files->constants[i];
+
+		if (other->path_len == plan.path_len && memcmp(other->path, path, plan.path_len) == 0) {
+			bw_error("http: two constants for %s: remove one", constant->path);
+			object_free(object);
+			return -EINVAL;
+		}
+	}
+	files->constants[files->constant_count++] = object;
+	return 0;
+}
+
+static int open_root(const char *root)
+{
+	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 && faccessat(fd, ".", R_OK | X_OK, AT_EACCESS) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	else if (errno == ENOENT) {
+		bw_error("http: document root %s does not exist: create it or name another", root);
+		return -ENOENT;
+	} else if (errno == ENOTDIR) {
+		bw_error("http: document root %s is not a directory: name the directory that holds the files", root);
+		return -ENOTDIR;
+	}
+	bw_error("http: document root %s is not readable (%s): grant read and search permission, or name another",
+		root, strerror(errno));
+	return errno != 0 ? -errno : -EACCES;
+}
+
+static uint64_t quarter_of_ram(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+
+	return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes / 4 : 256ull << 20;
+}
+
+static void files_free(struct bw_http_files *files)
+{
+	for (unsigned i = 0; i < files->constant_count; i++)
+		bw_http__object_put(files->constants[i]);
+	while (!bw_list_is_empty(&files->recent))
+		table_remove(files,
+			bw_container_of(bw_list_first(&files->recent), struct bw_http__object, recent));
+	bw_http__files_bury(files);
+	if (atomic_load(&files->bytes) != 0 || atomic_load(&files->negative_bytes) != 0) {
+		/* Somebody may still read it: a leak is the lesser harm. */
+		bw_error("http: %llu bytes of files are still referenced at the end",
+			(unsigned long long)(atomic_load(&files->bytes) + atomic_load(&files->negative_bytes)));
+		return;
+	}
+	bw_http__mime_free(files->mime);
+	if (files->root_fd >= 0)
+		close(files->root_fd);
+	pthread_cond_destroy(&files->is_free);
+	pthread_mutex_destroy(&files->mutex);
+	free(files->constants);
+	free(files->index);
+	free(files);
+}
+
+int bw_http_conf_prepare(struct bw_http_conf *conf)
+{
+	struct bw_http_files *files;
+	struct timespec seed[2];
+	int rc = check_limits(conf);
+
+	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
+		rc = check_constant(&conf->constants[i]);
+	if (rc < 0)
+		return rc;
+	if (conf->index == NULL)
+		conf->index = "index.html";
+	if (conf->cache_bytes_max == 0)
+		conf->cache_bytes_max = quarter_of_ram();
+
+	files = calloc(1, sizeof(*files));
+	if (files == NULL) {
+		bw_error("http: no memory for the file cache");
+		return -ENOMEM;
+	}
+	files->root_fd = -1;
+	bw_list_init(&files->busy);
+	bw_list_init(&files->recent);
+	pthread_mutex_init(&files->mutex, NULL);
+	pthread_cond_init(&files->is_free, NULL);
+	files->bytes_max = conf->cache_bytes_max;
+	files->negative_bytes_max = BW_MIN(conf->cache_bytes_max / 16 + 65536, 16ull << 20);
+	clock_gettime(CLOCK_REALTIME, &seed[0]);
+	clock_gettime(CLOCK_MONOTONIC, &seed[1]);
+	if (getentropy(&files->key, sizeof(files->key)) < 0)
+		files->key.k[0] = bw_siphash(&files->key, seed, sizeof(seed));
+	files->index = strdup(conf->index);
+	files->mime = bw_http__mime_load("/etc/mime.types");
+	files->constants = calloc(conf->constant_count + 1, sizeof(*files->constants));
+	if (files->index == NULL || files->mime == NULL || files->constants == NULL) {
+		bw_error("http: no memory for the file cache");
+		rc = -ENOMEM;
+	}
+	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
+		rc = make_constant(files, &conf->constants[i]);
+	if (rc == 0 && conf->root != NULL) {
+		files->root_fd = open_root(conf->root);
+		rc = BW_MIN(files->root_fd, 0);
+	}
+	if (rc < 0) {
+		files_free(files);
+		return rc;
+	}
+	conf->files = files;
+	return 0;
+}
+
+void bw_http_conf_release(struct bw_http_conf *conf)
+{
+	if (conf->files != NULL)
+		files_free(conf->files);
+	conf->files = NULL;
+}

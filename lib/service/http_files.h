@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * What paths answer with: files in anonymous memory, redirects and refusals, shared by all workers.
+ *
+ * An object is immutable once it is visible, and counted. The cache holds a reference, each worker's table
+ * holds one, and so does every reply and every piece of it in a send queue. So a file that changes on disk
+ * becomes another object, and the old one lives until its last reader is done.
+ *
+ * Workers never lock here. They read objects, count references, and look at two words that helpers write:
+ * `is_stale` (evicted or replaced: look it up again) and `checked_at`. The table of paths, eviction and all
+ * system calls are the helper threads' (bw_http__files_get), under one mutex. The last reference is often
+ * dropped on a poll core, where a gigabyte must not be unmapped: the object joins a list of the dead, which the
+ * next helper buries.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include <base/list.h>
+#include <base/types.h>
+#include <service/http.h>
+
+/** The largest response head, status line to empty line: what bw_stream_reserve() grants. */
+#define BW_HTTP__HEAD_MAX 1024
+/** An answer that is younger needs no look at the disk. */
+#define BW_HTTP__FRESH_NS BW_NS_PER_SEC
+/** An answer that is older is not given before the disk was looked at; in between, it is given meanwhile. */
+#define BW_HTTP__STALE_NS (3 * BW_NS_PER_SEC)
+
+struct bw_http_files;
+
+struct bw_http__object {
+	/* -- what a hit touches -- */
+	_Atomic uint32_t refs;
+	atomic_bool is_stale;
+	bool is_constant;   /* lives as long as the service, never checked */
+	uint16_t status;    /* 200 with a body; 301 and refusals; a constant's own */
+	_Atomic bw_ns checked_at;
+	const char *path;   /* canonical: the key. Not terminated */
+	uint32_t path_len;
+	uint32_t head_len;  /* status line to the last field but Date and Connection */
+	const char *head;
+	const uint8_t *body;
+	uint64_t body_bytes;
+	/* -- conditions and ranges -- */
+	uint64_t tag;       /* valid where has_tag */
+	int64_t modified_s; /* valid where has_modified */
+	bool has_tag, has_modified;
+	uint16_t status_line_len;  /* of head */
+	uint16_t validators_len;   /* then: Server, ETag, Last-Modified: what a 304 repeats */
+	uint16_t description_len;  /* then: Content-Type, Accept-Ranges; then Content-Length */
+	/* -- the helpers', under the mutex -- */
+	struct bw_http_files *files;
+	struct bw_http__object *next;      /* in the bucket */
+	struct bw_link recent;             /* least recently used first */
+	struct bw_http__object *next_dead; /* when refs is 0 */
+	uint64_t cost_bytes;               /* all its memory */
+	uint64_t map_bytes;                /* of body, where it has a mapping of its own */
+	uint64_t device, inode;
+	int64_t mtime_ns, ctime_ns;
+};
+
+void bw_http__object_bury(struct bw_http__object *object);
+
+static inline struct bw_http__object *bw_http__object_ref(struct bw_http__object *object)
+{
+	atomic_fetch_add_explicit(&object->refs, 1, memory_order_relaxed);
+	return object;
+}
+
+/** Any thread. */
+static inline void bw_http__object_put(struct bw_http__object *object)
+{
+	if (atomic_fetch_sub_explicit(&object->refs, 1, memory_order_acq_rel) == 1)
+		bw_http__object_bury(object);
+}
+
+enum bw_http__got {
+	BW_HTTP__GOT_OBJECT,
+	BW_HTTP__GOT_STATUS, /* refused, and not worth remembering or no room for that */
+	BW_HTTP__GOT_NO_ROOM, /* what was evicted is still being sent: ask again a little later */
+};
+
+/** On a helper thread: may block. *object comes with a reference. @now the asking worker's time */
+enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, bw_ns now,
+	struct bw_http__object **object, unsigned *status);
+/** On a helper thread: free what is dead. */
+void bw_http__files_bury(struct bw_http_files *files);
+/** Is there anything for it? */
+bool bw_http__files_has_dead(const struct bw_http_files *files);
+/** Grows when objects went stale: a worker that sees it move gives back its references to them. */
+uint64_t bw_http__files_epoch(const struct bw_http_files *files);
+bool bw_http__files_has_root(const struct bw_http_files *files);
+/** The i-th constant, borrowed. */
+struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, unsigned index);
+
+struct bw_http__files_figures {
+	uint64_t entries, bytes, negative_bytes, loads, load_failures, checks, evictions, no_room;
+};
+void bw_http__files_figures(const struct bw_http_files *files, struct bw_http__files_figures *figures);
+
+/** The reason phrase of a status that we send. */
+const char *bw_http__reason(unsigned status);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * One worker's own table, canonical path to object: one hash look-up, no lock, nothing shared but the objects.
+ * What is not in it, or too old to trust, is looked up by a helper thread; requests that need the answer wait in
+ * the look-up's list, and all that want the same path share one. Everything is allocated at the start.
+ */
+#pragma once
+
+#include <base/list.h>
+#include <base/siphash.h>
+#include <service/service.h>
+
+#include "http_files.h"
+
+#define BW_HTTP__SLOTS_MAX   65536 /* paths a worker remembers */
+#define BW_HTTP__LOOKUPS_MAX 256   /* under way at a time; more distinct cold paths than this get a 503 */
+
+struct bw_http__table;
+
+/** A path that a helper is asked about. */
+struct bw_http__lookup {
+	struct bw_job job;
+	struct bw_http__table *table;
+	struct bw_list waiters; /* the service's */
+	struct bw_link link;    /* among the free, or those to be asked again */
+	uint32_t slot;
+	uint32_t path_len;
+	bw_ns asked_at, retry_at, give_up_at;
+	/* -- the helper's answer -- */
+	enum bw_http__got got;
+	unsigned status;
+	struct bw_http__object *object;
+	uint8_t path[];
+};
+
+struct bw_http__slot {
+	const uint8_t *key; /* in the object, or while there is none in the look-up */
+	struct bw_http__object *object;
+	struct bw_http__lookup *lookup;
+	uint32_t key_len, hash;
+	uint32_t next; /* in the bucket, or among the free; 0 ends */
+};
+
+struct bw_http__table {
+	struct bw_context *ctx;
+	struct bw_http_files *files;
+	/** The answer for all who waited: borrowed, or NULL and a status. */
+	void (*ready)(struct bw_context *ctx, struct bw_list *waiters, struct bw_http__object *object,
+		unsigned status);
+	struct bw_siphash_key key;
+	uint32_t *bucket;
+	struct bw_http__slot *slots; /* 1 .. slots_used; touched only as they are needed */
+	uint32_t slots_used, slot_free, hand;
+	uint32_t count;
+	uint8_t *lookup_memory;
+	struct bw_list lookups_free, lookups_again;
+	bw_ns tick_at;
+	uint64_t epoch_seen;
+	uint32_t sweep_at, sweep_left; /* slots to look at soon, because something went stale */
+	struct bw_job bury_job;
+	bool bury_is_out;
+	uint64_t hits, waits, refused; /* refused: no slot, no look-up, no room */
+};
+
+/** 0 or -ENOMEM. Constants are in it afterwards. */
+int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, const struct bw_http_conf *conf,
+	void (*ready)(struct bw_context *ctx, struct bw_list *waiters, struct bw_http__object *object,
+		unsigned status));
+/** After the last look-up came home. */
+void bw_http__table_fini(struct bw_http__table *table);
+
+enum bw_http__found {
+	BW_HTTP__FOUND,      /* *object, borrowed until the next call into the table */
+	BW_HTTP__FOUND_WAIT, /* join (*lookup)->waiters */
+	BW_HTTP__FOUND_NOT,  /* *status */
+};
+
+/** @path  canonical: bw_http__path() */
+enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint8_t *path, uint32_t path_len,
+	bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup, unsigned *status);
+void bw_http__table_tick(struct bw_http__table *table, bw_ns now);

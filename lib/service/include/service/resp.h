@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** RESP key-value cache (the protocol of Redis, versions 2 and inline): configuration. */
+#pragma once
+
+#include <base/types.h>
+
+struct bw_resp_conf {
+	uint64_t memory_bytes_max;  /* keys, values and index, all workers together; default 256 MiB */
+	uint32_t bulk_bytes_max;    /* one argument; default 512 KiB, at most 16 MiB */
+	uint32_t args_max;          /* arguments a command; default 1024 * 1024 as Redis has it */
+	uint32_t inline_bytes_max;  /* an inline command; default 64 KiB as Redis has it */
+	bool evicts;                /* true (default): least recently used keys make room; false: OOM error */
+	/* -- set by bw_resp_conf_prepare() -- */
+	uint64_t hash_seed;
+};
+
+void bw_resp_conf_init(struct bw_resp_conf *conf);
+/** 0, or -errno after one line that says what, where and what to do. Before the workers start. */
+int bw_resp_conf_prepare(struct bw_resp_conf *conf);
+void bw_resp_conf_release(struct bw_resp_conf *conf);

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * One core's TCP (RFC 9293): connection table, input, output, timers. No clock, no device, no globals: time
+ * comes in as an argument, packets come in as a burst, packets go out as a burst. So two of these and a
+ * simulated wire fit in one process on a virtual clock.
+ *
+ * Everything here is called on the owning core only, never allocates from the heap, never locks, never
+ * reads a clock. `now` never decreases from call to call.
+ *
+ * Input never calls output. What has something to send joins the ready list, and bw_tcp_output() drains it
+ * once a turn, so an ACK rides on the response and pipelined responses share segments.
+ */
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <base/addr.h>
+#include <base/counters.h>
+#include <base/siphash.h>
+#include <base/types.h>
+#include <wire/packet.h>
+
+struct bw_tcp;
+struct bw_tcp_conn;
+
+/** Why a connection is over: the argument of closed(). */
+enum bw_tcp_end {
+	BW_TCP_END_CLOSED,    /* both directions finished in order */
+	BW_TCP_END_RESET,     /* the peer sent RST */
+	BW_TCP_END_ABORTED,   /* bw_tcp_abort() here */
+	BW_TCP_END_TIMED_OUT, /* no answer to retransmissions (R2), probes or keep-alive, or the user timeout */
+	BW_TCP_END_REFUSED,   /* active open: RST to our SYN */
+	BW_TCP_END_UNREACHABLE, /* a hard ICMP error while connecting */
+	BW_TCP_END_COUNT,
+};
+
+/**
+ * Upcalls, one table a listener. Made during bw_tcp_input() and bw_tcp_timers(), and never from inside a
+ * downcall. An upcall may call every function below on its connection, abort included; the connection stays
+ * valid memory until closed() has returned.
+ */
+struct bw_tcp_ops {
+	/** The handshake is complete. May refuse with bw_tcp_abort(). */
+	void (*opened)(struct bw_tcp_conn *conn);
+	/** In-order bytes arrived, or bw_tcp_wake() asked: see bw_tcp_views(). */
+	void (*data)(struct bw_tcp_conn *conn);
+	/** Send space grew after a send had been cut short: at least a quarter of the bound is free now. */
+	void (*writable)(struct bw_tcp_conn *conn);
+	/** The peer's FIN, after the last data(): nothing more will come. We may still send. */
+	void (*peer_closed)(struct bw_tcp_conn *conn);
+	/** The last call. After both FINs are out of the way (not after TIME_WAIT), or at any abnormal end. */
+	void (*closed)(struct bw_tcp_conn *conn, enum bw_tcp_end end);
+	/** The timer of bw_tcp_set_timer(). */
+	void (*timer)(struct bw_tcp_conn *conn);
+};
+
+/** What a listener accepts, and how its connections behave. */
+struct bw_tcp_listener {
+	const struct bw_tcp_ops *ops;
+	void *user;               /* bw_tcp_listener_user() */
+	uint16_t port;            /* host order; every local address */
+	bool nagle;               /* default off */
+	uint32_t recv_bytes_max;  /* receive window: bytes queued unconsumed or held; 0 takes the default */
+	uint32_t send_bytes_max;  /* bytes queued and not acknowledged; 0 takes the default */
+	bw_ns keepalive_idle_ns;  /* first probe after this much silence; 0 for never */
+};
+
+struct bw_tcp_conf {
+	uint32_t connections_max; /* full connections of this core */
+	uint32_t half_open_max;
+	uint32_t time_wait_max;
+	uint32_t state_bytes;     /* service state a connection: zeroed before opened(), see bw_tcp_state() */
+	uint32_t recv_bytes_max;  /* default 256 KiB */
+	uint32_t send_bytes_max;  /* default 256 KiB */
+	uint32_t reassembly_bytes_max; /* out-of-order bytes a connection keeps; default: the receive window */
+	uint16_t mtu;             /* of the link: MSS is mtu - 40 or - 60 */
+	uint32_t tso_bytes_max;   /* the device cuts segments of up to this much payload; 0: it does not */
+	bool can_multi_segment;   /* the device sends mbuf chains; else data sent by reference is copied here */
+	bw_ns time_wait_ns;       /* 2 MSL; default 60 s as Linux has it */
+	bw_ns keepalive_interval_ns; /* default 75 s */
+	uint32_t keepalive_probes;   /* default 9 */
+	bw_ns user_timeout_ns;    /* R2: give up on unacknowledged data; default 924.6 s as Linux's 15 retries */
+	struct rte_mempool *pool; /* of outgoing mbufs; private area of BW_MBUF_PRIV_BYTES */
+	struct bw_counters *counters;
+	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, half-open */
+};
+
+/** Defaults for everything but pool, counters and secret. */
+void bw_tcp_conf_init(struct bw_tcp_conf *conf);
+
+/** NULL and errno (EINVAL, ENOMEM). Memory is reserved, and touched only as it is used. */
+struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now);
+/** Every connection is dropped without a word to the peer, closed() is called, every mbuf freed. */
+void bw_tcp_destroy(struct bw_tcp *tcp);
+
+/** 0, -EADDRINUSE, -ENOSPC (64 listeners). The listener is copied. */
+int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener);
+bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port);
+/** Stop accepting: SYNs are answered with RST from now on. Established connections are not touched. */
+void bw_tcp_unlisten_all(struct bw_tcp *tcp);
+
+/**
+ * Feed a burst of parsed TCP packets: one pass looks all of them up with prefetch, one processes them in order.
+ * Each packet's mbuf is consumed. Cannot fail: every outcome is a counter and, where the RFC wants one, an
+ * answer.
+ */
+void bw_tcp_input(struct bw_tcp *tcp, bw_ns now, struct bw_pkt *const *pkts, unsigned count);
+
+/** Fire what is due. */
+void bw_tcp_timers(struct bw_tcp *tcp, bw_ns now);
+/** Lower bound of the next deadline; BW_NEVER when there is none. */
+bw_ns bw_tcp_next_deadline(const struct bw_tcp *tcp);
+
+/** One packet to send: the mbuf's data starts with the TCP header, checksum field zero. */
+struct bw_tcp_packet {
+	struct rte_mbuf *m;          /* ours to give away; l4_len set, tso_segsz when it is to be cut */
+	struct bw_flow flow;
+	uint32_t *path;              /* the connection's slot for the engine's route, NULL for a stateless answer */
+	uint8_t tos;
+};
+
+/**
+ * Build what is ready: answers without a connection first, then ready connections in turn, a bounded number
+ * of segments each. Call again while it returns `max`.
+ *
+ * @out  `path` pointers are valid until the next call into this object
+ * Returns the number of packets.
+ */
+unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max);
+/** Is anything waiting for bw_tcp_output()? */
+bool bw_tcp_has_output(const struct bw_tcp *tcp);
+
+/** An ICMP error that quotes this flow: hard or soft by RFC 1122 4.2.3.9 and RFC 5927, lower MTU by RFC 1191. */
+void bw_tcp_icmp_error(struct bw_tcp *tcp, bw_ns now, const struct bw_flow *flow, bw_seq seq, bool is_hard,
+	uint32_t mtu);
+
+/* ---- a connection, as a service's stream sees it ------------------------------------------------------ */
+
+/** Unconsumed in-order bytes, first first. */
+struct bw_tcp_view {
+	const uint8_t *data;
+	uint32_t len;
+	struct rte_mbuf *m; /* holds data: take a reference (rte_mbuf_refcnt_update) to hold it longer */
+};
+
+/** Fill up to `max` views; returns how many. Valid until consumed or the next bw_tcp_input(). */
+unsigned bw_tcp_views(const struct bw_tcp_conn *conn, struct bw_tcp_view *views, unsigned max);
+/** All unconsumed in-order bytes, in views or not. */
+uint32_t bw_tcp_unread(const struct bw_tcp_conn *conn);
+/**
+ * The first `len` unconsumed bytes in one piece. Where they straddle segments they are copied, once, into a
+ * fresh mbuf that takes their place in the queue, and counted in copied.bytes. NULL: fewer are there, or `len`
+ * is over an mbuf's room (2 KiB at least), or no mbuf.
+ */
+const uint8_t *bw_tcp_pullup(struct bw_tcp_conn *conn, uint32_t len);
+/** Done with the first `len` unconsumed bytes (at most bw_tcp_unread()); the window opens. */
+void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len);
+/** Ask for data() again this turn (or the next) although nothing arrived. */
+void bw_tcp_wake(struct bw_tcp_conn *conn);
+
+/** Bytes that a send would accept now. */
+uint32_t bw_tcp_send_space(const struct bw_tcp_conn *conn);
+/** Copy up to `len` bytes into the send queue, first into the tail of the last mbuf. Returns how many. */
+uint32_t bw_tcp_send(struct bw_tcp_conn *conn, const void *data, uint32_t len);
+/**
+ * Room for `len` contiguous bytes (at most BW_TCP_RESERVE_MAX) at the tail of the send queue, to be written in
+ * place and committed in the same upcall; NULL when the bound or the pool says no.
+ */
+#define BW_TCP_RESERVE_MAX 1024
+void *bw_tcp_send_reserve(struct bw_tcp_conn *conn, uint32_t len);
+void bw_tcp_send_commit(struct bw_tcp_conn *conn, uint32_t len);
+/**
+ * Queue memory by reference. `release(arg)` is called once, from whichever core frees the last packet that
+ * refers to it, when all is acknowledged or the connection is over. 0; -ENOBUFS when the send bound or the pool
+ * says no (nothing was taken, release will not be called); -EPIPE when the connection no longer sends.
+ * Accepts at most bw_tcp_send_space() bytes: cut larger objects and continue in writable().
+ */
+int bw_tcp_send_ref(struct bw_tcp_conn *conn, const void *data, uint32_t len, void (*release)(void *arg), void *arg);
+/** Bytes in the send queue: unsent and unacknowledged. */
+uint32_t bw_tcp_send_queued(const struct bw_tcp_conn *conn);
+
+/** FIN after what is queued. What the peer still sends goes on arriving. */
+void bw_tcp_shutdown(struct bw_tcp_conn *conn);
+/** RST, now. closed(BW_TCP_END_ABORTED) follows before the next bw_tcp_output() returns. */
+void bw_tcp_abort(struct bw_tcp_conn *conn);
+/**
+ * The service is done with the connection: FIN after what is queued; what is unread or still arrives is
+ * discarded, and acknowledged, until the queue is out and the peer's FIN is in, for at most 2 s after our FIN
+ * was acknowledged (a lingering close: an early RST would destroy the response on its way, RFC 9112 9.6); then
+ * RST. No upcall but closed() follows.
+ */
+void bw_tcp_close(struct bw_tcp_conn *conn);
+
+/** One timer a connection for its service; BW_NEVER disarms. */
+void bw_tcp_set_timer(struct bw_tcp_conn *conn, bw_ns expires_at);
+bw_ns bw_tcp_now(const struct bw_tcp_conn *conn);
+const struct bw_flow *bw_tcp_flow(const struct bw_tcp_conn *conn);
+void *bw_tcp_listener_user(const struct bw_tcp_conn *conn);
+struct bw_tcp *bw_tcp_of(const struct bw_tcp_conn *conn);
+/** Service state: conf.state_bytes, 16-byte aligned. */
+void *bw_tcp_state(const struct bw_tcp_conn *conn);
+/** A name for the connection that outlives it: never reused while somebody may still hold it. */
+uint64_t bw_tcp_id(const struct bw_tcp_conn *conn);
+/** The connection of that name, or NULL when it is over. */
+struct bw_tcp_conn *bw_tcp_find(struct bw_tcp *tcp, uint64_t id);
+
+/** Figures for display and tests. */
+struct bw_tcp_info {
+	const char *state; /* RFC 9293's name */
+	uint32_t cwnd, ssthresh, srtt_us, rto_us, in_flight, snd_wnd, rcv_wnd, mss;
+};
+void bw_tcp_info(const struct bw_tcp_conn *conn, struct bw_tcp_info *info);
+struct bw_tcp_stats {
+	uint32_t connections, half_open, time_wait;
+};
+void bw_tcp_stats(const struct bw_tcp *tcp, struct bw_tcp_stats *stats);
+/** Call `visit` for every connection (not half-open, not TIME_WAIT). It may abort or close them. */
+void bw_tcp_foreach(struct bw_tcp *tcp, void (*visit)(struct bw_tcp_conn *conn, void *arg), void *arg);

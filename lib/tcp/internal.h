@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * What the files of this room share.
+ *
+ * A flow is one of three objects, and the table finds any of them by one lookup:
+ *
+ *     half-open    64 bytes   a SYN was answered                     listen.c
+ *     connection  240 bytes   from the ACK of the handshake on       conn.c, input.c, output.c
+ *     TIME_WAIT    64 bytes   both FINs are out of the way           time_wait.c
+ *
+ * All three live in arrays reserved at create and are named by their index, so that links and the table's
+ * handles take 4 bytes. Times that a connection keeps are milliseconds in 32 bits since create, compared modulo
+ * 2^32 like sequence numbers.
+ *
+ * A connection has three queues of mbufs: what was received in order (recvq.c), what was received out of order
+ * (reassembly.c), and what is to be sent or acknowledged (sendq.c). It waits in at most two lists: ready (it may
+ * have something to send) and pending (an upcall was asked for in a downcall). One that is over is freed when it
+ * has left both, so that both can be singly linked.
+ */
+#pragma once
+
+#include <base/assert.h>
+#include <base/list.h>
+#include <base/mbuf.h>
+#include <base/seq.h>
+#include <base/wheel.h>
+#include <tcp/tcp.h>
+#include <wire/build.h>
+
+#define BW_TCP__NONE UINT32_MAX /* no index */
+
+/* ---- constants of the protocol -------------------------------------------------------------------------- */
+
+#define BW_TCP__RTO_INITIAL_MS      1000   /* RFC 6298 2.1 */
+#define BW_TCP__RTO_SYN_LOST_MS     3000   /* RFC 6298 5.7: the SYN-ACK had to be repeated */
+#define BW_TCP__RTO_MIN_MS          200    /* under RFC 6298's 1 s, as Linux: 4.3 of RFC 8961 allows it */
+#define BW_TCP__RTO_MAX_MS          120000 /* RFC 6298 2.5 wants 60 s at least */
+#define BW_TCP__DELAYED_ACK_MS      40     /* RFC 9293 3.8.6.3 allows 500 */
+#define BW_TCP__SYN_ACK_RETRIES     5
+#define BW_TCP__LINGER_MS           2000   /* see bw_tcp_close() */
+#define BW_TCP__DUP_THRESH          3      /* RFC 5681 3.2 */
+#define BW_TCP__INITIAL_SEGMENTS    10     /* RFC 6928 */
+#define BW_TCP__QUICK_ACKS          10     /* full segments acknowledged at once while the peer is in slow start */
+#define BW_TCP__CHALLENGE_GAP_MS    100    /* answers to segments without payload, a connection: RFC 5961 7 */
+#define BW_TCP__STATELESS_PER_S     1000   /* such answers of half-open and TIME_WAIT entries, a core */
+#define BW_TCP__MSS_MIN             64     /* a smaller MSS option is not believed: it only makes work */
+#define BW_TCP__PAWS_IDLE_MS        (24u * 24 * 3600 * 1000) /* RFC 7323 5.5 */
+#define BW_TCP__SMALL_BYTES         256    /* received payload up to this is copied into the mbuf before it */
+#define BW_TCP__BLOCKS_MAX          64     /* separate out-of-order blocks a connection */
+#define BW_TCP__SLICES_MAX          17     /* mbufs in one outgoing packet, header included: what NICs take */
+#define BW_TCP__VISIT_SEGMENTS      16     /* packets a connection may send before the next has its turn */
+#define BW_TCP__ANSWERS_MAX         256    /* stateless answers waiting for bw_tcp_output() */
+#define BW_TCP__LISTENERS_MAX       64
+
+/* ---- mbufs ---------------------------------------------------------------------------------------------- */
+
+/** Notes on a received mbuf. The first 16 bytes of the private area are the engine's. */
+struct bw_tcp__rx_note {
+	uint8_t engine[16];
+	struct rte_mbuf *next;       /* behind it in its queue or block */
+	/* out of order only, in the first mbuf of a block: */
+	struct rte_mbuf *block_last; /* of the block's mbufs */
+	struct rte_mbuf *block_next; /* first mbuf of the next block, NULL for the last */
+	bw_seq left, right;          /* the block covers [left, right) */
+};
+_Static_assert(sizeof(struct bw_tcp__rx_note) <= BW_MBUF_PRIV_BYTES, "fits the private area");
+
+static inline struct bw_tcp__rx_note *bw_tcp__rx_note(struct rte_mbuf *m)
+{
+	return rte_mbuf_to_priv(m);
+}
+
+enum {
+	BW_CHUNK_SENT = 0x01,       /* at least once */
+	BW_CHUNK_SACKED = 0x02,     /* the peer reported it (RFC 2018) */
+	BW_CHUNK_LOST = 0x04,       /* believed lost */
+	BW_CHUNK_RESENT = 0x08,     /* sent again since it was believed lost, and in flight */
+	BW_CHUNK_RETRANSMIT = 0x10, /* sent more than once: no RTT sample (Karn) */
+};
+
+/**
+ * Notes on an mbuf of the send queue, called a chunk: a run of payload that is sent, marked and repeated as a
+ * whole. They, not the mbuf's own fields, say where the payload is: the driver and the engine move data_off.
+ */
+struct bw_tcp__tx_note {
+	struct rte_mbuf *next; /* the last chunk's is the first chunk */
+	uint8_t *data;
+	bw_ns sent_at;         /* of the latest transmission */
+	bw_seq seq;
+	uint32_t len;
+	uint8_t marks;         /* BW_CHUNK_* */
+};
+_Static_assert(sizeof(struct bw_tcp__tx_note) <= BW_MBUF_PRIV_BYTES, "fits the private area");
+
+static inline struct bw_tcp__tx_note *bw_tcp__tx_note(struct rte_mbuf *m)
+{
+	return rte_mbuf_to_priv(m);
+}
+
+/* ---- a connection --------------------------------------------------------------------------------------- */
+
+/** LISTEN is a listener, SYN_RECEIVED a half-open entry, TIME_WAIT an entry of its own. */
+enum bw_tcp__state {
+	BW_TCP_CLOSED, /* over as far as the protocol goes: not in the table */
+	BW_TCP_ESTABLISHED,
+	BW_TCP_FIN_WAIT_1,
+	BW_TCP_FIN_WAIT_2,
+	BW_TCP_CLOSING,
+	BW_TCP_CLOSE_WAIT,
+	BW_TCP_LAST_ACK,
+	BW_TCP_STATE_COUNT,
+};
+
+enum {
+	BW_CONN_READY = 1u << 0,        /* in the ready list */
+	BW_CONN_PENDING = 1u << 1,      /* in the pending list */
+	BW_CONN_ACK_NOW = 1u << 2,      /* an ACK is due in this turn */
+	BW_CONN_PROBE = 1u << 3,        /* a window or keep-alive probe is due */
+	BW_CONN_TIMESTAMPS = 1u << 4,   /* RFC 7323, agreed in the handshake */
+	BW_CONN_SACK = 1u << 5,         /* RFC 2018, likewise */
+	BW_CONN_REASSEMBLY = 1u << 6,   /* out-of-order bytes or FIN are queued */
+	BW_CONN_SCOREBOARD = 1u << 7,   /* sacked, lost or resent bytes are not all 0 */
+	BW_CONN_RECOVERY = 1u << 8,     /* fast recovery, until `recover` is acknowledged */
+	BW_CONN_RTO_RECOVERY = 1u << 9, /* after a timeout, until `recover` is acknowledged */
+	BW_CONN_RECOVER_SET = 1u << 10, /* `recover` means something: RFC 6582 4.1 */
+	BW_CONN_FIN_QUEUED = 1u << 11,  /* we send nothing behind snd_end but a FIN */
+	BW_CONN_FIN_SENT = 1u << 12,    /* snd_nxt counts it */
+	BW_CONN_FIN_LOST = 1u << 13,    /* to be sent again */
+	BW_CONN_RECV_MANY = 1u << 14,   /* more than one mbuf in the receive queue */
+	BW_CONN_RELEASED = 1u << 15,    /* bw_tcp_close(): the service wants no upcall but closed() */
+	BW_CONN_ABORT = 1u << 16,       /* bw_tcp_abort(): closed() is pending */
+	BW_CONN_WAKE = 1u << 17,        /* bw_tcp_wake(): data() is pending */
+	BW_CONN_CUT_SHORT = 1u << 18,   /* a send was: writable() when there is space */
+	BW_CONN_NO_MBUF = 1u << 19,     /* a send was, for want of a buffer: no ACK will tell when to try again */
+	BW_CONN_OVER = 1u << 20,        /* closed() was or is being called */
+	BW_CONN_DETACHED = 1u << 21,    /* both FINs are in, closed() waits for the service to read the rest */
+};
+#define BW_CONN_FLAG_BITS 24
+
+/** What takes an arriving segment off the fast path. */
+#define BW_CONN_SLOW                                                                                          \
+	(BW_CONN_REASSEMBLY | BW_CONN_SCOREBOARD | BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY | BW_CONN_RELEASED | \
+		BW_CONN_ABORT | BW_CONN_OVER | BW_CONN_DETACHED)
+
+/** What `retx_at_ms` is for: exclusive uses of one deadline. */
+enum bw_tcp__timer {
+	BW_TCP_TIMER_OFF,
+	BW_TCP_TIMER_RTO,     /* something is in flight */
+	BW_TCP_TIMER_PERSIST, /* nothing is in flight, the peer's window holds back what is queued */
+	BW_TCP_TIMER_LINGER,  /* FIN_WAIT_2 after bw_tcp_close() */
+};
+
+struct bw_tcp_conn {
+	/* Cache lines 0 and 1: all that receiving in order, acknowledging and queueing a reply touch. */
+	struct bw_flow flow;
+	uint32_t index;              /* of this connection: finds the bw_tcp before the array */
+	uint32_t flags : BW_CONN_FLAG_BITS;
+	uint32_t quick_acks : 4;     /* full segments still to be acknowledged at once */
+	uint32_t timer_use : 4;      /* enum bw_tcp__timer */
+	uint8_t state;               /* enum bw_tcp__state */
+	uint8_t listener;
+	uint8_t snd_wscale : 4, rcv_wscale : 4;
+	uint8_t dupacks : 4;         /* saturates at BW_TCP__DUP_THRESH */
+	uint8_t backoff : 4;         /* timeouts or probes in a row without an answer */
+	bw_seq rcv_nxt;
+	bw_seq rcv_adv;              /* right edge of the window that we advertised */
+	uint32_t ts_recent;          /* RFC 7323 */
+	uint32_t unread;             /* bytes in the receive queue */
+
+	bw_seq snd_una, snd_nxt;
+	bw_seq snd_end;              /* behind the last queued byte; our FIN's number */
+	uint32_t snd_wnd;            /* scaled */
+	bw_seq snd_wl1;              /* SND.WL2 is not kept: it is never right of snd_una */
+	bw_seq ack_sent;             /* Last.ACK.sent of RFC 7323 */
+	uint32_t cwnd;
+	uint16_t mss;                /* payload bytes of a full segment without SACK blocks */
+	uint16_t rcv_mss;            /* the peer's full segment, as seen */
+	uint32_t ack_at_ms;          /* delayed ACK; 0: none is due */
+	uint32_t last_rx_ms;
+	struct rte_mbuf *recv_last;  /* receive queue: recvq.c */
+	struct rte_mbuf *send_last;  /* send queue, a ring: sendq.c */
+	struct rte_mbuf *unsent;     /* first chunk that was never sent */
+
+	/* Cache line 2: output and timers. */
+	struct bw_timer timer;       /* armed for the earliest deadline or before: timers.c */
+	uint32_t ready_next;
+	uint32_t path;               /* the engine's; zeroed at open, not touched after */
+	uint32_t ts_offset;          /* RFC 7323 5.4 */
+	uint32_t retx_at_ms;         /* 0: off. timer_use says what for */
+	uint32_t srtt_us8, rttvar_us4; /* RFC 6298, scaled by 8 and by 4; srtt 0: no sample yet */
+	uint32_t progress_ms;        /* when the peer last took something, or we first had something for it */
+	uint16_t send_mbufs;
+	uint16_t snd_wnd_max;        /* the largest window field seen, unscaled */
+};
+_Static_assert(offsetof(struct bw_tcp_conn, snd_una) == BW_CACHE_LINE, "line 1");
+_Static_assert(offsetof(struct bw_tcp_conn, timer) == 2 * BW_CACHE_LINE, "line 2");
+_Static_assert(sizeof(struct bw_tcp_conn) == 3 * BW_CACHE_LINE, "three lines");
+
+/** What only trouble, growth and the end touch. An array beside the connections. */
+struct bw_tcp__cold {
+	uint32_t ssthresh;
+	uint32_t cwnd_credit;   /* acknowledged bytes that have not yet grown cwnd (RFC 3465) */
+	uint32_t generation;    /* odd while the connection is live */
+	uint32_t pending_next;  /* also the free list */
+	bw_seq recover;         /* RFC 6582 */
+	uint32_t sacked_bytes, lost_bytes, resent_bytes;
+	bw_ns service_at;       /* bw_tcp_set_timer() */
+	uint32_t reassembly;    /* index, BW_TCP__NONE when nothing is out of order */
+	uint32_t challenge_ms;  /* of the last rate-limited answer */
+};
+
+/** A full bucket is 10 entries; the table has a bucket for every BW_TCP__BUCKET_LOAD objects. */
+#define BW_TCP__BUCKET_ENTRIES 10
+#define BW_TCP__BUCKET_LOAD    5
+_Static_assert(sizeof(struct bw_tcp_conn) + sizeof(struct bw_tcp__cold) + 64 / BW_TCP__BUCKET_LOAD + 1 <= 256,
+	"an idle connection, its share of the table included");
+
+/** 64 bytes. */
+struct bw_tcp__half_open {
+	struct bw_flow flow;
+	bw_seq irs, iss;
+	uint32_t ts_recent;
+	uint32_t retry_at_ms;
+	uint32_t next, prev;  /* of those that wait for the same retry, oldest first; next is also the free list */
+	uint16_t peer_mss;
+	uint8_t wscale : 4;
+	uint8_t tries : 4;    /* SYN-ACKs repeated by the timer */
+	uint8_t has_wscale : 1, has_timestamps : 1, has_sack : 1;
+};
+_Static_assert(sizeof(struct bw_tcp__half_open) <= 64, "the budget");
+
+/** 64 bytes. */
+struct bw_tcp__time_wait {
+	struct bw_flow flow;
+	uint32_t hash;
+	bw_seq snd_nxt, rcv_nxt;
+	uint32_t ts_recent;
+	uint32_t expires_ms : 31;
+	uint32_t has_timestamps : 1;
+	uint32_t next, prev;  /* oldest first; next is also the free list */
+};
+_Static_assert(sizeof(struct bw_tcp__time_wait) <= 64, "the budget");
+
+/** Out-of-order state of one connection. */
+struct bw_tcp__reassembly {
+	struct rte_mbuf *first, *last; /* blocks, by sequence number: first mbuf of each */
+	uint32_t bytes;
+	uint16_t mbufs, blocks;
+	bw_seq recent[BW_SACK_BLOCKS_MAX]; /* a number in each of the blocks that grew last, latest first */
+	uint32_t recent_count;
+	bw_seq fin_seq;
+	bool has_fin;
+	uint32_t free_next;
+};
+_Static_assert(sizeof(struct bw_tcp__reassembly) <= 64, "one line");
+
+/* ---- the table: table.c --------------------------------------------------------------------------------- */
+
+enum bw_tcp__kind {
+	BW_TCP_KIND_NONE,
+	BW_TCP_KIND_CONN,
+	BW_TCP_KIND_HALF_OPEN,
+	BW_TCP_KIND_TIME_WAIT,
+};
+
+/** Kind in the top two bits, index below; 0 is none. */
+typedef uint32_t bw_tcp_handle;
+
+#define BW_TCP__INDEX_MAX ((1u << 30) - 1)
+
+static inline bw_tcp_handle bw_tcp__handle(enum bw_tcp__kind kind, uint32_t index)
+{
+	return (uint32_t)kind << 30 | index;
+}
+
+static inline enum bw_tcp__kind bw_tcp__handle_kind(bw_tcp_handle handle)
+{
+	return (enum bw_tcp__kind)(handle >> 30);
+}
+
+static inline uint32_t bw_tcp__handle_index(bw_tcp_handle handle)
+{
+	return handle & BW_TCP__INDEX_MAX;
+}
+
+struct bw_tcp__bucket {
+	uint16_t tag[BW_TCP__BUCKET_ENTRIES];
+	bw_tcp_handle handle[BW_TCP__BUCKET_ENTRIES];
+	uint32_t overflow; /* index + 1 of the next bucket of the chain in the overflow array */
+} __attribute__((aligned(BW_CACHE_LINE)));
+_Static_assert(sizeof(struct bw_tcp__bucket) == BW_CACHE_LINE, "one line");
+
+struct bw_tcp__table {
+	struct bw_tcp__bucket *buckets, *overflow;
+	uint32_t bucket_count, overflow_count;
+	uint32_t overflow_used;  /* never touched beyond */
+	uint32_t overflow_free;  /* index + 1, chained through `overflow` */
+	uint64_t version;        /* changes with every change of the table */
+	size_t map_bytes;
+};
+
+/* ---- one core's TCP ------------------------------------------------------------------------------------- */
+
+/** An array of objects named by index: a free list and a high-water mark, so that memory is touched as used. */
+struct bw_tcp__slab {
+	uint32_t capacity, touched, count, free_head;
+};
+
+struct bw_tcp__fifo {
+	uint32_t head, tail;
+};
+
+struct bw_tcp__answer {
+	struct rte_mbuf *m;
+	struct bw_flow flow;
+};
+
+struct bw_tcp {
+	bw_ns now, epoch;
+	uint32_t now_ms;       /* since epoch, rounded down */
+	uint32_t now_ms_up;    /* and up: deadlines count from it, so that none is early */
+	uint32_t ready_head, ready_tail;
+	uint32_t pending_head, pending_tail;
+	struct bw_counters *counters;
+	struct bw_tcp__cold *colds;
+	uint8_t *states;
+	uint32_t state_stride;
+	uint32_t payload_room;  /* payload bytes that fit an mbuf of conf.pool behind the headroom */
+	uint32_t listener_count;
+	struct bw_tcp__table table;
+	struct bw_tcp_conf conf;
+	struct bw_tcp__slab conn_slab, half_open_slab, time_wait_slab, reassembly_slab;
+	struct bw_tcp__half_open *half_opens;
+	struct bw_tcp__time_wait *time_waits;
+	struct bw_tcp__reassembly *reassemblies;
+	struct bw_tcp__fifo half_open_fifo[BW_TCP__SYN_ACK_RETRIES + 1];
+	struct bw_tcp__fifo time_wait_fifo;
+	struct bw_timer half_open_timer, time_wait_timer;
+	bw_ns stateless_window_at; /* rate limit of answers without a connection's own */
+	uint32_t stateless_count;
+	uint32_t answer_head, answer_count;
+	size_t map_bytes;
+	uint16_t listener_port[BW_TCP__LISTENERS_MAX]; /* dense, for the search */
+	bool listener_is_open[BW_TCP__LISTENERS_MAX];
+	struct bw_tcp_listener listeners[BW_TCP__LISTENERS_MAX];
+	struct bw_tcp__answer answers[BW_TCP__ANSWERS_MAX];
+	struct bw_wheel wheel;
+	struct bw_tcp_conn conns[] __attribute__((aligned(BW_CACHE_LINE)));
+};
+
+enum bw_tcp__timer_kind {
+	BW_TCP_WHEEL_CONN,
+	BW_TCP_WHEEL_HALF_OPEN,
+	BW_TCP_WHEEL_TIME_WAIT,
+};
+
+static inline struct bw_tcp *bw_tcp__of(const struct bw_tcp_conn *conn)
+{
+	return (struct bw_tcp *)((uintptr_t)(conn - conn->index) - offsetof(struct bw_tcp, conns));
+}
+
+static inline struct bw_tcp__cold *bw_tcp__cold(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return &tcp->colds[conn->index];
+}
+
+static inline const struct bw_tcp_listener *bw_tcp__listener(
+	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return &tcp->listeners[conn->listener];
+}
+
+static inline void bw_tcp__count(struct bw_tcp *tcp, enum bw_counter which)
+{
+	bw_count(tcp->counters, which);
+}
+
+/** Is `ms` at or before now? */
+static inline bool bw_tcp__is_due(const struct bw_tcp *tcp, uint32_t ms)
+{
+	return (int32_t)(tcp->now_ms - ms) >= 0;
+}
+
+static inline uint32_t bw_tcp__ms_since(const struct bw_tcp *tcp, uint32_t ms)
+{
+	return tcp->now_ms - ms;
+}
+
+/** A deadline `delay_ms` from now. Never 0, which means none. */
+static inline uint32_t bw_tcp__deadline(const struct bw_tcp *tcp, uint32_t delay_ms)
+{
+	uint32_t at = tcp->now_ms_up + delay_ms;
+
+	return at != 0 ? at : 1;
+}
+
+static inline bw_ns bw_tcp__ms_to_ns(const struct bw_tcp *tcp, uint32_t ms)
+{
+	int64_t from_now_ms = (int32_t)(ms - tcp->now_ms);
+	uint64_t now_ms = (tcp->now - tcp->epoch) / BW_NS_PER_MS;
+
+	return tcp->epoch + (now_ms + from_now_ms) * BW_NS_PER_MS;
+}
+
+/** Every public entry that is given the time. */
+void bw_tcp__set_now(struct bw_tcp *tcp, bw_ns now);
+
+/* table.c */
+int bw_tcp__table_init(struct bw_tcp__table *table, uint64_t objects_max);
+void bw_tcp__table_fini(struct bw_tcp__table *table);
+/** The object of the flow, or 0. */
+bw_tcp_handle bw_tcp__table_find(const struct bw_tcp *tcp, uint32_t hash, const struct bw_flow *flow);
+void bw_tcp__table_prefetch(const struct bw_tcp__table *table, uint32_t hash);
+/** The first entry whose tag fits, or 0, with its object on the way to the cache. */
+bw_tcp_handle bw_tcp__table_guess(const struct bw_tcp *tcp, uint32_t hash);
+/** Cannot fail below objects_max. The flow must not be there. */
+void bw_tcp__table_insert(struct bw_tcp__table *table, uint32_t hash, bw_tcp_handle handle);
+/** The entry must be there. */
+void bw_tcp__table_replace(struct bw_tcp__table *table, uint32_t hash, bw_tcp_handle old, bw_tcp_handle new);
+void bw_tcp__table_remove(struct bw_tcp__table *table, uint32_t hash, bw_tcp_handle handle);
+const struct bw_flow *bw_tcp__handle_flow(const struct bw_tcp *tcp, bw_tcp_handle handle);
+
+/* conn.c */
+struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *flow, unsigned listener);
+/** The end: everything but the memory is released, closed() is called. Never from inside a downcall. */
+void bw_tcp__conn_end(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp_end end);
+/** Both FINs are out of the way: closed(), at once or when the service has read what is left. */
+void bw_tcp__conn_finish(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+void bw_tcp__set_state(struct bw_tcp_conn *conn, enum bw_tcp__state state);
+void bw_tcp__mark_ready(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** The next of the ready list, out of it; NULL at the end. Frees those that are over. */
+struct bw_tcp_conn *bw_tcp__pop_ready(struct bw_tcp *tcp);
+void bw_tcp__push_ready_front(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+void bw_tcp__mark_pending(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** Make the upcalls that downcalls asked for; those they ask for in turn wait for the next call. */
+void bw_tcp__run_pending(struct bw_tcp *tcp);
+/** Upcalls that skip what has become void: a released or aborted connection gets none. */
+void bw_tcp__upcall_data(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+void bw_tcp__upcall_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** Ask for an RST that tells the peer that the connection is no more. */
+void bw_tcp__send_reset(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+
+static inline bool bw_tcp__is_over(const struct bw_tcp_conn *conn)
+{
+	return conn->flags & (BW_CONN_OVER | BW_CONN_ABORT);
+}
+
+/** Service upcalls but closed() are still wanted. */
+static inline bool bw_tcp__wants_upcalls(const struct bw_tcp_conn *conn)
+{
+	return !(conn->flags & (BW_CONN_OVER | BW_CONN_ABORT | BW_CONN_RELEASED));
+}
+
+static inline uint32_t bw_tcp__send_bytes_max(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return bw_tcp__listener(tcp, conn)->send_bytes_max;
+}
+
+static inline uint32_t bw_tcp__recv_bytes_max(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return bw_tcp__listener(tcp, conn)->recv_bytes_max;
+}
+
+/* listen.c */
+int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be);
+/** A segment for which there is no object: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2). Consumes the mbuf. */
+void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, bw_seq iss_min, bool has_iss_min);
+void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt);
+void bw_tcp__half_open_timer(struct bw_tcp *tcp);
+
+/* time_wait.c */
+void bw_tcp__time_wait_enter(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt);
+void bw_tcp__time_wait_timer(struct bw_tcp *tcp);
+
+/* input.c */
+/** A segment for a connection. Consumes the mbuf. */
+void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
+
+/* recvq.c */
+/** Trim an arrived packet to `len` bytes of payload from `off` and make it single mbufs, linked by their notes. */
+struct rte_mbuf *bw_tcp__payload_take(struct rte_mbuf *m, uint32_t off, uint32_t len, struct rte_mbuf **last);
+/** Free a run of mbufs linked by their notes. */
+void bw_tcp__run_free(struct rte_mbuf *first);
+/** Drop `bytes` from the front of such a run; returns the new first. `freed` counts the mbufs that went. */
+struct rte_mbuf *bw_tcp__run_trim(struct rte_mbuf *first, uint32_t bytes, unsigned *freed);
+/** Copy `from` behind the data of `to` if that saves a buffer and nobody else sees it. `from` is freed then. */
+bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *from);
+/** Append a run of `bytes` to the receive queue. Does not touch rcv_nxt. */
+void bw_tcp__recvq_append(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *first,
+	struct rte_mbuf *last, uint32_t bytes);
+void bw_tcp__recvq_free(struct bw_tcp_conn *conn);
+/** The window to advertise now, as the field says it; moves rcv_adv. */
+uint16_t bw_tcp__window_advertise(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+
+/* reassembly.c */
+/** Queue a run that starts right of rcv_nxt, within the window. Consumes it. */
+void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint32_t len,
+	struct rte_mbuf *first, struct rte_mbuf *last);
+/** A FIN behind a hole. */
+void bw_tcp__reassembly_fin(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq fin_seq);
+/** Move what has become in-order to the receive queue. True: the FIN has become in-order, too. */
+bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+void bw_tcp__reassembly_free(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** SACK blocks to send, latest first; returns how many (at most max). */
+unsigned bw_tcp__reassembly_sack(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn,
+	struct bw_sack_block *blocks, unsigned max);
+
+/* sendq.c */
+static inline struct rte_mbuf *bw_tcp__sendq_first(const struct bw_tcp_conn *conn)
+{
+	return conn->send_last != NULL ? bw_tcp__tx_note(conn->send_last)->next : NULL;
+}
+
+/** The chunk behind m, NULL behind the last. */
+static inline struct rte_mbuf *bw_tcp__sendq_next(const struct bw_tcp_conn *conn, struct rte_mbuf *m)
+{
+	return m != conn->send_last ? bw_tcp__tx_note(m)->next : NULL;
+}
+
+/** Cut the chunk so that its first part has `len` bytes. False: no mbuf. */
+bool bw_tcp__sendq_split(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *m, uint32_t len);
+/** What acknowledging left of `ack` released. */
+struct bw_tcp__acked {
+	bw_ns sent_at;          /* of the first chunk that was sent once only; 0: there is none */
+	uint32_t unsacked_bytes; /* not reported by SACK before */
+};
+void bw_tcp__sendq_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, struct bw_tcp__acked *acked);
+void bw_tcp__sendq_free(struct bw_tcp_conn *conn);
+
+/* output.c */
+/** Queue an answer that belongs to no connection. A full ring or an empty pool drops it. */
+void bw_tcp__answer(struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields);
+/** The RST that RFC 9293 3.10.7.1 prescribes for a segment; none for RST, multicast. */
+void bw_tcp__answer_reset(struct bw_tcp *tcp, const struct bw_pkt *pkt);
+/** May an answer that a peer can provoke at will go out? */
+bool bw_tcp__stateless_is_allowed(struct bw_tcp *tcp);
+
+/* recovery.c */
+/** Bytes in flight, as RFC 6675's pipe. */
+uint32_t bw_tcp__in_flight(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+/** SND.UNA moves to `ack`. */
+void bw_tcp__ack_advance(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg);
+/** An acceptable ACK that does not move SND.UNA. */
+void bw_tcp__ack_duplicate(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg, bool is_dupack);
+/** The retransmission timer fired. */
+void bw_tcp__on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** Segments of more than conn->mss cannot get through: send them again, smaller (RFC 1191). */
+void bw_tcp__on_mss_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** Note that a chunk that was believed lost goes out again. */
+void bw_tcp__mark_resent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note);
+/** Is something believed lost and not sent again? */
+bool bw_tcp__has_lost(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+
+/* rtt.c */
+void bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us);
+/** The retransmission time-out, back-off included. */
+uint32_t bw_tcp__rto_ms(const struct bw_tcp_conn *conn);
+
+/* cc.c: congestion control, Reno with appropriate byte counting. All that changes cwnd and ssthresh. */
+void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_lost);
+/** New bytes were acknowledged outside recovery. @flight  what was in flight before */
+void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes, uint32_t flight);
+void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+void bw_tcp__cc_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_first);
+/** Something is sent after nothing was in flight. */
+void bw_tcp__cc_on_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+
+/* timers.c */
+/** Have the wheel fire at `at` at the latest. */
+static inline void bw_tcp__timer_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_ns at)
+{
+	if (at < conn->timer.expires_at)
+		bw_timer_arm(&tcp->wheel, &conn->timer, at);
+}
+
+void bw_tcp__retx_arm(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use, uint32_t delay_ms);
+/** Keep-alive is as the listener wants it: have the wheel look after it. */
+void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+
+static inline void bw_tcp__retx_disarm(struct bw_tcp_conn *conn)
+{
+	conn->timer_use = BW_TCP_TIMER_OFF;
+	conn->retx_at_ms = 0;
+}
+
+/* Initial sequence number and timestamp offset of a flow (isn.c). */
+bw_seq bw_tcp__isn(const struct bw_tcp *tcp, const struct bw_flow *flow);
+uint32_t bw_tcp__ts_offset(const struct bw_tcp *tcp, const struct bw_flow *flow);
+/** Our MSS option on a flow. */
+uint16_t bw_tcp__mss_option(const struct bw_tcp *tcp, const struct bw_flow *flow);
+/** The window scale that a receive window of that many bytes needs (RFC 7323 2.2). */
+uint8_t bw_tcp__wscale_for(uint32_t bytes);
+
+/** Take an index, BW_TCP__NONE when all are used. `next_of` finds the link of a free object. */
+#define bw_tcp__slab_take(slab, array, link)                                                                  \
+	({                                                                                                    \
+		uint32_t taken = (slab)->free_head;                                                           \
+		if (taken != BW_TCP__NONE)                                                                    \
+			(slab)->free_head = (array)[taken].link;                                              \
+		else if ((slab)->touched < (slab)->capacity)                                                  \
+			taken = (slab)->touched++;                                                            \
+		if (taken != BW_TCP__NONE)                                                                    \
+			(slab)->count++;                                                                      \
+		taken;                                                                                        \
+	})
+
+#define bw_tcp__slab_give(slab, array, link, i)                                                               \
+	do {                                                                                                  \
+		BW_ASSERT_LT(0, (slab)->count);                                                               \
+		(array)[i].link = (slab)->free_head;                                                          \
+		(slab)->free_head = (i);                                                                      \
+		(slab)->count--;                                                                              \
+	} while (0)
+
+/** Doubly linked lists of indices: TIME_WAIT and half-open entries, oldest first. */
+#define bw_tcp__fifo_push(fifo, array, i)                                                                     \
+	do {                                                                                                  \
+		(array)[i].next = BW_TCP__NONE;                                                               \
+		(array)[i].prev = (fifo)->tail;                                                               \
+		if ((fifo)->tail != BW_TCP__NONE)                                                             \
+			(array)[(fifo)->tail].next = (i);                                                     \
+		else                                                                                          \
+			(fifo)->head = (i);                                                                   \
+		(fifo)->tail = (i);                                                                           \
+	} while (0)
+
+#define bw_tcp__fifo_remove(fifo, array, i)                                                                   \
+	do {                                                                                                  \
+		uint32_t before = (array)[i].prev, after = (array)[i].next;                                   \
+		if (before != BW_TCP__NONE)                                                                   \
+			(array)[before].next = after;                                                         \
+		else                                                                                          \
+			(fifo)->head = after;                                                                 \
+		if (after != BW_TCP__NONE)                                                                    \
+			(array)[after].prev = before;                                                         \
+		else                                                                                          \
+			(fifo)->tail = before;                                                                \
+	} while (0)

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Timers. A connection has four deadlines (retransmission, persist or linger; delayed ACK; keep-alive; its
+ * service's) and one timer in the wheel, armed for the earliest of them or before it. A deadline that moves away,
+ * as the retransmission timer's does with every ACK, costs a store: the timer fires once at the old time, finds
+ * nothing due and is armed again. So the packet path never touches the wheel's lists.
+ */
+#include "internal.h"
+
+void bw_tcp__retx_arm(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use, uint32_t delay_ms)
+{
+	conn->timer_use = use;
+	conn->retx_at_ms = bw_tcp__deadline(tcp, delay_ms);
+	bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, conn->retx_at_ms));
+}
+
+/** Is the connection in a state in which silence says nothing, so that keep-alive has to ask? */
+static bool keepalive_applies(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return bw_tcp__listener(tcp, conn)->keepalive_idle_ns != 0 && conn->state != BW_TCP_CLOSED &&
+	       conn->timer_use == BW_TCP_TIMER_OFF;
+}
+
+/** With no retransmission timer running, `backoff` counts the probes that were sent. */
+static uint32_t keepalive_at_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	uint32_t idle_ms = (uint32_t)(bw_tcp__listener(tcp, conn)->keepalive_idle_ns / BW_NS_PER_MS);
+	uint32_t interval_ms = (uint32_t)(tcp->conf.keepalive_interval_ns / BW_NS_PER_MS);
+
+	return conn->last_rx_ms + idle_ms + conn->backoff * interval_ms;
+}
+
+void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	if (keepalive_applies(tcp, conn))
+		bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, keepalive_at_ms(tcp, conn)));
+}
+
+static void give_up(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	bw_tcp__send_reset(tcp, conn);
+	bw_tcp__conn_end(tcp, conn, BW_TCP_END_TIMED_OUT);
+}
+
+/** R2 of RFC 9293 3.8.3. */
+static bool is_past_user_timeout(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return bw_tcp__ms_since(tcp, conn->progress_ms) >= tcp->conf.user_timeout_ns / BW_NS_PER_MS;
+}
+
+static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	enum bw_tcp__timer use = (enum bw_tcp__timer)conn->timer_use;
+
+	bw_tcp__retx_disarm(conn);
+	if (use == BW_TCP_TIMER_LINGER || is_past_user_timeout(tcp, conn)) {
+		give_up(tcp, conn);
+		return;
+	}
+	if (conn->backoff < 15)
+		conn->backoff++;
+	if (use == BW_TCP_TIMER_PERSIST) {
+		conn->flags |= BW_CONN_PROBE;
+		bw_tcp__count(tcp, BW_TCP_ZERO_WINDOW_PROBES);
+	} else {
+		bw_tcp__count(tcp, BW_TCP_RTOS);
+		bw_tcp__on_rto(tcp, conn);
+	}
+	bw_tcp__retx_arm(tcp, conn, use, bw_tcp__rto_ms(conn)); /* RFC 6298 5.5, 5.6 */
+	bw_tcp__mark_ready(tcp, conn);
+}
+
+static void keepalive_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	if (conn->backoff >= tcp->conf.keepalive_probes) {
+		give_up(tcp, conn);
+		return;
+	}
+	conn->backoff++;
+	conn->flags |= BW_CONN_PROBE;
+	bw_tcp__count(tcp, BW_TCP_KEEPALIVES);
+	bw_tcp__mark_ready(tcp, conn);
+}
+
+static void conn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	const struct bw_tcp_ops *ops = bw_tcp__listener(tcp, conn)->ops;
+
+	if (bw_tcp__is_over(conn)) /* aborted in an upcall of this very call */
+		return;
+	if (conn->ack_at_ms != 0 && bw_tcp__is_due(tcp, conn->ack_at_ms)) {
+		conn->ack_at_ms = 0;
+		conn->flags |= BW_CONN_ACK_NOW;
+		bw_tcp__mark_ready(tcp, conn);
+	}
+	if (conn->retx_at_ms != 0 && bw_tcp__is_due(tcp, conn->retx_at_ms)) {
+		retx_due(tcp, conn);
+		if (bw_tcp__is_over(conn))
+			return;
+	}
+	if (keepalive_applies(tcp, conn) && bw_tcp__is_due(tcp, keepalive_at_ms(tcp, conn))) {
+		keepalive_due(tcp, conn);
+		if (bw_tcp__is_over(conn))
+			return;
+	}
+	if (cold->service_at <= tcp->now) {
+		cold->service_at = BW_NEVER;
+		if (bw_tcp__wants_upcalls(conn) && ops->timer != NULL)
+			ops->timer(conn);
+		if (bw_tcp__is_over(conn))
+			return;
+	}
+	if (conn->ack_at_ms != 0)
+		bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, conn->ack_at_ms));
+	if (conn->retx_at_ms != 0)
+		bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, conn->retx_at_ms));
+	bw_tcp__keepalive_need(tcp, conn);
+	bw_tcp__timer_need(tcp, conn, cold->service_at);
+}
+
+static void fire(void *ctx, struct bw_timer *timer, bw_ns now)
+{
+	struct bw_tcp *tcp = ctx;
+
+	switch (timer->kind) {
+	case BW_TCP_WHEEL_CONN:
+		conn_due(tcp, bw_container_of(timer, struct bw_tcp_conn, timer));
+		break;
+	case BW_TCP_WHEEL_HALF_OPEN:
+		bw_tcp__half_open_timer(tcp);
+		break;
+	default:
+		bw_tcp__time_wait_timer(tcp);
+	}
+}
+
+void bw_tcp_timers(struct bw_tcp *tcp, bw_ns now)
+{
+	bw_tcp__set_now(tcp, now);
+	bw_tcp__run_pending(tcp);
+	bw_wheel_advance(&tcp->wheel, now, UINT_MAX, fire, tcp);
+	bw_tcp__run_pending(tcp);
+}
+
+bw_ns bw_tcp_next_deadline(const struct bw_tcp *tcp)
+{
+	if (tcp->pending_head != BW_TCP__NONE)
+		return tcp->now;
+	return bw_wheel_next(&tcp->wheel);
+}
+
+void bw_tcp_set_timer(struct bw_tcp_conn *conn, bw_ns expires_at)
+{
+	struct bw_tcp *tcp = bw_tcp__of(conn);
+
+	if (!bw_tcp__wants_upcalls(conn))
+		return;
+	bw_tcp__cold(tcp, conn)->service_at = expires_at;
+	bw_tcp__timer_need(tcp, conn, expires_at);
+}

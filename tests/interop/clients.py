@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Clients that check every byte. As a program (in a namespace): clients.py echo HOST PORT FILE."""
+
+import mmap
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+CHUNK = 1 << 20
+
+
+class WrongBytes(AssertionError):
+    pass
+
+
+class Expected:
+    """A file that arrives as a stream: compares chunk by chunk and says where the first difference is."""
+
+    def __init__(self, path):
+        self.file = open(path, "rb")
+        self.file.seek(0, 2)
+        self.size = self.file.tell()
+        self.map = mmap.mmap(self.file.fileno(), 0, prot=mmap.PROT_READ)
+        self.view = memoryview(self.map)
+        self.offset = 0
+
+    def feed(self, chunk):
+        end = self.offset + len(chunk)
+        if end > self.size:
+            raise WrongBytes(f"more than the {self.size} bytes expected")
+        with self.view[self.offset:end] as want:
+            is_right = chunk == want
+        if not is_right:
+            want = self.map[self.offset:end]
+            at = next(i for i, byte in enumerate(chunk) if byte != want[i])
+            raise WrongBytes(f"first wrong byte at offset {self.offset + at} of {self.size}")
+        self.offset = end
+
+    def done(self):
+        if self.offset != self.size:
+            raise WrongBytes(f"ended after {self.offset} of {self.size} bytes")
+
+    def close(self):
+        self.view.release()
+        self.map.close()
+        self.file.close()
+
+
+def download(ns, url, path, *, timeout=100, options=()):
+    """curl, compared with the file while it streams. Returns the seconds that it took."""
+    argv = ns.argv(["curl", "-sS", "-g", "--fail", "--max-time", timeout, *options, url])
+    print("$", " ".join(argv), flush=True)
+    expected = Expected(path)
+    began = time.monotonic()
+    curl = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        # As much as fits in one pipe read; readinto keeps one buffer for a gigabyte.
+        buffer = bytearray(CHUNK)
+        view = memoryview(buffer)
+        while count := curl.stdout.readinto1(buffer):
+            expected.feed(view[:count])
+        status = curl.wait(10)
+        said = curl.stderr.read().decode(errors="replace").strip()
+        assert status == 0, f"curl exit status {status} after {expected.offset} bytes: {said}"
+        expected.done()
+    finally:
+        curl.kill()
+        curl.wait()
+        curl.stdout.close()
+        curl.stderr.close()
+        expected.close()
+    seconds = time.monotonic() - began
+    print(f"{url}: {expected.size} bytes in {seconds:.2f} s, {expected.size / seconds / 1e6:.0f} MB/s", flush=True)
+    return seconds
+
+
+def echo_upload(host, port, path, timeout=110):
+    """Send a file to an echo service and compare what comes back, both at once."""
+    expected = Expected(path)
+    began = time.monotonic()
+    with socket.create_connection((host, port), timeout=10) as s:
+        s.settimeout(timeout)
+        failure = []
+
+        def send():
+            try:
+                with open(path, "rb") as file:
+                    s.sendfile(file)
+                s.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                failure.append(error)
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        buffer = bytearray(CHUNK)
+        view = memoryview(buffer)
+        while count := s.recv_into(buffer):
+            expected.feed(view[:count])
+        sender.join(10)
+        if failure:
+            raise failure[0]
+    expected.done()
+    seconds = time.monotonic() - began
+    print(f"echo [{host}]:{port}: {expected.size} bytes there and back in {seconds:.2f} s", flush=True)
+
+
+if __name__ == "__main__":
+    _, what, where, number, name = sys.argv
+    assert what == "echo"
+    echo_upload(where, int(number), name)

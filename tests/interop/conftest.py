@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures: the machine's fitness, the document root, and a bench: Barewire on a device with a client beside it."""
+
+import collections
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+import pytest
+
+from lab import Failed, Namespace, sh, stop, veth, wait_until
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+BINARY = pathlib.Path(os.environ.get("BAREWIRE", ROOT / "build/app/barewire")).resolve()
+
+V4, V4_CLIENT = "198.18.77.2", "198.18.77.1"
+V6, V6_CLIENT = "fd77:ba5e::2", "fd77:ba5e::1"
+FAMILIES = {"v4": V4, "v6": V6}
+DEVICES = ("tap", "packet", "xdp", "memif")
+
+HTTP, RESP, ECHO = 8080, 6379, 7
+MIB = 1 << 20
+
+
+def is_sanitized():
+    return "asan" in str(BINARY)
+
+
+# ---- pytest's hooks ------------------------------------------------------------------------------------------
+
+
+def pytest_collection_modifyitems(items):
+    if os.geteuid() != 0:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="needs root, for network namespaces"))
+
+
+def pytest_sessionstart():
+    # A killed run must clean up as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Whatever the processes of a failed test have said belongs to its report."""
+    report = (yield).get_result()
+    if report.failed:
+        for title, path in getattr(item, "bw_logs", []):
+            if path.exists():
+                text = path.read_text(errors="replace")
+                report.sections.append((f"{title} ({call.when})", text[-12000:]))
+
+
+@pytest.fixture(autouse=True)
+def deadline(request):
+    """A test that hangs fails, with its processes' logs, instead of holding up everything."""
+    marker = request.node.get_closest_marker("deadline")
+    seconds = marker.args[0] if marker else 120
+
+    def expire(*_):
+        raise Failed(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+# ---- what the whole session shares ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def binary():
+    if not BINARY.exists():
+        pytest.exit(f"{BINARY} is not there: scripts/test --interop builds it", returncode=2)
+    return BINARY
+
+
+@pytest.fixture(scope="session")
+def files():
+    """The document root: name to path by `files / name`. Random from a seed: a byte in the wrong place shows."""
+    root = pathlib.Path(tempfile.mkdtemp(prefix="barewire-www-"))
+    root.chmod(0o755)
+    rng = random.Random(20260)
+    try:
+        (root / "1").write_bytes(b"!")
+        for name, size in (("1m", MIB), ("20m", 20 * MIB), ("64m", 64 * MIB)):
+            (root / name).write_bytes(rng.randbytes(size))
+        (root / "index.html").write_text("<!doctype html><title>barewire</title><p>hello\n")
+        (root / "small.txt").write_text("x" * 100 + "\n")
+        yield root
+    finally:
+        shutil.rmtree(root)
+
+
+@pytest.fixture(scope="session")
+def gigabyte(files):
+    """1 GiB, and not a multiple of anything that a bug would like."""
+    path = files / "1g"
+    rng = random.Random(1 << 30)
+    with open(path, "wb") as file:
+        for _ in range(63):
+            file.write(rng.randbytes(16 * MIB))
+        file.write(rng.randbytes(16 * MIB + 12345))
+    return path
+
+
+@pytest.fixture(scope="session")
+def bpf():
+    """Compile one of our tc programs; returns name to object path."""
+    built = pathlib.Path(tempfile.mkdtemp(prefix="barewire-bpf-"))
+    include = f"/usr/include/{os.uname().machine}-linux-gnu"
+
+    def compile_once(name, *defines):
+        out = built / (name + "".join(defines) + ".o")
+        if not out.exists():
+            sh(["clang", "-O2", "-g", "-Wall", "-Werror", "-target", "bpf", f"-I{include}", *defines,
+                "-c", HERE / f"bpf/{name}.bpf.c", "-o", out])
+        return out
+
+    yield compile_once
+    shutil.rmtree(built)
+
+
+# ---- a server ------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """One `barewire serve`. stop() is part of every test: it asserts a clean end."""
+
+    def __init__(self, ns, argv, log):
+        self.ns, self.log = ns, log
+        with open(log, "wb") as out:
+            self.process = ns.start(argv, stdout=out, stderr=subprocess.STDOUT)
+        self.pid = self.process.pid
+        self.is_checked = False
+
+    def output(self):
+        return self.log.read_text(errors="replace")
+
+    def counters(self):
+        """The final counters: the last value given for every name."""
+        found = re.findall(r"\b([a-z]+\.[a-z0-9_]+)[ \t=:]+(\d+)\b", self.output())
+        return collections.Counter({name: int(value) for name, value in found})
+
+    def assert_runs(self):
+        assert self.process.poll() is None, f"barewire ended by itself, status {self.process.returncode}"
+
+    def stop(self, timeout=20):
+        """SIGTERM, then: status 0, every mbuf accounted for, nothing left in the namespace."""
+        self.is_checked = True
+        self.assert_runs()
+        status = stop(self.process, timeout=timeout)
+        output = self.output()
+        assert status == 0, f"exit status {status} after SIGTERM"
+        assert re.search(r"\b0 lost\b", output), "no '0 lost' in the mbuf balance"
+        assert "ERROR: AddressSanitizer" not in output and "runtime error:" not in output
+        return self.counters()
+
+
+class Bench:
+    """Barewire on a device, and a client's namespace from which it is reached at V4 and V6."""
+
+    def __init__(self, item, binary, tmp_path):
+        self.item, self.binary, self.tmp_path = item, binary, tmp_path
+        self.namespaces, self.servers = [], []
+        self.server = self.client = self.iface = self.device = None
+        item.bw_logs = []
+
+    def namespace(self, role):
+        ns = Namespace(role)
+        self.namespaces.append(ns)
+        return ns
+
+    def log(self, title):
+        path = self.tmp_path / f"{title}.log"
+        self.item.bw_logs.append((title, path))
+        return path
+
+    def serve(self, device, services=(), *, extra=(), mtu=1500, offloads=False, wait=True, addrs=True):
+        """Make the device's surroundings and start `barewire serve`; returns when the first port answers."""
+        self.device = device
+        self.client = self.namespace("c")
+        tagged = [word for option in services for word in option.split(" ", 1)]
+        extra = [str(word) for word in extra]
+        if device == "tap":
+            self.home, self.iface = self.client, "bwt0"
+            spec = f"tap:{self.iface}"
+        elif device == "memif":
+            self.home, self.iface = self.namespace("s"), "bwm0"
+            self.socket = self.tmp_path / "memif.sock"
+            spec = f"memif:{self.socket},role=server"
+        else:
+            self.home, self.iface = self.namespace("s"), "v1"
+            veth(self.home, self.client, mtu=mtu, offloads=offloads)
+            self.address()
+            spec = f"{device}:v0"
+        if addrs:
+            extra = ["--addr", f"{V4}/24", "--addr", f"{V6}/64", *extra]
+        self.server = Server(self.home, [self.binary, "serve", "--dev", spec, *tagged, *extra],
+                             self.log(f"barewire-{len(self.servers)}"))
+        self.servers.append(self.server)
+        if device == "memif":
+            self.bridge(mtu)
+        if wait:
+            self.ready(self.first_port(tagged))
+        return self.server
+
+    def address(self):
+        """The client's end of the link."""
+        self.client.ip(f"link set {self.iface} up")
+        self.client.ip(f"addr add {V4_CLIENT}/24 dev {self.iface}")
+        # Refused below an MTU of 1280 (RFC 8200 section 5), where no test uses it.
+        self.client.ip(f"addr add {V6_CLIENT}/64 dev {self.iface} nodad", check=False)
+
+    def bridge(self, mtu):
+        """memif on one side, a TAP in the client's namespace on the other: the kernel's programs reach a memif."""
+        wait_until(self.socket.exists, "the memif socket")
+        with open(self.log("testpmd"), "wb") as out:
+            # It runs until its stdin ends, on the last CPU: Barewire's workers take the first ones.
+            cpu = os.cpu_count() - 1
+            self.testpmd = self.client.start(
+                ["dpdk-testpmd", "--no-pci", "--no-huge", "--no-shconf", "--no-telemetry", "-m", "256",
+                 f"--lcores=0@{cpu},1@{cpu}",
+                 f"--file-prefix={self.client.name}",
+                 f"--vdev=net_memif0,role=client,socket={self.socket},socket-abstract=no",
+                 f"--vdev=net_tap0,iface={self.iface}", "--", "--forward-mode=io", "--total-num-mbufs=16384"],
+                stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
+        wait_until(lambda: self.iface in self.client.links(), "testpmd's TAP", every=0.2)
+        self.client.run(f"ethtool -K {self.iface} tso off gso off gro off", check=False)
+        self.address()
+
+    @staticmethod
+    def first_port(tagged):
+        for flag, value in zip(tagged, tagged[1:]):
+            if flag in ("--http", "--resp", "--echo"):
+                return int(value.split("=")[0])
+        raise Failed("nothing to wait for: no service")
+
+    def ready(self, port):
+        def answers():
+            self.server.assert_runs()
+            with self.client:
+                try:
+                    socket.create_connection((V4, port), timeout=1).close()
+                    return True
+                except OSError:
+                    return False
+
+        wait_until(answers, f"{V4}:{port} to answer", timeout=20)
+
+    def url(self, family, name, port=HTTP):
+        host = V4 if family == "v4" else f"[{V6}]"
+        return f"http://{host}:{port}/{name}"
+
+    def close(self):
+        for ns in reversed(self.namespaces):
+            ns.remove()
+            # What testpmd leaves when it is killed.
+            shutil.rmtree(f"/run/dpdk/{ns.name}", ignore_errors=True)
+
+
+@pytest.fixture
+def bench(request, binary, tmp_path):
+    made = Bench(request.node, binary, tmp_path)
+    try:
+        yield made
+        # Whatever the test was about, its servers end well, unless it has ended them itself.
+        for server in made.servers:
+            if not server.is_checked:
+                server.stop()
+    finally:
+        made.close()

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What cannot work is refused: one line on stderr, exit status 2, nothing left behind."""
+
+import os
+import pathlib
+import shutil
+import socket
+import tempfile
+
+import pytest
+
+from conftest import V4
+
+
+@pytest.fixture
+def place(bench, tmp_path):
+    """A namespace with something to lose: an interface of its own."""
+    ns = bench.namespace("x")
+    ns.ip("tuntap add dev taken mode tap")
+    ns.tmp = tmp_path
+    return ns
+
+
+def left_behind(ns):
+    """Everything that a start could leave."""
+    dpdk = pathlib.Path("/run/dpdk")
+    huge = pathlib.Path("/dev/hugepages")
+    return {
+        "links": ns.links(),
+        "processes": ns.pids(),
+        "run": sorted(os.listdir(dpdk)) if dpdk.exists() else [],
+        "hugepages": sorted(os.listdir(huge)) if huge.exists() else [],
+        "files": sorted(str(path) for path in ns.tmp.rglob("*")),
+    }
+
+
+def refused(ns, argv, *mentions):
+    before = left_behind(ns)
+    done = ns.run(argv, check=False, timeout=20)
+    assert done.returncode == 2, "exit status"
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, f"{len(lines)} lines on stderr"
+    assert done.stdout == ""
+    for word in mentions:
+        assert word in lines[0], f"the line does not name {word}"
+    assert left_behind(ns) == before
+
+
+CASES = {
+    "unknown flag": (["--frobnicate"], ["--frobnicate"]),
+    "unknown word": (["frobnicate"], ["frobnicate"]),
+    "flag without its value": (["--http"], ["--http"]),
+    "bad IPv4 address": (["--addr", "300.1.2.3/24"], ["300.1.2.3/24"]),
+    "bad prefix": (["--addr", "192.0.2.1/33"], ["192.0.2.1/33"]),
+    "bad IPv6 address": (["--addr", "fd77::g/64"], ["fd77::g/64"]),
+    "bad gateway": (["--gateway", "not-an-address"], ["not-an-address"]),
+    "gateway that is not on-link": (["--addr", "192.0.2.1/24", "--gateway", "198.51.100.1"], ["198.51.100.1"]),
+    "bad port": (["--http", "99999"], ["99999"]),
+    "port zero": (["--echo", "0"], ["0"]),
+    "overlapping ports": (["--http", "8080", "--resp", "8080"], ["8080"]),
+    "missing root": (["--http", "8080=/no/such/root"], ["/no/such/root"]),
+    "root that is a file": (["--http", "8080=/etc/passwd"], ["/etc/passwd"]),
+    "missing interface (packet)": (["--dev", "packet:nope0"], ["nope0"]),
+    "missing interface (xdp)": (["--dev", "xdp:nope0"], ["nope0"]),
+    "TAP name in use": (["--dev", "tap:taken"], ["taken"]),
+    "TAP name too long": (["--dev", "tap:a-name-of-over-fifteen"], ["a-name-of-over-fifteen"]),
+    "unknown device": (["--dev", "carrier-pigeon"], ["carrier-pigeon"]),
+    "missing PCI device": (["--dev", "pci:0000:ff:1f.7"], ["0000:ff:1f.7"]),
+    "memif socket in a missing folder": (["--dev", "memif:/no/such/folder/m.sock"], ["/no/such/folder"]),
+    "no workers": (["--workers", "0"], ["--workers"]),
+    "workers that are no number": (["--workers", "two"], ["two"]),
+    "more workers than cores": (["--workers", "65"], ["65"]),
+    "MTU below the least": (["--mtu", "500"], ["500"]),
+    "missing file": (["-c", "/no/such/file.yaml"], ["/no/such/file.yaml"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(place, binary, case):
+    flags, mentions = CASES[case]
+    refused(place, [binary, "serve", *([] if "--dev" in flags else ["--dev", "tap:bwt9"]), *flags], *mentions)
+
+
+FILES = {
+    "unknown key": ("workers: 1\nfrobnicate: 1\n", 2, "frobnicate"),
+    "wrong type": ("workers: many\n", 1, "many"),
+    "no YAML at all": ("workers: 1\n\tservices: {\n", 2, ""),
+}
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize("case", FILES)
+def test_bad_file(place, binary, case, command):
+    text, line, word = FILES[case]
+    path = place.tmp / "bad.yaml"
+    path.write_text(text)
+    refused(place, [binary, command, "-c", path], f"bad.yaml:{line}", word)
+
+
+def test_unreadable_root(place, binary):
+    """Root reads everything, so this is asked without its privileges to do so."""
+    root = place.tmp / "secret"
+    root.mkdir(mode=0)
+    refused(place, ["setpriv", "--bounding-set=-dac_override,-dac_read_search",
+                    "--inh-caps=-dac_override,-dac_read_search", binary,
+                    "serve", "--dev", "tap:bwt9", "--http", f"8080={root}"], str(root))
+
+
+@pytest.mark.parametrize("device", ["tap:bwt9", "packet:taken", "xdp:taken"])
+def test_not_privileged(place, binary, device):
+    # nobody can reach neither the checkout nor pytest's folders, perhaps.
+    public = pathlib.Path(tempfile.mkdtemp(prefix="barewire-public-"))
+    try:
+        public.chmod(0o755)
+        copy = shutil.copy(binary, public / "barewire")
+        refused(place, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
+                        "--inh-caps=-all", copy, "serve", "--dev", device], "root")
+    finally:
+        shutil.rmtree(public)
+
+
+def test_a_device_of_another_barewire(bench, binary, files, tmp_path):
+    """Two instances on one TAP or one memif socket: the second is refused, the first does not notice."""
+    first = bench.serve("tap", [f"--http 8080={files}"])
+    bench.client.tmp = tmp_path
+    done = bench.client.run([binary, "serve", "--dev", "tap:bwt0", "--http", "8081"], check=False, timeout=20)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and "bwt0" in done.stderr
+    with bench.client:
+        socket.create_connection((V4, 8080), timeout=3).close()
+    first.stop()
+
+
+def test_help_is_not_an_error(place, binary):
+    for argv in ([binary, "--help"], [binary, "serve", "--help"], [binary, "--version"]):
+        done = place.run(argv)
+        assert done.stdout and not done.stderr
+
+
+def test_check_prints_what_it_reads(place, binary):
+    """`barewire check` prints a file that reads back to the same file."""
+    once = place.run([binary, "check", "--http", "8080", "--addr", "192.0.2.2/24"]).stdout
+    path = place.tmp / "effective.yaml"
+    path.write_text(once)
+    assert place.run([binary, "check", "-c", path]).stdout == once
+    assert "192.0.2.2/24" in once
+
+
+def test_doctor_changes_nothing(place, binary):
+    before = left_behind(place)
+    said = place.run([binary, "doctor"]).stdout
+    for word in ("hugepages", "TAP"):
+        assert word.lower() in said.lower()
+    assert left_behind(place) == before

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The echo service over TCP and UDP, and what a port answers on which nothing listens."""
+
+import errno
+import random
+import socket
+import time
+
+import pytest
+
+from conftest import DEVICES, ECHO, FAMILIES, HERE, V4, V6
+from lab import sh
+
+UNUSED = 9999
+
+
+def upload(bench, address, path, timeout):
+    bench.client.run(["/usr/bin/python3", HERE / "clients.py", "echo", address, ECHO, path], timeout=timeout)
+
+
+@pytest.mark.deadline(300)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gigabyte_comes_back(bench, gigabyte, family):
+    bench.serve("tap", [f"--echo {ECHO}"])
+    upload(bench, FAMILIES[family], gigabyte, 280)
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("device", DEVICES)
+def test_20_mb_come_back(bench, files, device):
+    bench.serve(device, [f"--echo {ECHO}"])
+    for address in FAMILIES.values():
+        upload(bench, address, files / "20m", 100)
+
+
+def udp_socket(bench, address):
+    with bench.client:
+        s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(3)
+    s.connect((address, ECHO))
+    return s
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_datagrams_small_and_fragmented(bench, device, family):
+    bench.serve(device, [f"--echo {ECHO}"])
+    rng = random.Random(8)
+    with udp_socket(bench, FAMILIES[family]) as s:
+        # 1472 is the last that fits in one IPv4 packet, 1452 in one IPv6 packet.
+        for size in (1, 17, 1452, 1453, 1472, 1473, 4000, 8192):
+            sent = rng.randbytes(size)
+            s.send(sent)
+            assert s.recv(65535) == sent, f"{size} bytes"
+    counters = bench.server.stop()
+    assert counters["ip.reassembled"] >= 3
+    assert counters["ip.fragments_sent"] >= 6
+
+
+@pytest.mark.parametrize("device", ["tap", "packet"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_closed_port_refuses_at_once(bench, device, family):
+    bench.serve(device, [f"--echo {ECHO}"])
+    began = time.monotonic()
+    refused = bench.client.run(["curl", "-sS", "--max-time", 5, bench.url(family, "", UNUSED)], check=False)
+    assert refused.returncode == 7, "not refused"
+    assert time.monotonic() - began < 2
+    counters = bench.server.stop()
+    assert counters["drop.no_listener"] >= 1
+    assert counters["tcp.reset_out"] >= 1
+
+
+@pytest.mark.parametrize("address", [V4, V6])
+def test_a_closed_udp_port_is_unreachable(bench, address):
+    bench.serve("tap", [f"--echo {ECHO}"])
+    with bench.client:
+        s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    with s:
+        s.settimeout(3)
+        s.connect((address, UNUSED))
+        s.send(b"anybody?")
+        with pytest.raises(OSError) as raised:
+            s.recv(100)
+    assert raised.value.errno == errno.ECONNREFUSED
+    assert bench.server.stop()["icmp.errors_sent"] >= 1
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("address", [V4, V6])
+def test_ping_of_every_size(bench, device, address):
+    """8000 bytes are six fragments on this link, both ways."""
+    bench.serve(device, [f"--echo {ECHO}"])
+    for size in (0, 56, 1472, 8000):
+        said = bench.client.run(["ping", "-c", 5, "-i", 0.05, "-W", 3, "-s", size, address], check=False).stdout
+        assert "5 received" in said and "wrong data" not in said and "DUP!" not in said, f"ping -s {size}"
+
+
+def test_half_close_and_abrupt_ends(bench):
+    """A client may shut its side and still read; one that resets, or sends nothing, harms nobody."""
+    bench.serve("tap", [f"--echo {ECHO}"])
+    with bench.client:
+        for _ in range(50):
+            with socket.create_connection((V4, ECHO), timeout=3) as s:
+                s.sendall(b"a" * 5000)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            with socket.create_connection((V6, ECHO), timeout=3):
+                pass
+        with socket.create_connection((V4, ECHO), timeout=3) as s:
+            s.sendall(b"last words")
+            s.shutdown(socket.SHUT_WR)
+            said = b""
+            while chunk := s.recv(100):
+                said += chunk
+    assert said == b"last words"
+    assert bench.server.stop()["tcp.reset_in"] >= 1
+
+
+def test_neighbours_are_ordinary(bench):
+    """The client's kernel has resolved both addresses to the same unicast MAC by ARP and neighbour discovery."""
+    bench.serve("packet", [f"--echo {ECHO}"])
+    bench.client.run(["ping", "-c", 1, "-W", 3, V6])
+    known = [line.split() for line in sh(["ip", "-n", bench.client.name, "neigh"]).stdout.splitlines()]
+    macs = {words[words.index("lladdr") + 1] for words in known if words[0] in (V4, V6) and "lladdr" in words}
+    assert len(macs) == 1
+    counters = bench.server.stop()
+    assert counters["arp.replies"] >= 1
+    assert counters["nd.adverts"] >= 1

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Links that differ from the usual one: small and large MTU, VLAN tags, checksums that the sender left open."""
+
+import pytest
+
+from clients import download
+from conftest import ECHO, FAMILIES, HERE, HTTP, V4
+
+
+def transfer(bench, files, family):
+    download(bench.client, bench.url(family, "20m"), files / "20m")
+    bench.client.run(["/usr/bin/python3", HERE / "clients.py", "echo", FAMILIES[family], ECHO, files / "1m"])
+    bench.client.run(["ping", "-c", 3, "-i", 0.05, "-W", 3, "-s", 8000, FAMILIES[family]])
+
+
+@pytest.mark.parametrize("device", ["tap", "packet", "memif"])
+@pytest.mark.parametrize("mtu", [576, 1280, 9000])
+def test_mtu(bench, files, device, mtu):
+    bench.serve(device, [f"--http {HTTP}={files}", f"--echo {ECHO}"], extra=["--mtu", mtu], mtu=mtu)
+    if device == "memif":
+        bench.client.ip(f"link set {bench.iface} mtu {mtu}")
+    shown = bench.client.ip(f"-o link show {bench.iface}").stdout
+    assert f" mtu {mtu} " in shown
+    for family in FAMILIES:
+        if family == "v4" or mtu >= 1280:  # RFC 8200 section 5: no IPv6 below 1280
+            transfer(bench, files, family)
+
+
+def test_vlan(bench, bpf, files):
+    """The client's end tags with VLAN 42 and lets only VLAN 42 in."""
+    bench.serve("packet", [f"--http {HTTP}={files}", f"--echo {ECHO}"], extra=["--vlan", 42], wait=False)
+    # Before the tags: untagged packets are another network's.
+    bench.client.run(["ping", "-c", 1, "-W", 1, V4], check=False)
+    bench.client.run(["sleep", 2])
+    assert bench.client.run(["ping", "-c", 2, "-i", 0.1, "-W", 1, V4], check=False).returncode != 0
+    program = bpf("vlan")
+    bench.client.run(f"tc qdisc add dev {bench.iface} clsact")
+    bench.client.run(f"tc filter add dev {bench.iface} egress bpf direct-action object-file {program} "
+                     "section tc/egress")
+    bench.client.run(f"tc filter add dev {bench.iface} ingress bpf direct-action object-file {program} "
+                     "section tc/ingress")
+    bench.ready(HTTP)
+    for family in FAMILIES:
+        transfer(bench, files, family)
+    assert bench.server.stop()["drop.vlan"] > 0
+
+
+@pytest.mark.parametrize("device", ["packet", "xdp"])
+def test_a_sender_that_leaves_checksums_open(bench, files, device):
+    """A veth whose sender offloads checksums delivers packets with half of one: they never crossed a wire."""
+    bench.serve(device, [f"--http {HTTP}={files}", f"--echo {ECHO}"], offloads=True)
+    for family in FAMILIES:
+        download(bench.client, bench.url(family, "1m"), files / "1m")
+        bench.client.run(["/usr/bin/python3", HERE / "clients.py", "echo", FAMILIES[family], ECHO, files / "1m"])

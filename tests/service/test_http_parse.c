@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The pure parts of the HTTP service: end of head, request heads, paths, chunked bodies, dates, media types. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "http_date.h"
+#include "http_mime.h"
+#include "http_parse.h"
+
+static const struct bw_http__limits limits = {
+	.request_line_bytes_max = 200,
+	.header_count_max = 10,
+	.now_s = 1700000000,
+};
+
+/* In an allocation of its own size, so that a byte too far is seen. */
+static uint8_t *exact(const void *bytes, size_t len)
+{
+	uint8_t *copy = malloc(len > 0 ? len : 1);
+
+	assert_non_null(copy);
+	memcpy(copy, bytes, len);
+	return copy;
+}
+
+static unsigned parse_bytes(const void *head, size_t len, struct bw_http__request *request)
+{
+	uint8_t *copy = exact(head, len);
+	unsigned status = bw_http__parse(copy, (uint32_t)len, &limits, request);
+
+	if (status == 0 && request->path >= copy && request->path < copy + len)
+		request->path = (const uint8_t *)head + (request->path - copy);
+	free(copy);
+	return status;
+}
+
+static unsigned parse(const char *head)
+{
+	struct bw_http__request request;
+
+	return parse_bytes(head, strlen(head), &request);
+}
+
+#define HOST "Host: h\r\n"
+#define END  "\r\n"
+
+static void head_end_is_found_at_any_split(void **state)
+{
+	static const char head[] = "GET /a HTTP/1.1\r\nHost: example.org\r\nX: 0123456789abcdef\r\n\r\nNEXT";
+	uint32_t head_len = sizeof(head) - 1 - 4;
+
+	for (uint32_t a = 0; a <= head_len; a++) {
+		for (uint32_t b = a; b <= head_len; b++) {
+			struct bw_http__scan scan = { .seen = 0 };
+			uint32_t cuts[4] = { 0, a, b, sizeof(head) - 1 }, used = 0;
+			enum bw_http__scan_result result = BW_HTTP__SCAN_MORE;
+			unsigned i;
+
+			for (i = 0; i < 3 && result == BW_HTTP__SCAN_MORE; i++) {
+				uint8_t *chunk = exact(head + cuts[i], cuts[i + 1] - cuts[i]);
+
+				result = bw_http__scan(&scan, chunk, cuts[i + 1] - cuts[i], &used);
+				free(chunk);
+			}
+			assert_int_equal(result, BW_HTTP__SCAN_END);
+			assert_int_equal(cuts[i - 1] + used, head_len);
+			assert_int_equal(scan.seen, head_len);
+		}
+	}
+}
+
+static void bare_line_feeds_are_found_at_any_split(void **state)
+{
+	static const char head[] = "GET / HTTP/1.1\r\nHost: example.org\nX: y\r\n\r\n";
+
+	for (uint32_t cut = 0; cut < sizeof(head) - 1; cut++) {
+		struct bw_http__scan scan = { .seen = 0 };
+		uint32_t used;
+		enum bw_http__scan_result result = bw_http__scan(&scan, (const uint8_t *)head, cut, &used);
+
+		if (result == BW_HTTP__SCAN_MORE)
+			result = bw_http__scan(&scan, (const uint8_t *)head + cut,
+				(uint32_t)(sizeof(head) - 1 - cut), &used);
+		assert_int_equal(result, BW_HTTP__SCAN_BARE_LF);
+	}
+}
+
+static void request_lines(void **state)
+{
+	static const struct {
+		const char *line;
+		unsigned status;
+	} cases[] = {
+		{ "GET / HTTP/1.1", 0 },
+		{ "GET /a?b#c HTTP/1.1", 400 },
+		{ "GET / HTTP/1.2", 0 },
+		{ "GET / HTTP/2.0", 505 },
+		{ "GET / HTTP/0.9", 505 },
+		{ "GET / HTTP/1.10", 400 },
+		{ "GET / HTTP/1", 400 },
+		{ "GET / http/1.1", 400 },
+		{ "GET /", 400 },
+		{ "GET  / HTTP/1.1", 400 },
+		{ "GET /  HTTP/1.1", 400 },
+		{ "GET / HTTP/1.1 ", 400 },
+		{ " GET / HTTP/1.1", 400 },
+		{ "GET\t/ HTTP/1.1", 400 },
+		{ "G(T / HTTP/1.1", 400 },
+		{ "get / HTTP/1.1", 0 },
+		{ "GET a HTTP/1.1", 400 },
+		{ "GET * HTTP/1.1", 400 },
+		{ "OPTIONS * HTTP/1.1", 0 },
+		{ "GET h:80 HTTP/1.1", 400 },
+		{ "CONNECT h:80 HTTP/1.1", 0 },
+		{ "GET http://h/x HTTP/1.1", 0 },
+		{ "GET HTTP://H HTTP/1.1", 0 },
+		{ "GET http:///x HTTP/1.1", 400 },
+		{ "GET http://u@h/x HTTP/1.1", 400 },
+		{ "GET http://other/x HTTP/1.1", 400 },
+		{ "GET https://h/x HTTP/1.1", 400 },
+		{ "GET /\x80 HTTP/1.1", 400 },
+		{ "GET /\x7f HTTP/1.1", 400 },
+	};
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		char head[256];
+
+		snprintf(head, sizeof(head), "%s\r\n" HOST END, cases[i].line);
+		if (parse(head) != cases[i].status)
+			fail_msg("%s: %u, not %u", cases[i].line, parse(head), cases[i].status);
+	}
+	assert_int_equal(parse("\r\n\r\n"), 400);
+}
+
+static void methods_and_targets(void **state)
+{
+	struct bw_http__request r;
+	static const char absolute[] = "GET http://h:8080/p/q?x=/../ HTTP/1.1\r\nHost: H:8080\r\n\r\n";
+	static const char plain[] = "HEAD /a/b.c?d=%00//. HTTP/1.0\r\n\r\n";
+
+	assert_int_equal(parse_bytes(absolute, sizeof(absolute) - 1, &r), 0);
+	assert_int_equal(r.method, BW_HTTP__GET);
+	assert_int_equal(r.path_len, 4);
+	assert_memory_equal(r.path, "/p/q", 4);
+	assert_true(r.path_is_plain);
+	assert_int_equal(parse_bytes(plain, sizeof(plain) - 1, &r), 0);
+	assert_int_equal(r.method, BW_HTTP__HEAD);
+	assert_int_equal(r.path_len, 6);
+	assert_true(r.path_is_plain);
+	assert_true(r.is_1_0);
+	assert_false(r.keeps_alive);
+	for (const char *const *path = (const char *const[]){ "/%41", "//a", "/./a", "/a/../b", "/.a", NULL }; *path;
+		path++) {
+		char head[64];
+
+		snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\n" HOST END, *path);
+		assert_int_equal(parse_bytes(head, strlen(head), &r), 0);
+		assert_false(r.path_is_plain);
+	}
+	assert_int_equal(parse_bytes("PUT / HTTP/1.1\r\n" HOST END, 27, &r), 0);
+	assert_int_equal(r.method, BW_HTTP__OTHER);
+	assert_int_equal(parse_bytes("BREW / HTTP/1.1\r\n" HOST END, 28, &r), 0);
+	assert_int_equal(r.method, BW_HTTP__UNKNOWN);
+}
+
+static void fields_are_strict(void **state)
+{
+	static const struct {
+		const char *fields;
+		unsigned status;
+	} cases[] = {
+		{ HOST, 0 },
+		{ "", 400 },
+		{ HOST HOST, 400 },
+		{ "Host: a b\r\n", 400 },
+		{ "Host: a,b\r\n", 0 }, /* a sub-delimiter of RFC 3986's reg-name */
+		{ "Host: a/b\r\n", 400 },
+		{ "Host: u@a\r\n", 400 },
+		{ "Host:\r\n", 0 },
+		{ "Host: [::1]:80\r\n", 0 },
+		{ "Host: [::1\r\n", 400 },
+		{ "Host: []\r\n", 400 },
+		{ "Host: [::1]x\r\n", 400 },
+		{ "Host: a:8x\r\n", 400 },
+		{ "Host: a%4\r\n", 400 },
+		{ "Host : h\r\n", 400 },
+		{ HOST "A\r\n", 400 },
+		{ HOST ": b\r\n", 400 },
+		{ HOST "A: b\r\n c\r\n", 400 },
+		{ HOST "A: b\r\n\tc\r\n", 400 },
+		{ HOST "A: b\rc\r\n", 400 },
+		{ HOST "A: b\x01\r\n", 400 },
+		{ HOST "A: 0123456789abcdef0123\x7f\r\n", 400 },
+		{ HOST "A: \x80\xff\t ok\r\n", 0 },
+		{ HOST "A\x80: b\r\n", 400 },
+		{ HOST "1:\r\n2:\r\n3:\r\n4:\r\n5:\r\n6:\r\n7:\r\n8:\r\n9:\r\n", 0 },
+		{ HOST "1:\r\n2:\r\n3:\r\n4:\r\n5:\r\n6:\r\n7:\r\n8:\r\n9:\r\na:\r\n", 431 },
+		/* framing */
+		{ HOST "Content-Length: 5\r\n", 0 },
+		{ HOST "Content-Length: 0005\r\n", 0 },
+		{ HOST "Content-Length:\r\n", 400 },
+		{ HOST "Content-Length: +5\r\n", 400 },
+		{ HOST "Content-Length: -5\r\n", 400 },
+		{ HOST "Content-Length: 0x5\r\n", 400 },
+		{ HOST "Content-Length: 5_0\r\n", 400 },
+		{ HOST "Content-Length: 5 0\r\n", 400 },
+		{ HOST "Content-Length: 5, 5\r\n", 400 },
+		{ HOST "Content-Length: 5\r\nContent-Length: 5\r\n", 400 },
+		{ HOST "Content-Length: 5\r\nContent-Length: 6\r\n", 400 },
+		{ HOST "Transfer-Encoding: chunked\r\n", 0 },
+		{ HOST "Transfer-Encoding: CHUNKED\r\n", 0 },
+		{ HOST "Transfer-Encoding: , chunked ,\r\n", 0 },
+		{ HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400 },
+		{ HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400 },
+		{ HOST "Content-Length: 5\r\nTransfer-Encoding: gzip\r\n", 400 },
+		{ HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400 },
+		{ HOST "Transfer-Encoding: chunked, chunked\r\n", 400 },
+		{ HOST "Transfer-Encoding: chunked, gzip\r\n", 400 },
+		{ HOST "Transfer-Encoding: gzip, chunked\r\n", 501 },
+		{ HOST "Transfer-Encoding: xchunked\r\n", 501 },
+		{ HOST "Transfer-Encoding: chunked;q=1\r\n", 501 },
+		{ HOST "Transfer-Encoding:\r\n", 400 },
+		{ HOST "Transfer-Encoding: \x0b" "chunked\r\n", 400 },
+		{ HOST "Transfer-Encoding : chunked\r\n", 400 },
+	};
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		char head[512];
+
+		snprintf(head, sizeof(head), "GET / HTTP/1.1\r\n%s\r\n", cases[i].fields);
+		if (parse(head) != cases[i].status)
+			fail_msg("%s: %u, not %u", cases[i].fields, parse(head), cases[i].status);
+	}
+	assert_int_equal(parse("GET / HTTP/1.0\r\n\r\n"), 0);
+	assert_int_equal(parse("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
+	{
+		static const char nul[] = "GET / HTTP/1.1\r\nHost: h\r\nA: \0\r\n\r\n";
+		struct bw_http__request r;
+
+		assert_int_equal(parse_bytes(nul, sizeof(nul) - 1, &r), 400);
+	}
+}
+
+static void lengths_saturate(void **state)
+{
+	static const char head[] = "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n";
+	struct bw_http__request r;
+
+	assert_int_equal(parse_bytes(head, sizeof(head) - 1, &r), 0);
+	assert_true(r.body_bytes == UINT64_MAX);
+}
+
+static void connection_rules(void **state)
+{
+	static const struct {
+		const char *head;
+		bool keeps_alive, says_so;
+	} cases[] = {
+		{ "GET / HTTP/1.1\r\nHost: h\r\n\r\n", true, false },
+		{ "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", false, false },
+		{ "GET / HTTP/1.1\r\nHost: h\r\nConnection: x, CLOSE ,y\r\n\r\n", false, false },
+		{ "GET / HTTP/1.1\r\nHost: h\r\nConnection: x\r\nConnection: close\r\n\r\n", false, false },
+		{ "GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\n\r\n", true, false },
+		{ "GET / HTTP/1.1\r\nHost: h\r\nConnection: closed\r\n\r\n", true, false },
+		{ "GET / HTTP/1.0\r\n\r\n", false, false },
+		{ "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true, true },
+		{ "GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", false, true },
+	};
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		struct bw_http__request r;
+
+		assert_int_equal(parse_bytes(cases[i].head, strlen(cases[i].head), &r), 0);
+		assert_int_equal(r.keeps_alive, cases[i].keeps_alive);
+		assert_int_equal(r.has_keep_alive, cases[i].says_so);
+	}
+}
+
+static void wants(const char *fields, struct bw_http__wants *out)
+{
+	struct bw_http__request r;
+	char head[1024];
+
+	snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nHost: h\r\n%s\r\n", fields);
+	assert_int_equal(parse_bytes(head, strlen(head), &r), 0);
+	*out = r.wants;
+}
+
+static void ranges(void **state)
+{
+	struct bw_http__wants w;
+
+	wants("Range: bytes=2-5\r\n", &w);
+	assert_int_equal(w.flags, BW_HTTP__RANGE);
+	assert_int_equal(w.range_first, 2);
+	assert_int_equal(w.range_last, 5);
+	wants("Range: Bytes=7-\r\n", &w);
+	assert_int_equal(w.flags, BW_HTTP__RANGE);
+	assert_true(w.range_last == UINT64_MAX);
+	wants("Range: bytes=-3\r\n", &w);
+	assert_int_equal(w.flags, BW_HTTP__RANGE | BW_HTTP__RANGE_SUFFIX);
+	assert_int_equal(w.range_last, 3);
+	for (const char *const *bad = (const char *const[]){ "bytes=5-2", "bytes=a-", "bytes=-", "bytes=1",
+		     "bytes 1-2", "lines=1-2", "bytes=1-2,4-5", "bytes=1 -2", "bytes=", "", "bytes=--1", NULL };
+		*bad; bad++) {
+		char field[64];
+
+		snprintf(field, sizeof(field), "Range: %s\r\n", *bad);
+		wants(field, &w);
+		assert_int_equal(w.flags, 0);
+	}
+	wants("Range: bytes=1-2\r\nRange: bytes=1-2\r\n", &w);
+	assert_int_equal(w.flags, 0);
+}
+
+static void conditions(void **state)
+{
+	struct bw_http__wants w;
+	struct bw_http__request r;
+	char head[1024] = "GET / HTTP/1.1\r\nHost: h\r\nIf-Match: ";
+
+	wants("If-None-Match: \"x\", W/\"00000000000000ff\" , \"0123456789abcdef\"\r\n", &w);
+	assert_int_equal(w.flags, BW_HTTP__IF_NONE_MATCH);
+	assert_int_equal(w.none_match_count, 2);
+	assert_true(w.none_match[0] == 0xff && w.none_match[1] == 0x0123456789abcdefull);
+	wants("If-None-Match: *\r\n", &w);
+	assert_int_equal(w.flags, BW_HTTP__IF_NONE_MATCH | BW_HTTP__IF_NONE_MATCH_ANY);
+	wants("If-None-Match: \"00000000000000FF\"\r\n", &w); /* tags are compared byte by byte */
+	assert_int_equal(w.none_match_count, 0);
+	wants("If-Match: W/\"00000000000000ff\"\r\n", &w); /* never strong */
+	assert_int_equal(w.flags, BW_HTTP__IF_MATCH);
+	assert_int_equal(w.match_count, 0);
+	wants("If-None-Match: \"00000000000000ff\r\n", &w);
+	assert_int_equal(w.none_match_count, 0);
+	wants("If-Range: \"00000000000000ff\"\r\n", &w);
+	assert_int_equal(w.flags, BW_HTTP__IF_RANGE | BW_HTTP__IF_RANGE_TAG);
+	wants("If-Range: W/\"00000000000000ff\"\r\n", &w);
+	assert_int_equal(w.flags, BW_HTTP__IF_RANGE);
+	wants("If-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n", &w);
+	assert_int_equal(w.flags, BW_HTTP__IF_RANGE | BW_HTTP__IF_RANGE_DATE);
+	wants("If-Modified-Since: nonsense\r\n", &w);
+	assert_int_equal(w.flags, 0);
+	for (int i = 0; i < BW_HTTP__TAGS_MAX + 1; i++)
+		sprintf(head + strlen(head), "\"%016x\",", i);
+	strcat(head, "\r\n\r\n");
+	assert_int_equal(parse_bytes(head, strlen(head), &r), 431);
+	memcpy(strstr(head, "If-Match:"), "If-Xatch:", 9);
+	assert_int_equal(parse_bytes(head, strlen(head), &r), 0);
+}
+
+static void paths(void **state)
+{
+	static const struct {
+		const char *in;
+		unsigned status;
+		const char *out;
+	} cases[] = {
+		{ "/", 0, "/" },
+		{ "/a/b", 0, "/a/b" },
+		{ "//a///b//", 0, "/a/b/" },
+		{ "/a/./b/.", 0, "/a/b/" },
+		{ "/a/../b", 0, "/b" },
+		{ "/a/b/..", 0, "/a/" },
+		{ "/a/b/../", 0, "/a/" },
+		{ "/a//..//b", 0, "/b" },
+		{ "/..", 400, NULL },
+		{ "/../etc/passwd", 400, NULL },
+		{ "/a/../../etc", 400, NULL },
+		{ "/a/../..", 400, NULL },
+		{ "/%2e%2e/etc", 400, NULL },
+		{ "/a/%2E./%2e%2E/x", 400, NULL },
+		{ "/a/.%2e/b", 0, "/b" },
+		{ "/%61%20b", 0, "/a b" },
+		{ "/..a/b..", 0, "/..a/b.." },
+		{ "/...", 0, "/..." },
+		{ "/.hidden", 0, "/.hidden" },
+		{ "/a%2fb", 404, NULL },
+		{ "/..%2f..%2fetc", 404, NULL },
+		{ "/%00", 400, NULL },
+		{ "/%", 400, NULL },
+		{ "/%4", 400, NULL },
+		{ "/%4g", 400, NULL },
+		{ "/%2525", 0, "/%25" },
+	};
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		uint32_t len = (uint32_t)strlen(cases[i].in), out_len;
+		uint8_t *in = exact(cases[i].in, len), *out = malloc(len);
+		unsigned status = bw_http__path(in, len, out, &out_len);
+
+		if (status != cases[i].status ||
+			(status == 0 && (out_len != strlen(cases[i].out) || memcmp(out, cases[i].out, out_len))))
+			fail_msg("%s: %u", cases[i].in, status);
+		free(in);
+		free(out);
+	}
+}
+
+/* Returns 0 done, 1 bad, 2 more; and checks that every split agrees. */
+static int chunks(const char *body, uint64_t *data, uint32_t *used)
+{
+	uint32_t len = (uint32_t)strlen(body);
+	int verdict = -1;
+
+	for (uint32_t step = 1; step <= len; step++) {
+		struct bw_http__chunks c = { .left = 0 };
+		bool is_done = false, is_bad = false;
+		uint64_t bytes = 0;
+		uint32_t at = 0;
+		int now;
+
+		while (at < len && !is_done && !is_bad) {
+			uint32_t n = BW_MIN(step, len - at);
+			uint8_t *part = exact(body + at, n);
+			uint32_t took = bw_http__chunks_discard(&c, part, n, &bytes, &is_done, &is_bad);
+
+			assert_true(took == n || is_done || is_bad);
+			at += took;
+			free(part);
+		}
+		now = is_done ? 0 : is_bad ? 1 : 2;
+		assert_true(verdict == -1 || verdict == now);
+		verdict = now;
+		*data = bytes;
+		*used = at;
+	}
+	return verdict;
+}
+
+static void chunked_bodies(void **state)
+{
+	uint64_t data;
+	uint32_t used;
+
+	assert_int_equal(chunks("5\r\nhello\r\n0\r\n\r\nGET", &data, &used), 0);
+	assert_int_equal(data, 5);
+	assert_int_equal(used, 15);
+	assert_int_equal(chunks("0\r\n\r\n", &data, &used), 0);
+	assert_int_equal(chunks("a;n=v;\"q\"\r\n0123456789\r\nB\r\n0123456789x\r\n00\r\nX: y\r\nZ:\r\n\r\n", &data,
+				 &used),
+		0);
+	assert_int_equal(data, 21);
+	assert_int_equal(chunks("5\r\nhel", &data, &used), 2);
+	for (const char *const *bad = (const char *const[]){ "\r\n", "g\r\n", "5 \r\nhello\r\n", " 5\r\n", "-1\r\n",
+		     "0x5\r\n", "5\nhello", "5\rhello", "5\r\nhello!\r\n", "5\r\nhello\n", "0\r\n\n", "0\r\n: x\r\n",
+		     "0\r\nX y\r\n", "0\r\n X: y\r\n", "0\r\nX: \x01\r\n", "1000000000000000\r\n", "5;\x01\r\n",
+		     "5;\n", "0\r\nX: y\r\n z\r\n", NULL };
+		*bad; bad++)
+		if (chunks(*bad, &data, &used) != 1)
+			fail_msg("accepted: %s", *bad);
+}
+
+static void chunk_extensions_and_trailers_are_bounded(void **state)
+{
+	char body[10000];
+	uint64_t data;
+	struct bw_http__chunks c = { .left = 0 };
+	bool is_done, is_bad;
+
+	memset(body, 'x', sizeof(body));
+	memcpy(body, "5;", 2);
+	data = 0;
+	bw_http__chunks_discard(&c, (uint8_t *)body, 1000, &data, &is_done, &is_bad);
+	assert_true(is_bad);
+	memcpy(body, "0\r\nX:", 5);
+	c = (struct bw_http__chunks){ .left = 0 };
+	bw_http__chunks_discard(&c, (uint8_t *)body, sizeof(body), &data, &is_done, &is_bad);
+	assert_true(is_bad);
+}
+
+static void dates(void **state)
+{
+	static const char *const same[] = { "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+		"Sun Nov  6 08:49:37 1994" };
+	static const char *const bad[] = { "", "Sun", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 GMT ",
+		"Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT", "Sun, 31 Nov 1994 08:49:37 GMT",
+		"Sun, 06 nov 1994 08:49:37 GMT", "Xun, 06 Nov 1994 08:49:37 GMT", "Sun, 6 Nov 1994 08:49:37 GMT",
+		"784111777", "Sun, 06 Nov 1994 08:49:37 CET" };
+	char text[BW_HTTP__DATE_LEN];
+	int64_t at;
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(same); i++) {
+		assert_true(bw_http__date_parse((const uint8_t *)same[i], strlen(same[i]), 1700000000, &at));
+		assert_int_equal(at, 784111777);
+	}
+	for (unsigned i = 0; i < BW_ARRAY_LEN(bad); i++) {
+		uint8_t *copy = exact(bad[i], strlen(bad[i]));
+
+		if (bw_http__date_parse(copy, strlen(bad[i]), 1700000000, &at))
+			fail_msg("accepted: %s", bad[i]);
+		free(copy);
+	}
+	bw_http__date_format(784111777, text);
+	assert_memory_equal(text, same[0], BW_HTTP__DATE_LEN);
+	bw_http__date_format(951782400, text); /* the leap day of a century year */
+	assert_memory_equal(text, "Tue, 29 Feb 2000 00:00:00 GMT", BW_HTTP__DATE_LEN);
+	bw_http__date_format(-1, text);
+	assert_memory_equal(text, "Wed, 31 Dec 1969 23:59:59 GMT", BW_HTTP__DATE_LEN);
+	for (int64_t t = -100000000000; t < 250000000000; t += 86399 * 997) {
+		bw_http__date_format(t, text);
+		if (t < -62135596800)
+			continue;
+		assert_true(bw_http__date_parse((const uint8_t *)text, sizeof(text), 0, &at));
+		assert_true(at == t);
+	}
+}
+
+static void media_types(void **state)
+{
+	char name[] = "/tmp/bw-mime-XXXXXX";
+	int fd = mkstemp(name);
+	static const char table[] = "# comment\ntext/x-mine\tmine MIN2\napplication/x-html html # tail\n"
+				    "broken\nbad/\x01type bad\nno/extension\n";
+	struct bw_http__mime *mime;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, table, sizeof(table) - 1), sizeof(table) - 1);
+	close(fd);
+	mime = bw_http__mime_load(name);
+	unlink(name);
+	assert_non_null(mime);
+#define OF(path) bw_http__mime_of(mime, path, strlen(path))
+	assert_string_equal(OF("/a.mine"), "text/x-mine");
+	assert_string_equal(OF("/a.Min2"), "text/x-mine");
+	assert_string_equal(OF("a.html"), "application/x-html"); /* the system's table wins */
+	assert_string_equal(OF("/x.y/a.PNG"), "image/png");
+	assert_string_equal(OF("/a.bad"), "application/octet-stream");
+	assert_string_equal(OF("/dir.html/file"), "application/octet-stream");
+	assert_string_equal(OF("/.html"), "application/octet-stream");
+	assert_string_equal(OF("/a."), "application/octet-stream");
+	assert_string_equal(OF(""), "application/octet-stream");
+	assert_string_equal(OF("/a.0123456789012345678901234567890123456789"), "application/octet-stream");
+	bw_http__mime_free(mime);
+	mime = bw_http__mime_load("/nonexistent");
+	assert_string_equal(OF("a.html"), "text/html");
+	bw_http__mime_free(mime);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(head_end_is_found_at_any_split),
+		cmocka_unit_test(bare_line_feeds_are_found_at_any_split),
+		cmocka_unit_test(request_lines),
+		cmocka_unit_test(methods_and_targets),
+		cmocka_unit_test(fields_are_strict),
+		cmocka_unit_test(lengths_saturate),
+		cmocka_unit_test(connection_rules),
+		cmocka_unit_test(ranges),
+		cmocka_unit_test(conditions),
+		cmocka_unit_test(paths),
+		cmocka_unit_test(chunked_bodies),
+		cmocka_unit_test(chunk_extensions_and_trailers_are_bounded),
+		cmocka_unit_test(dates),
+		cmocka_unit_test(media_types),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
