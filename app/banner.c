@@ -12,8 +12,8 @@ struct banner {
 	const struct bw_nic *nic;
 };
 
-__attribute__((format(printf, 3, 4))) static void row(const struct banner *b, const char *name, const char *format,
-	...)
+__attribute__((format(printf, 3, 4))) static void row(
+	const struct banner *b, const char *name, const char *format, ...)
 {
 	va_list args;
 
@@ -29,8 +29,8 @@ static void device(const struct banner *b)
 	const struct bw_nic *nic = b->nic;
 	char mac[BW_MAC_STRLEN];
 
-	row(b, "device", "%s (%s), %s, MTU %u%s", nic->plan.spec, nic->driver, bw_mac_format(&nic->mac, mac), nic->mtu,
-		bw_nic_is_link_up(nic) ? "" : ", link is down");
+	row(b, "device", "%s (%s), %s, MTU %u%s", nic->plan.spec, nic->driver, bw_mac_format(&nic->mac, mac),
+		nic->mtu, bw_nic_is_link_up(nic) ? "" : ", link is down");
 	if (nic->plan.reason[0] != '\0')
 		row(b, "", "%s", nic->plan.reason);
 }
@@ -44,8 +44,8 @@ static void addresses(const struct banner *b)
 		row(b, i == 0 ? "address" : "", "%s", bw_cidr_format(&engine->addrs[i], text));
 	if (b->nic->plan.kind == BW_NIC_TAP)
 		for (unsigned i = 0; i < b->view->host_addr_count; i++)
-			row(b, i == 0 ? "host" : "", "%s on %s", bw_cidr_format(&b->view->host_addrs[i], text),
-				b->nic->plan.iface);
+			row(b, i == 0 ? "host" : "", "%s on %s",
+				bw_cidr_format(&b->view->host_addrs[i], text), b->nic->plan.iface);
 	for (unsigned i = 0; i < engine->route_count; i++)
 		row(b, i == 0 ? "route" : "", "%s by %s", bw_cidr_format(&engine->routes[i].prefix, text),
 			bw_ip_format(&engine->routes[i].gateway, gateway));
@@ -57,20 +57,24 @@ static void workers(const struct banner *b)
 {
 	const struct bw_engine_conf *engine = &b->view->engine;
 	const struct bw_nic *nic = b->nic;
-	bool is_adaptive = engine->poll == BW_POLL_ADAPTIVE || (engine->poll == BW_POLL_AUTO && nic->is_virtual);
+	bool is_adaptive =
+		engine->poll == BW_POLL_ADAPTIVE || (engine->poll == BW_POLL_AUTO && nic->is_virtual);
 	char cpus[BW_WORKERS_MAX * 6] = "";
 	size_t used = 0;
 
 	for (unsigned i = 0; i < engine->worker_count; i++)
-		used += (size_t)snprintf(cpus + used, sizeof(cpus) - used, "%s%u", i > 0 ? "," : "", engine->cpus[i]);
-	row(b, "workers", "%u on CPU %s, %s polling%s", engine->worker_count, cpus, is_adaptive ? "adaptive" : "busy",
-		engine->poll != BW_POLL_AUTO ? "" :
-		is_adaptive		     ? " (auto: the device is virtual)" :
-					       " (auto: the device is a NIC)");
-	row(b, "queues", "%u RX of %u, %u TX of %u%s", nic->rx_queues, nic->rx_descs, nic->tx_queues, nic->tx_descs,
-		engine->worker_count == 1				     ? "" :
-		nic->has_rss && nic->rx_queues == engine->worker_count ? "; the device spreads the flows" :
-									 "; flows are spread in software");
+		used += (size_t)snprintf(
+			cpus + used, sizeof(cpus) - used, "%s%u", i > 0 ? "," : "", engine->cpus[i]);
+	row(b, "workers", "%u on CPU %s, %s polling%s", engine->worker_count, cpus,
+		is_adaptive ? "adaptive" : "busy",
+		engine->poll != BW_POLL_AUTO ? ""
+		: is_adaptive                ? " (auto: the device is virtual)"
+					     : " (auto: the device is a NIC)");
+	row(b, "queues", "%u RX of %u, %u TX of %u%s", nic->rx_queues, nic->rx_descs, nic->tx_queues,
+		nic->tx_descs,
+		engine->worker_count == 1                                ? ""
+		: nic->has_rss && nic->rx_queues == engine->worker_count ? "; the device spreads the flows"
+									 : "; flows are spread in software");
 }
 
 static void offloads(const struct banner *b)
@@ -105,7 +109,8 @@ static void memory(const struct banner *b)
 	const struct bw_nic *nic = b->nic;
 
 	row(b, "memory", "%u mbufs, %s", nic->worker_count * nic->mbufs_per_worker,
-		bw_eal_has_hugepages() ? "hugepages" : "no hugepages (barewire doctor tells how to have them)");
+		bw_eal_has_hugepages() ? "hugepages"
+				       : "no hugepages (barewire doctor tells how to have them)");
 }
 
 static void services(const struct banner *b)
@@ -115,18 +120,22 @@ static void services(const struct banner *b)
 	for (unsigned i = 0; i < view->engine.service_count; i++) {
 		const struct bw_engine_service *service = &view->engine.services[i];
 		const struct bw_http_conf *http = view->http[i];
-		const char *what = http == NULL		? "" :
-				   http->root != NULL	? http->root :
-				   b->view->http[i]->constant_count == 1 ? "one constant page" :
-									   "constants";
+		const char *name = i == 0 ? "services" : "";
 
-		row(b, i == 0 ? "services" : "", "%s on port %u%s%s", service->service->name, service->port,
-			what[0] != '\0' ? ": " : "", what);
+		if (http == NULL)
+			row(b, name, "%s on port %u", service->service->name, service->port);
+		else if (http->root != NULL)
+			row(b, name, "%s on port %u, files from %s", service->service->name, service->port,
+				http->root);
+		else
+			row(b, name, "%s on port %u, %u constant page%s", service->service->name,
+				service->port, http->constant_count, http->constant_count == 1 ? "" : "s");
 	}
 }
 
 /** A command that reaches the service at an address. False: there is none. */
-static bool paste_format(const struct bw_engine_service *service, const struct bw_ip *ip, char *out, size_t bytes)
+static bool paste_format(
+	const struct bw_engine_service *service, const struct bw_ip *ip, char *out, size_t bytes)
 {
 	char text[BW_IP_STRLEN];
 	unsigned port = service->port;

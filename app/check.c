@@ -25,7 +25,8 @@ int bw_app_check(int argc, char **argv)
 		goto out;
 	error = bw_conf_print(conf, stdout);
 	if (error != 0)
-		bw_error("check: cannot print the configuration: %s; look at where the output goes", strerror(-error));
+		bw_error("check: cannot print the configuration: %s; look at where the output goes",
+			strerror(-error));
 	else
 		status = EXIT_OK;
 out:

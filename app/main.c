@@ -23,7 +23,8 @@ static int help(int argc, char **argv)
 {
 	printf("barewire %s: services without the kernel's network stack\n\n", BW_VERSION);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(commands); i++)
-		printf("  barewire %-6s %-17s %s\n", commands[i].name, commands[i].arguments, commands[i].summary);
+		printf("  barewire %-6s %-17s %s\n", commands[i].name, commands[i].arguments,
+			commands[i].summary);
 	printf("  barewire --version\n\nFlags of serve and check; docs/configuration.md tells more:\n");
 	bw_conf_usage(stdout);
 	printf("\nFor a start, as root:  barewire serve --http 8080\n");

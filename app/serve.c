@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** From the command line to the last counter. What was started is ended in reverse order, whatever failed. */
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -24,7 +24,6 @@ struct server {
 	struct bw_nic nic;
 	struct bw_engine *engine;
 	sigset_t signals;
-	cpu_set_t cpus; /* before EAL took the main thread to the first worker's core */
 	struct bw_stats_sample last;
 };
 
@@ -56,22 +55,6 @@ static int signal_wait(const struct server *server, bw_ns timeout_ns)
 	return which > 0 ? which : 0;
 }
 
-/**
- * The cores that are the workers' are for them alone: this thread, and the helpers that it starts, go elsewhere
- * as long as there is an elsewhere.
- */
-static void leave_workers_cpus(const struct server *server)
-{
-	cpu_set_t others = server->cpus;
-
-	for (unsigned i = 0; i < server->view->engine.worker_count; i++)
-		CPU_CLR(server->view->engine.cpus[i], &others);
-	if (CPU_COUNT(&others) == 0)
-		others = server->cpus;
-	if (sched_setaffinity(0, sizeof(others), &others) != 0)
-		bw_debug("the main thread stays on CPU %d: %s", sched_getcpu(), strerror(errno));
-}
-
 static int eal_start(const struct server *server)
 {
 	const struct bw_conf_view *view = server->view;
@@ -79,8 +62,8 @@ static int eal_start(const struct server *server)
 		.plan = &server->plan,
 		.cpus = view->engine.cpus,
 		.cpu_count = view->engine.worker_count,
-		.memory_mib = bw_nic_memory_mib(&server->plan, view->engine.worker_count, view->mbufs_per_worker,
-			view->mtu),
+		.memory_mib = bw_nic_memory_mib(
+			&server->plan, view->engine.worker_count, view->mbufs_per_worker, view->mtu),
 		.extra = view->eal_args,
 		.extra_count = view->eal_arg_count,
 	};
@@ -206,6 +189,7 @@ static void *drain_main(void *arg)
 static void drain(struct server *server)
 {
 	struct drain drain = { .engine = server->engine, .timeout_ns = server->view->drain_timeout_ns };
+	unsigned cut_off = 0;
 	pthread_t thread;
 
 	if (pthread_create(&thread, NULL, drain_main, &drain) != 0) {
@@ -215,8 +199,8 @@ static void drain(struct server *server)
 			int which = signal_wait(server, DRAIN_LOOK_NS);
 
 			if (which == SIGINT || which == SIGTERM || which == SIGHUP) {
-				/* A deadline of now, for both calls. */
-				bw_engine_drain(server->engine, 0);
+				/* A deadline of now, for both calls; either may be the one that sees the end. */
+				cut_off = bw_engine_drain(server->engine, 0);
 				break;
 			}
 			if (which == SIGUSR1)
@@ -224,36 +208,36 @@ static void drain(struct server *server)
 		}
 		pthread_join(thread, NULL);
 	}
-	if (drain.cut_off > 0)
-		bw_info("%u connections did not finish in time and were reset", drain.cut_off);
+	cut_off = BW_MAX(cut_off, drain.cut_off);
+	if (cut_off > 0)
+		bw_info("%u connection%s did not finish in time and %s reset", cut_off,
+			cut_off == 1 ? "" : "s", cut_off == 1 ? "was" : "were");
 }
 
 static void totals_print(const struct server *server)
 {
 	struct bw_counters counters;
 	struct bw_nic_losses losses;
+
+	bw_engine_counters(server->engine, &counters);
+	bw_nic_losses(&server->nic, &losses);
+
 	const struct {
 		const char *name, *help;
 		uint64_t value;
 	} device[] = {
-		{ "device.rx_missed", "packets that the device had no room for", 0 },
-		{ "device.rx_errors", "packets that the device refused", 0 },
-		{ "device.rx_no_mbuf", "packets for which the device found no buffer", 0 },
-		{ "device.tx_errors", "packets that the device did not send", 0 },
+		{ "device.rx_missed", "packets that the device had no room for", losses.rx_missed },
+		{ "device.rx_errors", "packets that the device refused", losses.rx_errors },
+		{ "device.rx_no_mbuf", "packets for which the device found no buffer", losses.rx_no_mbuf },
+		{ "device.tx_errors", "packets that the device did not send", losses.tx_errors },
 	};
-	uint64_t values[BW_ARRAY_LEN(device)];
 
-	bw_engine_counters(server->engine, &counters);
-	bw_nic_losses(&server->nic, &losses);
-	values[0] = losses.rx_missed;
-	values[1] = losses.rx_errors;
-	values[2] = losses.rx_no_mbuf;
-	values[3] = losses.tx_errors;
 	printf("\n");
 	bw_stats_table(&counters, stdout);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(device); i++)
-		if (values[i] != 0)
-			printf("  %-24s %14llu  %s\n", device[i].name, (unsigned long long)values[i], device[i].help);
+		if (device[i].value != 0)
+			printf("  %-24s %14" PRIu64 "  %s\n", device[i].name, device[i].value,
+				device[i].help);
 	fflush(stdout);
 }
 
@@ -262,7 +246,8 @@ static unsigned balance_print(const struct server *server)
 {
 	unsigned lost = bw_nic_mbufs_in_use(&server->nic);
 
-	printf("mbufs: %u in pools, %u lost\n", server->nic.worker_count * server->nic.mbufs_per_worker - lost, lost);
+	printf("mbufs: %u in pools, %u lost\n",
+		server->nic.worker_count * server->nic.mbufs_per_worker - lost, lost);
 	fflush(stdout);
 	return lost;
 }
@@ -275,17 +260,16 @@ static int run(struct server *server)
 	if (bw_nic_plan(view->dev, view->engine.worker_count, &server->plan) != 0)
 		return EXIT_REFUSED;
 	if (view->has_default_addrs && server->plan.kind != BW_NIC_TAP) {
-		bw_error("--dev auto: took %s, which has no address for Barewire; give --addr CIDR, one that nobody on "
-			 "that network has",
+		bw_error(
+			"--dev auto: took %s, which has no address for Barewire; give --addr CIDR, one that nobody on "
+			"that network has",
 			server->plan.spec);
 		return EXIT_REFUSED;
 	}
 	if (services_prepare(view) != 0)
 		return EXIT_REFUSED;
-	sched_getaffinity(0, sizeof(server->cpus), &server->cpus);
 	if (eal_start(server) != 0)
 		goto release_services;
-	leave_workers_cpus(server);
 	if (nic_open(server) != 0)
 		goto stop_eal;
 	if (bw_engine_create(&view->engine, &server->nic, &server->engine) != 0)

@@ -73,7 +73,10 @@ int bw_ip_parse(const char *text, struct bw_ip *ip)
 		*ip = bw_ip_from_v4(v4_be);
 		return 0;
 	}
-	/* ::ffff:a.b.c.d would silently become IPv4: no address on any wire looks like that, so it is a mistake. */
+	/*
+	 * ::ffff:a.b.c.d would silently become IPv4: no address on any wire looks like that, so it is a
+	 * mistake.
+	 */
 	if (inet_pton(AF_INET6, text, parsed.b) != 1 || bw_ip_is_v4(&parsed))
 		return -EINVAL;
 	*ip = parsed;

@@ -2,8 +2,8 @@
 /*
  * The TSC, scaled: ns = anchor_ns + (tsc - anchor_tsc) * mult / 2^56.
  *
- * The scale is measured once against CLOCK_MONOTONIC. An error of a few ppm in it is of no matter: every use is
- * a difference of two readings of this clock, and TCP's timers are rounded to a millisecond.
+ * The scale is measured once against CLOCK_MONOTONIC. An error of a few ppm in it is of no matter: every use
+ * is a difference of two readings of this clock, and TCP's timers are rounded to a millisecond.
  *
  * Where the processor does not promise that the TSC runs at one rate through every power state (CPUID
  * 8000_0007h EDX bit 8), CLOCK_MONOTONIC itself is read instead: some 30 ns in the vDSO, once a turn.

@@ -46,7 +46,9 @@ void bw_log(enum bw_log_level level, const char *format, ...)
 	if (wanted < 0)
 		return;
 
-	/* One event is one line, and a peer's bytes in it neither start a second one nor drive the terminal. */
+	/*
+	 * One event is one line, and a peer's bytes in it neither start a second one nor drive the terminal.
+	 */
 	const size_t text_len = BW_MIN((size_t)wanted, room);
 	for (size_t i = used; i < used + text_len; i++) {
 		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)

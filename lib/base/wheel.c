@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Theory of operation. Time is counted in ticks. A timer's place is fixed by the highest byte in which its tick
- * differs from tick_now: that byte's position is the level, its value in the timer's tick is the slot.
+ * Theory of operation. Time is counted in ticks. A timer's place is fixed by the highest byte in which its
+ * tick differs from tick_now: that byte's position is the level, its value in the timer's tick is the slot.
  *
  *     tick_now  00 00 01 f0
  *     timer     00 00 01 f7    level 0, slot f7: fires at that very tick
  *     timer     00 00 03 02    level 1, slot 03: moves down when tick_now reaches 00 00 03 00
  *     timer     01 ...         level 3, slot 01
  *
- * So at every level only slots above tick_now's own byte hold timers, all of a level's timers are due before all
- * of the next level's, and the next thing to do is the lowest bit of the first level that has one: no wrap, no
- * search. What differs above the four bytes waits in `far`, which is sorted in again every 2^32 ticks.
+ * So at every level only slots above tick_now's own byte hold timers, all of a level's timers are due before
+ * all of the next level's, and the next thing to do is the lowest bit of the first level that has one: no
+ * wrap, no search. What differs above the four bytes waits in `far`, which is sorted in again every 2^32
+ * ticks.
  *
- * Advancing has two steps. Collect: go from event to event up to the target, where an event is a slot of level
- * 0, spliced onto `due` whole, or of a higher level, whose timers move down (or onto `due`). Fire: take what
- * was due when the step began, at most `max`. As collecting runs ahead of firing, `due` also holds what `max`
- * cut off and what was armed for the past, and a callback that re-arms for the past cannot prolong the call.
+ * Advancing has two steps. Collect: go from event to event up to the target, where an event is a slot of
+ * level 0, spliced onto `due` whole, or of a higher level, whose timers move down (or onto `due`). Fire: take
+ * what was due when the step began, at most `max`. As collecting runs ahead of firing, `due` also holds what
+ * `max` cut off and what was armed for the past, and a callback that re-arms for the past cannot prolong the
+ * call.
  *
  * A slot may hold very many timers (idle connections all have deadlines of about the same length), so moving
  * down is cut off too, at a small multiple of `max`. tick_now then stands at that slot's first tick while the
- * slot still holds timers: the one case of a timer in a slot at, not above, tick_now's byte. They go first when
- * the next call goes on.
+ * slot still holds timers: the one case of a timer in a slot at, not above, tick_now's byte. They go first
+ * when the next call goes on.
  */
 #include <limits.h>
 
@@ -111,7 +113,10 @@ static void displace(struct bw_wheel *wheel, struct bw_timer *timer)
 	const uintptr_t offset = (uintptr_t)head - (uintptr_t)wheel->slot;
 
 	bw_link_remove(&timer->link);
-	/* With nothing else in the list, its neighbour is the list's head, which tells the slot, if it is one. */
+	/*
+	 * With nothing else in the list, its neighbour is the list's head, which tells the slot, if it is
+	 * one.
+	 */
 	if (is_last && offset < sizeof(wheel->slot)) {
 		const unsigned index = (unsigned)(offset / sizeof(struct bw_list));
 
@@ -150,10 +155,13 @@ void bw_timer_cancel(struct bw_wheel *wheel, struct bw_timer *timer)
 	wheel->armed_count--;
 }
 
-/* A slot that was cut off in the middle of moving down. The highest first: what it still holds may be earliest. */
+/*
+ * The slot that was cut off in the middle of moving down: there is one at most, as it is what stops
+ * collect().
+ */
 static bool find_unfinished(const struct bw_wheel *wheel, unsigned *level)
 {
-	for (*level = BW_WHEEL_LEVELS - 1; *level > 0; --*level) {
+	for (*level = 1; *level < BW_WHEEL_LEVELS; ++*level) {
 		if (is_marked(wheel, *level, byte_of(wheel->tick_now, *level)))
 			return true;
 	}
@@ -207,10 +215,8 @@ static void collect(struct bw_wheel *wheel, uint64_t target, uint64_t moves_left
 {
 	unsigned level;
 
-	while (find_unfinished(wheel, &level)) {
-		if (!move_slot_down(wheel, level, &moves_left))
-			return;
-	}
+	if (find_unfinished(wheel, &level) && !move_slot_down(wheel, level, &moves_left))
+		return;
 
 	for (;;) {
 		const uint64_t tick = next_event(wheel, &level);
@@ -228,8 +234,8 @@ static void collect(struct bw_wheel *wheel, uint64_t target, uint64_t moves_left
 				return;
 		} else {
 			/*
-			 * Once in 50 days, and what is still too far comes back to the list's end, so the list
-			 * is taken off first and never cut off: it has no place at which to go on.
+			 * Once in 50 days, and what is still too far comes back to the list's end, so the
+			 * list is taken off first and never cut off: it has no place at which to go on.
 			 */
 			struct bw_list far;
 			uint64_t all = UINT64_MAX;

@@ -386,3 +386,31 @@ void bw_control__raw_free(struct bw_raw *raw)
 	if (raw != NULL)
 		cyaml_free(&config, &top_schema, raw, 0);
 }
+
+static void schema_visit(const cyaml_schema_value_t *schema, const char *path,
+	void (*visit)(const char *path, void *arg), void *arg)
+{
+	char below[PATH_BYTES];
+
+	switch (schema->type) {
+	case CYAML_MAPPING:
+		for (const cyaml_schema_field_t *field = schema->mapping.fields; field->key != NULL;
+			field++) {
+			snprintf(
+				below, sizeof(below), "%s%s%s", path, path[0] != '\0' ? "." : "", field->key);
+			schema_visit(&field->value, below, visit, arg);
+		}
+		break;
+	case CYAML_SEQUENCE:
+		snprintf(below, sizeof(below), "%s[]", path);
+		schema_visit(schema->sequence.entry, below, visit, arg);
+		break;
+	default:
+		visit(path, arg);
+	}
+}
+
+void bw_control__keys_visit(void (*visit)(const char *path, void *arg), void *arg)
+{
+	schema_visit(&top_schema, "", visit, arg);
+}

@@ -111,6 +111,8 @@ __attribute__((format(printf, 3, 4))) int bw_control__fail(
 int bw_control__file_load(struct bw_conf *conf, const char *path);
 int bw_control__file_print(const struct bw_raw *raw, FILE *out);
 void bw_control__raw_free(struct bw_raw *raw);
+/** Every key of the schema that holds a value, as "http[].constants[].path", for the tests of the documentation. */
+void bw_control__keys_visit(void (*visit)(const char *path, void *arg), void *arg);
 
 /* ---- flags.c ---- */
 int bw_control__flags_apply(struct bw_conf *conf, int argc, char **argv);

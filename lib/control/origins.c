@@ -11,17 +11,18 @@
 
 int bw_control__origin_add(struct bw_conf *conf, const char *path, const char *flag, unsigned line)
 {
-	struct bw_origin *origins;
+	struct bw_origin *origin = (struct bw_origin *)bw_control__origin(conf, path), *origins;
 
-	bw_control__origin_drop(conf, path);
-	origins = realloc(conf->origins, (conf->origin_count + 1) * sizeof(*origins));
-	if (origins == NULL)
-		return -ENOMEM;
-	conf->origins = origins;
-	origins += conf->origin_count++;
-	snprintf(origins->path, sizeof(origins->path), "%s", path);
-	origins->flag = flag;
-	origins->line = line;
+	if (origin == NULL) {
+		origins = realloc(conf->origins, (conf->origin_count + 1) * sizeof(*origins));
+		if (origins == NULL)
+			return -ENOMEM;
+		conf->origins = origins;
+		origin = &origins[conf->origin_count++];
+		snprintf(origin->path, sizeof(origin->path), "%s", path);
+	}
+	origin->flag = flag;
+	origin->line = line;
 	return 0;
 }
 

@@ -68,9 +68,11 @@ void bw_egress_ip_fragmented(struct bw_worker *w, struct rte_mbuf *m, const stru
 		return;
 	}
 	if (is_v4)
-		count = rte_ipv4_fragment_packet(m, fragments, BW_ARRAY_LEN(fragments), w->nic->mtu, w->pool, w->pool);
+		count = rte_ipv4_fragment_packet(
+			m, fragments, BW_ARRAY_LEN(fragments), w->nic->mtu, w->pool, w->pool);
 	else
-		count = rte_ipv6_fragment_packet(m, fragments, BW_ARRAY_LEN(fragments), w->nic->mtu, w->pool, w->pool);
+		count = rte_ipv6_fragment_packet(
+			m, fragments, BW_ARRAY_LEN(fragments), w->nic->mtu, w->pool, w->pool);
 	rte_pktmbuf_free(m); /* the fragments have their own references */
 	if (count < 0) {
 		bw_count(&w->counters, BW_DROP_NO_MBUF);
@@ -87,8 +89,8 @@ void bw_egress_ip_fragmented(struct bw_worker *w, struct rte_mbuf *m, const stru
 			ip->hdr_checksum = rte_ipv4_cksum(ip);
 			fragment->l3_len = sizeof(*ip);
 		} else {
-			struct rte_ipv6_fragment_ext *ext = rte_pktmbuf_mtod_offset(fragment,
-				struct rte_ipv6_fragment_ext *, sizeof(struct rte_ipv6_hdr));
+			struct rte_ipv6_fragment_ext *ext = rte_pktmbuf_mtod_offset(
+				fragment, struct rte_ipv6_fragment_ext *, sizeof(struct rte_ipv6_hdr));
 
 			ext->id = w->ip6_fragment_id; /* the library leaves it the same for every packet */
 			fragment->l3_len = sizeof(struct rte_ipv6_hdr) + sizeof(*ext);

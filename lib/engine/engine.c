@@ -34,7 +34,8 @@ static struct rte_ring *make_ring(const char *what, unsigned worker, unsigned si
 	snprintf(name, sizeof(name), "bw_%s_%u", what, worker);
 	ring = rte_ring_create(name, size, SOCKET_ID_ANY, RING_F_SC_DEQ);
 	if (ring == NULL)
-		bw_error("no memory for worker %u's rings; give EAL more with -m or reserve hugepages", worker);
+		bw_error("no memory for worker %u's rings; give EAL more with -m or reserve hugepages",
+			worker);
 	return ring;
 }
 
@@ -126,8 +127,8 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 
 	if (conf->worker_count == 0 || conf->worker_count > BW_WORKERS_MAX || conf->helper_count == 0 ||
 		conf->helper_count > BW_ARRAY_LEN(engine->helpers) || conf->addr_count == 0) {
-		bw_error("the engine needs 1 to %u workers, 1 to %zu helper threads and an address", BW_WORKERS_MAX,
-			BW_ARRAY_LEN(engine->helpers));
+		bw_error("the engine needs 1 to %u workers, 1 to %zu helper threads and an address",
+			BW_WORKERS_MAX, BW_ARRAY_LEN(engine->helpers));
 		return -EINVAL;
 	}
 	bw_clock_init();
@@ -341,7 +342,8 @@ size_t bw_engine_unresolved(const struct bw_engine *engine, char *out, size_t ou
 			if (n->state != BW_NEIGH_INCOMPLETE && n->state != BW_NEIGH_FAILED)
 				continue;
 			length = snprintf(out + used, out_bytes - used, "%s does not answer %s (worker %u)\n",
-				bw_ip_format(&n->ip, ip), bw_ip_is_v4(&n->ip) ? "ARP" : "neighbour solicitations", i);
+				bw_ip_format(&n->ip, ip),
+				bw_ip_is_v4(&n->ip) ? "ARP" : "neighbour solicitations", i);
 			if (length < 0 || (size_t)length >= out_bytes - used)
 				return used;
 			used += (size_t)length;
@@ -351,15 +353,16 @@ size_t bw_engine_unresolved(const struct bw_engine *engine, char *out, size_t ou
 }
 
 /** Prefix every line of a service's own figures with "service.worker.". */
-static size_t prefix_lines(const char *lines, size_t bytes, const char *service, unsigned worker, char *out,
-	size_t out_bytes)
+static size_t prefix_lines(
+	const char *lines, size_t bytes, const char *service, unsigned worker, char *out, size_t out_bytes)
 {
 	size_t used = 0;
 
 	while (bytes > 0) {
 		const char *end = memchr(lines, '\n', bytes);
 		size_t line = end != NULL ? (size_t)(end - lines) : bytes;
-		int length = snprintf(out + used, out_bytes - used, "%s.%u.%.*s\n", service, worker, (int)line, lines);
+		int length = snprintf(
+			out + used, out_bytes - used, "%s.%u.%.*s\n", service, worker, (int)line, lines);
 
 		if (length < 0 || (size_t)length >= out_bytes - used)
 			break;
@@ -382,8 +385,8 @@ size_t bw_engine_service_stats(const struct bw_engine *engine, char *out, size_t
 
 			if (!ctx->is_started || ctx->service->stats == NULL)
 				continue;
-			used += prefix_lines(lines, ctx->service->stats(ctx, lines, sizeof(lines)), ctx->service->name, i,
-				out + used, out_bytes - used);
+			used += prefix_lines(lines, ctx->service->stats(ctx, lines, sizeof(lines)),
+				ctx->service->name, i, out + used, out_bytes - used);
 		}
 	}
 	return used;

@@ -20,8 +20,8 @@ int bw_fragments_init(struct bw_worker *w)
 	while (buckets * BUCKET_ENTRIES < max)
 		buckets *= 2;
 	/* The library's "cycles" are whatever unit the times that it is given have: ours are nanoseconds. */
-	w->fragments = rte_ip_frag_table_create(buckets, BUCKET_ENTRIES, max, w->engine->conf.fragment_timeout_ns,
-		SOCKET_ID_ANY);
+	w->fragments = rte_ip_frag_table_create(
+		buckets, BUCKET_ENTRIES, max, w->engine->conf.fragment_timeout_ns, SOCKET_ID_ANY);
 	w->death_row = rte_zmalloc("bw_frag_row", sizeof(*w->death_row), 0);
 	if (w->fragments == NULL || w->death_row == NULL)
 		return -ENOMEM;
@@ -65,14 +65,9 @@ struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt)
 	if (whole == NULL)
 		return NULL;
 	bw_count(&w->counters, BW_IP_REASSEMBLED);
-	if (pkt->ip_version == 4) { /* the library leaves the header's checksum to us */
-		struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(whole, struct rte_ipv4_hdr *, pkt->l3_off);
-
-		ip->hdr_checksum = 0;
-		ip->hdr_checksum = rte_ipv4_cksum(ip);
-	}
 	/* What a device said of a fragment's checksum says nothing of the whole. */
-	whole->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_TX_OFFLOAD_MASK);
+	whole->ol_flags &=
+		~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_TX_OFFLOAD_MASK);
 	return whole;
 }
 

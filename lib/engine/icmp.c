@@ -6,17 +6,17 @@
 
 #include "worker.h"
 
-#define ICMP_TTL        64
-#define ICMP4_ECHO      8
-#define ICMP4_ECHO_REPLY 0
+#define ICMP_TTL          64
+#define ICMP4_ECHO        8
+#define ICMP4_ECHO_REPLY  0
 #define ICMP4_UNREACHABLE 3
-#define ICMP6_ECHO      128
-#define ICMP6_ECHO_REPLY 129
+#define ICMP6_ECHO        128
+#define ICMP6_ECHO_REPLY  129
 #define ICMP6_UNREACHABLE 1
-#define ICMP6_TOO_BIG   2
-#define ICMP6_PARAMETER 4
-#define ICMP6_NS        135
-#define ICMP6_NA        136
+#define ICMP6_TOO_BIG     2
+#define ICMP6_PARAMETER   4
+#define ICMP6_NS          135
+#define ICMP6_NA          136
 
 void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 {
@@ -43,7 +43,8 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 		goto out;
 	}
 	is_for_us = bw_route_is_ours(w->engine, &arp.target);
-	bw_neigh_learn(w, &arp.sender, &arp.sender_mac, is_for_us && arp.opcode == RTE_ARP_OP_REPLY, is_for_us);
+	bw_neigh_learn(
+		w, &arp.sender, &arp.sender_mac, is_for_us && arp.opcode == RTE_ARP_OP_REPLY, is_for_us);
 	if (is_for_us && arp.opcode == RTE_ARP_OP_REQUEST && is_from_device &&
 		(bw_route_is_on_link(w->engine, &arp.sender) || bw_ip_is_unspecified(&arp.sender)))
 		bw_neigh_answer_arp(w, &arp);
@@ -112,8 +113,8 @@ static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_ty
 	icmp = rte_pktmbuf_mtod(m, uint8_t *);
 	if (bw_ip_is_v4(&dst) || bw_ip_eq(src, &pkt->flow.local)) {
 		/* RFC 1624: only the type changed, and swapping the addresses leaves the pseudo-header's sum alone. */
-		sum = (uint32_t)(uint16_t)~(icmp[2] << 8 | icmp[3]);
-		sum += (uint16_t)~(icmp[0] << 8) + (uint32_t)(reply_type << 8);
+		sum = (uint32_t)(uint16_t) ~(icmp[2] << 8 | icmp[3]);
+		sum += (uint16_t) ~(icmp[0] << 8) + (uint32_t)(reply_type << 8);
 		sum = (sum & 0xffff) + (sum >> 16);
 		sum = (sum & 0xffff) + (sum >> 16);
 		sum = ~sum;
@@ -224,15 +225,16 @@ void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_r
 	m = bw_egress_alloc(w);
 	if (m == NULL)
 		return;
-	if (!is_v4 && reason == BW_ICMP_PROTOCOL_UNREACHABLE) /* points at the next-header field that named it */
+	if (!is_v4 &&
+		reason == BW_ICMP_PROTOCOL_UNREACHABLE) /* points at the next-header field that named it */
 		param = (uint32_t)(pkt->ip6_proto_field_off - pkt->l3_off);
 	bw_icmp_error_write(m, pkt, is_v4 ? error[reason].type4 : error[reason].type6,
-		is_v4 ? error[reason].code4 : error[reason].code6, param, &pkt->flow.local, &pkt->flow.remote);
-	bw_ip_prepend(m,
-		&(struct bw_ip_out){ .src = &pkt->flow.local,
-			.dst = &pkt->flow.remote,
-			.proto = is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
-			.ttl = ICMP_TTL });
+		is_v4 ? error[reason].code4 : error[reason].code6, param, &pkt->flow.local,
+		&pkt->flow.remote);
+	bw_ip_prepend(m, &(struct bw_ip_out){ .src = &pkt->flow.local,
+				 .dst = &pkt->flow.remote,
+				 .proto = is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
+				 .ttl = ICMP_TTL });
 	bw_count(&w->counters, BW_ICMP_ERRORS_SENT);
 	bw_egress_ip(w, m, &pkt->flow.remote, NULL);
 }

@@ -122,7 +122,9 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device, s
 				copy_to_others(w, pkt->m);
 			} else if (bw_icmp_quote_parse(pkt, &quote) == 0 && quote.proto == IPPROTO_TCP) {
 				/* About a connection: its owner's business, wherever the device put it. */
-				unsigned owner = w->dispatches ? bw_worker_of_hash(w, bw_flow_hash(&quote.flow)) : w->index;
+				unsigned owner = w->dispatches
+							 ? bw_worker_of_hash(w, bw_flow_hash(&quote.flow))
+							 : w->index;
 
 				if (owner != w->index) {
 					hand_over_add(out, pkt, owner);

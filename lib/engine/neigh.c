@@ -10,14 +10,14 @@
 
 #include "worker.h"
 
-#define RETRANS_NS       BW_NS_PER_SEC        /* RFC 4861 section 10: RetransTimer */
-#define SOLICITS_MAX     3                    /* MAX_MULTICAST_SOLICIT, MAX_UNICAST_SOLICIT */
-#define REACHABLE_NS     (30 * BW_NS_PER_SEC) /* REACHABLE_TIME */
-#define FAILED_NS        (5 * BW_NS_PER_SEC)  /* how long an unanswered question is not asked again */
-#define STALE_NS         (600 * BW_NS_PER_SEC) /* unused for so long, an entry is let go */
-#define EVICT_SAMPLE     8
-#define ANNOUNCE_COUNT   3 /* RFC 5227 has two; one more for a link that was not up yet */
-#define ANNOUNCE_NS      (2 * BW_NS_PER_SEC)
+#define RETRANS_NS     BW_NS_PER_SEC         /* RFC 4861 section 10: RetransTimer */
+#define SOLICITS_MAX   3                     /* MAX_MULTICAST_SOLICIT, MAX_UNICAST_SOLICIT */
+#define REACHABLE_NS   (30 * BW_NS_PER_SEC)  /* REACHABLE_TIME */
+#define FAILED_NS      (5 * BW_NS_PER_SEC)   /* how long an unanswered question is not asked again */
+#define STALE_NS       (600 * BW_NS_PER_SEC) /* unused for so long, an entry is let go */
+#define EVICT_SAMPLE   8
+#define ANNOUNCE_COUNT 3 /* RFC 5227 has two; one more for a link that was not up yet */
+#define ANNOUNCE_NS    (2 * BW_NS_PER_SEC)
 
 static const struct bw_mac mac_broadcast = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
 
@@ -135,8 +135,8 @@ void bw_neigh_fini(struct bw_neigh_cache *cache)
 
 /* ---- questions and announcements ------------------------------------------------------------------------ */
 
-static void send_arp(struct bw_worker *w, uint16_t opcode, const struct bw_ip *sender, const struct bw_mac *dst,
-	const struct bw_mac *target_mac, const struct bw_ip *target)
+static void send_arp(struct bw_worker *w, uint16_t opcode, const struct bw_ip *sender,
+	const struct bw_mac *dst, const struct bw_mac *target_mac, const struct bw_ip *target)
 {
 	struct rte_mbuf *m = bw_egress_alloc(w);
 
@@ -155,7 +155,8 @@ static void send_nd(struct bw_worker *w, const struct bw_nd_out *nd, const struc
 		return;
 	bw_nd_write(m, nd);
 	/* RFC 4861 section 4.3: hop limit 255 proves that it comes from the link. */
-	bw_ip_prepend(m, &(struct bw_ip_out){ .src = nd->src, .dst = nd->dst, .proto = IPPROTO_ICMPV6, .ttl = 255 });
+	bw_ip_prepend(m,
+		&(struct bw_ip_out){ .src = nd->src, .dst = nd->dst, .proto = IPPROTO_ICMPV6, .ttl = 255 });
 	bw_eth_prepend(m, &w->host.mac, dst_mac, RTE_ETHER_TYPE_IPV6, w->host.vlan);
 	bw_egress_frame(w, m);
 }
@@ -256,8 +257,8 @@ void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, cons
 
 /* ---- the state machine ---------------------------------------------------------------------------------- */
 
-const struct bw_mac *bw_neigh_resolve(struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m,
-	uint32_t *path)
+const struct bw_mac *bw_neigh_resolve(
+	struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path)
 {
 	struct bw_neigh *n = find(&w->neigh, next_hop);
 
@@ -308,8 +309,8 @@ static void flush_queued(struct bw_worker *w, struct bw_neigh *n)
 	n->queued_count = 0;
 }
 
-void bw_neigh_learn(struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer,
-	bool creates)
+void bw_neigh_learn(
+	struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer, bool creates)
 {
 	struct bw_neigh *n = find(&w->neigh, ip);
 	bool is_same;

@@ -63,8 +63,8 @@ void bw_neigh_fini(struct bw_neigh_cache *cache);
  * The Ethernet address for a next hop, or NULL when it is not known yet: then the packet was queued or dropped,
  * and counted; ours no more.
  */
-const struct bw_mac *bw_neigh_resolve(struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m,
-	uint32_t *path);
+const struct bw_mac *bw_neigh_resolve(
+	struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path);
 /** The fast path: the address that `path` remembers, or NULL when it has to be resolved again. */
 static inline const struct bw_mac *bw_neigh_of_path(struct bw_neigh_cache *cache, uint32_t path, bw_ns now)
 {
@@ -80,8 +80,8 @@ static inline const struct bw_mac *bw_neigh_of_path(struct bw_neigh_cache *cache
  * A neighbour said where it is. `is_answer`: to a question of ours, which confirms it; `creates`: it spoke to
  * us, so an entry is worth making. An entry that exists is brought up to date either way.
  */
-void bw_neigh_learn(struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer,
-	bool creates);
+void bw_neigh_learn(
+	struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer, bool creates);
 
 /** The worker's wheel fired an entry's timer. */
 void bw_neigh_timer(struct bw_worker *w, struct bw_neigh *n);

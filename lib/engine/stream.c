@@ -222,7 +222,8 @@ void bw_stream_commit(struct bw_stream *s, uint32_t len)
 	bw_tcp_send_commit(conn_of(s), len);
 }
 
-int bw_stream_send_ref(struct bw_stream *s, const void *data, uint32_t len, void (*release)(void *arg), void *arg)
+int bw_stream_send_ref(
+	struct bw_stream *s, const void *data, uint32_t len, void (*release)(void *arg), void *arg)
 {
 	return bw_tcp_send_ref(conn_of(s), data, len, release, arg);
 }

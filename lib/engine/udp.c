@@ -33,7 +33,8 @@ void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt)
 	dgram.payload.owner = pkt->m;
 	dgram.payload.len = pkt->payload_len;
 	/* In place when it is in one piece, else gathered: rte_pktmbuf_read does whichever it is. */
-	dgram.payload.data = rte_pktmbuf_read(pkt->m, pkt->payload_off, pkt->payload_len, w->datagram_scratch);
+	dgram.payload.data =
+		rte_pktmbuf_read(pkt->m, pkt->payload_off, pkt->payload_len, w->datagram_scratch);
 	if (dgram.payload.data == w->datagram_scratch)
 		bw_count_n(&w->counters, BW_COPIED_BYTES, pkt->payload_len);
 	if (dgram.payload.data != NULL || pkt->payload_len == 0)
@@ -96,18 +97,17 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 		m->l4_len = sizeof(*udp);
 		m->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
 	} else { /* no device sums over fragments */
-		uint16_t sum = (uint16_t)~bw_sum_fold(bw_sum_mbuf(m, 0, l4_len,
-			bw_sum_pseudo(&flow->local, &flow->remote, IPPROTO_UDP, l4_len)));
+		uint16_t sum = (uint16_t)~bw_sum_fold(bw_sum_mbuf(
+			m, 0, l4_len, bw_sum_pseudo(&flow->local, &flow->remote, IPPROTO_UDP, l4_len)));
 
 		udp->dgram_cksum = sum != 0 ? sum : 0xffff; /* RFC 768: 0 means none */
 	}
-	bw_ip_prepend(m,
-		&(struct bw_ip_out){ .src = &flow->local,
-			.dst = &flow->remote,
-			.proto = IPPROTO_UDP,
-			.ttl = UDP_TTL,
-			.may_fragment = !is_whole,
-			.id = w->ip_id++ });
+	bw_ip_prepend(m, &(struct bw_ip_out){ .src = &flow->local,
+				 .dst = &flow->remote,
+				 .proto = IPPROTO_UDP,
+				 .ttl = UDP_TTL,
+				 .may_fragment = !is_whole,
+				 .id = w->ip_id++ });
 	bw_count(&w->counters, BW_UDP_DATAGRAMS_OUT);
 	if (is_whole)
 		bw_egress_ip(w, m, &flow->remote, NULL);

@@ -69,7 +69,7 @@ static bool turn(struct bw_worker *w)
 	return work > 0 || w->tx_count > 0;
 }
 
-/** Charge the cycles since the last turn's start to what that turn was. */
+/** Charge the cycles since the last call to what they were spent on. */
 static void account(struct bw_worker *w, bool had_work)
 {
 	uint64_t cycles = bw_clock_cycles();
@@ -79,7 +79,6 @@ static void account(struct bw_worker *w, bool had_work)
 	else
 		w->idle_cycles += cycles - w->turn_cycles;
 	w->turn_cycles = cycles;
-	w->turns++;
 }
 
 static void cut_off(struct bw_tcp_conn *conn, void *count)
@@ -115,6 +114,7 @@ static void run(struct bw_worker *w)
 	while (!atomic_load_explicit(&engine->stops, memory_order_relaxed)) {
 		bool had_work = turn(w);
 
+		w->turns++;
 		account(w, had_work);
 		if (bw_unlikely(atomic_load_explicit(&engine->drains, memory_order_relaxed)))
 			drain(w);
@@ -123,7 +123,7 @@ static void run(struct bw_worker *w)
 			w->sleep_ns = 0;
 		} else if (w->is_adaptive) {
 			bw_power_idle(w);
-			w->now = bw_clock_now();
+			account(w, false);
 		}
 	}
 }

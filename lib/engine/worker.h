@@ -2,6 +2,7 @@
 /** The worker's state and the steps of its turn. Internal to the room; lib/engine/worker.c reads first. */
 #pragma once
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -81,7 +82,7 @@ struct bw_worker {
 	bw_ns defended_at; /* when an address of ours was last defended (RFC 5227) */
 	struct rte_ip_frag_tbl *fragments;
 	struct rte_ip_frag_death_row *death_row;
-	bw_ns fragment_at; /* when the last fragment came */
+	bw_ns fragment_at;    /* when the last fragment came */
 	uint32_t icmp_tokens; /* errors that may be sent now */
 	bw_ns icmp_refilled_at;
 	uint16_t ip_id;
@@ -93,7 +94,7 @@ struct bw_worker {
 	struct rte_ring *tx_in;      /* built elsewhere, for our device queue */
 	struct rte_ring *mail_in;
 	struct rte_ring *jobs_done;
-	struct bw_outbox *outbox;    /* [worker_count] */
+	struct bw_outbox *outbox; /* [worker_count] */
 	unsigned jobs_in_flight;
 
 	/* services */
@@ -103,8 +104,8 @@ struct bw_worker {
 	uint8_t *datagram_scratch; /* 64 KiB: a datagram in one piece */
 
 	/* sleeping: see power.c */
-	bw_ns active_at;   /* the last turn that had work */
-	bw_ns sleep_ns;    /* the next step */
+	bw_ns active_at; /* the last turn that had work */
+	bw_ns sleep_ns;  /* the next step */
 	bool is_adaptive;
 	int wake_fd;
 	_Atomic bool is_sleeping;

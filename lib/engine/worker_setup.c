@@ -36,7 +36,8 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 	const struct bw_service *service = ctx->service;
 	int error;
 
-	ctx->state = aligned_alloc(BW_CACHE_LINE, (service->context_bytes + BW_CACHE_LINE) & ~(BW_CACHE_LINE - 1));
+	ctx->state =
+		aligned_alloc(BW_CACHE_LINE, (service->context_bytes + BW_CACHE_LINE) & ~(BW_CACHE_LINE - 1));
 	if (ctx->state == NULL)
 		return -ENOMEM;
 	memset(ctx->state, 0, service->context_bytes);
@@ -71,15 +72,15 @@ int bw_worker_setup(struct bw_worker *w)
 	if (error == 0)
 		error = tcp_setup(w);
 	if (error != 0) {
-		bw_error("worker %u cannot start: %s; lower the connection, neighbour or fragment limits", w->index,
-			strerror(-error));
+		bw_error("worker %u cannot start: %s; lower the connection, neighbour or fragment limits",
+			w->index, strerror(-error));
 		return error;
 	}
 	for (unsigned i = 0; i < engine->conf.service_count; i++) {
 		error = service_setup(w, &w->contexts[i]);
 		if (error != 0) {
-			bw_error("worker %u: %s on port %u cannot start: %s", w->index, w->contexts[i].service->name,
-				w->contexts[i].port, strerror(-error));
+			bw_error("worker %u: %s on port %u cannot start: %s", w->index,
+				w->contexts[i].service->name, w->contexts[i].port, strerror(-error));
 			return error;
 		}
 	}

@@ -43,7 +43,8 @@ static struct {
 /* Complaints about what was not asked for. */
 static bool is_noise(const char *line)
 {
-	static const char *const noise[] = { "hugepages", "VFIO", "telemetry", "TSC", "skipping unrecognized" };
+	static const char *const noise[] = { "hugepages", "VFIO", "telemetry", "TSC",
+		"skipping unrecognized" };
 
 	for (unsigned i = 0; i < BW_ARRAY_LEN(noise); i++) {
 		if (strstr(line, noise[i]) != NULL)
@@ -52,18 +53,32 @@ static bool is_noise(const char *line)
 	return false;
 }
 
+/* Marks a line in the diversion that came through the log and has been judged by its level. */
+#define JUDGED '\x01'
+
 /* One line of DPDK's, without newline. */
 static void hear(const char *line, size_t len, uint32_t level)
 {
 	char *kept = level <= RTE_LOG_ERR ? heard.error : heard.warning;
+	const bool is_judged = len > 0 && line[0] == JUDGED;
 	char text[HEARD_MAX];
 
+	line += is_judged;
+	len -= is_judged;
+	if (len > 5 && memcmp(line, "EAL: ", 5) == 0) {
+		line += 5;
+		len -= 5;
+	}
 	snprintf(text, sizeof(text), "%.*s", (int)BW_MIN(len, sizeof(text) - 1), line);
 	if (text[0] == '\0')
 		return;
-	if (level <= RTE_LOG_WARNING && kept[0] == '\0' && !is_noise(text))
+	if (!is_judged && level <= RTE_LOG_WARNING && kept[0] == '\0' && !is_noise(text))
 		memcpy(kept, text, sizeof(text));
-	bw_debug("dpdk: %s", text);
+	/* Our own log is diverted as well: it would be heard again. */
+	if (hush.memory >= 0)
+		dprintf(hush.memory, "%c%s\n", JUDGED, text);
+	else
+		bw_debug("dpdk: %s", text);
 }
 
 static void hear_lines(const char *text, size_t bytes, uint32_t level)
@@ -232,7 +247,8 @@ static void add(struct args *args, const char *arg)
 		args->is_full = true;
 		return;
 	}
-	args->argv[args->count++] = (char *)(uintptr_t)arg; /* getopt reorders, but does not write to the strings */
+	args->argv[args->count++] =
+		(char *)(uintptr_t)arg; /* getopt reorders, but does not write to the strings */
 }
 
 static __attribute__((format(printf, 2, 3))) void addf(struct args *args, const char *format, ...)
@@ -255,17 +271,23 @@ static __attribute__((format(printf, 2, 3))) void addf(struct args *args, const 
 
 static void add_memory(struct args *args, const struct bw_eal_conf *conf)
 {
-	const bool wants_zero_copy = conf->plan != NULL && strstr(conf->plan->devargs, "zero-copy=yes") != NULL;
+	const bool wants_zero_copy =
+		conf->plan != NULL && strstr(conf->plan->devargs, "zero-copy=yes") != NULL;
 
-	has_hugepages = !USER_GAVE(conf, "--no-huge") &&
-			free_hugepages_mib(2048) + free_hugepages_mib(1048576) >= BW_MAX(conf->memory_mib, 64u);
-	/* Where a page goes once it is freed is nobody else's business; so no file is ever linked. */
-	if (!USER_GAVE(conf, "--in-memory", "--huge-dir", "--huge-unlink"))
-		add(args, "--in-memory");
+	has_hugepages =
+		!USER_GAVE(conf, "--no-huge") &&
+		free_hugepages_mib(2048) + free_hugepages_mib(1048576) >= BW_MAX(conf->memory_mib, 64u);
 	if (wants_zero_copy)
 		add(args, "--single-file-segments");
-	if (has_hugepages)
+	if (has_hugepages) {
+		/* Pages without a file: the kernel takes them back however the process ends. */
+		if (!USER_GAVE(conf, "--in-memory", "--huge-dir", "--huge-unlink", "--legacy-mem"))
+			add(args, "--in-memory");
 		return;
+	}
+	/* Anonymous memory is as good, but EAL refuses to be told so: "not compatible". */
+	if (!USER_GAVE(conf, "--no-shconf"))
+		add(args, "--no-shconf");
 	if (!USER_GAVE(conf, "--no-huge"))
 		add(args, "--no-huge");
 	if (!USER_GAVE(conf, "-m", "--socket-mem"))
@@ -315,7 +337,8 @@ int bw_eal_start(const struct bw_eal_conf *conf)
 	snprintf(runtime_dir, sizeof(runtime_dir), "%s", rte_eal_get_runtime_dir());
 	if (rc < 0) {
 		rc = rte_errno != 0 ? -rte_errno : -EIO;
-		bw_error("EAL: %s (%u MiB of memory asked for, %s hugepages); `barewire doctor` looks at the machine",
+		bw_error(
+			"EAL: %s (%u MiB of memory asked for, %s hugepages); `barewire doctor` looks at the machine",
 			bw_nic__heard(), conf->memory_mib, has_hugepages ? "with" : "without");
 		goto remove_dir;
 	}

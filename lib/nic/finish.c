@@ -99,14 +99,15 @@ void bw_nic__l4_checksum(struct rte_mbuf *m)
 	m->ol_flags &= ~RTE_MBUF_F_TX_L4_MASK;
 }
 
-static int linearise(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkt, struct bw_counters *counters)
+static int linearise(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkt, uint16_t segments_max,
+	struct bw_counters *counters)
 {
 	struct rte_mbuf *copy = rte_pktmbuf_copy(*pkt, nic->pools[queue], 0, UINT32_MAX);
 
 	if (copy == NULL)
 		return -ENOMEM;
 	/* The copy has as few segments as the data room allows, and these fit unless the packet is absurd. */
-	if (copy->nb_segs > nic->state->tx_segments_max) {
+	if (copy->nb_segs > segments_max) {
 		rte_pktmbuf_free(copy);
 		return -ENOMEM;
 	}
@@ -116,15 +117,18 @@ static int linearise(const struct bw_nic *nic, unsigned queue, struct rte_mbuf *
 	return 0;
 }
 
-int bw_nic__finish(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkt, struct bw_counters *counters)
+int bw_nic__finish(
+	const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkt, struct bw_counters *counters)
 {
 	const struct bw_nic__state *state = nic->state;
 	struct rte_mbuf *m = *pkt;
 
 	BW_ASSERT(nic->tso_bytes_max != 0 || !(m->ol_flags & RTE_MBUF_F_TX_TCP_SEG));
-	if (bw_unlikely(m->nb_segs > state->tx_segments_max) ||
-		(state->tx_wants_direct && !RTE_MBUF_DIRECT(m))) {
-		if (linearise(nic, queue, pkt, counters) != 0)
+	const uint16_t segments_max =
+		m->ol_flags & RTE_MBUF_F_TX_TCP_SEG ? state->tso_segments_max : state->tx_segments_max;
+
+	if (bw_unlikely(m->nb_segs > segments_max) || (state->tx_wants_direct && !RTE_MBUF_DIRECT(m))) {
+		if (linearise(nic, queue, pkt, segments_max, counters) != 0)
 			return -ENOMEM;
 		m = *pkt;
 	}

@@ -7,7 +7,7 @@
 
 #include <nic/nic.h>
 
-#define BW_NIC__QUEUES_MAX 64
+#define BW_NIC__QUEUES_MAX 64u
 /* Vector receive functions return nothing when asked for less than a handful. */
 #define BW_NIC__STASH_MAX  32
 #define BW_NIC__GROUPS_MAX 64
@@ -22,26 +22,26 @@
  * 16 bytes and fills its block, a multiple of the page size, without a gap, because the driver counts on that:
  * 32 * 65408 = 511 * 4096. One ring each way and queue, so 33 MiB a queue.
  */
-#define BW_NIC__PACKET_FRAME_BYTES  65408
-#define BW_NIC__PACKET_BLOCK_BYTES  (32 * BW_NIC__PACKET_FRAME_BYTES)
-#define BW_NIC__PACKET_FRAMES       256
-#define BW_NIC__PACKET_ROOM_BYTES   (RTE_PKTMBUF_HEADROOM + BW_NIC__PACKET_FRAME_BYTES - 32)
-#define BW_NIC__PACKET_MBUFS        64
+#define BW_NIC__PACKET_FRAME_BYTES 65408
+#define BW_NIC__PACKET_BLOCK_BYTES (32 * BW_NIC__PACKET_FRAME_BYTES)
+#define BW_NIC__PACKET_FRAMES      256
+#define BW_NIC__PACKET_ROOM_BYTES  (RTE_PKTMBUF_HEADROOM + BW_NIC__PACKET_FRAME_BYTES - 32)
+#define BW_NIC__PACKET_MBUFS       64
 _Static_assert(BW_NIC__PACKET_ROOM_BYTES <= UINT16_MAX, "the size of an mbuf's buffer is 16 bits");
 _Static_assert(BW_NIC__PACKET_BLOCK_BYTES % 4096 == 0, "blocks are pages");
 
 /* Why a queue's RX does not go straight to the driver. */
 enum bw_nic__rx_via {
-	BW_NIC__RX_STASH = 1,      /* RX interrupts have to be armed: see bw_nic_sleep() */
-	BW_NIC__RX_COPY = 2,       /* net_af_packet: from its large buffers into the worker's */
-	BW_NIC__RX_RESTARTS = 4,   /* memif client: the port is stopped and started while workers poll */
+	BW_NIC__RX_STASH = 1,    /* RX interrupts have to be armed: see bw_nic_sleep() */
+	BW_NIC__RX_COPY = 2,     /* net_af_packet: from its large buffers into the worker's */
+	BW_NIC__RX_RESTARTS = 4, /* memif client: the port is stopped and started while workers poll */
 };
 
 struct bw_nic__queue {
 	unsigned rx_via;
-	int fd;              /* readable when a packet is waiting; -1: none */
-	bool fd_is_counter;  /* an eventfd that has to be read */
-	int trigger_signal;  /* net_tap: what makes its receive function look again; 0: none */
+	int fd;                      /* readable when a packet is waiting; -1: none */
+	bool fd_is_counter;          /* an eventfd that has to be read */
+	int trigger_signal;          /* net_tap: what makes its receive function look again; 0: none */
 	struct rte_mempool *rx_pool; /* of BW_NIC__RX_COPY, else NULL */
 	uint16_t stash_count;
 	struct rte_mbuf *stash[BW_NIC__STASH_MAX];
@@ -50,21 +50,21 @@ struct bw_nic__queue {
 
 struct bw_nic__state {
 	struct bw_nic__queue queue[BW_NIC__QUEUES_MAX];
-	struct rte_device *device;   /* to unplug; NULL for PCI, which stays probed */
+	struct rte_device *device; /* to unplug; NULL for PCI, which stays probed */
 	char device_name[64];
 	bool is_port_open, is_port_started;
-	bool is_startable;           /* memif client: cleared by the reconnector before it restarts the port */
+	bool is_startable; /* memif client: cleared by the reconnector before it restarts the port */
 	unsigned link_down_ticks;
-	uint16_t tx_segments_max;
-	bool tx_wants_prepare;       /* the device fills in checksums and needs the pseudo-header's sum for it */
-	bool tx_wants_direct;        /* the device reads the mbuf's own buffer, whatever the mbuf points at */
-	bool tx_writes_fd;           /* net_tap with an MTU that it does not know: see nic.c */
-	int member_fd;               /* packet socket that holds group memberships; -1: none */
+	uint16_t tx_segments_max, tso_segments_max; /* of a packet, and of one that the device segments */
+	bool tx_wants_prepare; /* the device fills in checksums and needs the pseudo-header's sum for it */
+	bool tx_wants_direct;  /* the device reads the mbuf's own buffer, whatever the mbuf points at */
+	bool tx_writes_fd;     /* net_tap with an MTU that it does not know: see nic.c */
+	int member_fd;         /* packet socket that holds group memberships; -1: none */
 	unsigned group_count;
 	struct rte_ether_addr group[BW_NIC__GROUPS_MAX];
-	uint64_t lost_in_socket;     /* PACKET_STATISTICS clears on read */
-	int held_by_driver;          /* mbufs in its rings after the start */
-	bool keeps_held;             /* net_af_xdp does not give them back */
+	uint64_t lost_in_socket; /* PACKET_STATISTICS clears on read */
+	int held_by_driver;      /* mbufs in its rings after the start */
+	bool keeps_held;         /* net_af_xdp does not give them back */
 	struct rte_ring *ring_rx[BW_NIC__QUEUES_MAX], *ring_tx[BW_NIC__QUEUES_MAX];
 	unsigned ring_count;
 };
@@ -84,8 +84,9 @@ struct bw_nic__iface {
 	uint16_t mtu;
 	struct bw_mac mac;
 	char driver[32];
-	unsigned channels;      /* combined; 1 where it has none */
-	unsigned xdp_prog_id;   /* 0: none attached */
+	unsigned combined_channels; /* queues that receive and send; 0 where it has none or does not say */
+	unsigned rx_channels;       /* queues that receive, these included */
+	unsigned xdp_prog_id;       /* 0: none attached */
 	bool is_xdp_generic;
 };
 /** 0, or -errno: -ENODEV when there is none of that name. */
@@ -101,7 +102,8 @@ bool bw_nic__has_capability(unsigned capability);
 /** Fill in the TCP or UDP checksum that ol_flags ask for and clear the flag. Any chain. */
 void bw_nic__l4_checksum(struct rte_mbuf *m);
 /** Make *pkt something the device can take. 0, or -ENOMEM: unchanged. */
-int bw_nic__finish(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkt, struct bw_counters *counters);
+int bw_nic__finish(
+	const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkt, struct bw_counters *counters);
 
 /* memif.c */
 /** A path that nobody listens on any more is removed. 0, or -errno after one line. */

@@ -79,14 +79,19 @@ static int talk(const struct request *r, void *answer, size_t answer_bytes)
 		goto out;
 	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (sendto(fd, r->bytes, r->head.nlmsg_len, 0, (const struct sockaddr *)&kernel, sizeof(kernel)) < 0) {
+	if (sendto(fd, r->bytes, r->head.nlmsg_len, 0, (const struct sockaddr *)&kernel, sizeof(kernel)) <
+		0) {
 		rc = -errno;
 		goto out;
 	}
 	while ((got = recv(fd, in, in_bytes, 0)) > 0 || (got < 0 && errno == EINTR)) {
-		int left = (int)got;
+		struct nlmsghdr *h;
 
-		for (struct nlmsghdr *h = (struct nlmsghdr *)in; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		for (ssize_t off = 0; off + (ssize_t)sizeof(*h) <= got;
+			off += (ssize_t)NLMSG_ALIGN(h->nlmsg_len)) {
+			h = (struct nlmsghdr *)(in + off);
+			if (h->nlmsg_len < sizeof(*h) || h->nlmsg_len > (size_t)(got - off))
+				break;
 			if (h->nlmsg_type == NLMSG_ERROR) {
 				rc = ((struct nlmsgerr *)NLMSG_DATA(h))->error;
 				goto out;
@@ -173,9 +178,10 @@ int bw_nic__iface_read(const char *name, struct bw_nic__iface *iface)
 	if (ioctl(fd, SIOCETHTOOL, &request) == 0)
 		snprintf(iface->driver, sizeof(iface->driver), "%.31s", driver.driver);
 	request.ifr_data = (char *)&channels;
-	iface->channels = 1;
-	if (ioctl(fd, SIOCETHTOOL, &request) == 0)
-		iface->channels = BW_MAX(channels.combined_count, 1u);
+	if (ioctl(fd, SIOCETHTOOL, &request) == 0) {
+		iface->combined_channels = channels.combined_count;
+		iface->rx_channels = channels.rx_count + channels.combined_count;
+	}
 	snprintf(path, sizeof(path), "/sys/class/net/%s/device", name);
 	/* sysfs shows the namespace that it was mounted in, so the driver's name comes first. */
 	iface->is_virtual = strcmp(iface->driver, "veth") == 0 || strcmp(iface->driver, "tun") == 0 ||

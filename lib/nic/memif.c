@@ -48,8 +48,9 @@ int bw_nic__memif_claim(const char *spec, const char *path)
 	close(fd);
 	/* Refused: the file outlived its process. Anything else means that somebody is there. */
 	if (rc != -ECONNREFUSED) {
-		bw_error("--dev %s: another process listens on %s; stop it, name another path, or be its client with "
-			 "role=client",
+		bw_error(
+			"--dev %s: another process listens on %s; stop it, name another path, or be its client with "
+			"role=client",
 			spec, path);
 		return -EBUSY;
 	}

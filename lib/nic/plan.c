@@ -19,8 +19,8 @@
 
 #define TAP_NAME_DEFAULT "bw0"
 /* net_tap's own limit in DPDK 22.11 */
-#define TAP_QUEUES_MAX   16
-#define RING_QUEUES_MAX  16
+#define TAP_QUEUES_MAX   16u
+#define RING_QUEUES_MAX  16u
 #define SOCKET_PATH_MAX  107 /* sockaddr_un */
 
 static bool is_iface_name(const char *name)
@@ -37,7 +37,8 @@ static bool is_iface_name(const char *name)
 	return true;
 }
 
-static int set_devargs(struct bw_nic_plan *plan, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int set_devargs(struct bw_nic_plan *plan, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 static int set_devargs(struct bw_nic_plan *plan, const char *format, ...)
 {
 	va_list list;
@@ -57,7 +58,8 @@ static int need_capability(const char *spec, unsigned capability, const char *na
 {
 	if (bw_nic__has_capability(capability))
 		return 0;
-	bw_error("--dev %s: needs the capability %s; run as root, or: setcap %s+ep on the binary", spec, name, name);
+	bw_error("--dev %s: needs the capability %s; run as root, or: setcap %s+ep on the binary", spec, name,
+		name);
 	return -EACCES;
 }
 
@@ -68,7 +70,8 @@ static int plan_tap(const char *rest, unsigned queues, struct bw_nic_plan *plan)
 	int fd, rc;
 
 	if (!is_iface_name(name)) {
-		bw_error("--dev %s: \"%s\" is not an interface name: 1 to 15 letters, digits, . _ -", plan->spec, name);
+		bw_error("--dev %s: \"%s\" is not an interface name: 1 to 15 letters, digits, . _ -",
+			plan->spec, name);
 		return -EINVAL;
 	}
 	rc = need_capability(plan->spec, CAP_NET_ADMIN, "cap_net_admin");
@@ -77,13 +80,15 @@ static int plan_tap(const char *rest, unsigned queues, struct bw_nic_plan *plan)
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
 		rc = -errno;
-		bw_error("--dev %s: /dev/net/tun: %s; load it with: modprobe tun", plan->spec, strerror(errno));
+		bw_error("--dev %s: /dev/net/tun: %s; load it with: modprobe tun", plan->spec,
+			strerror(errno));
 		return rc == -ENOENT || rc == -ENXIO ? -ENODEV : -EACCES;
 	}
 	close(fd);
 	if (bw_nic__iface_read(name, &iface) == 0) {
-		bw_error("--dev %s: the interface %s exists already; choose another name with --dev tap:NAME, or: "
-			 "ip link delete %s",
+		bw_error(
+			"--dev %s: the interface %s exists already; choose another name with --dev tap:NAME, or: "
+			"ip link delete %s",
 			plan->spec, name, name);
 		return -EBUSY;
 	}
@@ -99,12 +104,14 @@ static int plan_iface(const char *name, struct bw_nic_plan *plan, struct bw_nic_
 	int rc;
 
 	if (!is_iface_name(name)) {
-		bw_error("--dev %s: \"%s\" is not an interface name; `ip link` lists the interfaces", plan->spec, name);
+		bw_error("--dev %s: \"%s\" is not an interface name; `ip link` lists the interfaces",
+			plan->spec, name);
 		return -EINVAL;
 	}
 	rc = bw_nic__iface_read(name, iface);
 	if (rc == -ENODEV) {
-		bw_error("--dev %s: there is no interface %s; `ip link` lists the interfaces", plan->spec, name);
+		bw_error("--dev %s: there is no interface %s; `ip link` lists the interfaces", plan->spec,
+			name);
 		return rc;
 	}
 	if (rc != 0) {
@@ -134,8 +141,8 @@ static int plan_packet(const char *name, unsigned queues, struct bw_nic_plan *pl
 		return rc;
 	plan->kind = BW_NIC_PACKET;
 	plan->queues_max = queues;
-	return set_devargs(plan, "net_af_packet0,iface=%s,qpairs=%u,blocksz=%u,framesz=%u,framecnt=%u", name, queues,
-		BW_NIC__PACKET_BLOCK_BYTES, BW_NIC__PACKET_FRAME_BYTES, BW_NIC__PACKET_FRAMES);
+	return set_devargs(plan, "net_af_packet0,iface=%s,qpairs=%u,blocksz=%u,framesz=%u,framecnt=%u", name,
+		queues, BW_NIC__PACKET_BLOCK_BYTES, BW_NIC__PACKET_FRAME_BYTES, BW_NIC__PACKET_FRAMES);
 }
 
 static int plan_xdp(const char *name, unsigned queues, struct bw_nic_plan *plan)
@@ -150,17 +157,23 @@ static int plan_xdp(const char *name, unsigned queues, struct bw_nic_plan *plan)
 	if (rc != 0)
 		return rc;
 	if (iface.xdp_prog_id != 0) {
-		bw_error("--dev %s: an XDP program is attached to %s already; stop what uses it, or: ip link set %s %s "
-			 "off",
+		bw_error(
+			"--dev %s: an XDP program is attached to %s already; stop what uses it, or: ip link set %s %s "
+			"off",
 			plan->spec, name, name, iface.is_xdp_generic ? "xdpgeneric" : "xdp");
 		return -EBUSY;
 	}
 	plan->kind = BW_NIC_XDP;
-	plan->queues_max = BW_MIN(queues, iface.channels);
-	if (iface.channels > plan->queues_max)
-		bw_warn("--dev %s: %s has %u queues and %u is used: what arrives on the others goes to the kernel; "
-			"ethtool -L %s combined %u ends that",
-			plan->spec, name, iface.channels, plan->queues_max, name, plan->queues_max);
+	plan->queues_max = BW_MIN(queues, BW_MAX(iface.combined_channels, 1u));
+	/* The device spreads over all its queues, and what arrives on one that is not ours is the kernel's. */
+	if (iface.rx_channels > plan->queues_max) {
+		bw_error(
+			"--dev %s: %s spreads what it receives over %u queues and %u would be served; use as many "
+			"workers, or: ethtool -L %s %s %u",
+			plan->spec, name, iface.rx_channels, plan->queues_max, name,
+			iface.combined_channels > 0 ? "combined" : "rx", plan->queues_max);
+		return -EINVAL;
+	}
 	return set_devargs(plan, "net_af_xdp0,iface=%s,start_queue=0,queue_count=%u", name, plan->queues_max);
 }
 
@@ -185,7 +198,8 @@ static int number(const struct bw_nic_plan *plan, const char *key, const char *t
 		*out = (unsigned)value;
 		return 0;
 	}
-	bw_error("--dev %s: %s must be a number from %lu to %lu, not \"%s\"", plan->spec, key, min, max, text);
+	bw_error(
+		"--dev %s: %s must be a number from %lu to %lu, not \"%s\"", plan->spec, key, min, max, text);
 	return -EINVAL;
 }
 
@@ -220,8 +234,8 @@ static int memif_option(const struct bw_nic_plan *plan, const char *option, stru
 		o->has_zero_copy = rc == 0 && flag == 1;
 		return rc;
 	}
-	bw_error("--dev %s: unknown option \"%s\"; memif:SOCKET takes role, id, bsize, rsize, queues, zc", plan->spec,
-		option);
+	bw_error("--dev %s: unknown option \"%s\"; memif:SOCKET takes role, id, bsize, rsize, queues, zc",
+		plan->spec, option);
 	return -EINVAL;
 }
 
@@ -239,7 +253,11 @@ static int memif_path(const struct bw_nic_plan *plan, const char *given, char ou
 		return -EINVAL;
 	}
 	snprintf(dir, sizeof(dir), "%.*s", (int)BW_MIN(dir_len, sizeof(dir) - 1), given);
-	if (realpath(slash == NULL ? "." : dir_len == 0 ? "/" : dir, real) == NULL || access(real, R_OK | W_OK) != 0) {
+	if (realpath(slash == NULL  ? "."
+		     : dir_len == 0 ? "/"
+				    : dir,
+		    real) == NULL ||
+		access(real, R_OK | W_OK) != 0) {
 		const int err = errno;
 
 		bw_error("--dev %s: the socket's directory: %s", plan->spec, strerror(err));
@@ -248,7 +266,8 @@ static int memif_path(const struct bw_nic_plan *plan, const char *given, char ou
 	/* "/.": the driver takes the empty directory name of "/file" for a missing one. */
 	len = snprintf(out, PATH_MAX, "%s/%s", strcmp(real, "/") == 0 ? "/." : real, file);
 	if (len < 0 || len > SOCKET_PATH_MAX) {
-		bw_error("--dev %s: the socket's path has more than %d bytes: %.120s", plan->spec, SOCKET_PATH_MAX, out);
+		bw_error("--dev %s: the socket's path has more than %d bytes: %.120s", plan->spec,
+			SOCKET_PATH_MAX, out);
 		return -EINVAL;
 	}
 	return 0;
@@ -283,7 +302,8 @@ static int plan_memif(const char *rest, unsigned queues, struct bw_nic_plan *pla
 	plan->kind = BW_NIC_MEMIF;
 	plan->queues_max = BW_MIN(queues, o.queues);
 	if (plan->queues_max < o.queues) {
-		bw_error("--dev %s: queues=%u, but there are %u workers; both ends of a memif must have the same number",
+		bw_error(
+			"--dev %s: queues=%u, but there are %u workers; both ends of a memif must have the same number",
 			plan->spec, o.queues, queues);
 		return -EINVAL;
 	}
@@ -344,7 +364,8 @@ static bool pci_addr_normalise(const char *text, size_t len, char out[16])
 		return false;
 	memcpy(copy, text, len);
 	copy[len] = '\0';
-	if (sscanf(copy, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) != 4 || copy[end] != '\0') {
+	if (sscanf(copy, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) != 4 ||
+		copy[end] != '\0') {
 		domain = 0;
 		end = -1;
 		if (sscanf(copy, "%2x:%2x.%1x%n", &bus, &device, &function, &end) != 3 || copy[end] != '\0')
@@ -359,44 +380,49 @@ static bool pci_addr_normalise(const char *text, size_t len, char out[16])
 static int plan_pci(const char *rest, unsigned queues, struct bw_nic_plan *plan)
 {
 	const size_t addr_len = strcspn(rest, ",");
-	char addr[16], path[64], driver[64], group[64];
+	char addr[16], path[96], driver[64], group[64];
 
 	if (!pci_addr_normalise(rest, addr_len, addr)) {
-		bw_error("--dev %s: \"%.*s\" is not a PCI address such as 0000:03:00.0; `barewire doctor` lists the NICs",
+		bw_error(
+			"--dev %s: \"%.*s\" is not a PCI address such as 0000:03:00.0; `barewire doctor` lists the NICs",
 			plan->spec, (int)addr_len, rest);
 		return -EINVAL;
 	}
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", addr);
 	if (access(path, F_OK) != 0) {
-		bw_error("--dev %s: there is no PCI device %s; `barewire doctor` lists the NICs", plan->spec, addr);
+		bw_error("--dev %s: there is no PCI device %s; `barewire doctor` lists the NICs", plan->spec,
+			addr);
 		return -ENODEV;
 	}
 	link_name(addr, "driver", driver, sizeof(driver));
 	if (driver[0] == '\0') {
-		bw_error("--dev %s: no driver holds %s; bind one: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
+		bw_error(
+			"--dev %s: no driver holds %s; bind one: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
 			plan->spec, addr, addr);
 		return -ENODEV;
 	}
 	/* mlx4 and mlx5 run beside their kernel driver. */
 	if (strcmp(driver, "vfio-pci") != 0 && strcmp(driver, "uio_pci_generic") != 0 &&
 		strcmp(driver, "igb_uio") != 0 && strncmp(driver, "mlx", 3) != 0) {
-		bw_error("--dev %s: the kernel's driver %s holds it; give it to DPDK, which takes its interface away from "
-			 "the kernel: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
+		bw_error(
+			"--dev %s: the kernel's driver %s holds it; give it to DPDK, which takes its interface away from "
+			"the kernel: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
 			plan->spec, driver, addr);
 		return -EBUSY;
 	}
 	if (strcmp(driver, "vfio-pci") == 0) {
 		link_name(addr, "iommu_group", group, sizeof(group));
 		if (group[0] == '\0') {
-			bw_error("--dev %s: bound to vfio-pci, but the machine has no IOMMU; switch it on in the firmware and "
-				 "with intel_iommu=on, or bind to uio_pci_generic",
+			bw_error(
+				"--dev %s: bound to vfio-pci, but the machine has no IOMMU; switch it on in the firmware and "
+				"with intel_iommu=on, or bind to uio_pci_generic",
 				plan->spec);
 			return -ENODEV;
 		}
 		snprintf(path, sizeof(path), "/dev/vfio/%s", group);
 		if (access(path, R_OK | W_OK) != 0) {
-			bw_error("--dev %s: %s: %s; run as root, or give your user that file", plan->spec, path,
-				strerror(errno));
+			bw_error("--dev %s: %s: %s; run as root, or give your user that file", plan->spec,
+				path, strerror(errno));
 			return -EACCES;
 		}
 	}
@@ -427,12 +453,14 @@ static int plan_auto(unsigned queues, struct bw_nic_plan *plan)
 	if (bound == 1) {
 		snprintf(plan->spec, sizeof(plan->spec), "pci:%s", only->pci_addr);
 		snprintf(plan->reason, sizeof(plan->reason),
-			"chosen because it is the only NIC that is bound to a DPDK driver (%s)", only->driver);
+			"chosen because it is the only NIC that is bound to a DPDK driver (%s)",
+			only->driver);
 	} else {
 		snprintf(plan->spec, sizeof(plan->spec), "tap:" TAP_NAME_DEFAULT);
 		snprintf(plan->reason, sizeof(plan->reason), "%s",
-			bound == 0 ? "chosen because no NIC is bound to a DPDK driver and a TAP needs none"
-				   : "chosen because several NICs are bound to DPDK drivers: name one with --dev pci:ADDR");
+			bound == 0
+				? "chosen because no NIC is bound to a DPDK driver and a TAP needs none"
+				: "chosen because several NICs are bound to DPDK drivers: name one with --dev pci:ADDR");
 	}
 	free(machine);
 	if (bound == 1)
@@ -483,8 +511,9 @@ int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan)
 #undef IS
 	if (strncmp(spec, "net_", 4) == 0 || strncmp(spec, "eth_", 4) == 0)
 		return plan_vdev(spec, queues, plan);
-	bw_error("--dev %s: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, ring, "
-		 "pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v",
+	bw_error(
+		"--dev %s: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, ring, "
+		"pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v",
 		spec);
 	return -EINVAL;
 }

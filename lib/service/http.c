@@ -32,12 +32,12 @@
 #include "http_parse.h"
 #include "http_table.h"
 
-#define PENDING_MAX    65536 /* answers that wait, a worker */
-#define RESYNC_NS      (60 * BW_NS_PER_SEC)
-#define STARVED_NS     (10 * BW_NS_PER_MS)
-#define PULLUP_MAX     2048 /* what bw_stream_pullup() grants */
-#define PULLUP_VIEWS   8    /* a head in more pieces than this is joined: an mbuf a byte is dear */
-#define SLICE_MAX      (1u << 30)
+#define PENDING_MAX  65536 /* answers that wait, a worker */
+#define RESYNC_NS    (60 * BW_NS_PER_SEC)
+#define STARVED_NS   (10 * BW_NS_PER_MS)
+#define PULLUP_MAX   2048 /* what bw_stream_pullup() grants */
+#define PULLUP_VIEWS 8    /* a head in more pieces than this is joined: an mbuf a byte is dear */
+#define SLICE_MAX    (1u << 30)
 
 /* How a reply is to be sent. */
 enum {
@@ -81,17 +81,17 @@ enum phase {
 /* A connection. Zeroed is a new one but for its times. */
 struct conn {
 	struct pending *first, *last;
-	bw_ns since;    /* what it waits for now has been waited for since then */
-	bw_ns timer_at; /* as armed */
+	bw_ns since;         /* what it waits for now has been waited for since then */
+	bw_ns timer_at;      /* as armed */
 	uint64_t body_bytes; /* PHASE_LENGTH: left; PHASE_CHUNKS: seen */
 	struct bw_http__chunks chunks;
 	struct bw_http__scan scan;
 	uint16_t pending_count;
 	uint8_t phase;
-	bool is_reading;     /* within data(), which settles at its end */
-	bool is_paused;      /* reading waits for the list: wake when it moves */
+	bool is_reading; /* within data(), which settles at its end */
+	bool is_paused;  /* reading waits for the list: wake when it moves */
 	bool peer_is_closed;
-	bool is_starved;     /* refused for want of buffers, not of room: nothing will call, try again */
+	bool is_starved; /* refused for want of buffers, not of room: nothing will call, try again */
 };
 _Static_assert(sizeof(struct conn) <= 96, "an idle connection is small");
 
@@ -351,8 +351,8 @@ static bool send_reply(struct worker *w, struct bw_stream *s, struct conn *c, st
 		if (space > 0)
 			len = BW_MIN(len, space);
 		bw_http__object_ref(reply->object);
-		rc = bw_stream_send_ref(s, reply->object->body + reply->body_at, len, release_object,
-			reply->object);
+		rc = bw_stream_send_ref(
+			s, reply->object->body + reply->body_at, len, release_object, reply->object);
 		if (rc < 0) {
 			bw_http__object_put(reply->object);
 			c->is_starved = rc == -ENOBUFS && space > 0;
@@ -367,7 +367,8 @@ static bool send_reply(struct worker *w, struct bw_stream *s, struct conn *c, st
 
 /* ---- pending answers ---------------------------------------------------------------------------------- */
 
-static struct pending *pending_push(struct worker *w, struct bw_stream *s, struct conn *c, const struct reply *reply)
+static struct pending *pending_push(
+	struct worker *w, struct bw_stream *s, struct conn *c, const struct reply *reply)
 {
 	struct pending *p = w->pending_free;
 
@@ -447,7 +448,8 @@ static bool is_blocked(const struct worker *w, const struct conn *c)
 {
 	if (c->first == NULL)
 		return false;
-	return c->first->waits == 0 || (c->phase == PHASE_HEAD && c->pending_count >= w->conf->pipeline_depth_max);
+	return c->first->waits == 0 ||
+	       (c->phase == PHASE_HEAD && c->pending_count >= w->conf->pipeline_depth_max);
 }
 
 /* Nothing is pending. Anything left to live for? */
@@ -518,8 +520,8 @@ static bool has_tag(const uint64_t *tags, unsigned count, uint64_t tag)
 }
 
 /* RFC 9110 13.1.5: may the range be honoured? A date must be a strong validator (8.8.2.2): a second old. */
-static bool range_holds(const struct worker *w, const struct bw_http__object *object,
-	const struct bw_http__wants *wants)
+static bool range_holds(
+	const struct worker *w, const struct bw_http__object *object, const struct bw_http__wants *wants)
 {
 	if (!(wants->flags & BW_HTTP__IF_RANGE))
 		return true;
@@ -529,8 +531,8 @@ static bool range_holds(const struct worker *w, const struct bw_http__object *ob
 	       wants->if_range_date == object->modified_s && object->modified_s < w->date_s;
 }
 
-static void apply_range(const struct bw_http__object *object, const struct bw_http__wants *wants,
-	struct reply *reply)
+static void apply_range(
+	const struct bw_http__object *object, const struct bw_http__wants *wants, struct reply *reply)
 {
 	uint64_t size = object->body_bytes, first = wants->range_first, last = wants->range_last;
 
@@ -634,8 +636,8 @@ static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct
 }
 
 /* The path's object into *reply, or the look-up to wait for. */
-static struct bw_http__lookup *look_up(struct worker *w, struct bw_stream *s, const struct bw_http__request *request,
-	struct reply *reply)
+static struct bw_http__lookup *look_up(
+	struct worker *w, struct bw_stream *s, const struct bw_http__request *request, struct reply *reply)
 {
 	const uint8_t *path = request->path;
 	uint32_t path_len = request->path_len;
@@ -667,8 +669,8 @@ static struct bw_http__lookup *look_up(struct worker *w, struct bw_stream *s, co
 }
 
 /* A whole head was parsed: reply, or remember what to reply, and go on to the body. */
-static void request_begin(struct worker *w, struct bw_stream *s, struct conn *c,
-	const struct bw_http__request *request)
+static void request_begin(
+	struct worker *w, struct bw_stream *s, struct conn *c, const struct bw_http__request *request)
 {
 	bool has_body = request->is_chunked || request->body_bytes > 0;
 	struct bw_http__lookup *lookup = NULL;
@@ -760,7 +762,8 @@ static void body_end(struct worker *w, struct bw_stream *s, struct conn *c, unsi
 }
 
 /* A look-up came home: `object` is borrowed, or NULL with a status. */
-static void ready(struct bw_context *ctx, struct bw_list *waiters, struct bw_http__object *object, unsigned status)
+static void ready(
+	struct bw_context *ctx, struct bw_list *waiters, struct bw_http__object *object, unsigned status)
 {
 	struct worker *w = bw_context_state(ctx);
 	struct bw_link *link;
@@ -840,8 +843,8 @@ enum taken {
  * The head at the cursor, in one piece. It is searched in place, packet by packet, from where the last search
  * ended; only a whole one that straddles is copied.
  */
-static enum taken take_head(struct worker *w, struct conn *c, const struct cursor *start, const uint8_t **head,
-	unsigned *status)
+static enum taken take_head(
+	struct worker *w, struct conn *c, const struct cursor *start, const uint8_t **head, unsigned *status)
 {
 	struct cursor cursor = *start;
 	enum bw_http__scan_result result = BW_HTTP__SCAN_MORE;
@@ -1163,7 +1166,8 @@ static int http_start(struct bw_context *ctx, void *conf)
 	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->pendings == NULL))
 		rc = -ENOMEM;
 	if (rc < 0) {
-		bw_error("http: worker %u has no memory for its tables (%s)", bw_context_worker(ctx), strerror(-rc));
+		bw_error("http: worker %u has no memory for its tables (%s)", bw_context_worker(ctx),
+			strerror(-rc));
 		bw_http__table_fini(&w->table);
 		free(w->pendings);
 		free(w->path);
@@ -1192,12 +1196,13 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 	struct bw_http__files_figures f;
 	size_t n = 0;
 
-#define LINE(name, value)                                                                                     \
-	do {                                                                                                  \
-		int line_len = snprintf(out + n, out_bytes - n, name " %llu\n", (unsigned long long)(value)); \
-		if (line_len < 0 || (size_t)line_len >= out_bytes - n)                                        \
-			return n;                                                                             \
-		n += (size_t)line_len;                                                                        \
+#define LINE(name, value)                                                                                    \
+	do {                                                                                                 \
+		int line_len =                                                                               \
+			snprintf(out + n, out_bytes - n, name " %llu\n", (unsigned long long)(value));       \
+		if (line_len < 0 || (size_t)line_len >= out_bytes - n)                                       \
+			return n;                                                                            \
+		n += (size_t)line_len;                                                                       \
 	} while (0)
 	LINE("connections", w->connections);
 	LINE("requests", w->requests);

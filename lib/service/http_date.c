@@ -138,9 +138,9 @@ bool bw_http__date_parse(const uint8_t *text, size_t text_len, int64_t now_s, in
 		int64_t now_year;
 		unsigned unused;
 
-		if (!take(&t, ", ") || !take_digits(&t, 2, &day) || !take(&t, "-") || !take_month(&t, &month) ||
-			!take(&t, "-") || !take_digits(&t, 2, &year) || !take(&t, " ") ||
-			!take_clock(&t, &second_of_day) || !take(&t, " GMT"))
+		if (!take(&t, ", ") || !take_digits(&t, 2, &day) || !take(&t, "-") ||
+			!take_month(&t, &month) || !take(&t, "-") || !take_digits(&t, 2, &year) ||
+			!take(&t, " ") || !take_clock(&t, &second_of_day) || !take(&t, " GMT"))
 			return false;
 		/* More than 50 years ahead means the most recent past year of these digits. */
 		civil_from_days(now_s / DAY_S, &now_year, &unused, &unused);

@@ -24,7 +24,7 @@
 #include "http_parse.h"
 
 #define BUCKETS            65536
-#define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped, smaller ones sit behind their object */
+#define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped: they go back to the system */
 #define TAG_BY_CONTENT_MAX (1024 * 1024) /* larger files are tagged by time and size */
 #define LOAD_ATTEMPTS      3
 
@@ -45,6 +45,7 @@ struct bw_http_files {
 	struct bw_siphash_key key;
 
 	_Atomic uint64_t bytes, negative_bytes; /* of living objects and dead ones not yet buried */
+	_Atomic uint64_t leaving_bytes;         /* of these, out of the table and on their way to be freed */
 	_Atomic uint64_t entries, loads, load_failures, checks, evictions, no_room, epoch;
 	_Atomic(struct bw_http__object *) dead;
 
@@ -114,8 +115,31 @@ void bw_http__object_bury(struct bw_http__object *object)
 
 	do
 		object->next_dead = head;
-	while (!atomic_compare_exchange_weak_explicit(&files->dead, &head, object, memory_order_release,
-		memory_order_relaxed));
+	while (!atomic_compare_exchange_weak_explicit(
+		&files->dead, &head, object, memory_order_release, memory_order_relaxed));
+}
+
+/* A body's memory: the heap, or for a large one a mapping of *map_bytes, touched now and not by a poll core. NULL:
+ * none. */
+static uint8_t *body_alloc(uint64_t bytes, uint64_t *map_bytes)
+{
+	void *body;
+
+	*map_bytes = 0;
+	if (bytes < OWN_MAP_BYTES_MIN)
+		return posix_memalign(&body, BW_CACHE_LINE, bytes) == 0 ? body : NULL;
+	*map_bytes = (bytes + 4095) & ~4095ull;
+	body = mmap(
+		NULL, *map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	return body == MAP_FAILED ? NULL : body;
+}
+
+static void body_free(void *body, uint64_t map_bytes)
+{
+	if (map_bytes > 0)
+		munmap(body, map_bytes);
+	else
+		free(body);
 }
 
 static void object_free(struct bw_http__object *object)
@@ -123,14 +147,17 @@ static void object_free(struct bw_http__object *object)
 	struct bw_http_files *files = object->files;
 
 	atomic_fetch_sub(is_negative(object) ? &files->negative_bytes : &files->bytes, object->cost_bytes);
-	if (object->map_bytes > 0)
-		munmap((void *)(uintptr_t)object->body, object->map_bytes);
+	if (atomic_load(&object->is_stale))
+		atomic_fetch_sub(&files->leaving_bytes, object->cost_bytes);
+	if (!object->is_constant)
+		body_free((void *)(uintptr_t)object->body, object->map_bytes);
 	free(object);
 }
 
 void bw_http__files_bury(struct bw_http_files *files)
 {
-	struct bw_http__object *object = atomic_exchange_explicit(&files->dead, NULL, memory_order_acquire), *next;
+	struct bw_http__object *object = atomic_exchange_explicit(&files->dead, NULL, memory_order_acquire),
+			       *next;
 
 	for (; object != NULL; object = next) {
 		next = object->next_dead;
@@ -169,7 +196,7 @@ struct plan {
 	unsigned status;
 	const char *type;
 	const uint8_t *body; /* not copied */
-	uint64_t body_bytes, body_room; /* room: behind the object, for body to be NULL and filled in before */
+	uint64_t body_bytes;
 	bool has_tag, has_modified;
 	uint64_t tag;
 	int64_t modified_s;
@@ -209,7 +236,7 @@ static void put_head(struct text *text, const struct plan *plan, struct bw_http_
 		put(text, "Content-Length: %llu\r\n", (unsigned long long)plan->body_bytes);
 }
 
-/* One allocation: object, path, head. One reference, the caller's. NULL: no memory. */
+/* One allocation: object, path, head. The body is the plan's. One reference, the caller's. NULL: no memory. */
 static struct bw_http__object *object_make(struct bw_http_files *files, const struct plan *plan)
 {
 	struct text text = { .len = 0 };
@@ -264,8 +291,7 @@ static struct bw_http__object *table_find(struct bw_http_files *files, const uin
 /* Takes a reference. */
 static void table_insert(struct bw_http_files *files, struct bw_http__object *object)
 {
-	struct bw_http__object **bucket =
-		bucket_of(files, (const uint8_t *)object->path, object->path_len);
+	struct bw_http__object **bucket = bucket_of(files, (const uint8_t *)object->path, object->path_len);
 
 	bw_http__object_ref(object);
 	object->next = *bucket;
@@ -284,24 +310,36 @@ static void table_remove(struct bw_http_files *files, struct bw_http__object *ob
 	*at = object->next;
 	bw_link_remove(&object->recent);
 	atomic_fetch_sub(&files->entries, 1);
+	atomic_fetch_add(&files->leaving_bytes, object->cost_bytes);
 	atomic_store_explicit(&object->is_stale, true, memory_order_release);
 	atomic_fetch_add(&files->epoch, 1);
 	bw_http__object_put(object);
 }
 
-/*
- * Make room for `bytes` and count them as used. Memory of an evicted object is not free before its last
- * reader is done, so the bound is on what really exists.
- */
-static bool reserve_bytes(struct bw_http_files *files, uint64_t bytes)
+/* What is in the table, or about to be. */
+static uint64_t kept_bytes(const struct bw_http_files *files)
 {
+	uint64_t bytes = atomic_load(&files->bytes), leaving = atomic_load(&files->leaving_bytes);
+
+	return bytes > leaving ? bytes - leaving : 0;
+}
+
+/*
+ * Make room for `bytes` and count them as used. The bound is on what really exists, and an evicted object exists
+ * until the workers have given it back and its last reader is done. So eviction begins a little below the bound,
+ * and what is leaving is not evicted for twice: false says ask again soon. One that `insists` has asked long
+ * enough, and takes the room of others instead.
+ */
+static bool reserve_bytes(struct bw_http_files *files, uint64_t bytes, bool insists)
+{
+	uint64_t aim = files->bytes_max - files->bytes_max / 16;
 	bool fits;
 
-	if (bytes > files->bytes_max)
-		return false;
+	aim = aim > bytes ? aim - bytes : 0;
 	pthread_mutex_lock(&files->mutex);
 	bw_http__files_bury(files);
-	while (atomic_load(&files->bytes) > files->bytes_max - bytes && !bw_list_is_empty(&files->recent)) {
+	while ((insists ? atomic_load(&files->bytes) : kept_bytes(files)) > aim &&
+		!bw_list_is_empty(&files->recent)) {
 		table_remove(files,
 			bw_container_of(bw_list_first(&files->recent), struct bw_http__object, recent));
 		atomic_fetch_add(&files->evictions, 1);
@@ -359,8 +397,8 @@ static int open_beneath_by_steps(int root_fd, const char *path, int flags)
 		memcpy(name, path, len);
 		name[len] = '\0';
 		next = openat(fd, len > 0 ? name : ".",
-			(is_last ? flags | O_NONBLOCK | O_NOCTTY | (skip > 0 ? O_DIRECTORY : 0) :
-				   O_PATH | O_DIRECTORY) |
+			(is_last ? flags | O_NONBLOCK | O_NOCTTY | (skip > 0 ? O_DIRECTORY : 0)
+				 : O_PATH | O_DIRECTORY) |
 				O_NOFOLLOW | O_CLOEXEC);
 		if (next < 0)
 			next = -errno;
@@ -444,20 +482,10 @@ static uint64_t tag_of(const uint8_t *body, const struct stat *st)
 	return bw_siphash(&fixed, words, sizeof(words));
 }
 
-/* The body's memory: a mapping, or the heap for small ones; *map_bytes says which. NULL: no memory. */
-static uint8_t *body_alloc(uint64_t bytes, uint64_t *map_bytes)
-{
-	uint8_t *body;
-
-	*map_bytes = (bytes + 4095) & ~4095ull;
-	body = mmap(NULL, *map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	return body == MAP_FAILED ? NULL : body;
-}
-
 /* The file behind fd in memory: an object with one reference, its bytes reserved. 0, -EAGAIN: changed under our
  * hands; -ENOSPC: no room now; -EFBIG: never; or another -errno. */
-static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, const char *name, int fd,
-	struct bw_http__object **object)
+static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, const char *name,
+	int fd, bool insists, struct bw_http__object **object)
 {
 	struct stat st, after;
 	struct timespec wall;
@@ -472,7 +500,7 @@ static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t 
 	room = sizeof(**object) + path_len + BW_HTTP__HEAD_MAX + (((uint64_t)st.st_size + 4095) & ~4095ull);
 	if (room > files->bytes_max)
 		return -EFBIG;
-	if (!reserve_bytes(files, room))
+	if (!reserve_bytes(files, room, insists))
 		return -ENOSPC;
 	if (st.st_size > 0) {
 		body = body_alloc((uint64_t)st.st_size, &map_bytes);
@@ -482,13 +510,13 @@ static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t 
 		}
 		rc = read_all(fd, body, (uint64_t)st.st_size);
 		if (rc < 0)
-			goto unmap;
+			goto free_body;
 	}
 	rc = fstat(fd, &after) < 0 ? -errno : 0;
 	if (rc == 0 && (after.st_size != st.st_size || ns_of(&after.st_mtim) != ns_of(&st.st_mtim)))
 		rc = -EAGAIN; /* written meanwhile: half old, half new */
 	if (rc < 0)
-		goto unmap;
+		goto free_body;
 	/* RFC 9110 8.8.2.1: not later than the Date it is sent with. */
 	clock_gettime(CLOCK_REALTIME, &wall);
 	plan = (struct plan){
@@ -506,19 +534,18 @@ static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t 
 	*object = object_make(files, &plan);
 	if (*object == NULL) {
 		rc = -ENOMEM;
-		goto unmap;
+		goto free_body;
 	}
 	(*object)->map_bytes = map_bytes;
-	(*object)->cost_bytes += map_bytes;
+	(*object)->cost_bytes += map_bytes > 0 ? map_bytes : (uint64_t)st.st_size;
 	(*object)->device = st.st_dev;
 	(*object)->inode = st.st_ino;
 	(*object)->mtime_ns = ns_of(&st.st_mtim);
 	(*object)->ctime_ns = ns_of(&st.st_ctim);
 	atomic_fetch_sub(&files->bytes, room - (*object)->cost_bytes);
 	return 0;
-unmap:
-	if (body != NULL)
-		munmap(body, map_bytes);
+free_body:
+	body_free(body, map_bytes);
 unreserve:
 	atomic_fetch_sub(&files->bytes, room);
 	return rc;
@@ -544,8 +571,8 @@ static void encode(const uint8_t *path, uint32_t path_len, char *out)
 }
 
 /* A refusal or a redirect, to be remembered for a second. NULL: over its bound, or no memory. */
-static struct bw_http__object *make_negative(struct bw_http_files *files, const uint8_t *path, uint32_t path_len,
-	unsigned status)
+static struct bw_http__object *make_negative(
+	struct bw_http_files *files, const uint8_t *path, uint32_t path_len, unsigned status)
 {
 	char location[3 * 512 + 8] = "";
 	struct plan plan = { .path = path, .path_len = path_len, .status = status };
@@ -560,6 +587,8 @@ static struct bw_http__object *make_negative(struct bw_http_files *files, const 
 			const uint8_t *slash = memrchr(path, '/', path_len);
 			uint32_t name_len = (uint32_t)(path + path_len - slash - 1);
 
+			if (name_len > 255)
+				return NULL; /* no file system here has them; one that does gets no redirects */
 			memcpy(location, "./", 2);
 			encode(slash + 1, name_len, location + 2);
 		}
@@ -597,7 +626,7 @@ static void warn_limited(struct bw_http_files *files, bw_ns now, const char *wha
 
 /* Ask the disk what the path is. `old`, where there is one, is returned again if it still is that. */
 static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, bw_ns now,
-	struct bw_http__object *old, struct bw_http__object **object, unsigned *status)
+	bool insists, struct bw_http__object *old, struct bw_http__object **object, unsigned *status)
 {
 	char name[4096 + 256];
 	struct stat st;
@@ -654,15 +683,16 @@ static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, 
 		*status = 403;
 		goto refuse;
 	}
-	atomic_fetch_add(&files->loads, 1);
 	for (int attempt = 0;; attempt++) {
-		rc = load_once(files, path, path_len, name, fd, object);
+		rc = load_once(files, path, path_len, name, fd, insists, object);
 		if ((rc != -EAGAIN && rc != -ENODATA) || attempt == LOAD_ATTEMPTS)
 			break;
 	}
 	close(fd);
-	if (rc == 0)
+	if (rc == 0) {
+		atomic_fetch_add(&files->loads, 1);
 		return BW_HTTP__GOT_OBJECT;
+	}
 	if (rc == -ENOSPC)
 		return BW_HTTP__GOT_NO_ROOM;
 	if (rc == -EFBIG) {
@@ -673,7 +703,8 @@ static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, 
 	} else {
 		atomic_fetch_add(&files->load_failures, 1);
 		warn_limited(files, now, "cannot load", path, path_len,
-			rc == -EAGAIN || rc == -ENODATA ? "it changes faster than it can be read" : strerror(-rc),
+			rc == -EAGAIN || rc == -ENODATA ? "it changes faster than it can be read"
+							: strerror(-rc),
 			"");
 		*status = 500;
 		return BW_HTTP__GOT_STATUS;
@@ -694,8 +725,8 @@ static bool is_busy(const struct bw_http_files *files, const uint8_t *path, uint
 	return false;
 }
 
-enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, bw_ns now,
-	struct bw_http__object **object, unsigned *status)
+enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t *path, uint32_t path_len,
+	bw_ns now, bool insists, struct bw_http__object **object, unsigned *status)
 {
 	struct busy busy = { .path = path, .path_len = path_len };
 	struct bw_http__object *old, *present;
@@ -723,7 +754,7 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t 
 	bw_list_push_back(&files->busy, &busy.link);
 	pthread_mutex_unlock(&files->mutex);
 
-	got = look(files, path, path_len, now, old, object, status);
+	got = look(files, path, path_len, now, insists, old, object, status);
 
 	pthread_mutex_lock(&files->mutex);
 	bw_link_remove(&busy.link);
@@ -734,7 +765,8 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t 
 			if (present != NULL)
 				table_remove(files, present);
 			/* Evicted while we looked: it is the truth, so it is back. */
-			atomic_store_explicit(&(*object)->is_stale, false, memory_order_release);
+			if (atomic_exchange(&(*object)->is_stale, false))
+				atomic_fetch_sub(&files->leaving_bytes, (*object)->cost_bytes);
 			table_insert(files, *object);
 		}
 	} else if (present != NULL && got != BW_HTTP__GOT_NO_ROOM) {
@@ -804,7 +836,8 @@ static int check_limits(const struct bw_http_conf *conf)
 			conf->request_line_bytes_max, conf->header_bytes_max);
 		return -EINVAL;
 	}
-	if (conf->header_count_max == 0 || conf->pipeline_depth_max == 0 || conf->pipeline_depth_max > 65535) {
+	if (conf->header_count_max == 0 || conf->pipeline_depth_max == 0 ||
+		conf->pipeline_depth_max > 65535) {
 		bw_error("http: header_count_max (%u) must be at least 1, pipeline_depth_max (%u) 1 to 65535",
 			conf->header_count_max, conf->pipeline_depth_max);
 		return -EINVAL;
@@ -813,9 +846,9 @@ static int check_limits(const struct bw_http_conf *conf)
 		bw_error("http: header_timeout and idle_timeout must be more than 0");
 		return -EINVAL;
 	}
-	if (conf->index != NULL && (conf->index[0] == '\0' || strchr(conf->index, '/') != NULL ||
-					   strlen(conf->index) > 255 || strcmp(conf->index, "..") == 0 ||
-					   strcmp(conf->index, ".") == 0)) {
+	if (conf->index != NULL &&
+		(conf->index[0] == '\0' || strchr(conf->index, '/') != NULL || strlen(conf->index) > 255 ||
+			strcmp(conf->index, "..") == 0 || strcmp(conf->index, ".") == 0)) {
 		bw_error("http: index '%s' is not a file name: give one without a slash, such as index.html",
 			conf->index);
 		return -EINVAL;
@@ -871,7 +904,8 @@ static int make_constant(struct bw_http_files *files, const struct bw_http_const
 		.body_bytes = constant->body_bytes,
 	};
 
-	bw_http__path((const uint8_t *)constant->path, (uint32_t)strlen(constant->path), path, &plan.path_len);
+	bw_http__path(
+		(const uint8_t *)constant->path, (uint32_t)strlen(constant->path), path, &plan.path_len);
 	if (plan.status == 200) {
 		plan.has_tag = true;
 		plan.tag = bw_siphash(&fixed, constant->body, constant->body_bytes);
@@ -906,10 +940,12 @@ static int open_root(const char *root)
 		bw_error("http: document root %s does not exist: create it or name another", root);
 		return -ENOENT;
 	} else if (errno == ENOTDIR) {
-		bw_error("http: document root %s is not a directory: name the directory that holds the files", root);
+		bw_error("http: document root %s is not a directory: name the directory that holds the files",
+			root);
 		return -ENOTDIR;
 	}
-	bw_error("http: document root %s is not readable (%s): grant read and search permission, or name another",
+	bw_error(
+		"http: document root %s is not readable (%s): grant read and search permission, or name another",
 		root, strerror(errno));
 	return errno != 0 ? -errno : -EACCES;
 }
@@ -932,7 +968,8 @@ static void files_free(struct bw_http_files *files)
 	if (atomic_load(&files->bytes) != 0 || atomic_load(&files->negative_bytes) != 0) {
 		/* Somebody may still read it: a leak is the lesser harm. */
 		bw_error("http: %llu bytes of files are still referenced at the end",
-			(unsigned long long)(atomic_load(&files->bytes) + atomic_load(&files->negative_bytes)));
+			(unsigned long long)(atomic_load(&files->bytes) +
+					     atomic_load(&files->negative_bytes)));
 		return;
 	}
 	bw_http__mime_free(files->mime);

@@ -33,12 +33,12 @@ struct bw_http__object {
 	/* -- what a hit touches -- */
 	_Atomic uint32_t refs;
 	atomic_bool is_stale;
-	bool is_constant;   /* lives as long as the service, never checked */
-	uint16_t status;    /* 200 with a body; 301 and refusals; a constant's own */
+	bool is_constant; /* lives as long as the service, never checked */
+	uint16_t status;  /* 200 with a body; 301 and refusals; a constant's own */
 	_Atomic bw_ns checked_at;
-	const char *path;   /* canonical: the key. Not terminated */
+	const char *path; /* canonical: the key. Not terminated */
 	uint32_t path_len;
-	uint32_t head_len;  /* status line to the last field but Date and Connection */
+	uint32_t head_len; /* status line to the last field but Date and Connection */
 	const char *head;
 	const uint8_t *body;
 	uint64_t body_bytes;
@@ -46,16 +46,16 @@ struct bw_http__object {
 	uint64_t tag;       /* valid where has_tag */
 	int64_t modified_s; /* valid where has_modified */
 	bool has_tag, has_modified;
-	uint16_t status_line_len;  /* of head */
-	uint16_t validators_len;   /* then: Server, ETag, Last-Modified: what a 304 repeats */
-	uint16_t description_len;  /* then: Content-Type, Accept-Ranges; then Content-Length */
+	uint16_t status_line_len; /* of head */
+	uint16_t validators_len;  /* then: Server, ETag, Last-Modified: what a 304 repeats */
+	uint16_t description_len; /* then: Content-Type, Accept-Ranges; then Content-Length */
 	/* -- the helpers', under the mutex -- */
 	struct bw_http_files *files;
 	struct bw_http__object *next;      /* in the bucket */
 	struct bw_link recent;             /* least recently used first */
 	struct bw_http__object *next_dead; /* when refs is 0 */
 	uint64_t cost_bytes;               /* all its memory */
-	uint64_t map_bytes;                /* of body, where it has a mapping of its own */
+	uint64_t map_bytes;                /* of body; 0: it is on the heap, or a constant's */
 	uint64_t device, inode;
 	int64_t mtime_ns, ctime_ns;
 };
@@ -77,13 +77,14 @@ static inline void bw_http__object_put(struct bw_http__object *object)
 
 enum bw_http__got {
 	BW_HTTP__GOT_OBJECT,
-	BW_HTTP__GOT_STATUS, /* refused, and not worth remembering or no room for that */
+	BW_HTTP__GOT_STATUS,  /* refused, and not worth remembering or no room for that */
 	BW_HTTP__GOT_NO_ROOM, /* what was evicted is still being sent: ask again a little later */
 };
 
-/** On a helper thread: may block. *object comes with a reference. @now the asking worker's time */
-enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, bw_ns now,
-	struct bw_http__object **object, unsigned *status);
+/** On a helper thread: may block. *object comes with a reference. @now the asking worker's time;
+ *  @insists  it has asked before, and got no room */
+enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t *path, uint32_t path_len,
+	bw_ns now, bool insists, struct bw_http__object **object, unsigned *status);
 /** On a helper thread: free what is dead. */
 void bw_http__files_bury(struct bw_http_files *files);
 /** Is there anything for it? */

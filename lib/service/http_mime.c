@@ -83,7 +83,8 @@ static bool add(struct bw_http__mime *mime, const char *name, const char *type)
 	struct entry *entry;
 	unsigned bucket;
 
-	if (len == 0 || len > EXTENSION_MAX || type_len > BW_HTTP__MIME_TYPE_MAX || mime->count == ENTRIES_MAX)
+	if (len == 0 || len > EXTENSION_MAX || type_len > BW_HTTP__MIME_TYPE_MAX ||
+		mime->count == ENTRIES_MAX)
 		return true;
 	for (size_t i = 0; i <= len; i++)
 		extension[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);

@@ -33,11 +33,13 @@ static uint32_t find_lf(const uint8_t *bytes, uint32_t at, uint32_t len)
 	return at;
 }
 
-enum bw_http__scan_result bw_http__scan(struct bw_http__scan *scan, const uint8_t *chunk, uint32_t chunk_len,
-	uint32_t *used)
+enum bw_http__scan_result bw_http__scan(
+	struct bw_http__scan *scan, const uint8_t *chunk, uint32_t chunk_len, uint32_t *used)
 {
 	/* Where the line under way began, seen from this chunk: before it when the last one left some. */
-	static const int8_t began[] = { [LINE_EMPTY] = 0, [LINE_CR] = -1, [LINE_TEXT] = -2, [LINE_TEXT_CR] = -2 };
+	static const int8_t began[] = {
+		[LINE_EMPTY] = 0, [LINE_CR] = -1, [LINE_TEXT] = -2, [LINE_TEXT_CR] = -2
+	};
 	int64_t line_at = began[scan->line], line_len;
 	uint32_t at = 0;
 	bool ends_cr;
@@ -45,8 +47,8 @@ enum bw_http__scan_result bw_http__scan(struct bw_http__scan *scan, const uint8_
 	if (scan->seen == 0)
 		scan->in_first_line = true;
 	while ((at = find_lf(chunk, at, chunk_len)) < chunk_len) {
-		bool has_cr = at > 0 ? chunk[at - 1] == '\r' :
-				       scan->line == LINE_CR || scan->line == LINE_TEXT_CR;
+		bool has_cr =
+			at > 0 ? chunk[at - 1] == '\r' : scan->line == LINE_CR || scan->line == LINE_TEXT_CR;
 
 		if (!has_cr)
 			return BW_HTTP__SCAN_BARE_LF;
@@ -286,8 +288,8 @@ static void split_path(struct slice target, struct bw_http__request *request)
 }
 
 /* Fills *authority for the absolute form. 0 or a status. */
-static unsigned parse_target(struct slice target, struct slice method, struct bw_http__request *request,
-	struct slice *authority)
+static unsigned parse_target(
+	struct slice target, struct slice method, struct bw_http__request *request, struct slice *authority)
 {
 	static const uint8_t root[] = "/";
 
@@ -300,7 +302,8 @@ static unsigned parse_target(struct slice target, struct slice method, struct bw
 		split_path((struct slice){ root, 1 }, request);
 		return 0;
 	}
-	if (is_word((struct slice){ method.at, method.len }, "connect") && request->method == BW_HTTP__OTHER) {
+	if (is_word((struct slice){ method.at, method.len }, "connect") &&
+		request->method == BW_HTTP__OTHER) {
 		/* The authority form: we are no proxy, 405 says so. */
 		split_path((struct slice){ root, 1 }, request);
 		return is_host(target) ? 0 : 400;
@@ -325,7 +328,8 @@ static unsigned parse_target(struct slice target, struct slice method, struct bw
 	return 400;
 }
 
-static unsigned parse_request_line(struct slice line, struct bw_http__request *request, struct slice *authority)
+static unsigned parse_request_line(
+	struct slice line, struct bw_http__request *request, struct slice *authority)
 {
 	struct slice method = { line.at, 0 }, target, version;
 	uint32_t i = 0;
@@ -434,7 +438,7 @@ static void parse_range(struct slice text, struct bw_http__wants *wants)
 	const uint8_t *dash;
 	struct slice first, last;
 
-	wants->flags &= (uint16_t)~(BW_HTTP__RANGE | BW_HTTP__RANGE_SUFFIX);
+	wants->flags &= (uint16_t) ~(BW_HTTP__RANGE | BW_HTTP__RANGE_SUFFIX);
 	if (text.len < 6 || !is_word((struct slice){ text.at, 6 }, "bytes="))
 		return;
 	text = trim((struct slice){ text.at + 6, text.len - 6 });
@@ -507,14 +511,15 @@ static void parse_connection(struct slice text, struct fields *fields, struct bw
 }
 
 /* RFC 9110 13.1.3: not a valid date means ignored. A repeated field is no valid date. */
-static void parse_since(struct slice text, int64_t now_s, struct bw_http__wants *wants, uint16_t flag, int64_t *at)
+static void parse_since(
+	struct slice text, int64_t now_s, struct bw_http__wants *wants, uint16_t flag, int64_t *at)
 {
 	if (bw_http__date_parse(text.at, text.len, now_s, at))
 		wants->flags |= flag;
 }
 
-static unsigned parse_field(struct slice name, struct slice value, struct fields *fields,
-	struct bw_http__request *request)
+static unsigned parse_field(
+	struct slice name, struct slice value, struct fields *fields, struct bw_http__request *request)
 {
 	struct bw_http__wants *wants = &request->wants;
 
@@ -531,7 +536,7 @@ static unsigned parse_field(struct slice name, struct slice value, struct fields
 		if (is_word(name, "range")) {
 			/* Two of them are malformed: as none. */
 			if (fields->has_range)
-				wants->flags &= (uint16_t)~(BW_HTTP__RANGE | BW_HTTP__RANGE_SUFFIX);
+				wants->flags &= (uint16_t) ~(BW_HTTP__RANGE | BW_HTTP__RANGE_SUFFIX);
 			else
 				parse_range(value, wants);
 			fields->has_range = true;
@@ -550,7 +555,7 @@ static unsigned parse_field(struct slice name, struct slice value, struct fields
 			return parse_tags(value, wants, true);
 		if (is_word(name, "if-range")) {
 			if (fields->has_if_range) /* never matches */
-				wants->flags &= (uint16_t)~(BW_HTTP__IF_RANGE_TAG | BW_HTTP__IF_RANGE_DATE);
+				wants->flags &= (uint16_t) ~(BW_HTTP__IF_RANGE_TAG | BW_HTTP__IF_RANGE_DATE);
 			else
 				parse_if_range(value, fields->now_s, wants);
 			fields->has_if_range = true;
@@ -596,13 +601,14 @@ static unsigned parse_field(struct slice name, struct slice value, struct fields
 /* The first byte at or after `at` that a field value may not hold: a control but HTAB, DEL (RFC 9110 5.5). */
 static uint32_t find_control(const uint8_t *bytes, uint32_t at, uint32_t len)
 {
-	const __m128i last_control = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7f);
+	const __m128i last_control = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'),
+		      del = _mm_set1_epi8(0x7f);
 
 	for (; at + 16 <= len; at += 16) {
 		__m128i block = _mm_loadu_si128((const __m128i *)(const void *)(bytes + at));
 		__m128i control = _mm_cmpeq_epi8(_mm_min_epu8(block, last_control), block);
-		__m128i bad = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(block, tab), control),
-			_mm_cmpeq_epi8(block, del));
+		__m128i bad = _mm_or_si128(
+			_mm_andnot_si128(_mm_cmpeq_epi8(block, tab), control), _mm_cmpeq_epi8(block, del));
 		unsigned mask = (unsigned)_mm_movemask_epi8(bad);
 
 		if (mask != 0)
@@ -722,7 +728,7 @@ unsigned bw_http__path(const uint8_t *path, uint32_t path_len, uint8_t *out, uin
 			n = segment;
 			if (n <= 1)
 				return 400; /* above the root */
-			n--; /* the slash, then the segment before it */
+			n--;                /* the slash, then the segment before it */
 			while (n > 0 && out[n - 1] != '/')
 				n--;
 		}

@@ -24,8 +24,8 @@ enum bw_http__scan_result {
 	BW_HTTP__SCAN_BARE_LF, /* a line feed without its carriage return: 400 */
 };
 
-enum bw_http__scan_result bw_http__scan(struct bw_http__scan *scan, const uint8_t *chunk, uint32_t chunk_len,
-	uint32_t *used);
+enum bw_http__scan_result bw_http__scan(
+	struct bw_http__scan *scan, const uint8_t *chunk, uint32_t chunk_len, uint32_t *used);
 
 /* ---- what it says ---- */
 
@@ -50,7 +50,7 @@ enum {
 	BW_HTTP__RANGE = 1 << 6,
 	BW_HTTP__RANGE_SUFFIX = 1 << 7, /* the last range_last bytes */
 	BW_HTTP__IF_RANGE = 1 << 8,
-	BW_HTTP__IF_RANGE_TAG = 1 << 9,  /* else if IF_RANGE_DATE a date, else something that never matches */
+	BW_HTTP__IF_RANGE_TAG = 1 << 9, /* else if IF_RANGE_DATE a date, else something that never matches */
 	BW_HTTP__IF_RANGE_DATE = 1 << 10,
 };
 

@@ -19,7 +19,8 @@
 
 /* ---- slots -------------------------------------------------------------------------------------------- */
 
-static uint32_t slot_find(const struct bw_http__table *table, const uint8_t *path, uint32_t path_len, uint32_t hash)
+static uint32_t slot_find(
+	const struct bw_http__table *table, const uint8_t *path, uint32_t path_len, uint32_t hash)
 {
 	uint32_t at = table->bucket[hash % BUCKETS];
 
@@ -85,8 +86,8 @@ static void lookup_work(struct bw_job *job)
 {
 	struct bw_http__lookup *lookup = bw_container_of(job, struct bw_http__lookup, job);
 
-	lookup->got = bw_http__files_get(lookup->table->files, lookup->path, lookup->path_len, lookup->asked_at,
-		&lookup->object, &lookup->status);
+	lookup->got = bw_http__files_get(lookup->table->files, lookup->path, lookup->path_len,
+		lookup->asked_at, lookup->insists, &lookup->object, &lookup->status);
 }
 
 static void lookup_done(struct bw_context *ctx, struct bw_job *job)
@@ -111,8 +112,9 @@ static void lookup_done(struct bw_context *ctx, struct bw_job *job)
 		lookup->object = NULL;
 		lookup->status = 503;
 		table->refused++;
-		bw_warn_limited(now, "http: a file was refused (503): the cache is full of files that are still "
-				     "being sent; raise cache_bytes_max");
+		bw_warn_limited(now,
+			"http: a file was refused (503): the cache is full of files that are still "
+			"being sent; raise cache_bytes_max");
 	}
 	slot->lookup = NULL;
 	slot->object = lookup->object;
@@ -131,8 +133,8 @@ static void lookup_done(struct bw_context *ctx, struct bw_job *job)
 }
 
 /* Ask a helper about a slot's path. NULL: all look-ups are out, or the helpers' queue is full. */
-static struct bw_http__lookup *lookup_begin(struct bw_http__table *table, uint32_t index, const uint8_t *path,
-	uint32_t path_len, bw_ns now)
+static struct bw_http__lookup *lookup_begin(
+	struct bw_http__table *table, uint32_t index, const uint8_t *path, uint32_t path_len, bw_ns now)
 {
 	struct bw_http__slot *slot = &table->slots[index];
 	struct bw_link *link = bw_list_pop_front(&table->lookups_free);
@@ -147,6 +149,7 @@ static struct bw_http__lookup *lookup_begin(struct bw_http__table *table, uint32
 	memcpy(lookup->path, path, path_len);
 	lookup->asked_at = now;
 	lookup->give_up_at = now + GIVE_UP_NS;
+	lookup->insists = false;
 	lookup->object = NULL;
 	bw_list_init(&lookup->waiters);
 	if (bw_job_submit(table->ctx, &lookup->job) < 0) {
@@ -171,6 +174,7 @@ static void begin_again(struct bw_http__table *table, bw_ns now)
 		if (now < lookup->retry_at)
 			return; /* they are in the order of their times */
 		lookup->asked_at = now;
+		lookup->insists = now >= lookup->give_up_at - GIVE_UP_NS / 2;
 		if (bw_job_submit(table->ctx, &lookup->job) < 0)
 			return;
 		bw_link_remove(link);
@@ -202,8 +206,8 @@ static bool is_spent(const struct bw_http__object *object, bw_ns now)
 		       (int64_t)BW_HTTP__FRESH_NS;
 }
 
-static enum bw_http__found wait_for(struct bw_http__table *table, struct bw_http__lookup *found,
-	struct bw_http__lookup **lookup)
+static enum bw_http__found wait_for(
+	struct bw_http__table *table, struct bw_http__lookup *found, struct bw_http__lookup **lookup)
 {
 	table->waits++;
 	*lookup = found;
@@ -244,8 +248,8 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint
 	if (slot->object == NULL)
 		return wait_for(table, slot->lookup, lookup);
 	if (!slot->object->is_constant) {
-		int64_t age =
-			(int64_t)(now - atomic_load_explicit(&slot->object->checked_at, memory_order_relaxed));
+		int64_t age = (int64_t)(now - atomic_load_explicit(
+						      &slot->object->checked_at, memory_order_relaxed));
 
 		if (bw_unlikely(age >= (int64_t)BW_HTTP__FRESH_NS)) {
 			if (slot->lookup == NULL)
@@ -318,7 +322,8 @@ int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, co
 	void (*ready)(struct bw_context *ctx, struct bw_list *waiters, struct bw_http__object *object,
 		unsigned status))
 {
-	size_t lookup_bytes = (sizeof(struct bw_http__lookup) + conf->request_line_bytes_max + 15) & ~(size_t)15;
+	size_t lookup_bytes =
+		(sizeof(struct bw_http__lookup) + conf->request_line_bytes_max + 15) & ~(size_t)15;
 
 	bw_list_init(&table->lookups_free);
 	bw_list_init(&table->lookups_again);

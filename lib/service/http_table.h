@@ -26,6 +26,7 @@ struct bw_http__lookup {
 	uint32_t slot;
 	uint32_t path_len;
 	bw_ns asked_at, retry_at, give_up_at;
+	bool insists;
 	/* -- the helper's answer -- */
 	enum bw_http__got got;
 	unsigned status;

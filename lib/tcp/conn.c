@@ -8,14 +8,14 @@
  */
 #include "internal.h"
 
-static const char *const state_name[BW_TCP_STATE_COUNT] = {
-	[BW_TCP_CLOSED] = "CLOSED",
-	[BW_TCP_ESTABLISHED] = "ESTABLISHED",
-	[BW_TCP_FIN_WAIT_1] = "FIN_WAIT_1",
-	[BW_TCP_FIN_WAIT_2] = "FIN_WAIT_2",
-	[BW_TCP_CLOSING] = "CLOSING",
-	[BW_TCP_CLOSE_WAIT] = "CLOSE_WAIT",
-	[BW_TCP_LAST_ACK] = "LAST_ACK",
+static const char *const state_name[BW_STATE_COUNT] = {
+	[BW_STATE_CLOSED] = "CLOSED",
+	[BW_STATE_ESTABLISHED] = "ESTABLISHED",
+	[BW_STATE_FIN_WAIT_1] = "FIN_WAIT_1",
+	[BW_STATE_FIN_WAIT_2] = "FIN_WAIT_2",
+	[BW_STATE_CLOSING] = "CLOSING",
+	[BW_STATE_CLOSE_WAIT] = "CLOSE_WAIT",
+	[BW_STATE_LAST_ACK] = "LAST_ACK",
 };
 
 /* ---- lists ---------------------------------------------------------------------------------------------- */
@@ -164,11 +164,11 @@ struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *
 /** Out of the table: the flow's segments are no longer this connection's. */
 static void leave_table(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	if (conn->state == BW_TCP_CLOSED)
+	if (conn->state == BW_STATE_CLOSED)
 		return;
 	bw_tcp__table_remove(
 		&tcp->table, bw_flow_hash(&conn->flow), bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
-	bw_tcp__set_state(conn, BW_TCP_CLOSED);
+	bw_tcp__set_state(conn, BW_STATE_CLOSED);
 }
 
 void bw_tcp__conn_end(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp_end end)
@@ -276,7 +276,7 @@ void bw_tcp_abort(struct bw_tcp_conn *conn)
 		return;
 	conn->flags |= BW_CONN_ABORT;
 	bw_tcp__retx_disarm(conn);
-	if (conn->state != BW_TCP_CLOSED)
+	if (conn->state != BW_STATE_CLOSED)
 		bw_tcp__send_reset(tcp, conn);
 	bw_tcp__mark_pending(tcp, conn);
 }
@@ -297,7 +297,7 @@ void bw_tcp_close(struct bw_tcp_conn *conn)
 		return;
 	}
 	bw_tcp_shutdown(conn);
-	if (conn->state == BW_TCP_FIN_WAIT_2)
+	if (conn->state == BW_STATE_FIN_WAIT_2)
 		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_LINGER, BW_TCP__LINGER_MS);
 }
 

@@ -101,14 +101,14 @@ static inline struct bw_tcp__tx_note *bw_tcp__tx_note(struct rte_mbuf *m)
 
 /** LISTEN is a listener, SYN_RECEIVED a half-open entry, TIME_WAIT an entry of its own. */
 enum bw_tcp__state {
-	BW_TCP_CLOSED, /* over as far as the protocol goes: not in the table */
-	BW_TCP_ESTABLISHED,
-	BW_TCP_FIN_WAIT_1,
-	BW_TCP_FIN_WAIT_2,
-	BW_TCP_CLOSING,
-	BW_TCP_CLOSE_WAIT,
-	BW_TCP_LAST_ACK,
-	BW_TCP_STATE_COUNT,
+	BW_STATE_CLOSED, /* over as far as the protocol goes: not in the table */
+	BW_STATE_ESTABLISHED,
+	BW_STATE_FIN_WAIT_1,
+	BW_STATE_FIN_WAIT_2,
+	BW_STATE_CLOSING,
+	BW_STATE_CLOSE_WAIT,
+	BW_STATE_LAST_ACK,
+	BW_STATE_COUNT,
 };
 
 enum {
@@ -223,10 +223,13 @@ struct bw_tcp__half_open {
 	uint32_t retry_at_ms;
 	uint32_t next, prev;  /* of those that wait for the same retry, oldest first; next is also the free list */
 	uint16_t peer_mss;
-	uint8_t wscale : 4;
-	uint8_t tries : 4;    /* SYN-ACKs repeated by the timer */
-	uint8_t has_wscale : 1, has_timestamps : 1, has_sack : 1;
+	uint16_t wscale : 4;
+	uint16_t tries : 3;   /* SYN-ACKs repeated by the timer */
+	uint16_t has_wscale : 1, has_timestamps : 1, has_sack : 1;
+	uint16_t listener : 6;
 };
+_Static_assert(BW_TCP__LISTENERS_MAX <= 1 << 6, "half_open.listener");
+_Static_assert(BW_TCP__SYN_ACK_RETRIES < 1 << 3, "half_open.tries");
 _Static_assert(sizeof(struct bw_tcp__half_open) <= 64, "the budget");
 
 /** 64 bytes. */
@@ -463,8 +466,11 @@ static inline uint32_t bw_tcp__recv_bytes_max(const struct bw_tcp *tcp, const st
 
 /* listen.c */
 int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be);
-/** A segment for which there is no object: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2). Consumes the mbuf. */
-void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, bw_seq iss_min, bool has_iss_min);
+/**
+ * A segment for which there is no object: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2). Consumes the mbuf.
+ * @beyond  the last number of an earlier incarnation, which the new one has to leave behind; NULL for none
+ */
+void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *beyond);
 void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt);
 void bw_tcp__half_open_timer(struct bw_tcp *tcp);
 
@@ -478,11 +484,15 @@ void bw_tcp__time_wait_timer(struct bw_tcp *tcp);
 void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
 
 /* recvq.c */
-/** Trim an arrived packet to `len` bytes of payload from `off` and make it single mbufs, linked by their notes. */
+/*
+ * A run is received payload in mbufs of one segment each, linked by their notes from first to last; the note of
+ * the last is not valid. None of them is empty.
+ */
+/** Trim an arrived packet to `len` > 0 bytes of payload from `off` and make it a run. Returns the first. */
 struct rte_mbuf *bw_tcp__payload_take(struct rte_mbuf *m, uint32_t off, uint32_t len, struct rte_mbuf **last);
-/** Free a run of mbufs linked by their notes. */
-void bw_tcp__run_free(struct rte_mbuf *first);
-/** Drop `bytes` from the front of such a run; returns the new first. `freed` counts the mbufs that went. */
+/** Free a run; returns how many mbufs it had. */
+unsigned bw_tcp__run_free(struct rte_mbuf *first, struct rte_mbuf *last);
+/** Drop `bytes`, fewer than there are, from the front of a run; returns the new first. Adds to `freed`. */
 struct rte_mbuf *bw_tcp__run_trim(struct rte_mbuf *first, uint32_t bytes, unsigned *freed);
 /** Copy `from` behind the data of `to` if that saves a buffer and nobody else sees it. `from` is freed then. */
 bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *from);
@@ -522,8 +532,8 @@ static inline struct rte_mbuf *bw_tcp__sendq_next(const struct bw_tcp_conn *conn
 bool bw_tcp__sendq_split(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *m, uint32_t len);
 /** What acknowledging left of `ack` released. */
 struct bw_tcp__acked {
-	bw_ns sent_at;          /* of the first chunk that was sent once only; 0: there is none */
-	uint32_t unsacked_bytes; /* not reported by SACK before */
+	bool has_sample;
+	bw_ns sent_at; /* of the first chunk that was sent once only and not reported before */
 };
 void bw_tcp__sendq_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, struct bw_tcp__acked *acked);
 void bw_tcp__sendq_free(struct bw_tcp_conn *conn);

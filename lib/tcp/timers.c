@@ -17,7 +17,7 @@ void bw_tcp__retx_arm(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp_
 /** Is the connection in a state in which silence says nothing, so that keep-alive has to ask? */
 static bool keepalive_applies(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	return bw_tcp__listener(tcp, conn)->keepalive_idle_ns != 0 && conn->state != BW_TCP_CLOSED &&
+	return bw_tcp__listener(tcp, conn)->keepalive_idle_ns != 0 && conn->state != BW_STATE_CLOSED &&
 	       conn->timer_use == BW_TCP_TIMER_OFF;
 }
 

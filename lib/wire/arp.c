@@ -43,7 +43,10 @@ int bw_arp_parse(const struct bw_pkt *pkt, struct bw_arp_fields *arp)
 
 	if (arp->opcode != RTE_ARP_OP_REQUEST && arp->opcode != RTE_ARP_OP_REPLY)
 		return -EINVAL;
-	/* A group is nobody's hardware address, and no one host's IP address. 0.0.0.0 is a probe's (RFC 5227). */
+	/*
+	 * A group is nobody's hardware address, and no one host's IP address. 0.0.0.0 is a probe's (RFC
+	 * 5227).
+	 */
 	if ((arp->sender_mac.b[0] & 1) != 0 || bw_ip_is_multicast(&arp->sender) ||
 		bw_ip_is_loopback(&arp->sender) || bw_ip_v4_be(&arp->sender) == UINT32_MAX)
 		return -EINVAL;

@@ -34,8 +34,8 @@ uint32_t bw_flow_hash(const struct bw_flow *flow)
 	memcpy(ends.b, flow->remote.b, 16);
 
 	/*
-	 * The greater end first, in whatever order of addresses, so that both directions hash alike. Without a
-	 * branch, which would be a coin toss for each client.
+	 * The greater end first, in whatever order of addresses, so that both directions hash alike. Without
+	 * a branch, which would be a coin toss for each client.
 	 */
 	const unsigned __int128 a = (unsigned __int128)ends.a[1] << 64 | ends.a[0];
 	const unsigned __int128 b = (unsigned __int128)ends.b[1] << 64 | ends.b[0];

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The parse of a received packet, outermost header first. Each step checks the bounds of what it reads, fills in
- * its fields and goes on with the next; the first that is not content says why with drop() and that is the end.
- * The way of the common packet (ours, untagged, no IP options or extension headers, TCP with timestamps or no
- * options at all) is the straight one; what is rare has functions of its own off that way.
+ * The parse of a received packet, outermost header first. Each step checks the bounds of what it reads, fills
+ * in its fields and goes on with the next; the first that is not content says why with drop() and that is the
+ * end. The way of the common packet (ours, untagged, no IP options or extension headers, TCP with timestamps
+ * or no options at all) is the straight one; what is rare has functions of its own off that way.
  *
- * Two lengths bound every read. `end` is where the IP packet ends by its own account, and what lies behind it was
- * cut off: a header that does not fit is malformed. The first segment's data_len is what can be read without
- * following the chain: a header that fits the packet but not the segment is a runt.
+ * Two lengths bound every read. `end` is where the IP packet ends by its own account, and what lies behind it
+ * was cut off: a header that does not fit is malformed. The first segment's data_len is what can be read
+ * without following the chain: a header that fits the packet but not the segment is a runt.
  */
 #include <base/assert.h>
 #include <wire/build.h>
@@ -39,7 +39,7 @@
 /* An IPv6 source that is good for one message only. */
 enum odd_source {
 	SOURCE_USUAL,
-	SOURCE_UNSPECIFIED, /* duplicate address detection: a neighbour solicitation (RFC 4862 section 5.4.2) */
+	SOURCE_UNSPECIFIED, /* duplicate address detection: a solicitation (RFC 4862 section 5.4.2) */
 	SOURCE_OURS,        /* another host defends an address of ours: an advertisement (section 5.4.4) */
 };
 
@@ -93,7 +93,9 @@ static void trim(struct rte_mbuf *m, unsigned length)
 	}
 }
 
-/* ------------------------------------------------------------------------------------------- TCP, UDP, ICMP */
+/*
+ * ------------------------------------------------------------------------------------------- TCP, UDP, ICMP
+ */
 
 static bool l4_sum_is_good(struct parse *p, unsigned l4_bytes, const uint8_t *field_at)
 {
@@ -242,8 +244,9 @@ static bool parse_l4(struct parse *p, unsigned l4_off)
 }
 
 /*
- * A first fragment has all headers up to and with the upper protocol's: RFC 7112 for IPv6, and for IPv4 what RFC
- * 1858 wants, as a filter on the way saw only this. Nor would the parse of the whole find them in one piece.
+ * A first fragment has all headers up to and with the upper protocol's: RFC 7112 for IPv6, and for IPv4 what
+ * RFC 1858 wants, as a filter on the way saw only this. Nor would the parse of the whole find them in one
+ * piece.
  */
 static bool first_fragment_has_headers(struct parse *p, unsigned l4_off, uint8_t proto)
 {
@@ -267,7 +270,9 @@ static uint32_t ip4_broadcast_of(const struct bw_cidr *cidr)
 {
 	const uint32_t ip = rte_be_to_cpu_32(bw_ip_v4_be(&cidr->ip));
 
-	/* RFC 3021: a /31 has none, nor has a /32. Its own address stands for it, which is looked at first. */
+	/*
+	 * RFC 3021: a /31 has none, nor has a /32. Its own address stands for it, which is looked at first.
+	 */
 	return cidr->prefix_len < 31 ? ip | UINT32_MAX >> cidr->prefix_len : ip;
 }
 
@@ -448,7 +453,10 @@ static bool admit_ip6(struct parse *p)
 	return true;
 }
 
-/* The options of a hop-by-hop or destination header. We know none: each is skipped or, if it asks for it, fatal. */
+/*
+ * The options of a hop-by-hop or destination header. We know none: each is skipped or, if it asks for it,
+ * fatal.
+ */
 static bool ip6_options_are_good(const uint8_t *options, unsigned bytes)
 {
 	unsigned at = 0;
@@ -468,8 +476,8 @@ static bool ip6_options_are_good(const uint8_t *options, unsigned bytes)
 }
 
 /*
- * Take the extension headers between the IPv6 header and the fragment header out of the packet: they have been
- * looked at and bid us do nothing, and the library takes a fragment header for the first of the chain.
+ * Take the extension headers between the IPv6 header and the fragment header out of the packet: they have
+ * been looked at and bid us do nothing, and the library takes a fragment header for the first of the chain.
  */
 static void cut_out_extensions(struct parse *p, unsigned bytes)
 {
@@ -522,8 +530,8 @@ static bool parse_fragment6(struct parse *p, unsigned l4_off)
 }
 
 /*
- * Walk the extension headers (RFC 8200 section 4) from `off`, then parse what they lead to. A fragment header is
- * walked past when it is the first fragment's, to see that the rest of the chain is there.
+ * Walk the extension headers (RFC 8200 section 4) from `off`, then parse what they lead to. A fragment header
+ * is walked past when it is the first fragment's, to see that the rest of the chain is there.
  */
 static bool parse_ip6_extensions(struct parse *p, unsigned off)
 {
@@ -535,7 +543,9 @@ static bool parse_ip6_extensions(struct parse *p, unsigned off)
 		const uint8_t type = pkt->ip_proto;
 		const uint8_t *header = p->data + off;
 		unsigned bytes = IP6_EXTENSION_BYTES;
-		/* Whatever is wrong with a chain that a fragment begins, it is the fragment that is refused. */
+		/*
+		 * Whatever is wrong with a chain that a fragment begins, it is the fragment that is refused.
+		 */
 		const enum bw_counter why = is_fragment ? BW_DROP_FRAGMENT : BW_DROP_IP_OPTIONS;
 
 		if (type != IPPROTO_HOPOPTS && type != IPPROTO_ROUTING && type != IPPROTO_DSTOPTS &&
@@ -564,7 +574,10 @@ static bool parse_ip6_extensions(struct parse *p, unsigned off)
 			if (!holds(p, off, bytes, why))
 				return false;
 			if (type == IPPROTO_ROUTING) {
-				/* RFC 5095 is done with type 0; others are for routers until no segments are left. */
+				/*
+				 * RFC 5095 is done with type 0; others are for routers until no segments are
+				 * left.
+				 */
 				if (header[2] == IP6_ROUTING_TYPE0 || header[3] != 0)
 					return drop(p, BW_DROP_IP_OPTIONS);
 			} else {
@@ -597,7 +610,10 @@ static bool parse_ip6(struct parse *p)
 		return drop(p, BW_DROP_RUNT);
 	pkt->ip_version = 6;
 	total = BW_IP6_HEADER + bw_wire__load16(header + IP6_LENGTH_FIELD_OFF);
-	/* Longer than l3_total_len can say: more than any device takes at once, and reassembly stops short of it. */
+	/*
+	 * Longer than l3_total_len can say: more than any device takes at once, and reassembly stops short of
+	 * it.
+	 */
 	if (bw_unlikely(header[0] >> 4 != 6 || total > UINT16_MAX))
 		return drop(p, BW_DROP_IP_HEADER);
 	if (bw_unlikely(m->pkt_len < pkt->l3_off + total))
@@ -661,7 +677,10 @@ static bool mac_is_group_of_ours(const uint8_t *mac, const struct bw_wire_host *
 	return false;
 }
 
-/* The VLAN that the frame belongs to, tag in the frame or taken off by the device; 0 for none or priority only. */
+/*
+ * The VLAN that the frame belongs to, tag in the frame or taken off by the device; 0 for none or priority
+ * only.
+ */
 static bool parse_vlan(struct parse *p, uint16_t *ethertype)
 {
 	struct bw_pkt *pkt = p->pkt;

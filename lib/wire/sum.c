@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The Internet checksum (RFC 1071). Ones' complement addition does not care in which order and width its words
- * come, so memory is read in vectors of 32-bit words in the machine's own order, which are added up in 64-bit
- * lanes: no carry is lost before 2^32 of them. Folding at the end gives the 16-bit sum in the order of memory: it
- * is stored as it is, without a byte swap (section 2 B there).
+ * The Internet checksum (RFC 1071). Ones' complement addition does not care in which order and width its
+ * words come, so memory is read in vectors of 32-bit words in the machine's own order, which are added up in
+ * 64-bit lanes: no carry is lost before 2^32 of them. Folding at the end gives the 16-bit sum in the order of
+ * memory: it is stored as it is, without a byte swap (section 2 B there).
  */
 #include <emmintrin.h>
 
@@ -114,8 +114,9 @@ uint16_t bw_sum_fold(uint64_t sum)
 uint64_t bw_sum_pseudo(const struct bw_ip *src, const struct bw_ip *dst, uint8_t proto, uint32_t l4_bytes)
 {
 	/*
-	 * RFC 9293 section 3.1 and RFC 8200 section 8.1, in one: the ffff that a mapped IPv4 address has in front
-	 * is zero in ones' complement, and the sum of a pseudo-header cannot be zero otherwise, for its protocol.
+	 * RFC 9293 section 3.1 and RFC 8200 section 8.1, in one: the ffff that a mapped IPv4 address has in
+	 * front is zero in ones' complement, and the sum of a pseudo-header cannot be zero otherwise, for its
+	 * protocol.
 	 */
 	uint64_t sum = (uint64_t)rte_cpu_to_be_16(proto) + rte_cpu_to_be_32(l4_bytes);
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* TCP headers with their options, read and written: RFC 9293 section 3.1, 7323 sections 2 and 3, 2018 sections 2, 3. */
+/*
+ * TCP headers with their options, read and written: RFC 9293 section 3.1, 7323 sections 2 and 3, 2018
+ * sections 2, 3.
+ */
 #include <base/assert.h>
 #include <wire/build.h>
 
@@ -33,7 +36,9 @@ static bool parse_sack(const uint8_t *blocks, unsigned bytes, struct bw_tcp_fiel
 	return true;
 }
 
-/* One option of a kind that we know; others are skipped (RFC 9293 MUST-6). False: not the length of its kind. */
+/*
+ * One option of a kind that we know; others are skipped (RFC 9293 MUST-6). False: not the length of its kind.
+ */
 static bool parse_option(uint8_t kind, const uint8_t *value, unsigned bytes, struct bw_tcp_fields *fields)
 {
 	const bool is_syn = (fields->flags & BW_TCP_SYN) != 0;

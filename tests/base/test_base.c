@@ -199,7 +199,9 @@ static void histogram_is_exact_below_128_and_within_a_percent_above(void **state
 		bw_hist_init(&hist);
 		assert_int_equal(bw_hist_percentile(&hist, 50), 0);
 		bw_hist_add(&hist, values[i]);
-		/* A greater sample beside it, so that the bucket's bound and not the maximum is what is seen. */
+		/*
+		 * A greater sample beside it, so that the bucket's bound and not the maximum is what is seen.
+		 */
 		bw_hist_add(&hist, UINT64_MAX);
 		const uint64_t told = bw_hist_percentile(&hist, 50);
 

@@ -150,7 +150,10 @@ static void max_cuts_and_the_rest_is_due_at_once(void **state)
 	assert_memory_equal(seen.kinds, rest, sizeof(rest));
 }
 
-/* All deadlines in one slot of level 2: a call moves a bounded number of them, and none is lost or out of order. */
+/*
+ * All deadlines in one slot of level 2: a call moves a bounded number of them, and none is lost or out of
+ * order.
+ */
 static void crowded_slot_moves_down_in_bounded_steps(void **state)
 {
 	enum {
@@ -229,7 +232,10 @@ static void callback_puts_off_a_timer_of_the_slot_being_fired(void **state)
 	assert_int_equal(seen.kinds[0], 1);
 }
 
-/* ------------------------------------------------------------------- against a model that looks at every timer */
+/*
+ * ------------------------------------------------------------------- against a model that looks at every
+ * timer
+ */
 
 #define TIMERS 200
 
@@ -322,7 +328,10 @@ static void check_invariants(void)
 	}
 }
 
-/* Advance until the wheel itself says that it has nothing to do now; then nothing of before this round is due. */
+/*
+ * Advance until the wheel itself says that it has nothing to do now; then nothing of before this round is
+ * due.
+ */
 static void advance_and_check(bw_ns now)
 {
 	const unsigned max = random_u64() % 2 == 0 ? UINT_MAX : 1 + (unsigned)(random_u64() % 8);

@@ -152,7 +152,10 @@ class Server:
         return collections.Counter({name: int(value) for name, value in found})
 
     def assert_runs(self):
-        assert self.process.poll() is None, f"barewire ended by itself, status {self.process.returncode}"
+        status = self.process.poll()
+        if status is not None:
+            self.is_checked = True  # said once is enough
+            raise Failed(f"barewire ended by itself, status {status}")
 
     def stop(self, timeout=20):
         """SIGTERM, then: status 0, every mbuf accounted for, nothing left in the namespace."""
@@ -186,7 +189,7 @@ class Bench:
         return path
 
     def serve(self, device, services=(), *, extra=(), mtu=1500, offloads=False, wait=True, addrs=True):
-        """Make the device's surroundings and start `barewire serve`; returns when the first port answers."""
+        """Make the device's surroundings and start `barewire serve`; returns when it answers a ping."""
         self.device = device
         self.client = self.namespace("c")
         tagged = [word for option in services for word in option.split(" ", 1)]
@@ -211,7 +214,7 @@ class Bench:
         if device == "memif":
             self.bridge(mtu)
         if wait:
-            self.ready(self.first_port(tagged))
+            self.ready()
         return self.server
 
     def address(self):
@@ -225,37 +228,29 @@ class Bench:
         """memif on one side, a TAP in the client's namespace on the other: the kernel's programs reach a memif."""
         wait_until(self.socket.exists, "the memif socket")
         with open(self.log("testpmd"), "wb") as out:
-            # It runs until its stdin ends, on the last CPU: Barewire's workers take the first ones.
+            # It runs until its stdin ends, on the last CPU: Barewire's workers take the first ones. The TAP's MTU
+            # can only be had by command.
             cpu = os.cpu_count() - 1
             self.testpmd = self.client.start(
                 ["dpdk-testpmd", "--no-pci", "--no-huge", "--no-shconf", "--no-telemetry", "-m", "256",
                  f"--lcores=0@{cpu},1@{cpu}",
                  f"--file-prefix={self.client.name}",
                  f"--vdev=net_memif0,role=client,socket={self.socket},socket-abstract=no",
-                 f"--vdev=net_tap0,iface={self.iface}", "--", "--forward-mode=io", "--total-num-mbufs=16384"],
+                 f"--vdev=net_tap0,iface={self.iface}", "--", "-i", "--forward-mode=io", "--total-num-mbufs=16384"],
                 stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
+        self.testpmd.stdin.write(f"port config mtu 1 {mtu}\nstart\n".encode())
+        self.testpmd.stdin.flush()
         wait_until(lambda: self.iface in self.client.links(), "testpmd's TAP", every=0.2)
         self.client.run(f"ethtool -K {self.iface} tso off gso off gro off", check=False)
         self.address()
 
-    @staticmethod
-    def first_port(tagged):
-        for flag, value in zip(tagged, tagged[1:]):
-            if flag in ("--http", "--resp", "--echo"):
-                return int(value.split("=")[0])
-        raise Failed("nothing to wait for: no service")
-
-    def ready(self, port):
+    def ready(self):
+        """A ping gets through: the device, the bridge if there is one, and a worker that turns."""
         def answers():
             self.server.assert_runs()
-            with self.client:
-                try:
-                    socket.create_connection((V4, port), timeout=1).close()
-                    return True
-                except OSError:
-                    return False
+            return self.client.run(["ping", "-c", 1, "-W", 0.3, V4], check=False, quiet=True).returncode == 0
 
-        wait_until(answers, f"{V4}:{port} to answer", timeout=20)
+        wait_until(answers, f"{V4} to answer a ping", timeout=20)
 
     def url(self, family, name, port=HTTP):
         host = V4 if family == "v4" else f"[{V6}]"

@@ -29,7 +29,7 @@ def sh(command, *, timeout=60, check=True, stdin=None, text=True, quiet=False):
     print("$", shlex.join(argv), flush=True)
     done = subprocess.run(argv, stdin=subprocess.DEVNULL if stdin is None else None, input=stdin,
                           capture_output=True, timeout=timeout, text=text)
-    if text and not (quiet and done.returncode == 0):
+    if text and not quiet:
         for said in (done.stdout, done.stderr):
             if said.strip():
                 print(said.rstrip()[-4000:], flush=True)

@@ -17,6 +17,7 @@ def place(bench, tmp_path):
     """A namespace with something to lose: an interface of its own."""
     ns = bench.namespace("x")
     ns.ip("tuntap add dev taken mode tap")
+    ns.ip("link set taken up")
     ns.tmp = tmp_path
     return ns
 
@@ -77,8 +78,16 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_refused(place, binary, case):
+    """All but the one thing is as it should be."""
     flags, mentions = CASES[case]
-    refused(place, [binary, "serve", *([] if "--dev" in flags else ["--dev", "tap:bwt9"]), *flags], *mentions)
+    whole = []
+    if "--dev" not in flags:
+        whole += ["--dev", "tap:bwt9"]
+    if "--addr" not in flags:
+        whole += ["--addr", "192.0.2.1/24"]
+    if not {"--http", "--echo", "-c"} & set(flags):
+        whole += ["--echo", "7"]
+    refused(place, [binary, "serve", *whole, *flags], *mentions)
 
 
 FILES = {
@@ -108,13 +117,13 @@ def test_unreadable_root(place, binary):
 
 @pytest.mark.parametrize("device", ["tap:bwt9", "packet:taken", "xdp:taken"])
 def test_not_privileged(place, binary, device):
-    # nobody can reach neither the checkout nor pytest's folders, perhaps.
+    # The user nobody may not be able to reach the checkout.
     public = pathlib.Path(tempfile.mkdtemp(prefix="barewire-public-"))
     try:
         public.chmod(0o755)
         copy = shutil.copy(binary, public / "barewire")
         refused(place, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
-                        "--inh-caps=-all", copy, "serve", "--dev", device], "root")
+                        "--inh-caps=-all", copy, "serve", "--dev", device, "--addr", "192.0.2.1/24", "--echo", "7"], device, "root")
     finally:
         shutil.rmtree(public)
 

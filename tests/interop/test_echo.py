@@ -54,7 +54,8 @@ def test_datagrams_small_and_fragmented(bench, device, family):
             s.send(sent)
             assert s.recv(65535) == sent, f"{size} bytes"
     counters = bench.server.stop()
-    assert counters["ip.reassembled"] >= 3
+    if (device, family) != ("packet", "v4"):  # AF_PACKET's fanout has the kernel reassemble IPv4 before it hands over
+        assert counters["ip.reassembled"] >= 3
     assert counters["ip.fragments_sent"] >= 6
 
 
@@ -120,7 +121,10 @@ def test_half_close_and_abrupt_ends(bench):
 def test_neighbours_are_ordinary(bench):
     """The client's kernel has resolved both addresses to the same unicast MAC by ARP and neighbour discovery."""
     bench.serve("packet", [f"--echo {ECHO}"])
-    bench.client.run(["ping", "-c", 1, "-W", 3, V6])
+    # What the client has learnt from Barewire's own announcements does not count.
+    bench.client.ip(f"neigh flush dev {bench.iface}")
+    for address in (V4, V6):
+        bench.client.run(["ping", "-c", 1, "-W", 3, address])
     known = [line.split() for line in sh(["ip", "-n", bench.client.name, "neigh"]).stdout.splitlines()]
     macs = {words[words.index("lladdr") + 1] for words in known if words[0] in (V4, V6) and "lladdr" in words}
     assert len(macs) == 1

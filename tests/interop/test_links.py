@@ -13,12 +13,11 @@ def transfer(bench, files, family):
     bench.client.run(["ping", "-c", 3, "-i", 0.05, "-W", 3, "-s", 8000, FAMILIES[family]])
 
 
-@pytest.mark.parametrize("device", ["tap", "packet", "memif"])
-@pytest.mark.parametrize("mtu", [576, 1280, 9000])
+# No 9000 on memif: not for Barewire's sake, but the bridge's TAP is DPDK's, which stops at 1500.
+@pytest.mark.parametrize("device, mtu", [(device, mtu) for device in ("tap", "packet", "memif")
+                                         for mtu in (576, 1280, 9000) if (device, mtu) != ("memif", 9000)])
 def test_mtu(bench, files, device, mtu):
     bench.serve(device, [f"--http {HTTP}={files}", f"--echo {ECHO}"], extra=["--mtu", mtu], mtu=mtu)
-    if device == "memif":
-        bench.client.ip(f"link set {bench.iface} mtu {mtu}")
     shown = bench.client.ip(f"-o link show {bench.iface}").stdout
     assert f" mtu {mtu} " in shown
     for family in FAMILIES:
@@ -39,7 +38,7 @@ def test_vlan(bench, bpf, files):
                      "section tc/egress")
     bench.client.run(f"tc filter add dev {bench.iface} ingress bpf direct-action object-file {program} "
                      "section tc/ingress")
-    bench.ready(HTTP)
+    bench.ready()
     for family in FAMILIES:
         transfer(bench, files, family)
     assert bench.server.stop()["drop.vlan"] > 0

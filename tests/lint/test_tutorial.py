@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The tutorial's code is the example's code, and the operator's counter table is the counters' list."""
+"""What the pages in docs/ say of the code is so: the tutorial's snippets, the table of counters, the paths."""
 
 import pathlib
 import re
@@ -37,6 +37,16 @@ def table_names(markdown):
     return re.findall(r"(?m)^\| `([a-z]+(?:\.[a-z0-9_]+)?)` \|", markdown)
 
 
+def cited_paths(markdown):
+    """Paths in backticks, as docs/rfc.md has them: rooms without their "lib/"."""
+    return set(re.findall(r"`((?:base|wire|tcp|service|nic|engine|control|lib|tests|app)/[\w./]+)`", markdown))
+
+
+def dead_paths(markdown):
+    return sorted(path for path in cited_paths(markdown)
+                  if not (ROOT / path).exists() and not (ROOT / "lib" / path).exists())
+
+
 def test_tutorial_is_the_example():
     markdown, source = (ROOT / "docs/service-tutorial.md").read_text(), EXAMPLE.read_text()
     assert len(snippets(markdown)) >= 6
@@ -58,6 +68,12 @@ def test_every_counter_is_in_the_operators_table():
     assert sorted(listed) == sorted(names)
 
 
+def test_cited_files_exist():
+    dead = {page.name: found for page in sorted((ROOT / "docs").glob("*.md")) if (found := dead_paths(page.read_text()))}
+    assert dead == {}
+    assert len(cited_paths((ROOT / "docs/rfc.md").read_text())) > 30
+
+
 def test_these_rules_can_fail():
     source = "int a;\n\n/* why */\nint b;\n"
     assert foreign("```c\nint a;\n```\n", source) == []
@@ -67,3 +83,4 @@ def test_these_rules_can_fail():
     assert unexplained("```c\nint a;\n```\n```c\nint b;\n```\n", source) == []
     assert counter_names('X(RX, "rx.packets", "x")  X(TX,  "tx.bytes", "y")') == ["rx.packets", "tx.bytes"]
     assert table_names("| `rx.packets` | x |\n`tx.bytes` |\n") == ["rx.packets"]
+    assert dead_paths("`tcp/include/tcp/tcp.h` `lib/tcp/nowhere.c` `a/b.c` `tests/lint`") == ["lib/tcp/nowhere.c"]

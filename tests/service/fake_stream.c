@@ -322,8 +322,8 @@ static bool turn_stream(struct bw_stream *s)
 		did = true;
 	}
 	/* As the stack does: only when space grew after a send was cut short, and a quarter of the bound is free. */
-	if (is_open(s) && s->wants_writable && s->has_grown && !s->is_shut && s->space_max - s->queued >= s->space_max / 4 &&
-		s->queued < s->space_max) {
+	if (is_open(s) && s->wants_writable && s->has_grown && !s->is_shut &&
+		s->space_max - s->queued >= s->space_max / 4 && s->queued < s->space_max) {
 		s->wants_writable = false;
 		if (f->service->writable != NULL)
 			UPCALL(f, f->service->writable(s));

@@ -71,11 +71,12 @@ void fake_output_clear(struct bw_stream *s);
 /** Queued and not acknowledged. */
 size_t fake_queued(const struct bw_stream *s);
 /** Drop output instead of keeping it, and count only (fake_output_total). */
-void fake_set_output_sink(struct bw_stream *s, void (*sink)(void *arg, const void *data, size_t len), void *arg);
+void fake_set_output_sink(
+	struct bw_stream *s, void (*sink)(void *arg, const void *data, size_t len), void *arg);
 uint64_t fake_output_total(const struct bw_stream *s);
-bool fake_is_closed(const struct bw_stream *s);      /* closed() was called */
-bool fake_is_closing(const struct bw_stream *s);     /* the service closed or shut down, or closed() was called */
-bool fake_is_aborted(const struct bw_stream *s);     /* the service aborted */
+bool fake_is_closed(const struct bw_stream *s);  /* closed() was called */
+bool fake_is_closing(const struct bw_stream *s); /* the service closed or shut down, or closed() was called */
+bool fake_is_aborted(const struct bw_stream *s); /* the service aborted */
 enum bw_close_reason fake_close_reason(const struct bw_stream *s);
 uint32_t fake_unread(const struct bw_stream *s);
 bw_ns fake_timer_at(const struct bw_stream *s);

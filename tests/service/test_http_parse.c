@@ -155,8 +155,8 @@ static void methods_and_targets(void **state)
 	assert_true(r.path_is_plain);
 	assert_true(r.is_1_0);
 	assert_false(r.keeps_alive);
-	for (const char *const *path = (const char *const[]){ "/%41", "//a", "/./a", "/a/../b", "/.a", NULL }; *path;
-		path++) {
+	for (const char *const *path = (const char *const[]){ "/%41", "//a", "/./a", "/a/../b", "/.a", NULL };
+		*path; path++) {
 		char head[64];
 
 		snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\n" HOST END, *path);
@@ -226,7 +226,9 @@ static void fields_are_strict(void **state)
 		{ HOST "Transfer-Encoding: xchunked\r\n", 501 },
 		{ HOST "Transfer-Encoding: chunked;q=1\r\n", 501 },
 		{ HOST "Transfer-Encoding:\r\n", 400 },
-		{ HOST "Transfer-Encoding: \x0b" "chunked\r\n", 400 },
+		{ HOST "Transfer-Encoding: \x0b"
+		       "chunked\r\n",
+			400 },
 		{ HOST "Transfer-Encoding : chunked\r\n", 400 },
 	};
 
@@ -249,7 +251,8 @@ static void fields_are_strict(void **state)
 
 static void lengths_saturate(void **state)
 {
-	static const char head[] = "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n";
+	static const char head[] =
+		"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n";
 	struct bw_http__request r;
 
 	assert_int_equal(parse_bytes(head, sizeof(head) - 1, &r), 0);
@@ -306,8 +309,9 @@ static void ranges(void **state)
 	wants("Range: bytes=-3\r\n", &w);
 	assert_int_equal(w.flags, BW_HTTP__RANGE | BW_HTTP__RANGE_SUFFIX);
 	assert_int_equal(w.range_last, 3);
-	for (const char *const *bad = (const char *const[]){ "bytes=5-2", "bytes=a-", "bytes=-", "bytes=1",
-		     "bytes 1-2", "lines=1-2", "bytes=1-2,4-5", "bytes=1 -2", "bytes=", "", "bytes=--1", NULL };
+	for (const char *const *bad =
+			(const char *const[]){ "bytes=5-2", "bytes=a-", "bytes=-", "bytes=1", "bytes 1-2",
+				"lines=1-2", "bytes=1-2,4-5", "bytes=1 -2", "bytes=", "", "bytes=--1", NULL };
 		*bad; bad++) {
 		char field[64];
 
@@ -394,8 +398,8 @@ static void paths(void **state)
 		uint8_t *in = exact(cases[i].in, len), *out = malloc(len);
 		unsigned status = bw_http__path(in, len, out, &out_len);
 
-		if (status != cases[i].status ||
-			(status == 0 && (out_len != strlen(cases[i].out) || memcmp(out, cases[i].out, out_len))))
+		if (status != cases[i].status || (status == 0 && (out_len != strlen(cases[i].out) ||
+									 memcmp(out, cases[i].out, out_len))))
 			fail_msg("%s: %u", cases[i].in, status);
 		free(in);
 		free(out);
@@ -442,15 +446,15 @@ static void chunked_bodies(void **state)
 	assert_int_equal(data, 5);
 	assert_int_equal(used, 15);
 	assert_int_equal(chunks("0\r\n\r\n", &data, &used), 0);
-	assert_int_equal(chunks("a;n=v;\"q\"\r\n0123456789\r\nB\r\n0123456789x\r\n00\r\nX: y\r\nZ:\r\n\r\n", &data,
-				 &used),
+	assert_int_equal(chunks("a;n=v;\"q\"\r\n0123456789\r\nB\r\n0123456789x\r\n00\r\nX: y\r\nZ:\r\n\r\n",
+				 &data, &used),
 		0);
 	assert_int_equal(data, 21);
 	assert_int_equal(chunks("5\r\nhel", &data, &used), 2);
-	for (const char *const *bad = (const char *const[]){ "\r\n", "g\r\n", "5 \r\nhello\r\n", " 5\r\n", "-1\r\n",
-		     "0x5\r\n", "5\nhello", "5\rhello", "5\r\nhello!\r\n", "5\r\nhello\n", "0\r\n\n", "0\r\n: x\r\n",
-		     "0\r\nX y\r\n", "0\r\n X: y\r\n", "0\r\nX: \x01\r\n", "1000000000000000\r\n", "5;\x01\r\n",
-		     "5;\n", "0\r\nX: y\r\n z\r\n", NULL };
+	for (const char *const *bad = (const char *const[]){ "\r\n", "g\r\n", "5 \r\nhello\r\n", " 5\r\n",
+		     "-1\r\n", "0x5\r\n", "5\nhello", "5\rhello", "5\r\nhello!\r\n", "5\r\nhello\n",
+		     "0\r\n\n", "0\r\n: x\r\n", "0\r\nX y\r\n", "0\r\n X: y\r\n", "0\r\nX: \x01\r\n",
+		     "1000000000000000\r\n", "5;\x01\r\n", "5;\n", "0\r\nX: y\r\n z\r\n", NULL };
 		*bad; bad++)
 		if (chunks(*bad, &data, &used) != 1)
 			fail_msg("accepted: %s", *bad);
@@ -478,10 +482,11 @@ static void dates(void **state)
 {
 	static const char *const same[] = { "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
 		"Sun Nov  6 08:49:37 1994" };
-	static const char *const bad[] = { "", "Sun", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 GMT ",
-		"Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT", "Sun, 31 Nov 1994 08:49:37 GMT",
-		"Sun, 06 nov 1994 08:49:37 GMT", "Xun, 06 Nov 1994 08:49:37 GMT", "Sun, 6 Nov 1994 08:49:37 GMT",
-		"784111777", "Sun, 06 Nov 1994 08:49:37 CET" };
+	static const char *const bad[] = { "", "Sun", "Sun, 06 Nov 1994 08:49:37",
+		"Sun, 06 Nov 1994 08:49:37 GMT ", "Sun, 06 Nov 1994 24:49:37 GMT",
+		"Sun, 00 Nov 1994 08:49:37 GMT", "Sun, 31 Nov 1994 08:49:37 GMT",
+		"Sun, 06 nov 1994 08:49:37 GMT", "Xun, 06 Nov 1994 08:49:37 GMT",
+		"Sun, 6 Nov 1994 08:49:37 GMT", "784111777", "Sun, 06 Nov 1994 08:49:37 CET" };
 	char text[BW_HTTP__DATE_LEN];
 	int64_t at;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Packets made byte by byte, with a naive checksum, so that what is tested is not tested with itself; and mbufs
- * without a pool or EAL, in heap buffers of exactly the packet's size, so that ASan sees one byte too far.
+ * Packets made byte by byte, with a naive checksum, so that what is tested is not tested with itself; and
+ * mbufs without a pool or EAL, in heap buffers of exactly the packet's size, so that ASan sees one byte too
+ * far.
  */
 #pragma once
 
@@ -32,7 +33,8 @@ struct frame {
 static inline void put(struct frame *f, const void *bytes, unsigned count)
 {
 	assert_true(f->len + count <= sizeof(f->b));
-	memcpy(f->b + f->len, bytes, count);
+	if (count > 0)
+		memcpy(f->b + f->len, bytes, count);
 	f->len += count;
 }
 

@@ -14,7 +14,10 @@ static unsigned in_order(uint16_t folded)
 
 static void fill(uint8_t *bytes, unsigned count)
 {
-	/* All ones and all zeros now and then: that is where carries and the two zeros of ones' complement are. */
+	/*
+	 * All ones and all zeros now and then: that is where carries and the two zeros of ones' complement
+	 * are.
+	 */
 	const unsigned how = (unsigned)(random_next(&seed) % 4);
 
 	for (unsigned i = 0; i < count; i++)

@@ -19,5 +19,7 @@ struct bw_hist {
 void bw_hist_init(struct bw_hist *hist);
 void bw_hist_add(struct bw_hist *hist, uint64_t value);
 void bw_hist_merge(struct bw_hist *into, const struct bw_hist *from);
-/** The value below which `percent` (0 to 100) of the samples lie, as its bucket's upper bound; 0 when empty. */
+/**
+ * The value below which `percent` (0 to 100) of the samples lie, as its bucket's upper bound; 0 when empty.
+ */
 uint64_t bw_hist_percentile(const struct bw_hist *hist, double percent);

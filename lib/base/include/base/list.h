@@ -73,10 +73,10 @@ static inline struct bw_link *bw_list_pop_front(struct bw_list *list)
 	return link;
 }
 
-#define BW_LIST_FOREACH(link, list)                                                                           \
+#define BW_LIST_FOREACH(link, list)                                                                          \
 	for (struct bw_link *link = (list)->head.next; link != &(list)->head; link = link->next)
 
 /** The body may remove `link`. */
-#define BW_LIST_FOREACH_SAFE(link, tmp, list)                                                                 \
-	for (struct bw_link *link = (list)->head.next, *tmp = link->next; link != &(list)->head;              \
+#define BW_LIST_FOREACH_SAFE(link, tmp, list)                                                                \
+	for (struct bw_link *link = (list)->head.next, *tmp = link->next; link != &(list)->head;             \
 		link = tmp, tmp = tmp->next)

@@ -26,11 +26,11 @@ __attribute__((format(printf, 2, 3))) void bw_log(enum bw_log_level level, const
  * Log at most once a second for each place in the code, for events that a peer can cause.
  * @now  the turn's time
  */
-#define bw_warn_limited(now, ...)                                                                             \
-	do {                                                                                                  \
-		static __thread bw_ns bw_log_next_at;                                                         \
-		if ((now) >= bw_log_next_at) {                                                                \
-			bw_log_next_at = (now) + BW_NS_PER_SEC;                                               \
-			bw_warn(__VA_ARGS__);                                                                 \
-		}                                                                                             \
+#define bw_warn_limited(now, ...)                                                                            \
+	do {                                                                                                 \
+		static __thread bw_ns bw_log_next_at;                                                        \
+		if ((now) >= bw_log_next_at) {                                                               \
+			bw_log_next_at = (now) + BW_NS_PER_SEC;                                              \
+			bw_warn(__VA_ARGS__);                                                                \
+		}                                                                                            \
 	} while (0)

@@ -13,7 +13,7 @@ typedef uint64_t bw_ns;
 #define BW_NS_PER_MS  1000000ull
 #define BW_NS_PER_SEC 1000000000ull
 /** A deadline that never comes. */
-#define BW_NEVER UINT64_MAX
+#define BW_NEVER      UINT64_MAX
 
 #define BW_CACHE_LINE 64
 
@@ -24,15 +24,15 @@ typedef uint64_t bw_ns;
 
 #define bw_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
-#define BW_MIN(a, b)                                                                                          \
-	({                                                                                                    \
-		__typeof__(a) bw_min_a = (a);                                                                 \
-		__typeof__(b) bw_min_b = (b);                                                                 \
-		bw_min_a < bw_min_b ? bw_min_a : bw_min_b;                                                    \
+#define BW_MIN(a, b)                                                                                         \
+	({                                                                                                   \
+		__typeof__(a) bw_min_a = (a);                                                                \
+		__typeof__(b) bw_min_b = (b);                                                                \
+		bw_min_a < bw_min_b ? bw_min_a : bw_min_b;                                                   \
 	})
-#define BW_MAX(a, b)                                                                                          \
-	({                                                                                                    \
-		__typeof__(a) bw_max_a = (a);                                                                 \
-		__typeof__(b) bw_max_b = (b);                                                                 \
-		bw_max_a > bw_max_b ? bw_max_a : bw_max_b;                                                    \
+#define BW_MAX(a, b)                                                                                         \
+	({                                                                                                   \
+		__typeof__(a) bw_max_a = (a);                                                                \
+		__typeof__(b) bw_max_b = (b);                                                                \
+		bw_max_a > bw_max_b ? bw_max_a : bw_max_b;                                                   \
 	})

@@ -27,7 +27,7 @@ struct bw_wheel {
 	uint64_t armed_count;
 	struct bw_list due; /* to be fired by the next advance, whatever its `now` */
 	struct bw_list far; /* beyond the horizon */
-	uint64_t occupied[BW_WHEEL_LEVELS][BW_WHEEL_SLOTS / 64]; /* a bit for each slot that may hold timers */
+	uint64_t occupied[BW_WHEEL_LEVELS][BW_WHEEL_SLOTS / 64]; /* a bit for each slot that holds timers */
 	struct bw_list slot[BW_WHEEL_LEVELS][BW_WHEEL_SLOTS];
 };
 
@@ -65,7 +65,7 @@ void bw_timer_cancel(struct bw_wheel *wheel, struct bw_timer *timer);
 unsigned bw_wheel_advance(struct bw_wheel *wheel, bw_ns now, unsigned max, bw_timer_fn *fire, void *ctx);
 
 /**
- * A lower bound of the time from which an advance has something to fire: not after `now` when there is something
- * already, BW_NEVER when nothing is armed. Cost: a few words.
+ * A lower bound of the time from which an advance has something to fire: not after `now` when there is
+ * something already, BW_NEVER when nothing is armed. Cost: a few words.
  */
 bw_ns bw_wheel_next(const struct bw_wheel *wheel);

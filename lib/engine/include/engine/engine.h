@@ -31,32 +31,33 @@ enum bw_poll {
 /** A service on a port. */
 struct bw_engine_service {
 	const struct bw_service *service;
-	void *conf;            /* given to start() */
-	uint16_t port;         /* TCP, and UDP where the service has datagram() */
+	void *conf;    /* given to start() */
+	uint16_t port; /* TCP, and UDP where the service has datagram() */
 };
 
 struct bw_route {
 	struct bw_cidr prefix;
-	struct bw_ip gateway;  /* in an on-link prefix */
+	struct bw_ip gateway; /* in an on-link prefix */
 };
 
 struct bw_engine_conf {
 	struct bw_cidr addrs[BW_ADDRS_MAX]; /* ours, with their on-link prefixes; IPv6 link-local is added */
 	unsigned addr_count;
-	struct bw_route routes[BW_ROUTES_MAX]; /* longest prefix wins; default gateways are 0.0.0.0/0 and ::/0 */
+	struct bw_route
+		routes[BW_ROUTES_MAX]; /* longest prefix wins; default gateways are 0.0.0.0/0 and ::/0 */
 	unsigned route_count;
-	uint16_t vlan;         /* 0: untagged */
+	uint16_t vlan; /* 0: untagged */
 	struct bw_engine_service services[BW_SERVICES_MAX];
 	unsigned service_count;
 	unsigned worker_count;
 	unsigned cpus[BW_WORKERS_MAX];
 	enum bw_poll poll;
-	struct bw_tcp_conf tcp; /* pool, counters and secret are set by the engine */
-	uint32_t neighbours_max;   /* a worker; default 1024 */
-	uint32_t fragments_max;    /* datagrams under reassembly a worker; default 256 */
-	bw_ns fragment_timeout_ns; /* default 30 s (RFC 791: 15 s at least; RFC 8200: 60 s at most) */
+	struct bw_tcp_conf tcp;     /* pool, counters and secret are set by the engine */
+	uint32_t neighbours_max;    /* a worker; default 1024 */
+	uint32_t fragments_max;     /* datagrams under reassembly a worker; default 256 */
+	bw_ns fragment_timeout_ns;  /* default 30 s (RFC 791: 15 s at least; RFC 8200: 60 s at most) */
 	uint32_t icmp_errors_per_s; /* default 100 a worker */
-	unsigned helper_count;     /* helper threads; default 2 */
+	unsigned helper_count;      /* helper threads; default 2 */
 };
 
 void bw_engine_conf_init(struct bw_engine_conf *conf);

@@ -153,7 +153,7 @@ void bw_nic_losses(const struct bw_nic *nic, struct bw_nic_losses *losses);
 
 /**
  * mbufs of all pools that are neither in their pool nor in the driver's receive rings. After
- * bw_nic_stop_queues() and the engine's end: 0.
+ * bw_nic_stop_queues() and the engine's end: 0; before, devices may still hold what they sent last.
  */
 unsigned bw_nic_mbufs_in_use(const struct bw_nic *nic);
 /** Stop and close the port so that its rings give their mbufs back; no burst after it. bw_nic_close() frees the rest. */

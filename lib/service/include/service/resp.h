@@ -5,16 +5,23 @@
 #include <base/types.h>
 
 struct bw_resp_conf {
-	uint64_t memory_bytes_max;  /* keys, values and index, all workers together; default 256 MiB */
-	uint32_t bulk_bytes_max;    /* one argument; default 512 KiB, at most 16 MiB */
-	uint32_t args_max;          /* arguments a command; default 1024 * 1024 as Redis has it */
-	uint32_t inline_bytes_max;  /* an inline command; default 64 KiB as Redis has it */
-	bool evicts;                /* true (default): least recently used keys make room; false: OOM error */
+	/**
+	 * Keys, values, index and commands that are arriving, all workers together; default 256 MiB. Each worker's
+	 * share must be at least 1 MiB + 8 * bulk_bytes_max: an eighth of it is what one command may take while it
+	 * arrives, a quarter what all may.
+	 */
+	uint64_t memory_bytes_max;
+	uint32_t bulk_bytes_max;   /* one argument; default 512 KiB, at most 16 MiB */
+	uint32_t args_max;         /* arguments a command; default 1024 * 1024 as Redis has it */
+	uint32_t inline_bytes_max; /* an inline command; default 64 KiB as Redis has it */
+	bool evicts;               /* true (default): least recently used keys make room; false: OOM error */
 	/* -- set by bw_resp_conf_prepare() -- */
 	uint64_t hash_seed;
+	struct bw_resp_shared *shared; /* what the workers' memory is mapped at */
 };
 
 void bw_resp_conf_init(struct bw_resp_conf *conf);
 /** 0, or -errno after one line that says what, where and what to do. Before the workers start. */
 int bw_resp_conf_prepare(struct bw_resp_conf *conf);
+/** After the workers have stopped and every reply that was being sent is released: unmaps the keyspace. */
 void bw_resp_conf_release(struct bw_resp_conf *conf);

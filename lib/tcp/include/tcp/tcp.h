@@ -36,8 +36,10 @@ enum bw_tcp_end {
 
 /**
  * Upcalls, one table a listener. Made during bw_tcp_input() and bw_tcp_timers(), and never from inside a
- * downcall. An upcall may call every function below on its connection, abort included; the connection stays
- * valid memory until closed() has returned.
+ * downcall. What a downcall asks for (closed() after bw_tcp_abort(), data() after bw_tcp_wake()) is made at the
+ * end of bw_tcp_input(), in bw_tcp_timers(), or at the beginning of bw_tcp_output(), whichever comes first.
+ * An upcall may call every function below on its connection, abort included; the connection stays valid memory
+ * until closed() has returned. In closed() nothing can be sent or read any more.
  */
 struct bw_tcp_ops {
 	/** The handshake is complete. May refuse with bw_tcp_abort(). */
@@ -48,7 +50,10 @@ struct bw_tcp_ops {
 	void (*writable)(struct bw_tcp_conn *conn);
 	/** The peer's FIN, after the last data(): nothing more will come. We may still send. */
 	void (*peer_closed)(struct bw_tcp_conn *conn);
-	/** The last call. After both FINs are out of the way (not after TIME_WAIT), or at any abnormal end. */
+	/**
+	 * The last call. After both FINs are out of the way (not after TIME_WAIT) and what the peer sent is consumed,
+	 * or bw_tcp_close() was called; or at any abnormal end.
+	 */
 	void (*closed)(struct bw_tcp_conn *conn, enum bw_tcp_end end);
 	/** The timer of bw_tcp_set_timer(). */
 	void (*timer)(struct bw_tcp_conn *conn);
@@ -75,7 +80,12 @@ struct bw_tcp_conf {
 	uint32_t reassembly_bytes_max; /* out-of-order bytes a connection keeps; default: the receive window */
 	uint16_t mtu;             /* of the link: MSS is mtu - 40 or - 60 */
 	uint32_t tso_bytes_max;   /* the device cuts segments of up to this much payload; 0: it does not */
-	bool can_multi_segment;   /* the device sends mbuf chains; else data sent by reference is copied here */
+	/**
+	 * The device sends mbuf chains. Then data sent by reference goes out from where it lies, with its virtual
+	 * address as its I/O address: false for a device that does DMA, unless that memory is registered with EAL and
+	 * mapped for DMA in IOVA-as-VA mode. When false, it is copied as it is sent.
+	 */
+	bool can_multi_segment;
 	bw_ns time_wait_ns;       /* 2 MSL; default 60 s as Linux has it */
 	bw_ns keepalive_interval_ns; /* default 75 s */
 	uint32_t keepalive_probes;   /* default 9 */
@@ -93,10 +103,13 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now);
 /** Every connection is dropped without a word to the peer, closed() is called, every mbuf freed. */
 void bw_tcp_destroy(struct bw_tcp *tcp);
 
-/** 0, -EADDRINUSE, -ENOSPC (64 listeners). The listener is copied. */
+/** 0, -EADDRINUSE, -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20 days). The listener is copied. */
 int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener);
 bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port);
-/** Stop accepting: SYNs are answered with RST from now on. Established connections are not touched. */
+/**
+ * Stop accepting: SYNs are answered with RST from now on. Established connections are not touched, and handshakes
+ * that have begun are completed: their clients may know already that they are connected.
+ */
 void bw_tcp_unlisten_all(struct bw_tcp *tcp);
 
 /**

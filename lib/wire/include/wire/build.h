@@ -10,7 +10,10 @@
 #include <base/addr.h>
 #include <wire/packet.h>
 
-/** Sum of 16-bit words, not folded, of `bytes` bytes at any alignment; chain with `sum` for pieces of even length. */
+/**
+ * Sum of 16-bit words, not folded, of `bytes` bytes at any alignment; chain with `sum` for pieces of even
+ * length. In the order of memory: what bw_sum_fold() makes of it is stored as it is.
+ */
 uint64_t bw_sum(const void *data, size_t bytes, uint64_t sum);
 /** The same over `bytes` bytes of a chain of mbuf segments from `off`; segments may have odd lengths. */
 uint64_t bw_sum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t bytes, uint64_t sum);
@@ -20,13 +23,13 @@ uint16_t bw_sum_fold(uint64_t sum);
 uint64_t bw_sum_pseudo(const struct bw_ip *src, const struct bw_ip *dst, uint8_t proto, uint32_t l4_bytes);
 
 /**
- * Write a TCP header with options for `fields` (flags, seq, ack, window, options that has_* and sack_count ask
- * for; checksum zero, urgent as given) and return its length: 20 to 60, a multiple of 4. Options are in the
- * order that Linux and the RFCs' appendices use, with timestamps aligned. SACK blocks that do not fit behind
- * the other options are left out.
+ * Write a TCP header with options for `fields` (flags, seq, ack, window, options that has_* and sack_count
+ * ask for; checksum zero, urgent as given) and return its length: 20 to 60, a multiple of 4. Options are in
+ * the order that Linux and the RFCs' appendices use, with timestamps aligned. SACK blocks that do not fit
+ * behind the other options are left out.
  */
-unsigned bw_tcp_header_write(uint8_t *out, uint16_t src_port_be, uint16_t dst_port_be,
-	const struct bw_tcp_fields *fields);
+unsigned bw_tcp_header_write(
+	uint8_t *out, uint16_t src_port_be, uint16_t dst_port_be, const struct bw_tcp_fields *fields);
 /** The length that bw_tcp_header_write() would return. */
 unsigned bw_tcp_header_len(const struct bw_tcp_fields *fields);
 
@@ -45,14 +48,14 @@ struct bw_ip_out {
 void bw_ip_prepend(struct rte_mbuf *m, const struct bw_ip_out *out);
 
 /** Prepend the Ethernet header, with an 802.1Q tag when vlan is not 0, and set l2_len. */
-void bw_eth_prepend(struct rte_mbuf *m, const struct bw_mac *src, const struct bw_mac *dst, uint16_t ethertype,
-	uint16_t vlan);
+void bw_eth_prepend(struct rte_mbuf *m, const struct bw_mac *src, const struct bw_mac *dst,
+	uint16_t ethertype, uint16_t vlan);
 
 /** Append an ARP packet (28 bytes) to an empty mbuf. */
-void bw_arp_write(struct rte_mbuf *m, uint16_t opcode, const struct bw_mac *sender_mac, const struct bw_ip *sender,
-	const struct bw_mac *target_mac, const struct bw_ip *target);
+void bw_arp_write(struct rte_mbuf *m, uint16_t opcode, const struct bw_mac *sender_mac,
+	const struct bw_ip *sender, const struct bw_mac *target_mac, const struct bw_ip *target);
 
-/** Append a neighbour solicitation or advertisement, checksum included, for an IPv6 header yet to be prepended. */
+/** Append a neighbour solicitation or advertisement with its checksum; the IPv6 header comes later. */
 struct bw_nd_out {
 	uint8_t type;  /* 135 or 136 */
 	uint8_t flags; /* advertisement: 0x80 router, 0x40 solicited, 0x20 override */
@@ -77,7 +80,7 @@ struct bw_nd_fields {
 };
 int bw_nd_parse(const struct bw_pkt *pkt, struct bw_nd_fields *nd);
 
-/** The solicited-node group ff02::1:ffXX:XXXX of an address, and the Ethernet address of a multicast group. */
+/** The solicited-node group ff02::1:ffXX:XXXX of an address; the Ethernet address of a multicast group. */
 struct bw_ip bw_ip6_solicited_node(const struct bw_ip *ip);
 struct bw_mac bw_mac_of_multicast(const struct bw_ip *group);
 /** The link-local address fe80::/64 that RFC 4291 appendix A derives from a MAC. */
@@ -90,13 +93,13 @@ struct bw_ip bw_ip6_link_local(const struct bw_mac *mac);
  *
  * @param  the 32-bit field behind the checksum, host order: MTU, or pointer (ICMPv4 has it in the top byte)
  */
-void bw_icmp_error_write(struct rte_mbuf *m, const struct bw_pkt *pkt, uint8_t type, uint8_t code, uint32_t param,
-	const struct bw_ip *src, const struct bw_ip *dst);
+void bw_icmp_error_write(struct rte_mbuf *m, const struct bw_pkt *pkt, uint8_t type, uint8_t code,
+	uint32_t param, const struct bw_ip *src, const struct bw_ip *dst);
 
 /**
- * The flow and sequence number that a received ICMP error quotes, as seen from this host. 0, or -EINVAL: not an
- * error (redirects and source quench are none, RFC 6633), too short, neither TCP nor UDP, not the first fragment,
- * or not a packet of ours.
+ * The flow and sequence number that a received ICMP error quotes, as seen from this host. 0, or -EINVAL: not
+ * an error (redirects and source quench are none, RFC 6633), too short, neither TCP nor UDP, not the first
+ * fragment, or not a packet of ours.
  */
 struct bw_icmp_quote {
 	struct bw_flow flow;

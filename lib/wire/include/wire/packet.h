@@ -14,14 +14,14 @@
 #include <base/seq.h>
 
 enum bw_pkt_kind {
-	BW_PKT_DROP,          /* `drop` says why */
-	BW_PKT_ARP,           /* l3_off: the ARP header, complete for Ethernet/IPv4 */
-	BW_PKT_TCP,           /* `flow` and `tcp` are set */
-	BW_PKT_UDP,           /* `flow` is set; payload_off and payload_len are the datagram */
-	BW_PKT_ICMP4,         /* l4_off: the ICMP header; payload_len counts from there */
-	BW_PKT_ICMP6,         /* likewise */
-	BW_PKT_FRAGMENT,      /* IPv4 or IPv6 fragment: for reassembly, then bw_pkt_parse_ip(); see there */
-	BW_PKT_BAD_PROTOCOL,  /* IP for us, a protocol that we do not speak: ip_proto, for an ICMP error */
+	BW_PKT_DROP,         /* `drop` says why */
+	BW_PKT_ARP,          /* l3_off: the ARP header, complete for Ethernet/IPv4 */
+	BW_PKT_TCP,          /* `flow` and `tcp` are set */
+	BW_PKT_UDP,          /* `flow` is set; payload_off and payload_len are the datagram */
+	BW_PKT_ICMP4,        /* l4_off: the ICMP header; payload_len counts from there */
+	BW_PKT_ICMP6,        /* likewise */
+	BW_PKT_FRAGMENT,     /* IPv4 or IPv6 fragment: for reassembly, then bw_pkt_parse_ip(); see there */
+	BW_PKT_BAD_PROTOCOL, /* IP for us, a protocol that we do not speak: ip_proto, for an ICMP error */
 };
 
 /* TCP flags as on the wire. */
@@ -57,20 +57,20 @@ struct bw_tcp_fields {
 /** One received packet after its parse. Lives for one turn, on the worker's stack. */
 struct bw_pkt {
 	struct rte_mbuf *m;
-	struct bw_flow flow; /* ours as local; ports for TCP and UDP, zero otherwise */
-	uint32_t hash;       /* bw_flow_hash(), for TCP and UDP */
-	uint8_t kind;        /* enum bw_pkt_kind */
-	uint8_t ip_version;  /* 4, 6, or 0 for ARP */
-	uint8_t ip_proto;    /* the upper protocol, behind IPv6 extension headers */
-	uint8_t ttl;         /* or hop limit */
-	uint8_t tos;         /* or traffic class: ECN in the low two bits */
+	struct bw_flow flow;  /* ours as local; ports for TCP and UDP, zero otherwise */
+	uint32_t hash;        /* bw_flow_hash(), for TCP and UDP */
+	uint8_t kind;         /* enum bw_pkt_kind */
+	uint8_t ip_version;   /* 4, 6, or 0 for ARP */
+	uint8_t ip_proto;     /* the upper protocol, behind IPv6 extension headers */
+	uint8_t ttl;          /* or hop limit */
+	uint8_t tos;          /* or traffic class: ECN in the low two bits */
 	bool is_to_multicast; /* destination MAC or IP is multicast or broadcast: no ICMP error, no RST */
-	uint16_t drop;       /* enum bw_counter when kind is BW_PKT_DROP */
+	uint16_t drop;        /* enum bw_counter when kind is BW_PKT_DROP */
 	uint16_t l3_off, l4_off, payload_off; /* from the start of the mbuf's data */
-	uint16_t l3_total_len; /* IP header to the end of the IP payload; the Ethernet padding is trimmed off */
+	uint16_t l3_total_len; /* IP header to the end of the IP payload; the padding is trimmed off */
 	uint16_t payload_len;
 	uint16_t ip6_proto_field_off; /* IPv6: where the next-header byte that named ip_proto is */
-	uint16_t fragment_off; /* IPv6 fragments: where the fragment header is */
+	uint16_t fragment_off;        /* IPv6 fragments: where the fragment header is */
 	struct bw_tcp_fields tcp;
 };
 
@@ -98,11 +98,11 @@ struct bw_wire_host {
  * ICMP's are always verified here.
  *
  * Destination: our MAC, broadcast, or a multicast group that we are in (all-nodes, solicited-node of our
- * addresses); then one of our IP addresses, broadcast, or such a group. Anything else is a drop.
- * Sources refused as martian: multicast, broadcast, loopback, unspecified (but for DAD), ours (land attack; but
- * for a neighbour advertisement, by which another host defends an address that we think is ours). So are
- * IPv4-mapped addresses in an IPv6 header, and a unicast IP address in a group's frame (RFC 1122 section 3.3.6).
- * TCP and UDP to a multicast or broadcast address: TCP dropped (martian), UDP dropped.
+ * addresses); then one of our IP addresses, broadcast, or such a group. Anything else is a drop. Sources
+ * refused as martian: multicast, broadcast, loopback, unspecified (but for DAD), ours (land attack; but for a
+ * neighbour advertisement, by which another host defends an address that we think is ours). So are
+ * IPv4-mapped addresses in an IPv6 header, and a unicast IP address in a group's frame (RFC 1122 section
+ * 3.3.6). TCP and UDP to a multicast or broadcast address: TCP dropped (martian), UDP dropped.
  *
  * @pkt  every field is set; `m` stays owned by the caller whatever the outcome
  * Cost: one cache line of headers in the common case, no allocation.
@@ -116,12 +116,13 @@ void bw_pkt_parse(struct rte_mbuf *m, const struct bw_wire_host *host, struct bw
  *
  * A BW_PKT_FRAGMENT is ready for rte_ipv4_frag_reassemble_packet() or rte_ipv6_frag_reassemble_packet(): its
  * padding is gone, l2_len and l3_len are set as these want them (IPv6: the fragment header counts as part of
- * l3_len), and an IPv6 fragment header directly follows the IPv6 header, as the library cannot do with anything
- * between them: extension headers there were examined and cut out. What no sender of good will makes (too large
- * a whole, a first fragment without its headers) is already refused. IPv6 fragments that are the whole packet
- * (RFC 6946) are no fragments here; the library would wait for their rest for ever.
+ * l3_len), and an IPv6 fragment header directly follows the IPv6 header, as the library cannot do with
+ * anything between them: extension headers there were examined and cut out. What no sender of good will makes
+ * (too large a whole, a first fragment without its headers) is already refused. IPv6 fragments that are the
+ * whole packet (RFC 6946) are no fragments here; the library would wait for their rest for ever.
  */
-void bw_pkt_parse_ip(struct rte_mbuf *m, const struct bw_wire_host *host, uint16_t l3_off, struct bw_pkt *pkt);
+void bw_pkt_parse_ip(
+	struct rte_mbuf *m, const struct bw_wire_host *host, uint16_t l3_off, struct bw_pkt *pkt);
 
 /** Fields of a TCP header of header_bytes (20 to 60). 0, or -EINVAL for a malformed option list. */
 int bw_tcp_fields_parse(const uint8_t *header, unsigned header_bytes, struct bw_tcp_fields *fields);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The bursts, and the sleep between them. What is unusual about a device is behind one test a burst. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/if_tun.h>
+
+#include <base/assert.h>
+
+#include "internal.h"
+
+/* net_af_packet's buffers hold 64 KiB and are few: what came in moves to the worker's pool and frees them. */
+static uint16_t rx_copy(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
+{
+	struct bw_nic__queue *q = &nic->state->queue[queue];
+	struct rte_mbuf *large[BW_NIC__PACKET_MBUFS / 2];
+	uint16_t kept = 0;
+
+	const uint16_t got = rte_eth_rx_burst(
+		nic->port_id, (uint16_t)queue, large, BW_MIN(max, (uint16_t)BW_ARRAY_LEN(large)));
+
+	for (uint16_t i = 0; i < got; i++) {
+		pkts[kept] = rte_pktmbuf_copy(large[i], nic->pools[queue], 0, UINT32_MAX);
+		if (bw_likely(pkts[kept] != NULL))
+			kept++;
+		else
+			q->lost_no_mbuf++;
+	}
+	rte_pktmbuf_free_bulk(large, got);
+	return kept;
+}
+
+static uint16_t rx_unusual(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
+{
+	struct bw_nic__queue *q = &nic->state->queue[queue];
+
+	if (q->stash_count > 0) {
+		const uint16_t count = BW_MIN(q->stash_count, max);
+
+		memcpy(pkts, q->stash, count * sizeof(pkts[0]));
+		q->stash_count = (uint16_t)(q->stash_count - count);
+		memmove(q->stash, q->stash + count, q->stash_count * sizeof(q->stash[0]));
+		return count;
+	}
+	if ((q->rx_via & BW_NIC__RX_RESTARTS) &&
+		!__atomic_load_n(&nic->state->is_startable, __ATOMIC_ACQUIRE))
+		return 0;
+	if (q->rx_via & BW_NIC__RX_COPY)
+		return rx_copy(nic, queue, pkts, max);
+	return rte_eth_rx_burst(nic->port_id, (uint16_t)queue, pkts, max);
+}
+
+uint16_t bw_nic_rx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
+{
+	if (bw_unlikely(nic->state->queue[queue].rx_via != 0))
+		return rx_unusual(nic, queue, pkts, max);
+	return rte_eth_rx_burst(nic->port_id, (uint16_t)queue, pkts, max);
+}
+
+/*
+ * net_tap frees no packet that is longer than the MTU it believes in, and DPDK 22.11 lets it believe in none
+ * above 1504. So with a larger one the frames go to the TAP's descriptor from here, as the driver would write
+ * them: packet information first (tun.c), and a full queue is a short count.
+ */
+static uint16_t tap_write(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count)
+{
+	struct tun_pi info = { 0 };
+	struct iovec iov[1 + UINT8_MAX] = { { .iov_base = &info, .iov_len = sizeof(info) } };
+	const int fd = nic->state->queue[queue].fd;
+	uint16_t sent;
+
+	for (sent = 0; sent < count; sent++) {
+		int n = 1;
+
+		BW_ASSERT_LT(pkts[sent]->nb_segs, BW_ARRAY_LEN(iov));
+		for (struct rte_mbuf *m = pkts[sent]; m != NULL; m = m->next)
+			iov[n++] = (struct iovec){ rte_pktmbuf_mtod(m, void *), rte_pktmbuf_data_len(m) };
+		if (writev(fd, iov, n) < 0)
+			break;
+		rte_pktmbuf_free(pkts[sent]);
+	}
+	return sent;
+}
+
+/* Put aside what cannot be sent: packets before it move up by one, so that what is taken stays a prefix. */
+static void drop_at(struct rte_mbuf **pkts, uint16_t first, uint16_t i, struct bw_counters *counters)
+{
+	rte_pktmbuf_free(pkts[i]);
+	memmove(pkts + first + 1, pkts + first, (size_t)(i - first) * sizeof(pkts[0]));
+	bw_count(counters, BW_DROP_NO_MBUF);
+}
+
+uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count,
+	struct bw_counters *counters)
+{
+	const struct bw_nic__state *state = nic->state;
+	uint16_t first = 0, ready = count;
+
+	if (bw_unlikely(!__atomic_load_n(&state->is_startable, __ATOMIC_ACQUIRE)))
+		return 0;
+	for (uint16_t i = 0; i < count; i++) {
+		if (bw_unlikely(bw_nic__finish(nic, queue, &pkts[i], counters) != 0))
+			drop_at(pkts, first++, i, counters);
+	}
+	if (state->tx_wants_prepare) {
+		uint16_t at = first;
+
+		/* A packet that the driver refuses would stand before all others for ever. */
+		while ((at = (uint16_t)(at + rte_eth_tx_prepare(nic->port_id, (uint16_t)queue, pkts + at,
+						     (uint16_t)(ready - at)))) < ready)
+			drop_at(pkts, first++, at++, counters);
+	}
+	if (state->tx_writes_fd)
+		return (uint16_t)(first + tap_write(nic, queue, pkts + first, (uint16_t)(ready - first)));
+	return (uint16_t)(first + rte_eth_tx_burst(nic->port_id, (uint16_t)queue, pkts + first,
+					  (uint16_t)(ready - first)));
+}
+
+/*
+ * Arm the device's interrupt, then look once more: a packet that came between the caller's last burst and the
+ * arming raises none. What the look finds waits in the stash. False when there is no reason to sleep.
+ */
+static bool arm(struct bw_nic *nic, unsigned queue)
+{
+	struct bw_nic__queue *q = &nic->state->queue[queue];
+
+	if (q->stash_count > 0)
+		return false;
+	if (rte_eth_dev_rx_intr_enable(nic->port_id, (uint16_t)queue) != 0)
+		return true;
+	q->stash_count = rte_eth_rx_burst(nic->port_id, (uint16_t)queue, q->stash, BW_ARRAY_LEN(q->stash));
+	return q->stash_count == 0;
+}
+
+void bw_nic_sleep(struct bw_nic *nic, unsigned queue, int wake_fd, bw_ns timeout_ns)
+{
+	struct bw_nic__queue *q = queue < nic->rx_queues ? &nic->state->queue[queue] : NULL;
+	const bool has_interrupt = q != NULL && q->fd >= 0 && nic->has_rx_interrupt;
+	const bool is_armed = has_interrupt && (q->rx_via & BW_NIC__RX_STASH);
+	const struct timespec timeout = { .tv_sec = (time_t)(timeout_ns / BW_NS_PER_SEC),
+		.tv_nsec = (long)(timeout_ns % BW_NS_PER_SEC) };
+	/* poll() passes over negative descriptors. */
+	struct pollfd fds[2] = { { .fd = wake_fd, .events = POLLIN },
+		{ .fd = has_interrupt ? q->fd : -1, .events = POLLIN } };
+	uint64_t counter;
+
+	if ((!is_armed || arm(nic, queue)) && ppoll(fds, BW_ARRAY_LEN(fds), &timeout, NULL) > 0) {
+		if ((fds[0].revents & POLLIN) && read(wake_fd, &counter, sizeof(counter)) < 0)
+			fds[0].revents = 0; /* another sleeper on the same descriptor was faster */
+		if ((fds[1].revents & POLLIN) && q->fd_is_counter &&
+			read(q->fd, &counter, sizeof(counter)) < 0)
+			fds[1].revents = 0;
+		/*
+		 * net_tap looks at its descriptor only after a signal, which the kernel may yet have to deliver, to
+		 * whichever thread; and the driver forgets one when it runs out of mbufs. Signalling ourselves is
+		 * delivered before raise() returns.
+		 */
+		if ((fds[1].revents & POLLIN) && q->trigger_signal != 0)
+			raise(q->trigger_signal);
+	}
+	if (is_armed)
+		(void)rte_eth_dev_rx_intr_disable(nic->port_id, (uint16_t)queue);
+}

@@ -1,0 +1,902 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Opening and closing a port.
+ *
+ * Drivers differ in what they say and in what is true. What was found in DPDK 22.11 and is allowed for here:
+ *
+ * net_tap        The kernel's end has the port's MAC; the two ends of a link must differ, so ours is another.
+ *                Its TX checksum adds odd pieces of a chain without swapping bytes, and its TSO is software on
+ *                top of that: both stay off. It reads with one iovec for each RX descriptor: eight are plenty.
+ *                MTU: see tap_write() in io.c.
+ * net_af_packet  Knows neither interrupts nor groups: its sockets are found and polled, a socket of ours holds
+ *                the memberships. Wants mbufs that hold a whole ring frame: see internal.h.
+ * net_af_xdp     Same sockets. Takes a page for each mbuf, sends only what is in its own pool's mbufs and only
+ *                one segment, never gives back the mbufs in its fill ring, and keeps what it has sent until the
+ *                next burst. Loads libxdp's program, which gives us everything that arrives on our queues. Its
+ *                close forgets the umem, so a queue can be opened once in a process.
+ * net_memif      See memif.c. Without as many queues as the peer's it reads another queue's ring.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/if_packet.h>
+#include <rte_dev.h>
+#include <rte_eth_ring.h>
+#include <rte_malloc.h>
+#include <rte_mempool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <base/assert.h>
+#include <base/log.h>
+#include <base/mbuf.h>
+
+#include "internal.h"
+
+#define MTU_MIN             576
+#define MTU_MAX             9000
+#define MTU_DEFAULT         1500
+#define MBUFS_MIN           16384
+#define MBUF_CACHE          256
+#define DESCS               1024
+#define RING_SLOTS          1024
+#define TAP_RX_DESCS        8
+#define TAP_SEGMENTS_MAX    64
+/* net_af_xdp fills 2048 and may have as many on their way out. */
+#define XDP_MBUFS           4096
+/* A umem chunk is at most a page, and of an odd number of cache lines, as mempools are. */
+#define XDP_CHUNK_BYTES_MAX 4032
+#define XDP_HEADROOM        256
+#define MEMPOOL_HEADER      64
+#define SOCKETS_SCANNED     4096
+#define RSS_KEY_BYTES_MAX   64
+
+#ifndef AF_XDP
+#define AF_XDP 44
+#endif
+
+static bool is_driver(const struct bw_nic *nic, const char *name)
+{
+	return strcmp(nic->driver, name) == 0;
+}
+
+static unsigned frame_bytes(uint16_t mtu)
+{
+	return mtu + BW_NIC__FRAME_OVERHEAD;
+}
+
+/* Where a driver cannot spread a frame over mbufs, one mbuf holds it. */
+static uint16_t data_room(enum bw_nic_kind kind, bool can_scatter, uint16_t mtu)
+{
+	const unsigned whole = RTE_PKTMBUF_HEADROOM + frame_bytes(mtu);
+
+	if (kind == BW_NIC_XDP)
+		return (uint16_t)BW_MAX(whole + XDP_HEADROOM, (unsigned)RTE_MBUF_DEFAULT_BUF_SIZE);
+	return can_scatter ? RTE_MBUF_DEFAULT_BUF_SIZE
+			   : (uint16_t)BW_MAX(whole, (unsigned)RTE_MBUF_DEFAULT_BUF_SIZE);
+}
+
+static bool kind_can_scatter(enum bw_nic_kind kind)
+{
+	/* memif could, but leaks the first mbuf when it finds no second. */
+	return kind != BW_NIC_XDP && kind != BW_NIC_MEMIF && kind != BW_NIC_PCI && kind != BW_NIC_VDEV;
+}
+
+static uint32_t default_mbufs(enum bw_nic_kind kind)
+{
+	return MBUFS_MIN + (kind == BW_NIC_XDP ? XDP_MBUFS : 0);
+}
+
+static size_t mbuf_bytes(uint16_t room)
+{
+	return rte_mempool_calc_obj_size(
+		(uint32_t)(sizeof(struct rte_mbuf) + BW_MBUF_PRIV_BYTES + room), 0, NULL);
+}
+
+unsigned bw_nic_memory_mib(
+	const struct bw_nic_plan *plan, unsigned workers, uint32_t mbufs_per_worker, uint16_t mtu)
+{
+	const uint16_t room =
+		data_room(plan->kind, kind_can_scatter(plan->kind), mtu != 0 ? mtu : MTU_DEFAULT);
+	const uint64_t mbufs = mbufs_per_worker != 0 ? mbufs_per_worker : default_mbufs(plan->kind);
+	/* The pool's own ring of pointers, a power of two, and the workers' caches of it. */
+	uint64_t bytes = workers * mbufs * (mbuf_bytes(room) + 2 * sizeof(void *));
+
+	if (plan->kind == BW_NIC_PACKET)
+		bytes += plan->queues_max * BW_NIC__PACKET_MBUFS * mbuf_bytes(BW_NIC__PACKET_ROOM_BYTES);
+	/* EAL, ethdev, the drivers, the engine's rings, and room for fragmentation; what is not used is not touched. */
+	return (unsigned)(bytes >> 20) + 64 + 32 * workers;
+}
+
+/* --- the driver's sockets ------------------------------------------------------------------------------- */
+
+struct sockets {
+	uint64_t is_seen[SOCKETS_SCANNED / 64];
+};
+
+static int socket_domain(int fd)
+{
+	int domain = -1;
+	socklen_t len = sizeof(domain);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 ? domain : -1;
+}
+
+static void sockets_remember(struct sockets *sockets, int domain)
+{
+	memset(sockets, 0, sizeof(*sockets));
+	for (int fd = 0; fd < SOCKETS_SCANNED; fd++) {
+		if (socket_domain(fd) == domain)
+			sockets->is_seen[fd / 64] |= 1ull << (fd % 64);
+	}
+}
+
+/* The lowest one that was not there when `sockets` were remembered, and remember it; -1: none. */
+static int sockets_next(struct sockets *sockets, int domain)
+{
+	for (int fd = 0; fd < SOCKETS_SCANNED; fd++) {
+		if ((sockets->is_seen[fd / 64] >> (fd % 64) & 1) == 0 && socket_domain(fd) == domain) {
+			sockets->is_seen[fd / 64] |= 1ull << (fd % 64);
+			return fd;
+		}
+	}
+	return -1;
+}
+
+/* --- attaching ------------------------------------------------------------------------------------------ */
+
+static int ring_attach(struct bw_nic *nic)
+{
+	struct bw_nic__state *state = nic->state;
+	char name[RTE_RING_NAMESIZE];
+	unsigned instance = 0;
+	uint16_t port;
+	int rc;
+
+	do
+		snprintf(state->device_name, sizeof(state->device_name), "net_ring_bw%u", instance++);
+	while (rte_eth_dev_get_port_by_name(state->device_name, &port) == 0);
+	for (unsigned i = 0; i < nic->plan.queues_max; i++) {
+		snprintf(name, sizeof(name), "bw%u_rx%u", instance - 1, i);
+		state->ring_rx[i] = rte_ring_create(
+			name, RING_SLOTS, (int)rte_socket_id(), RING_F_SP_ENQ | RING_F_SC_DEQ);
+		snprintf(name, sizeof(name), "bw%u_tx%u", instance - 1, i);
+		state->ring_tx[i] = rte_ring_create(
+			name, RING_SLOTS, (int)rte_socket_id(), RING_F_SP_ENQ | RING_F_SC_DEQ);
+		state->ring_count = i + 1;
+		if (state->ring_rx[i] == NULL || state->ring_tx[i] == NULL) {
+			bw_error("--dev %s: no memory for its rings; give more with -- -m MIB",
+				nic->plan.spec);
+			return -ENOMEM;
+		}
+	}
+	/* It puts "net_ring_" before the name itself. */
+	rc = rte_eth_from_rings(state->device_name + strlen("net_ring_"), state->ring_rx, state->ring_count,
+		state->ring_tx, state->ring_count, rte_socket_id());
+	if (rc < 0) {
+		bw_error("--dev %s: %s", nic->plan.spec, bw_nic__heard());
+		return -EIO;
+	}
+	nic->port_id = (uint16_t)rc;
+	return 0;
+}
+
+/* The kernel accounts locked memory, of which an XDP socket needs more than the customary 8 MiB. */
+static void raise_memlock_limit(void)
+{
+	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+
+	if (setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0)
+		bw_debug("RLIMIT_MEMLOCK stays: %s", strerror(errno));
+}
+
+static int vdev_attach(struct bw_nic *nic, struct sockets *sockets)
+{
+	const char *args = nic->plan.devargs + strcspn(nic->plan.devargs, ",");
+	const size_t name_len = (size_t)(args - nic->plan.devargs);
+	char devargs[sizeof(nic->plan.devargs) + 16];
+	char *name = nic->state->device_name;
+	int rc;
+
+	if (name_len == 0 || name_len >= sizeof(nic->state->device_name) - 8) {
+		bw_error("--dev %s: no driver's name", nic->plan.spec);
+		return -EINVAL;
+	}
+	memcpy(name, nic->plan.devargs, name_len);
+	/* Our own names end in 0: the next free number, so that a process can hold several nics. */
+	for (unsigned i = 1;
+		nic->plan.kind != BW_NIC_VDEV && rte_eth_dev_get_port_by_name(name, &nic->port_id) == 0; i++)
+		snprintf(name, sizeof(nic->state->device_name), "%.*s%u", (int)name_len - 1,
+			nic->plan.devargs, i);
+	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP)
+		raise_memlock_limit();
+
+	snprintf(devargs, sizeof(devargs), "%s%s", name, args);
+	sockets_remember(sockets, AF_PACKET);
+	rc = rte_dev_probe(devargs);
+	if (rc == 0)
+		rc = rte_eth_dev_get_port_by_name(name, &nic->port_id);
+	if (rc != 0) {
+		bw_error("--dev %s: %s", nic->plan.spec, bw_nic__heard());
+		return rc < 0 ? rc : -EIO;
+	}
+	return 0;
+}
+
+static int pci_attach(struct bw_nic *nic)
+{
+	snprintf(nic->state->device_name, sizeof(nic->state->device_name), "%.*s",
+		(int)strcspn(nic->plan.devargs, ","), nic->plan.devargs);
+	if (rte_eth_dev_get_port_by_name(nic->state->device_name, &nic->port_id) == 0)
+		return 0;
+	/* EAL has probed it already, so what it said is in the debug log. */
+	bw_error(
+		"--dev %s: DPDK has no driver for this NIC or could not start it; `barewire serve` with debug output "
+		"shows what it said",
+		nic->plan.spec);
+	return -ENODEV;
+}
+
+/* --- MTU, MAC, pools ------------------------------------------------------------------------------------ */
+
+static unsigned mtu_device_max(const struct rte_eth_dev_info *info)
+{
+	unsigned overhead = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
+
+	/* As ethdev computes it. */
+	if (info->max_mtu != UINT16_MAX && info->max_rx_pktlen > info->max_mtu)
+		overhead = info->max_rx_pktlen - info->max_mtu;
+	return BW_MIN((unsigned)info->max_mtu, info->max_rx_pktlen - overhead);
+}
+
+static int choose_mtu(struct bw_nic *nic, const struct bw_nic_conf *conf, const struct rte_eth_dev_info *info,
+	const struct bw_nic__iface *iface)
+{
+	const bool is_on_iface = nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP;
+	const unsigned room_max =
+		XDP_CHUNK_BYTES_MAX - MEMPOOL_HEADER - sizeof(struct rte_mbuf) - BW_MBUF_PRIV_BYTES;
+	const unsigned xdp_max = room_max - RTE_PKTMBUF_HEADROOM - XDP_HEADROOM - BW_NIC__FRAME_OVERHEAD;
+
+	nic->mtu = conf->mtu != 0 ? conf->mtu
+		   : is_on_iface  ? BW_MIN(iface->mtu, (uint16_t)MTU_MAX)
+				  : MTU_DEFAULT;
+	if (nic->mtu < MTU_MIN || nic->mtu > MTU_MAX) {
+		bw_error("--dev %s: an MTU of %u; %d to %d are possible", nic->plan.spec, nic->mtu, MTU_MIN,
+			MTU_MAX);
+		return -EINVAL;
+	}
+	if (is_on_iface && nic->mtu > iface->mtu) {
+		bw_error("--dev %s: an MTU of %u is more than the %u of %s; ip link set %s mtu %u",
+			nic->plan.spec, nic->mtu, iface->mtu, nic->plan.iface, nic->plan.iface, nic->mtu);
+		return -EINVAL;
+	}
+	if (is_driver(nic, "net_af_xdp") && nic->mtu > xdp_max) {
+		bw_error(
+			"--dev %s: an MTU of %u; XDP takes at most %u: ip link set %s mtu %u, or use packet:",
+			nic->plan.spec, nic->mtu, xdp_max, nic->plan.iface, xdp_max);
+		return -EINVAL;
+	}
+	if (nic->plan.kind == BW_NIC_PCI && nic->mtu > mtu_device_max(info)) {
+		bw_error("--dev %s: an MTU of %u; the NIC takes at most %u", nic->plan.spec, nic->mtu,
+			mtu_device_max(info));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void mac_random(struct bw_mac *mac)
+{
+	rte_eth_random_addr(mac->b); /* unicast, locally administered */
+}
+
+static void choose_mac(struct bw_nic *nic, const struct bw_nic_conf *conf)
+{
+	struct rte_ether_addr device = { 0 };
+
+	(void)rte_eth_macaddr_get(nic->port_id, &device);
+	if (conf->mac != NULL) {
+		nic->mac = *conf->mac;
+	} else if (is_driver(nic, "net_tap")) {
+		do
+			mac_random(&nic->mac);
+		while (memcmp(nic->mac.b, device.addr_bytes, sizeof(nic->mac.b)) == 0);
+	} else if (rte_is_zero_ether_addr(&device)) {
+		mac_random(&nic->mac);
+	} else {
+		memcpy(nic->mac.b, device.addr_bytes, sizeof(nic->mac.b));
+	}
+}
+
+static struct rte_mempool *pool_create(const struct bw_nic *nic, const char *what, unsigned index,
+	unsigned count, unsigned cache, uint16_t room)
+{
+	char name[RTE_MEMPOOL_NAMESIZE];
+	struct rte_mempool *pool;
+
+	snprintf(name, sizeof(name), "bw%u_%s%u", nic->port_id, what, index);
+	pool = rte_pktmbuf_pool_create(
+		name, count, cache, BW_MBUF_PRIV_BYTES, room, rte_eth_dev_socket_id(nic->port_id));
+	if (pool == NULL)
+		bw_error(
+			"--dev %s: no memory for %u buffers of %u bytes (%s); lower mbufs_per_worker, or give more with "
+			"-- -m MIB or hugepages",
+			nic->plan.spec, count, room, rte_strerror(rte_errno));
+	return pool;
+}
+
+static int make_pools(struct bw_nic *nic, const struct bw_nic_conf *conf, const struct rte_eth_dev_info *info)
+{
+	const bool can_scatter =
+		kind_can_scatter(nic->plan.kind) || (info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER);
+	const uint16_t room = data_room(is_driver(nic, "net_af_xdp") ? BW_NIC_XDP : nic->plan.kind,
+		can_scatter && nic->plan.kind != BW_NIC_MEMIF, nic->mtu);
+	const uint32_t count_min = nic->rx_descs + nic->tx_descs +
+				   (is_driver(nic, "net_af_xdp") ? XDP_MBUFS : 0) + 2 * MBUF_CACHE;
+
+	nic->mbufs_per_worker =
+		conf->mbufs_per_worker != 0 ? conf->mbufs_per_worker : default_mbufs(nic->plan.kind);
+	if (nic->mbufs_per_worker < count_min) {
+		bw_error("--dev %s: %u mbufs a worker are too few; the device's rings alone need %u",
+			nic->plan.spec, nic->mbufs_per_worker, count_min);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < nic->worker_count; i++) {
+		nic->pools[i] = pool_create(nic, "worker", i, nic->mbufs_per_worker, MBUF_CACHE, room);
+		if (nic->pools[i] == NULL)
+			return -ENOMEM;
+		if (is_driver(nic, "net_af_xdp") && nic->pools[i]->nb_mem_chunks != 1) {
+			bw_error(
+				"--dev %s: the buffers are not in one piece of memory, which XDP needs; give more with "
+				"-- -m MIB or hugepages",
+				nic->plan.spec);
+			return -ENOMEM;
+		}
+	}
+	for (unsigned i = 0; is_driver(nic, "net_af_packet") && i < nic->rx_queues; i++) {
+		struct bw_nic__queue *q = &nic->state->queue[i];
+
+		q->rx_pool = pool_create(nic, "large", i, BW_NIC__PACKET_MBUFS, 0, BW_NIC__PACKET_ROOM_BYTES);
+		if (q->rx_pool == NULL)
+			return -ENOMEM;
+		q->rx_via |= BW_NIC__RX_COPY;
+	}
+	return 0;
+}
+
+/* --- configuring ---------------------------------------------------------------------------------------- */
+
+static void choose_queues(struct bw_nic *nic, const struct rte_eth_dev_info *info, bool can_rss)
+{
+	const unsigned want = BW_MIN(nic->plan.queues_max, nic->worker_count);
+
+	nic->rx_queues = BW_MAX(BW_MIN(want, (unsigned)info->max_rx_queues), 1u);
+	nic->tx_queues = BW_MAX(BW_MIN(want, (unsigned)info->max_tx_queues), 1u);
+	if (nic->plan.kind == BW_NIC_PCI) {
+		/* Nothing would ever arrive on a second one. */
+		if (!can_rss)
+			nic->rx_queues = 1;
+	} else {
+		nic->rx_queues = nic->tx_queues = BW_MIN(nic->rx_queues, nic->tx_queues);
+	}
+}
+
+static uint64_t rx_offloads(const struct rte_eth_dev_info *info)
+{
+	return info->rx_offload_capa & (RTE_ETH_RX_OFFLOAD_CHECKSUM | RTE_ETH_RX_OFFLOAD_SCATTER);
+}
+
+/* Never MBUF_FAST_FREE: it promises that nobody else holds a reference, and the send queue does. */
+static uint64_t tx_offloads(const struct bw_nic *nic, const struct rte_eth_dev_info *info)
+{
+	const uint64_t l4 = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+	uint64_t offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+
+	if (is_driver(nic, "net_tap"))
+		return offloads;
+	if ((info->tx_offload_capa & l4) == l4)
+		offloads |= l4 | (info->tx_offload_capa &
+					 (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO));
+	return offloads;
+}
+
+static void note_offloads(struct bw_nic *nic, const struct rte_eth_dev_info *info)
+{
+	struct bw_nic__state *state = nic->state;
+	const uint64_t rx = rx_offloads(info), tx = tx_offloads(nic, info);
+	const uint64_t rx_l4 = RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
+
+	nic->has_rx_checksum = (rx & rx_l4) == rx_l4;
+	nic->has_tx_ip_checksum = tx & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
+	nic->has_tx_l4_checksum = tx & RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+	nic->has_multi_segment = tx & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	nic->has_vlan_insert = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_VLAN_INSERT;
+	nic->has_vlan_strip = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
+
+	/* 0 means that the driver has no limit. */
+	state->tx_segments_max =
+		info->tx_desc_lim.nb_mtu_seg_max != 0 ? info->tx_desc_lim.nb_mtu_seg_max : UINT16_MAX;
+	state->tso_segments_max =
+		info->tx_desc_lim.nb_seg_max != 0 ? info->tx_desc_lim.nb_seg_max : UINT16_MAX;
+	if (is_driver(nic, "net_tap"))
+		state->tx_segments_max = TAP_SEGMENTS_MAX;
+	if (!nic->has_multi_segment)
+		state->tx_segments_max = state->tso_segments_max = 1;
+	/* What an IPv4 length holds, and what a copy into our mbufs would take when a chain is too long. */
+	if ((tx & RTE_ETH_TX_OFFLOAD_TCP_TSO) && nic->has_multi_segment)
+		nic->tso_bytes_max = BW_MIN(65535u - 120u, state->tso_segments_max * 2048u - 120u);
+	state->tx_wants_prepare = nic->has_tx_l4_checksum;
+	state->tx_wants_direct =
+		is_driver(nic, "net_af_xdp") || strstr(nic->plan.devargs, "zero-copy=yes") != NULL;
+	state->tx_writes_fd = is_driver(nic, "net_tap") && nic->mtu > mtu_device_max(info);
+}
+
+/* Toeplitz with this key gives both directions of a flow the same hash (Woo and Park, 2012). */
+static void set_rss(
+	struct rte_eth_conf *port, const struct rte_eth_dev_info *info, uint8_t key[RSS_KEY_BYTES_MAX])
+{
+	for (unsigned i = 0; i < RSS_KEY_BYTES_MAX; i++)
+		key[i] = i % 2 == 0 ? 0x6d : 0x5a;
+	port->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+	port->rx_adv_conf.rss_conf.rss_key = key;
+	port->rx_adv_conf.rss_conf.rss_key_len = info->hash_key_size;
+	port->rx_adv_conf.rss_conf.rss_hf =
+		info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+}
+
+static int configure(struct bw_nic *nic, const struct rte_eth_dev_info *info, bool has_interrupts)
+{
+	uint8_t key[RSS_KEY_BYTES_MAX];
+	struct rte_eth_conf port = {
+		/* Virtual drivers carry any frame that fits their buffers, whatever ethdev says of their MTU. */
+		.rxmode = { .mtu = BW_MIN(nic->mtu, mtu_device_max(info)), .offloads = rx_offloads(info) },
+		.txmode = { .offloads = tx_offloads(nic, info) },
+		.intr_conf = { .rxq = has_interrupts },
+	};
+	struct rte_eth_rxconf rx = info->default_rxconf;
+	struct rte_eth_txconf tx = info->default_txconf;
+	struct sockets sockets;
+	const int socket = rte_eth_dev_socket_id(nic->port_id);
+	int rc;
+
+	if (nic->has_rss)
+		set_rss(&port, info, key);
+	rc = rte_eth_dev_configure(nic->port_id, (uint16_t)nic->rx_queues, (uint16_t)nic->tx_queues, &port);
+	if (rc != 0)
+		return rc;
+	rx.offloads = port.rxmode.offloads;
+	tx.offloads = port.txmode.offloads;
+	sockets_remember(&sockets, AF_XDP);
+	for (unsigned i = 0; i < nic->rx_queues; i++) {
+		struct bw_nic__queue *q = &nic->state->queue[i];
+
+		rc = rte_eth_rx_queue_setup(nic->port_id, (uint16_t)i, nic->rx_descs, (unsigned)socket, &rx,
+			q->rx_pool != NULL ? q->rx_pool : nic->pools[i]);
+		if (rc != 0)
+			return rc;
+		if (is_driver(nic, "net_af_xdp"))
+			q->fd = sockets_next(&sockets, AF_XDP);
+	}
+	for (unsigned i = 0; i < nic->tx_queues; i++) {
+		rc = rte_eth_tx_queue_setup(nic->port_id, (uint16_t)i, nic->tx_descs, (unsigned)socket, &tx);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* The TAP's other end. IPv6 may be missing from the kernel or from an MTU below 1280 (RFC 8200 section 5). */
+static int prepare_host_end(const struct bw_nic *nic, const struct bw_nic_conf *conf, unsigned index)
+{
+	int rc = bw_nic__iface_prepare(index, nic->plan.iface, nic->mtu);
+
+	if (rc != 0) {
+		bw_error("--dev %s: cannot set the MTU of %s to %u: %s", nic->plan.spec, nic->plan.iface,
+			nic->mtu, strerror(-rc));
+		return rc;
+	}
+	for (unsigned i = 0; i < conf->host_addr_count; i++) {
+		char text[BW_CIDR_STRLEN];
+
+		rc = bw_nic__iface_add_addr(index, &conf->host_addrs[i]);
+		if (rc == 0)
+			continue;
+		bw_cidr_format(&conf->host_addrs[i], text);
+		if (!bw_ip_is_v4(&conf->host_addrs[i].ip)) {
+			bw_warn("%s: the kernel's end does not take %s: %s", nic->plan.iface, text,
+				strerror(-rc));
+			continue;
+		}
+		bw_error("--dev %s: cannot give %s the address %s: %s", nic->plan.spec, nic->plan.iface, text,
+			strerror(-rc));
+		return rc;
+	}
+	return 0;
+}
+
+static bool is_memif_client(const struct bw_nic *nic)
+{
+	return nic->plan.kind == BW_NIC_MEMIF && strstr(nic->plan.devargs, "role=client") != NULL;
+}
+
+static int start(struct bw_nic *nic)
+{
+	int rc;
+
+	if (is_memif_client(nic)) {
+		for (unsigned i = 0; i < nic->rx_queues; i++)
+			nic->state->queue[i].rx_via |= BW_NIC__RX_RESTARTS;
+		return bw_nic__memif_client_start(nic);
+	}
+	rc = rte_eth_dev_start(nic->port_id);
+	if (rc == 0)
+		nic->state->is_port_started = nic->state->is_startable = true;
+	return rc;
+}
+
+static int configure_and_start(
+	struct bw_nic *nic, const struct bw_nic_conf *conf, const struct rte_eth_dev_info *info)
+{
+	const bool is_hardware = nic->plan.kind == BW_NIC_PCI;
+	const bool has_interrupts = is_driver(nic, "net_tap") || (is_hardware && conf->wants_interrupts);
+	int rc;
+
+	bw_nic__listen();
+	bw_nic__hush(); /* libxdp and libbpf write to stderr */
+	rc = configure(nic, info, has_interrupts);
+	if (rc == 0)
+		rc = start(nic);
+	if (rc != 0 && is_hardware && has_interrupts) {
+		/* Legacy interrupts and UIO have none for queues, and some drivers then refuse. */
+		bw_nic__listen();
+		rc = configure(nic, info, false);
+		if (rc == 0)
+			rc = start(nic);
+	}
+	bw_nic__unhush();
+	if (rc != 0)
+		bw_error("--dev %s: cannot start the port: %s", nic->plan.spec, bw_nic__heard());
+	return rc;
+}
+
+static void find_interrupts(struct bw_nic *nic, const struct bw_nic_conf *conf, struct sockets *sockets)
+{
+	nic->has_rx_interrupt = true;
+	for (unsigned i = 0; i < nic->rx_queues; i++) {
+		struct bw_nic__queue *q = &nic->state->queue[i];
+
+		if (is_driver(nic, "net_af_packet")) {
+			q->fd = sockets_next(sockets, AF_PACKET);
+		} else if (is_driver(nic, "net_tap")) {
+			q->fd = rte_eth_dev_rx_intr_ctl_q_get_fd(nic->port_id, (uint16_t)i);
+			q->trigger_signal = q->fd >= 0 ? BW_MAX(fcntl(q->fd, F_GETSIG), 0) : 0;
+		} else if (nic->plan.kind == BW_NIC_PCI && conf->wants_interrupts &&
+			   rte_eth_dev_rx_intr_enable(nic->port_id, (uint16_t)i) == 0) {
+			(void)rte_eth_dev_rx_intr_disable(nic->port_id, (uint16_t)i);
+			q->fd = rte_eth_dev_rx_intr_ctl_q_get_fd(nic->port_id, (uint16_t)i);
+			q->fd_is_counter = true;
+			if (q->fd >= 0)
+				q->rx_via |= BW_NIC__RX_STASH;
+		}
+		nic->has_rx_interrupt &= q->fd >= 0;
+	}
+	nic->has_rx_interrupt &= conf->wants_interrupts;
+}
+
+/* A socket that receives nothing (protocol 0) and holds what the interface's filter has to let through for us. */
+static int member_add(struct bw_nic *nic, uint16_t type, const uint8_t *addr)
+{
+	struct packet_mreq member = {
+		.mr_ifindex = (int)if_nametoindex(nic->plan.iface), .mr_type = type, .mr_alen = 6
+	};
+
+	memcpy(member.mr_address, addr, 6);
+	if (nic->state->member_fd < 0)
+		nic->state->member_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (nic->state->member_fd < 0 || setsockopt(nic->state->member_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP,
+						 &member, sizeof(member)) != 0)
+		return -errno;
+	return 0;
+}
+
+static int set_mac(struct bw_nic *nic, const struct bw_nic_conf *conf)
+{
+	struct rte_ether_addr addr;
+	int rc = 0;
+
+	if (conf->mac == NULL)
+		return 0;
+	memcpy(addr.addr_bytes, conf->mac->b, sizeof(addr.addr_bytes));
+	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP) {
+		rc = member_add(nic, PACKET_MR_UNICAST, conf->mac->b);
+	} else if (nic->plan.kind == BW_NIC_PCI) {
+		rc = rte_eth_dev_default_mac_addr_set(nic->port_id, &addr);
+	}
+	if (rc != 0)
+		bw_error("--dev %s: the device does not take the MAC address: %s", nic->plan.spec,
+			strerror(-rc));
+	return rc;
+}
+
+static int pools_in_use(const struct bw_nic *nic)
+{
+	int used = 0;
+
+	for (unsigned i = 0; i < nic->worker_count; i++) {
+		if (nic->pools[i] != NULL)
+			used += (int)rte_mempool_in_use_count(nic->pools[i]);
+	}
+	return used;
+}
+
+static void close_port(struct bw_nic *nic);
+
+int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
+{
+	struct bw_nic__iface iface = { 0 };
+	struct rte_eth_dev_info info;
+	struct sockets sockets;
+	int rc;
+
+	BW_ASSERT(conf->worker_count >= 1 && conf->worker_count <= BW_NIC__QUEUES_MAX);
+	memset(nic, 0, sizeof(*nic));
+	nic->plan = *conf->plan;
+	nic->worker_count = conf->worker_count;
+	nic->is_virtual = nic->plan.kind != BW_NIC_PCI;
+	nic->state = calloc(1, sizeof(*nic->state));
+	nic->pools = calloc(conf->worker_count, sizeof(nic->pools[0]));
+	if (nic->state == NULL || nic->pools == NULL) {
+		bw_error("--dev %s: out of memory", nic->plan.spec);
+		rc = -ENOMEM;
+		goto fail;
+	}
+	nic->state->member_fd = -1;
+	for (unsigned i = 0; i < BW_NIC__QUEUES_MAX; i++)
+		nic->state->queue[i].fd = -1;
+
+	bw_nic__listen();
+	rc = nic->plan.kind == BW_NIC_RING ? ring_attach(nic)
+	     : nic->plan.is_pci            ? pci_attach(nic)
+					   : vdev_attach(nic, &sockets);
+	if (rc != 0)
+		goto fail;
+	nic->state->is_port_open = true;
+
+	rc = rte_eth_dev_info_get(nic->port_id, &info);
+	if (rc != 0) {
+		bw_error("--dev %s: the driver does not describe its device: %s", nic->plan.spec,
+			strerror(-rc));
+		goto fail;
+	}
+	nic->state->device = nic->plan.is_pci ? NULL : info.device;
+	snprintf(nic->driver, sizeof(nic->driver), "%s", info.driver_name);
+	if (nic->plan.iface[0] != '\0') {
+		rc = bw_nic__iface_read(nic->plan.iface, &iface);
+		if (rc != 0) {
+			bw_error(
+				"--dev %s: %s went away: %s", nic->plan.spec, nic->plan.iface, strerror(-rc));
+			goto fail;
+		}
+	}
+
+	const bool can_rss = nic->plan.kind == BW_NIC_PCI && info.hash_key_size > 0 &&
+			     info.hash_key_size <= RSS_KEY_BYTES_MAX &&
+			     (info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP)) != 0;
+
+	rc = choose_mtu(nic, conf, &info, &iface);
+	if (rc != 0)
+		goto fail;
+	choose_mac(nic, conf);
+	choose_queues(nic, &info, can_rss);
+	nic->has_rss = can_rss && nic->rx_queues > 1;
+	nic->rx_descs = is_driver(nic, "net_tap") ? TAP_RX_DESCS : DESCS;
+	nic->tx_descs = DESCS;
+	(void)rte_eth_dev_adjust_nb_rx_tx_desc(nic->port_id, &nic->rx_descs, &nic->tx_descs);
+	note_offloads(nic, &info);
+
+	rc = make_pools(nic, conf, &info);
+	if (rc != 0)
+		goto fail;
+	if (nic->plan.kind == BW_NIC_TAP) {
+		rc = prepare_host_end(nic, conf, iface.index);
+		if (rc != 0)
+			goto fail;
+	}
+	rc = configure_and_start(nic, conf, &info);
+	if (rc != 0)
+		goto fail;
+	rc = set_mac(nic, conf);
+	if (rc != 0)
+		goto fail;
+	if (nic->plan.kind == BW_NIC_TAP) {
+		rc = bw_nic__iface_up(iface.index);
+		if (rc != 0) {
+			bw_error("--dev %s: cannot set %s up: %s", nic->plan.spec, nic->plan.iface,
+				strerror(-rc));
+			goto fail;
+		}
+	}
+	find_interrupts(nic, conf, &sockets);
+	if (nic->plan.kind == BW_NIC_PACKET)
+		nic->accepts_partial_checksum = true;
+	if (nic->plan.kind == BW_NIC_XDP && bw_nic__iface_read(nic->plan.iface, &iface) == 0)
+		nic->accepts_partial_checksum = iface.is_virtual || iface.is_xdp_generic;
+	nic->state->keeps_held = is_driver(nic, "net_af_xdp");
+	nic->state->held_by_driver = pools_in_use(nic);
+	return 0;
+
+fail:
+	bw_nic_close(nic);
+	return rc;
+}
+
+/* --- closing -------------------------------------------------------------------------------------------- */
+
+static void drain_ring(struct rte_ring *ring)
+{
+	void *pkt;
+
+	while (ring != NULL && rte_ring_dequeue(ring, &pkt) == 0)
+		rte_pktmbuf_free(pkt);
+}
+
+/* libxdp detaches its program with the last socket, but not always; and it must not stay behind. */
+static void detach_xdp(const struct bw_nic *nic)
+{
+	struct bw_nic__iface iface;
+	int rc;
+
+	if (bw_nic__iface_read(nic->plan.iface, &iface) != 0 || iface.xdp_prog_id == 0)
+		return;
+	rc = bw_nic__iface_xdp_off(iface.index, iface.is_xdp_generic);
+	if (rc != 0)
+		bw_warn("%s: its XDP program stays attached: %s; remove it with: ip link set %s %s off",
+			nic->plan.iface, strerror(-rc), nic->plan.iface,
+			iface.is_xdp_generic ? "xdpgeneric" : "xdp");
+}
+
+static void close_port(struct bw_nic *nic)
+{
+	struct bw_nic__state *state = nic->state;
+
+	if (!state->is_port_open)
+		return;
+	if (is_memif_client(nic))
+		bw_nic__memif_client_stop(nic);
+	for (unsigned i = 0; state->is_port_started && state->keeps_held && i < nic->tx_queues; i++)
+		(void)rte_eth_tx_burst(nic->port_id, (uint16_t)i, NULL, 0); /* fetches what has been sent */
+	__atomic_store_n(&state->is_startable, false, __ATOMIC_RELEASE);
+	bw_nic__hush();
+	if (state->is_port_started)
+		(void)rte_eth_dev_stop(nic->port_id);
+	(void)rte_eth_dev_close(nic->port_id);
+	if (state->device != NULL)
+		(void)rte_dev_remove(state->device);
+	bw_nic__unhush();
+	if (nic->plan.kind == BW_NIC_XDP)
+		detach_xdp(nic);
+	for (unsigned i = 0; i < nic->rx_queues; i++) {
+		rte_pktmbuf_free_bulk(state->queue[i].stash, state->queue[i].stash_count);
+		state->queue[i].stash_count = 0;
+	}
+	for (unsigned i = 0; i < state->ring_count; i++) {
+		drain_ring(state->ring_rx[i]);
+		drain_ring(state->ring_tx[i]);
+	}
+	state->is_port_open = state->is_port_started = false;
+}
+
+void bw_nic_stop_queues(struct bw_nic *nic)
+{
+	close_port(nic);
+}
+
+void bw_nic_close(struct bw_nic *nic)
+{
+	struct bw_nic__state *state = nic->state;
+
+	if (state != NULL) {
+		close_port(nic);
+		if (state->member_fd >= 0)
+			close(state->member_fd);
+		for (unsigned i = 0; i < BW_NIC__QUEUES_MAX; i++)
+			rte_mempool_free(state->queue[i].rx_pool);
+		for (unsigned i = 0; i < state->ring_count; i++) {
+			rte_ring_free(state->ring_rx[i]);
+			rte_ring_free(state->ring_tx[i]);
+		}
+	}
+	for (unsigned i = 0; nic->pools != NULL && i < nic->worker_count; i++)
+		rte_mempool_free(nic->pools[i]);
+	free(nic->pools);
+	free(state);
+	nic->pools = NULL;
+	nic->state = NULL;
+}
+
+/* --- asking --------------------------------------------------------------------------------------------- */
+
+unsigned bw_nic_mbufs_in_use(const struct bw_nic *nic)
+{
+	const struct bw_nic__state *state = nic->state;
+	const int held = state->is_port_open || state->keeps_held ? state->held_by_driver : 0;
+
+	return (unsigned)BW_MAX(pools_in_use(nic) - held, 0);
+}
+
+int bw_nic_join(struct bw_nic *nic, const struct bw_mac *group)
+{
+	struct bw_nic__state *state = nic->state;
+	int rc;
+
+	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP)
+		return member_add(nic, PACKET_MR_MULTICAST, group->b);
+	if (nic->plan.kind != BW_NIC_PCI && nic->plan.kind != BW_NIC_VDEV)
+		return 0; /* these filter nothing */
+	for (unsigned i = 0; i < state->group_count; i++) {
+		if (memcmp(state->group[i].addr_bytes, group->b, sizeof(group->b)) == 0)
+			return 0;
+	}
+	if (state->group_count < BW_NIC__GROUPS_MAX) {
+		memcpy(state->group[state->group_count++].addr_bytes, group->b, sizeof(group->b));
+		rc = rte_eth_dev_set_mc_addr_list(nic->port_id, state->group, state->group_count);
+		if (rc == 0)
+			return 0;
+	}
+	/* A filter that is too small or missing: let everything through, the parser drops what is not ours. */
+	rc = rte_eth_allmulticast_enable(nic->port_id);
+	return rc == 0 ? 0 : rte_eth_promiscuous_enable(nic->port_id);
+}
+
+bool bw_nic_is_link_up(const struct bw_nic *nic)
+{
+	struct bw_nic__iface iface;
+	struct rte_eth_link link = { 0 };
+
+	/* Their drivers say "up" from start to stop. */
+	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP)
+		return bw_nic__iface_read(nic->plan.iface, &iface) == 0 && iface.is_up && iface.is_running;
+	return rte_eth_link_get_nowait(nic->port_id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+void bw_nic_losses(const struct bw_nic *nic, struct bw_nic_losses *losses)
+{
+	struct bw_nic__state *state = nic->state;
+	struct rte_eth_stats stats = { 0 };
+
+	memset(losses, 0, sizeof(*losses));
+	if (!state->is_port_open || rte_eth_stats_get(nic->port_id, &stats) != 0)
+		return;
+	losses->rx_missed = stats.imissed;
+	losses->rx_errors = stats.ierrors;
+	losses->rx_no_mbuf = stats.rx_nombuf;
+	losses->tx_errors = stats.oerrors;
+	/* These two count a packet that was not taken as an error each time it is offered. */
+	if (is_driver(nic, "net_tap") || is_driver(nic, "net_af_xdp"))
+		losses->tx_errors = 0;
+	for (unsigned i = 0; i < nic->rx_queues; i++) {
+		const struct bw_nic__queue *q = &state->queue[i];
+		struct tpacket_stats socket_stats = { 0 };
+		socklen_t len = sizeof(socket_stats);
+
+		losses->rx_no_mbuf += q->lost_no_mbuf;
+		if (is_driver(nic, "net_af_packet") && q->fd >= 0 &&
+			getsockopt(q->fd, SOL_PACKET, PACKET_STATISTICS, &socket_stats, &len) == 0)
+			state->lost_in_socket += socket_stats.tp_drops;
+	}
+	losses->rx_missed += state->lost_in_socket;
+}
+
+struct rte_ring *bw_nic_ring_rx(const struct bw_nic *nic, unsigned queue)
+{
+	return queue < nic->state->ring_count ? nic->state->ring_rx[queue] : NULL;
+}
+
+struct rte_ring *bw_nic_ring_tx(const struct bw_nic *nic, unsigned queue)
+{
+	return queue < nic->state->ring_count ? nic->state->ring_tx[queue] : NULL;
+}

@@ -1,0 +1,1185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A cache that speaks the Redis protocol. Theory of operation.
+ *
+ * The fast path. data() takes one command after the other out of the views. A command that lies in one view is
+ * parsed in place, its key hashed once; the low half of the hash finds the key, the high half names the worker that
+ * owns it. Where that is this one, the command runs and writes its reply into the window: a reservation in the tail
+ * of the send queue, committed once a call. Before a command runs there is room for the longest short reply, so no
+ * reply is ever lost. Values of 512 bytes and more are attached by reference.
+ *
+ * What does not fit. A client that does not read fills its send queue; then commands are left unread, which closes
+ * the window it sends into. A large value on its way out is a state of the connection (conn.emit): it continues in
+ * writable(), piece by piece, whatever the queue's size, and nothing behind it runs meanwhile.
+ *
+ * A command that straddles views, or is larger than the receive window, is gathered into staged memory of the store,
+ * bounded for a command and in all (resp_parse.h). A large value becomes the key's without being copied again.
+ *
+ * Other workers' keys. Then the command becomes a request: its arguments in a gather, it travels as mail to the
+ * owner, which runs it, writes the reply into it and posts it back. Requests of a connection queue up, and
+ * whatever comes behind the first of them is answered into a request too, so that replies leave in order. A command
+ * with keys of several owners is posted to each in parts, which read the same gather; the last part that comes home
+ * makes the reply. It is not atomic across workers: another client may see some of an MSET's keys before the others.
+ * Between two workers mail keeps its order, so a client always sees its own writes.
+ *
+ * Who owns what. Requests and gathers are of their connection's worker; others only read and fill them while they
+ * have the mail. Values are of their key's worker; a reply pins them by an atomic count, and the last to let go
+ * returns them (slab.h). A connection that ends leaves its requests to come home and be freed.
+ *
+ * With one worker there is no request but for a long MGET.
+ */
+#include "resp_internal.h"
+
+#include <base/log.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define WINDOW_BYTES    1024u /* what bw_stream_reserve() gives at most */
+#define REQUESTS_MAX    8192u /* a worker */
+#define WAITING_MAX     128u  /* a connection */
+#define WORKERS_MAX     64u
+#define RETRY_NS        BW_NS_PER_MS /* where memory or requests ran out */
+#define SWEEP_NS        BW_NS_PER_MS
+#define SWEEP_BUCKETS   32u
+#define SWEEP_ROUNDS    8u
+#define SHARE_BYTES_MIN (1024u * 1024)
+#define SHARE_BYTES_MAX (64ull << 30) /* what 32 bits of 16-byte units reach */
+
+/* ---- configuration ---- */
+
+/* What the workers' memory is mapped at: TX may hold values until the last of them has stopped. */
+struct bw_resp_shared {
+	struct {
+		void *base;
+		size_t bytes;
+	} maps[WORKERS_MAX];
+};
+
+void bw_resp_conf_init(struct bw_resp_conf *conf)
+{
+	*conf = (struct bw_resp_conf){
+		.memory_bytes_max = 256ull << 20,
+		.bulk_bytes_max = 512 << 10,
+		.args_max = 1024 * 1024,
+		.inline_bytes_max = 64 << 10,
+		.evicts = true,
+	};
+}
+
+int bw_resp_conf_prepare(struct bw_resp_conf *conf)
+{
+	if (conf->bulk_bytes_max < 1024 || conf->bulk_bytes_max > 16u << 20) {
+		bw_error("resp: bulk_bytes_max is %u: set it to 1024 .. 16777216", conf->bulk_bytes_max);
+		return -EINVAL;
+	}
+	if (conf->args_max < 16 || conf->args_max > 1024 * 1024) {
+		bw_error("resp: args_max is %u: set it to 16 .. 1048576", conf->args_max);
+		return -EINVAL;
+	}
+	if (conf->inline_bytes_max < 64 || conf->inline_bytes_max > 1024 * 1024) {
+		bw_error("resp: inline_bytes_max is %u: set it to 64 .. 1048576", conf->inline_bytes_max);
+		return -EINVAL;
+	}
+	if (getrandom(&conf->hash_seed, sizeof(conf->hash_seed), 0) != (ssize_t)sizeof(conf->hash_seed)) {
+		int error = errno;
+
+		bw_error(
+			"resp: no random seed from getrandom(): %s: is /dev/urandom there?", strerror(error));
+		return -error;
+	}
+	conf->shared = calloc(1, sizeof(*conf->shared));
+	if (conf->shared == NULL) {
+		bw_error("resp: out of memory: free some");
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void bw_resp_conf_release(struct bw_resp_conf *conf)
+{
+	if (conf->shared == NULL)
+		return;
+	for (unsigned i = 0; i < WORKERS_MAX; i++)
+		if (conf->shared->maps[i].base != NULL)
+			munmap(conf->shared->maps[i].base, conf->shared->maps[i].bytes);
+	free(conf->shared);
+	conf->shared = NULL;
+}
+
+/* ---- small things ---- */
+
+static struct bw_resp *resp_of(struct bw_context *ctx)
+{
+	return bw_context_state(ctx);
+}
+
+static void set_now(struct bw_resp *r, bw_ns now)
+{
+	bw_resp__store_set_now(&r->store, (now + r->wall_ns) / BW_NS_PER_MS);
+}
+
+struct bw_resp__keyhash bw_resp__hash_key(const struct bw_resp *r, const uint8_t *key, uint32_t len)
+{
+	uint64_t hash = XXH3_64bits_withSeed(key, len, r->hash_seed);
+
+	return (struct bw_resp__keyhash){
+		.owner = (uint32_t)((hash >> 32) * r->workers >> 32),
+		.hash = (uint32_t)hash,
+	};
+}
+
+/* ---- the window ---- */
+
+static void window_commit(struct bw_resp *r)
+{
+	if (r->out_stream != NULL && r->out > r->out_begin)
+		bw_stream_commit(r->out_stream, (uint32_t)(r->out - r->out_begin));
+	r->out_stream = NULL;
+}
+
+/* Room for one reply's text. False: writable() will tell. */
+static bool window_open(struct bw_resp *r, struct bw_stream *s)
+{
+	if (bw_likely(r->out_stream == s && r->out_end - r->out >= (ptrdiff_t)BW_RESP__TEXT_MAX))
+		return true;
+	window_commit(r);
+	r->out_begin = r->out = bw_stream_reserve(s, WINDOW_BYTES);
+	if (r->out == NULL)
+		return false;
+	r->out_end = r->out + WINDOW_BYTES;
+	r->out_stream = s;
+	return true;
+}
+
+/* ---- requests ---- */
+
+static struct bw_resp__request *request_alloc(struct bw_resp *r, const struct bw_resp__command *command)
+{
+	struct bw_resp__request *request = r->requests_free;
+
+	BW_ASSERT(request != NULL); /* is_ready() looked */
+	r->requests_free = request->next;
+	r->requests_free_count--;
+	/* All but the text. */
+	memset(request, 0, offsetof(struct bw_resp__request, text));
+	request->home = r;
+	request->command = command;
+	return request;
+}
+
+static void request_free(struct bw_resp *r, struct bw_resp__request *request)
+{
+	if (request->value != NULL)
+		bw_resp__block_unpin(request->value);
+	if (request->gather != NULL)
+		bw_resp__gather_free(&r->store, request->gather);
+	request->next = r->requests_free;
+	r->requests_free = request;
+	r->requests_free_count++;
+}
+
+/* One more in the connection's queue. */
+static struct bw_resp__request *request_push(struct bw_resp__call *call)
+{
+	struct bw_resp__request *request = request_alloc(call->r, call->command);
+	struct bw_resp__conn *conn = call->conn;
+
+	request->stream = call->stream;
+	if (conn->last != NULL)
+		conn->last->next = request;
+	else
+		conn->first = request;
+	conn->last = request;
+	conn->waiting_count++;
+	return request;
+}
+
+/* ---- replies ---- */
+
+void bw_resp__reply_text(struct bw_resp__call *call, const char *text, uint32_t len)
+{
+	struct bw_resp__request *request = call->request;
+
+	BW_ASSERT_LE(len, BW_RESP__TEXT_MAX);
+	if (bw_likely(request == NULL)) {
+		memcpy(call->r->out, text, len);
+		call->r->out += len;
+		return;
+	}
+	memcpy(request->text, text, len);
+	request->text_len = len;
+}
+
+void bw_resp__reply_int(struct bw_resp__call *call, int64_t value)
+{
+	char text[32];
+	uint32_t len;
+
+	text[0] = ':';
+	len = 1 + bw_resp__format_int(text + 1, value);
+	memcpy(text + len, "\r\n", 2);
+	bw_resp__reply_text(call, text, len + 2);
+}
+
+void bw_resp__reply_error(struct bw_resp__call *call, const char *format, ...)
+{
+	char text[BW_RESP__TEXT_MAX];
+	va_list args;
+	int len;
+
+	call->r->errors++;
+	text[0] = '-';
+	va_start(args, format);
+	len = 1 + vsnprintf(text + 1, sizeof(text) - 3, format, args);
+	va_end(args);
+	len = BW_MIN(len, (int)sizeof(text) - 3);
+	for (int i = 1; i < len; i++)
+		if (text[i] == '\r' || text[i] == '\n')
+			text[i] = ' ';
+	memcpy(text + len, "\r\n", 2);
+	bw_resp__reply_text(call, text, (uint32_t)len + 2);
+}
+
+void bw_resp__reply_syntax_error(struct bw_resp__call *call)
+{
+	bw_resp__reply_error(call, "ERR syntax error");
+}
+
+void bw_resp__reply_not_an_integer(struct bw_resp__call *call)
+{
+	bw_resp__reply_error(call, "ERR value is not an integer or out of range");
+}
+
+void bw_resp__reply_oom(struct bw_resp__call *call)
+{
+	bw_resp__reply_error(call, "OOM command not allowed when used memory > 'maxmemory'.");
+}
+
+void bw_resp__reply_arity(struct bw_resp__call *call, const char *name)
+{
+	bw_resp__reply_error(call, "ERR wrong number of arguments for '%s' command", name);
+}
+
+/* "$12\r\n" */
+static char *put_header(char *to, uint32_t len)
+{
+	*to++ = '$';
+	to += bw_resp__format_int(to, len);
+	return mempcpy(to, "\r\n", 2);
+}
+
+static void emit_begin(struct bw_resp__conn *conn, struct bw_resp__block *block, bool is_bulk)
+{
+	conn->emit = block;
+	conn->emit_chunk = block->kind == BW_RESP__CHUNK ? (struct bw_resp__chunk *)block : NULL;
+	conn->emit_off = 0;
+	conn->emit_is_bulk = is_bulk;
+}
+
+/* What is too long for the text; the pin is taken over. The header, where it is a bulk, is written before. */
+static void reply_by_reference(struct bw_resp__call *call, struct bw_resp__block *block, bool is_bulk)
+{
+	if (call->request != NULL) {
+		call->request->value = block;
+		call->request->value_is_bulk = is_bulk;
+		return;
+	}
+	emit_begin(call->conn, block, is_bulk);
+}
+
+static void reply_header(struct bw_resp__call *call, uint32_t len)
+{
+	char text[16];
+
+	bw_resp__reply_text(call, text, (uint32_t)(put_header(text, len) - text));
+}
+
+static void reply_short_bulk(struct bw_resp__call *call, const void *data, uint32_t len)
+{
+	struct bw_resp__request *request = call->request;
+	char *begin = request == NULL ? call->r->out : request->text, *to = put_header(begin, len);
+
+	to = mempcpy(to, data, len);
+	to = mempcpy(to, "\r\n", 2);
+	if (bw_likely(request == NULL))
+		call->r->out = to;
+	else
+		request->text_len = (uint32_t)(to - begin);
+}
+
+static void reply_staged(struct bw_resp__call *call, const void *data, uint32_t len, bool is_bulk)
+{
+	struct bw_resp__chunk *blob = NULL;
+
+	if (!bw_resp__blob_append(&call->r->store, &blob, data, len, 0)) {
+		if (blob != NULL)
+			bw_resp__blob_free(&call->r->store, blob);
+		bw_resp__reply_oom(call);
+		return;
+	}
+	if (is_bulk)
+		reply_header(call, len);
+	reply_by_reference(call, &blob->b, is_bulk);
+}
+
+void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t len)
+{
+	if (len < BW_RESP__REF_MIN)
+		reply_short_bulk(call, data, len);
+	else
+		reply_staged(call, data, len, true);
+}
+
+void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_t len)
+{
+	if (len <= BW_RESP__TEXT_MAX)
+		bw_resp__reply_text(call, data, len);
+	else
+		reply_staged(call, data, len, false);
+}
+
+void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *arg)
+{
+	struct bw_resp__chunk *blob = bw_resp__arg_blob(arg);
+
+	if (blob == NULL) {
+		bw_resp__reply_bulk(call, arg->data, arg->len);
+		return;
+	}
+	arg->rec->blob = NULL;
+	reply_header(call, arg->len);
+	reply_by_reference(call, &blob->b, true);
+}
+
+static uint32_t block_value_bytes(const struct bw_resp__block *block)
+{
+	return block->kind == BW_RESP__CHUNK ? ((const struct bw_resp__chunk *)block)->total_bytes
+					     : ((const struct bw_resp__item *)block)->value_bytes;
+}
+
+void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block)
+{
+	uint32_t len = block_value_bytes(block);
+
+	/* A blob is longer than that. */
+	if (len < BW_RESP__REF_MIN) {
+		reply_short_bulk(call, bw_resp__item_value((struct bw_resp__item *)block), len);
+		bw_resp__block_unpin(block);
+		return;
+	}
+	reply_header(call, len);
+	reply_by_reference(call, block, true);
+}
+
+void bw_resp__reply_value(struct bw_resp__call *call, struct bw_resp__item *item)
+{
+	struct bw_resp__block *block;
+
+	if (item == NULL) {
+		bw_resp__reply_nil(call);
+		return;
+	}
+	if (bw_likely(item->value_bytes < BW_RESP__REF_MIN)) {
+		reply_short_bulk(call, bw_resp__item_value(item), item->value_bytes);
+		return;
+	}
+	block = bw_resp__item_value_block(item);
+	bw_resp__block_pin(block);
+	bw_resp__reply_block(call, block);
+}
+
+/* ---- sending what is too long for the window, or was not ready in time ---- */
+
+/* The piece that comes next. 0: all is sent. */
+static uint32_t emit_piece(struct bw_resp__conn *conn, const uint8_t **data)
+{
+	struct bw_resp__item *item;
+
+	if (conn->emit->kind == BW_RESP__ITEM) {
+		item = (struct bw_resp__item *)conn->emit;
+		*data = bw_resp__item_value(item) + conn->emit_off;
+		return item->value_bytes - conn->emit_off;
+	}
+	while (conn->emit_chunk != NULL && conn->emit_off == conn->emit_chunk->len) {
+		conn->emit_chunk = conn->emit_chunk->next;
+		conn->emit_off = 0;
+	}
+	if (conn->emit_chunk == NULL)
+		return 0;
+	*data = conn->emit_chunk->bytes + conn->emit_off;
+	return conn->emit_chunk->len - conn->emit_off;
+}
+
+/* False: there is more; writable() will tell. */
+static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	struct bw_resp__block *block = conn->emit;
+	const uint8_t *data;
+	uint32_t len;
+	char *end;
+
+	while ((len = emit_piece(conn, &data)) > 0) {
+		/* Where there is no room, a byte is refused, which asks for writable(). */
+		uint32_t space = bw_stream_space(s), n = space == 0 ? 1 : BW_MIN(len, space);
+
+		bw_resp__block_pin(block);
+		if (bw_stream_send_ref(s, data, n, bw_resp__block_unpin, block) != 0) {
+			bw_resp__block_unpin(block);
+			return false;
+		}
+		conn->emit_off += n;
+	}
+	if (conn->emit_is_bulk) {
+		end = bw_stream_reserve(s, 2);
+		if (end == NULL)
+			return false;
+		memcpy(end, "\r\n", 2);
+		bw_stream_commit(s, 2);
+	}
+	conn->emit = NULL;
+	conn->emit_chunk = NULL;
+	conn->emit_off = 0;
+	bw_resp__block_unpin(block);
+	return true;
+}
+
+/* MGET: one value after the other. True: all are out, or conn.emit has one to finish first. */
+static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struct bw_resp__request *request)
+{
+	while (request->list_left > 0) {
+		struct bw_resp__cursor next = request->cursor;
+		struct bw_resp__rec *rec = bw_resp__gather_next(&next);
+		struct bw_resp__block *found = rec->found;
+		uint32_t len = found != NULL ? block_value_bytes(found) : 0;
+		bool is_short = len < BW_RESP__REF_MIN;
+		char *begin = bw_stream_reserve(s, is_short ? BW_RESP__TEXT_MAX : 16), *to;
+
+		if (begin == NULL)
+			return false;
+		if (found == NULL) {
+			to = mempcpy(begin, "$-1\r\n", 5);
+		} else {
+			to = put_header(begin, len);
+			if (is_short) {
+				to = mempcpy(to, bw_resp__item_value((struct bw_resp__item *)found), len);
+				to = mempcpy(to, "\r\n", 2);
+			}
+		}
+		bw_stream_commit(s, (uint32_t)(to - begin));
+		request->cursor = next;
+		request->list_left--;
+		rec->found = NULL;
+		if (found == NULL)
+			continue;
+		if (is_short) {
+			bw_resp__block_unpin(found);
+			continue;
+		}
+		emit_begin(conn, found, true);
+		return true;
+	}
+	return true;
+}
+
+/* One step of the first request's reply. False: no room. */
+static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	struct bw_resp__request *request = conn->first;
+
+	while (request->text_sent < request->text_len) {
+		uint32_t n = bw_stream_send(
+			s, request->text + request->text_sent, request->text_len - request->text_sent);
+
+		if (n == 0)
+			return false;
+		request->text_sent += n;
+	}
+	if (request->value != NULL) {
+		emit_begin(conn, request->value, request->value_is_bulk);
+		request->value = NULL;
+		return true;
+	}
+	if (request->list_left > 0)
+		return list_continue(s, conn, request);
+	conn->first = request->next;
+	if (conn->first == NULL)
+		conn->last = NULL;
+	conn->waiting_count--;
+	request_free(r, request);
+	return true;
+}
+
+/* Send what is ready. False: the send queue has no room for it. */
+static bool pump(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	if (bw_likely(conn->emit == NULL && conn->first == NULL))
+		return true;
+	window_commit(r);
+	for (;;) {
+		if (conn->emit != NULL) {
+			if (!emit_continue(s, conn))
+				return false;
+		} else if (conn->first == NULL || !conn->first->is_done) {
+			return true;
+		} else if (!request_emit(r, s, conn)) {
+			return false;
+		}
+	}
+}
+
+/* ---- execution ---- */
+
+/* Whatever the command, can it run now and its reply be kept? If not, something is under way that will wake us. */
+static bool is_ready(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	if (bw_unlikely(conn->emit != NULL))
+		return false;
+	if (bw_unlikely(r->requests_free_count <= r->workers)) {
+		bw_stream_set_timer(s, bw_stream_now(s) + RETRY_NS);
+		return false;
+	}
+	if (bw_likely(conn->first == NULL))
+		return window_open(r, s);
+	return conn->waiting_count < WAITING_MAX;
+}
+
+static void reply_unknown_command(struct bw_resp__call *call)
+{
+	const struct bw_resp__arg *name = &call->argv[0];
+	char args[160];
+	size_t len = 0;
+
+	args[0] = '\0';
+	for (uint32_t i = 1; i < call->argc && len < 128; i++)
+		len += (size_t)snprintf(args + len, sizeof(args) - len, "'%.*s' ",
+			(int)BW_MIN(call->argv[i].len, 128 - (uint32_t)len),
+			(const char *)call->argv[i].data);
+	bw_resp__reply_error(call, "ERR unknown command '%.*s', with args beginning with: %s",
+		(int)BW_MIN(name->len, 128u), (const char *)name->data, args);
+}
+
+/* A browser that was made to send us a request (cross-protocol scripting): what its body says must not be run. */
+static bool is_http(const struct bw_resp__arg *name)
+{
+	return bw_resp__arg_is(name, "post") || bw_resp__arg_is(name, "host:");
+}
+
+static bool check_arity(struct bw_resp__call *call)
+{
+	const struct bw_resp__command *command = call->command;
+	bool ok = command->arity > 0 ? call->argc == (uint32_t)command->arity
+				     : call->argc >= (uint32_t)-command->arity;
+
+	if (ok && command->spread == BW_RESP__MSET)
+		ok = call->argc % 2 == 1;
+	if (!ok) {
+		bw_resp__reply_arity(call, command->name);
+		return false;
+	}
+	if (command->spread == BW_RESP__FLUSH &&
+		(call->argc > 2 || (call->argc == 2 && !bw_resp__arg_is(&call->argv[1], "async") &&
+					   !bw_resp__arg_is(&call->argv[1], "sync")))) {
+		bw_resp__reply_syntax_error(call);
+		return false;
+	}
+	return true;
+}
+
+/* Whose keys they are: a bit a worker. 0 after an error reply. */
+static uint64_t find_owners(struct bw_resp__call *call)
+{
+	struct bw_resp *r = call->r;
+	int step = call->command->key_step;
+	uint32_t last = call->command->last_key < 0 ? call->argc - 1 : (uint32_t)call->command->last_key;
+	uint64_t owners = 0;
+
+	for (uint32_t i = (uint32_t)call->command->first_key; i <= last; i += (uint32_t)step) {
+		if (bw_unlikely(call->argv[i].len > BW_RESP__KEY_MAX)) {
+			bw_resp__reply_error(call, "ERR key is longer than %u bytes", BW_RESP__KEY_MAX);
+			return 0;
+		}
+		/* One worker: nothing to find, and each key is hashed once, where it is used. */
+		if (last != 1 && r->workers == 1)
+			continue;
+		struct bw_resp__keyhash key = bw_resp__hash_key(r, call->argv[i].data, call->argv[i].len);
+
+		call->hash = key.hash;
+		owners |= 1ull << key.owner;
+	}
+	return owners | (uint64_t)(r->workers == 1);
+}
+
+/* The arguments, to be kept: those that were gathered as they are, others copied. NULL: no memory. */
+static struct bw_resp__gather *keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered)
+{
+	struct bw_resp__gather *gather = *gathered;
+
+	if (gather != NULL && !gather->is_inline) {
+		*gathered = NULL;
+		return gather;
+	}
+	gather = bw_resp__gather_new(&call->r->store);
+	for (uint32_t i = 0; gather != NULL && i < call->argc; i++) {
+		if (bw_resp__gather_add(&call->r->store, gather, &call->argv[i]))
+			continue;
+		bw_resp__gather_free(&call->r->store, gather);
+		gather = NULL;
+	}
+	return gather;
+}
+
+static void post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request)
+{
+	r->mails++;
+	bw_mail_post(r->ctx, worker, &request->mail);
+}
+
+/* To the owner of its one key. */
+static void send_away(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
+{
+	struct bw_resp__request *request = call->request != NULL ? call->request : request_push(call);
+
+	call->request = request;
+	request->gather = keep_args(call, gathered);
+	if (request->gather == NULL) {
+		bw_resp__reply_oom(call);
+		request->is_done = true;
+		return;
+	}
+	post(call->r, (uint32_t)__builtin_ctzll(owners), request);
+}
+
+/* All parts are in: the reply of a spread command. */
+static void finish_spread(struct bw_resp__request *request)
+{
+	struct bw_resp__call call = { .r = request->home, .request = request };
+
+	request->is_done = true;
+	if (request->is_over_memory) {
+		bw_resp__reply_oom(&call);
+		return;
+	}
+	switch (request->command->spread) {
+	case BW_RESP__MGET:
+		request->list_left = request->gather->argc - 1;
+		bw_resp__gather_first(request->gather, &request->cursor);
+		request->text_len = (uint32_t)snprintf(
+			request->text, sizeof(request->text), "*%u\r\n", request->list_left);
+		break;
+	case BW_RESP__MSET:
+	case BW_RESP__FLUSH:
+		bw_resp__reply_ok(&call);
+		break;
+	default:
+		bw_resp__reply_int(&call, request->sum);
+		break;
+	}
+}
+
+/* To all workers that own some of the keys, this one among them or not. */
+static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
+{
+	struct bw_resp *r = call->r;
+	struct bw_resp__request *whole = call->request != NULL ? call->request : request_push(call);
+
+	if (call->command->first_key != 0 && (whole->gather = keep_args(call, gathered)) == NULL) {
+		whole->is_over_memory = true;
+		finish_spread(whole);
+		return;
+	}
+	for (uint32_t worker = 0; worker < r->workers; worker++) {
+		struct bw_resp__request *part;
+
+		if ((owners >> worker & 1) == 0 || worker == r->worker)
+			continue;
+		part = request_alloc(r, call->command);
+		part->parent = whole;
+		whole->waiting++;
+		post(r, worker, part);
+	}
+	/* The others only look while the mail is theirs, and take nothing: this part may take what it owns. */
+	if (owners >> r->worker & 1)
+		bw_resp__run_spread_part(r, whole, true, whole);
+	if (whole->waiting == 0)
+		finish_spread(whole);
+}
+
+/* True: there is a reply. False: there will be one, in a request. */
+static bool run(struct bw_resp__call *call, struct bw_resp__gather **gathered)
+{
+	const struct bw_resp__command *command = call->command;
+	uint64_t mine = 1ull << call->r->worker, owners = mine;
+
+	if (bw_unlikely(command == NULL)) {
+		reply_unknown_command(call);
+		return true;
+	}
+	if (bw_unlikely(!check_arity(call)))
+		return true;
+	if (command->first_key != 0) {
+		owners = find_owners(call);
+		if (bw_unlikely(owners == 0))
+			return true;
+	} else if (command->spread != BW_RESP__ONE) {
+		owners = UINT64_MAX >> (64 - call->r->workers);
+	}
+	if (bw_likely(command->spread == BW_RESP__ONE)) {
+		if (bw_likely(owners == mine)) {
+			command->run(call);
+			return true;
+		}
+		send_away(call, owners, gathered);
+		return false;
+	}
+	if (owners == mine && bw_resp__run_spread_here(call))
+		return true;
+	spread(call, owners, gathered);
+	return false;
+}
+
+/* The command in r->argv. `*gathered`: where its arguments are, if anywhere; NULL afterwards if they are kept. */
+static void execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t argc,
+	struct bw_resp__gather **gathered)
+{
+	const struct bw_resp__command *command = bw_resp__find_command(r, r->argv[0].data, r->argv[0].len);
+	struct bw_resp__call call = {
+		.r = r,
+		.stream = s,
+		.conn = conn,
+		.command = command,
+		.argv = r->argv,
+		.argc = argc,
+		.may_take = true,
+	};
+
+	r->commands++;
+	if (bw_unlikely(command == NULL && is_http(&r->argv[0]))) {
+		conn->flags |= BW_RESP__CLOSING;
+		bw_stream_abort(s);
+		return;
+	}
+	/* What comes behind a request is answered into one too. */
+	if (bw_unlikely(conn->first != NULL))
+		call.request = request_push(&call);
+	if (run(&call, gathered) && call.request != NULL)
+		call.request->is_done = true;
+}
+
+static void protocol_error(
+	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, const char *text)
+{
+	struct bw_resp__call call = { .r = r, .stream = s, .conn = conn };
+
+	r->protocol_errors++;
+	if (conn->first != NULL)
+		call.request = request_push(&call);
+	bw_resp__reply_error(&call, "ERR %s", text);
+	if (call.request != NULL)
+		call.request->is_done = true;
+	conn->flags |= BW_RESP__CLOSING;
+}
+
+/* A gathered command is complete. False: not now. */
+static bool run_gathered(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	struct bw_resp__gather *gather = conn->gather;
+	int argc = 0;
+
+	if (!is_ready(r, s, conn))
+		return false;
+	conn->gather = NULL;
+	if (gather->error != NULL) {
+		protocol_error(r, s, conn, gather->error);
+	} else if (gather->is_over_memory) {
+		struct bw_resp__call call = { .r = r, .stream = s, .conn = conn };
+
+		if (conn->first != NULL)
+			call.request = request_push(&call);
+		bw_resp__reply_oom(&call);
+		if (call.request != NULL)
+			call.request->is_done = true;
+	} else if (gather->is_inline) {
+		if (gather->text != NULL) {
+			bw_resp__blob_copy(gather->text, r->scratch, gather->line_len);
+			argc = bw_resp__split_inline(
+				r->scratch, gather->line_len, r->argv, r->limits.args_max);
+		}
+		if (argc < 0)
+			protocol_error(r, s, conn, "Protocol error: unbalanced quotes in request");
+	} else {
+		argc = (int)bw_resp__gather_args(gather, r->argv);
+	}
+	if (argc > 0)
+		execute(r, s, conn, (uint32_t)argc, &gather);
+	if (gather != NULL)
+		bw_resp__gather_free(&r->store, gather);
+	return true;
+}
+
+/* Close, if it is time. @unread  bytes that are there and not consumed */
+static void close_if_done(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread)
+{
+	bool is_done;
+
+	if (bw_likely(conn->flags == 0 && !bw_stream_is_draining(s)))
+		return;
+	if (conn->emit != NULL || conn->first != NULL)
+		return;
+	if (conn->flags & BW_RESP__CLOSING)
+		is_done = true;
+	else if (conn->flags & BW_RESP__PEER_DONE) /* half a command will never be a whole one */
+		is_done = unread == 0 &&
+			  (conn->gather == NULL || conn->gather->state != BW_RESP__GATHER_COMPLETE);
+	else
+		is_done = unread == 0 && conn->gather == NULL;
+	if (!is_done)
+		return;
+	window_commit(r);
+	conn->flags |= BW_RESP__CLOSING;
+	bw_stream_close(s);
+}
+
+/* One view's bytes. Returns how many were used: all, unless the connection has to wait or closes. */
+static uint32_t take_view(
+	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, const struct bw_view *view)
+{
+	const uint8_t *p = view->data, *end = p + view->len;
+	struct bw_resp__gather *none = NULL;
+	uint32_t len, argc;
+
+	while (p < end && (conn->flags & BW_RESP__CLOSING) == 0) {
+		if (bw_likely(conn->gather == NULL) &&
+			bw_likely((len = bw_resp__parse_in_place(p, end, &r->limits, r->argv, &argc)) > 0)) {
+			if (!is_ready(r, s, conn))
+				break;
+			p += len;
+			execute(r, s, conn, argc, &none);
+		} else {
+			if (conn->gather == NULL && (conn->gather = bw_resp__gather_new(&r->store)) == NULL) {
+				bw_stream_set_timer(s, bw_stream_now(s) + RETRY_NS);
+				break;
+			}
+			p += bw_resp__gather_feed(
+				&r->store, conn->gather, &r->limits, p, (uint32_t)(end - p));
+			if (conn->gather->state == BW_RESP__GATHER_COMPLETE && !run_gathered(r, s, conn))
+				break;
+		}
+		if (bw_unlikely(!pump(r, s, conn)))
+			break;
+	}
+	return (uint32_t)(p - view->data);
+}
+
+static uint32_t resp_data(struct bw_stream *s, const struct bw_view *views, unsigned count)
+{
+	struct bw_resp *r = resp_of(bw_stream_context(s));
+	struct bw_resp__conn *conn = bw_stream_state(s);
+	uint32_t used = 0, sum = 0;
+	bool can_go_on;
+
+	set_now(r, bw_stream_now(s));
+	can_go_on = pump(r, s, conn);
+	if (can_go_on && conn->gather != NULL && conn->gather->state == BW_RESP__GATHER_COMPLETE)
+		can_go_on = run_gathered(r, s, conn) && pump(r, s, conn);
+	for (unsigned i = 0; i < count; i++) {
+		uint32_t n = can_go_on ? take_view(r, s, conn, &views[i]) : 0;
+
+		used += n;
+		sum += views[i].len;
+		if (n < views[i].len)
+			can_go_on = false;
+	}
+	window_commit(r);
+	if (conn->flags & BW_RESP__CLOSING)
+		used = sum;
+	close_if_done(r, s, conn, bw_stream_unread(s) - used);
+	return used;
+}
+
+/* Something that the connection waited for has come. */
+static void resume(struct bw_resp *r, struct bw_stream *s)
+{
+	struct bw_resp__conn *conn = bw_stream_state(s);
+	bool can_go_on = pump(r, s, conn);
+
+	if (can_go_on && conn->gather != NULL && conn->gather->state == BW_RESP__GATHER_COMPLETE)
+		can_go_on = run_gathered(r, s, conn) && pump(r, s, conn);
+	window_commit(r);
+	if (can_go_on && bw_stream_unread(s) > 0)
+		bw_stream_wake(s);
+	else
+		close_if_done(r, s, conn, bw_stream_unread(s));
+}
+
+static void resp_resume(struct bw_stream *s)
+{
+	struct bw_resp *r = resp_of(bw_stream_context(s));
+
+	set_now(r, bw_stream_now(s));
+	resume(r, s);
+}
+
+/* ---- mail ---- */
+
+/* Another worker's request, at the owner of its keys. */
+static void run_for_another(struct bw_resp *r, struct bw_resp__request *request)
+{
+	struct bw_resp__call call = {
+		.r = r, .command = request->command, .argv = r->argv, .request = request, .may_take = false
+	};
+
+	if (request->parent != NULL) {
+		bw_resp__run_spread_part(r, request->parent, false, request);
+		return;
+	}
+	call.argc = bw_resp__gather_args(request->gather, r->argv);
+	call.hash = bw_resp__hash_key(r, call.argv[1].data, call.argv[1].len).hash;
+	call.command->run(&call);
+}
+
+/* Home again. */
+static void request_came_home(struct bw_resp *r, struct bw_resp__request *request)
+{
+	struct bw_resp__request *whole = request->parent;
+
+	if (whole != NULL) {
+		whole->sum += request->sum;
+		whole->is_over_memory |= request->is_over_memory;
+		request_free(r, request);
+		if (--whole->waiting > 0)
+			return;
+		finish_spread(whole);
+		request = whole;
+	}
+	request->is_done = true;
+	if (request->stream == NULL)
+		request_free(r, request);
+	else if (((struct bw_resp__conn *)bw_stream_state(request->stream))->first == request)
+		resume(r, request->stream);
+}
+
+static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
+{
+	struct bw_resp__request *request = bw_container_of(mail, struct bw_resp__request, mail);
+	struct bw_resp *r = resp_of(ctx);
+
+	set_now(r, bw_context_now(ctx));
+	if (request->home == r) {
+		request_came_home(r, request);
+		return;
+	}
+	run_for_another(r, request);
+	bw_mail_post(ctx, mail->from_worker, mail);
+}
+
+/* ---- a connection's life ---- */
+
+static void resp_opened(struct bw_stream *s)
+{
+	struct bw_resp *r = resp_of(bw_stream_context(s));
+
+	r->connections++;
+	r->connections_total++;
+}
+
+static void resp_peer_closed(struct bw_stream *s)
+{
+	struct bw_resp__conn *conn = bw_stream_state(s);
+
+	conn->flags |= BW_RESP__PEER_DONE;
+	close_if_done(resp_of(bw_stream_context(s)), s, conn, bw_stream_unread(s));
+}
+
+static void resp_drain(struct bw_stream *s)
+{
+	close_if_done(resp_of(bw_stream_context(s)), s, bw_stream_state(s), bw_stream_unread(s));
+}
+
+static void resp_closed(struct bw_stream *s, enum bw_close_reason reason)
+{
+	struct bw_resp *r = resp_of(bw_stream_context(s));
+	struct bw_resp__conn *conn = bw_stream_state(s);
+
+	while (conn->first != NULL) {
+		struct bw_resp__request *request = conn->first;
+
+		conn->first = request->next;
+		if (request->is_done)
+			request_free(r, request);
+		else
+			request->stream = NULL; /* freed when it comes home */
+	}
+	if (conn->emit != NULL)
+		bw_resp__block_unpin(conn->emit);
+	if (conn->gather != NULL)
+		bw_resp__gather_free(&r->store, conn->gather);
+	if (conn->client != NULL)
+		bw_resp__chunks_free(&r->store, conn->client);
+	r->connections--;
+}
+
+/* ---- a worker's life ---- */
+
+static size_t round_up(size_t bytes)
+{
+	return (bytes + BW_RESP__PAGE_BYTES - 1) & ~(size_t)(BW_RESP__PAGE_BYTES - 1);
+}
+
+static int resp_start(struct bw_context *ctx, void *conf_arg)
+{
+	struct bw_resp_conf *conf = conf_arg;
+	struct bw_resp *r = resp_of(ctx);
+	unsigned workers = bw_context_worker_count(ctx);
+	uint64_t share = conf->memory_bytes_max / workers / BW_RESP__PAGE_BYTES * BW_RESP__PAGE_BYTES;
+	uint64_t wanted =
+		SHARE_BYTES_MIN + 8ull * conf->bulk_bytes_max; /* an eighth of it holds one command */
+	size_t index_bytes, argv_bytes, scratch_bytes, requests_bytes, bytes;
+	struct timespec wall;
+	uint8_t *base;
+
+	if (share < wanted || share > SHARE_BYTES_MAX) {
+		bw_error("resp: memory_bytes_max %llu is %llu for each of %u workers: give each %llu to %llu",
+			(unsigned long long)conf->memory_bytes_max, (unsigned long long)share, workers,
+			(unsigned long long)wanted, (unsigned long long)SHARE_BYTES_MAX);
+		return -EINVAL;
+	}
+	if (conf->shared == NULL || workers > WORKERS_MAX) {
+		bw_error("resp: %u workers, prepared for %u: call bw_resp_conf_prepare() first", workers,
+			conf->shared == NULL ? 0 : WORKERS_MAX);
+		return -EINVAL;
+	}
+	r->ctx = ctx;
+	r->conf = conf;
+	r->worker = bw_context_worker(ctx);
+	r->workers = workers;
+	r->hash_seed = conf->hash_seed;
+	r->limits = (struct bw_resp__limits){
+		.bulk_bytes_max = conf->bulk_bytes_max,
+		.args_max = conf->args_max,
+		.inline_bytes_max = conf->inline_bytes_max,
+	};
+
+	index_bytes = round_up(bw_resp__store_index_bytes(share));
+	argv_bytes = round_up(sizeof(*r->argv) * conf->args_max);
+	scratch_bytes = round_up(BW_MAX(BW_RESP__SCRATCH_BYTES, conf->inline_bytes_max));
+	requests_bytes = round_up(sizeof(struct bw_resp__request) * REQUESTS_MAX);
+	/* Address space; memory as it is touched. One more page, to align. */
+	bytes = share + index_bytes + argv_bytes + scratch_bytes + requests_bytes + BW_RESP__PAGE_BYTES;
+	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED) {
+		int error = errno;
+
+		bw_error("resp: cannot reserve %zu bytes for worker %u: %s: lower memory_bytes_max", bytes,
+			r->worker, strerror(error));
+		return -error;
+	}
+	if (conf->shared->maps[r->worker].base != NULL) /* an earlier run with the same configuration */
+		munmap(conf->shared->maps[r->worker].base, conf->shared->maps[r->worker].bytes);
+	conf->shared->maps[r->worker].base = base;
+	conf->shared->maps[r->worker].bytes = bytes;
+	base = (uint8_t *)(((uintptr_t)base + BW_RESP__PAGE_BYTES - 1) &
+			   ~(uintptr_t)(BW_RESP__PAGE_BYTES - 1));
+	/* Fewer TLB misses where the kernel has huge pages to give; a refusal costs nothing else. */
+	(void)madvise(base, share + index_bytes, MADV_HUGEPAGE);
+
+	bw_resp__store_init(&r->store, &(struct bw_resp__store_conf){
+					       .arena = base,
+					       .index = base + share,
+					       .bytes_max = share,
+					       .random_seed = conf->hash_seed + r->worker,
+					       .evicts = conf->evicts,
+				       });
+	r->argv = (struct bw_resp__arg *)(base + share + index_bytes);
+	r->scratch = base + share + index_bytes + argv_bytes;
+	/* Touched as they are used: the lowest first, and what was freed last is used first. */
+	for (unsigned i = REQUESTS_MAX; i-- > 0;) {
+		struct bw_resp__request *request =
+			(struct bw_resp__request *)(base + share + index_bytes + argv_bytes + scratch_bytes) +
+			i;
+
+		request->next = r->requests_free;
+		r->requests_free = request;
+	}
+	r->requests_free_count = REQUESTS_MAX;
+	bw_resp__index_commands(r);
+	clock_gettime(CLOCK_REALTIME, &wall);
+	r->started_at = bw_context_now(ctx);
+	/* Modulo 2^64, where the context's clock is ahead. */
+	r->wall_ns = (uint64_t)wall.tv_sec * BW_NS_PER_SEC + (uint64_t)wall.tv_nsec - r->started_at;
+	set_now(r, r->started_at);
+	return 0;
+}
+
+static void resp_tick(struct bw_context *ctx, bw_ns now)
+{
+	struct bw_resp *r = resp_of(ctx);
+
+	if (now < r->sweep_at)
+		return;
+	r->sweep_at = now + SWEEP_NS;
+	set_now(r, now);
+	/* As long as a slice is worth it: more than one item freed for every two buckets. */
+	for (unsigned i = 0; i < SWEEP_ROUNDS; i++)
+		if (bw_resp__store_sweep(&r->store, SWEEP_BUCKETS) < SWEEP_BUCKETS / 2)
+			break;
+}
+
+static size_t resp_stats(const struct bw_context *ctx, char *out, size_t out_bytes)
+{
+	const struct bw_resp *r = bw_context_peer_state(ctx, bw_context_worker(ctx));
+	const struct {
+		const char *name;
+		uint64_t value;
+	} lines[] = {
+		{ "commands", r->commands },
+		{ "errors", r->errors },
+		{ "protocol_errors", r->protocol_errors },
+		{ "connections", r->connections },
+		{ "hits", r->store.hits },
+		{ "misses", r->store.misses },
+		{ "keys", r->store.keys },
+		{ "expiring", r->store.expiring },
+		{ "payload_bytes", r->store.payload_bytes },
+		{ "memory_bytes", bw_resp__slab_used_bytes(&r->store.slab) },
+		{ "staged_bytes", r->store.staged_bytes },
+		{ "evicted", r->store.evicted },
+		{ "expired", r->store.expired },
+		{ "mails", r->mails },
+	};
+	size_t len = 0;
+
+	for (size_t i = 0; i < BW_ARRAY_LEN(lines); i++) {
+		int n = snprintf(out + len, out_bytes - len, "%s %llu\n", lines[i].name,
+			(unsigned long long)lines[i].value);
+
+		if ((size_t)n >= out_bytes - len)
+			break;
+		len += (size_t)n;
+	}
+	return len;
+}
+
+const struct bw_service bw_resp_service = {
+	.name = "resp",
+	.stream_bytes = sizeof(struct bw_resp__conn),
+	.context_bytes = sizeof(struct bw_resp),
+	.start = resp_start,
+	.opened = resp_opened,
+	.data = resp_data,
+	.writable = resp_resume,
+	.peer_closed = resp_peer_closed,
+	.closed = resp_closed,
+	.timer = resp_resume,
+	.mail = resp_mail,
+	.drain = resp_drain,
+	.tick = resp_tick,
+	.stats = resp_stats,
+};

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What the parts of the cache share: a worker's state, a connection's, a command in execution. See resp.c. */
+#pragma once
+
+#include <service/resp.h>
+#include <service/service.h>
+
+#include "resp_parse.h"
+
+/** The longest reply that is written at once; what is longer goes by reference. Fits a reservation of 1,024. */
+#define BW_RESP__TEXT_MAX 640u
+/** Values of so many bytes are sent by reference. */
+#define BW_RESP__REF_MIN  512u
+#define BW_RESP__VERSION  "7.0.15" /* the Redis whose behaviour this follows; clients ask */
+
+struct bw_resp;
+struct bw_resp__call;
+
+/** How a command with several keys, or with all of them, is spread over workers and put together again. */
+enum bw_resp__spread {
+	BW_RESP__ONE, /* one key or none: its owner executes it */
+	BW_RESP__MGET,
+	BW_RESP__MSET,
+	BW_RESP__DEL,
+	BW_RESP__COUNT_EXISTING,
+	BW_RESP__FLUSH,
+	BW_RESP__DBSIZE,
+};
+
+/* bw_resp__command.flags, in the order of their names in resp_info.c */
+#define BW_RESP__WRITE    1
+#define BW_RESP__READONLY 2
+#define BW_RESP__DENYOOM  4
+#define BW_RESP__FAST     8
+#define BW_RESP__ADMIN    16
+#define BW_RESP__LOADING  32
+#define BW_RESP__STALE    64
+#define BW_RESP__NOSCRIPT 128
+
+struct bw_resp__command {
+	const char *name; /* lower case */
+	int8_t arity;     /* Redis's: the count with the name; negative: at least so many */
+	uint8_t flags;
+	int8_t first_key, last_key, key_step; /* 0: no keys; last_key -1: to the end */
+	uint8_t spread;
+	void (*run)(struct bw_resp__call *call); /* at the owner; NULL for the spread ones */
+	const char *group, *since, *summary;
+};
+
+extern const struct bw_resp__command bw_resp__commands[];
+extern const unsigned bw_resp__command_count;
+
+/**
+ * A command whose reply cannot be written at once: it was sent to another worker, or its connection waits for
+ * one that was. From a pool of its home worker. It travels as mail, and lies in its connection's queue.
+ */
+struct bw_resp__request {
+	struct bw_mail mail;
+	struct bw_resp__request *next; /* in the queue, or among the free */
+	struct bw_resp *home;
+	struct bw_stream *stream;        /* NULL: the connection is over */
+	struct bw_resp__request *parent; /* of one part of a spread command: no stream, no text */
+	const struct bw_resp__command *command;
+	struct bw_resp__gather
+		*gather;  /* the arguments, in home's memory; read by other workers while they have it */
+	uint32_t waiting; /* parts that are out */
+	bool is_done, is_over_memory;
+	int64_t sum;
+	/* -- the reply: text, then the value, then the list -- */
+	struct bw_resp__block *value; /* pinned; NULL: none */
+	bool value_is_bulk;           /* a CRLF follows it */
+	bool has_list;                /* MGET: the records of gather, from cursor on */
+	struct bw_resp__cursor cursor;
+	uint32_t list_left;
+	uint32_t text_len, text_sent;
+	char text[BW_RESP__TEXT_MAX];
+};
+
+/* bw_resp__conn.flags */
+#define BW_RESP__CLOSING   1 /* close when all replies are out; read nothing more */
+#define BW_RESP__PEER_DONE 2 /* the peer sends nothing more */
+
+/** CLIENT SETNAME and SETINFO: most connections have none. In a staged chunk. */
+struct bw_resp__client {
+	uint16_t name_len, lib_name_len, lib_ver_len;
+	char name[256], lib_name[64], lib_ver[64];
+};
+
+/** A connection. All zero when it is idle, but for `client`. */
+struct bw_resp__conn {
+	struct bw_resp__request *first, *last; /* replies that wait, in order */
+	struct bw_resp__gather *gather;        /* a command that is not all here, or not executed yet */
+	struct bw_resp__block *emit;           /* a value whose sending has begun; pinned */
+	struct bw_resp__chunk *emit_chunk;     /* where it stands, when it is a blob */
+	struct bw_resp__chunk *client;
+	uint32_t emit_off;
+	uint16_t waiting_count;
+	uint8_t emit_is_bulk;
+	uint8_t flags;
+};
+_Static_assert(sizeof(struct bw_resp__conn) <= 64, "an idle connection's whole state");
+
+/** A command's name, folded for the look-up. */
+struct bw_resp__name {
+	uint64_t low, high;
+	uint32_t len;
+};
+
+/** A worker's state. What other workers read of it, for INFO, is plain counters. */
+struct bw_resp {
+	/* -- the output window: a reservation that replies are written into until it is full -- */
+	struct bw_stream *out_stream;
+	char *out, *out_begin, *out_end;
+
+	struct bw_resp__store store;
+	struct bw_resp__limits limits;
+	struct bw_resp__arg *argv; /* args_max of them, touched as they are used */
+	uint8_t *scratch;          /* SCRATCH_BYTES or an inline command, whichever is more */
+	struct bw_context *ctx;
+	const struct bw_resp_conf *conf;
+	unsigned worker, workers;
+	uint64_t hash_seed;
+	uint64_t wall_ns; /* unix time less the context's */
+	struct bw_resp__request *requests_free;
+	uint32_t requests_free_count;
+	bw_ns sweep_at, started_at;
+	uint64_t commands, errors, connections_total, connections, mails, protocol_errors;
+	uint8_t lookup[256]; /* 1 + index of bw_resp__commands, open addressing */
+	struct bw_resp__name lookup_name[128];
+};
+
+/** A command in execution. */
+struct bw_resp__call {
+	struct bw_resp *r;        /* where it runs */
+	struct bw_stream *stream; /* NULL at another worker than the connection's */
+	struct bw_resp__conn *conn;
+	const struct bw_resp__command *command;
+	struct bw_resp__arg *argv;
+	uint32_t argc;
+	uint32_t hash;                    /* of the first key, within its worker */
+	struct bw_resp__request *request; /* where the reply goes; NULL: into the window */
+	bool may_take;                    /* blobs among the arguments are this worker's */
+};
+
+struct bw_resp__keyhash {
+	uint32_t owner, hash;
+};
+struct bw_resp__keyhash bw_resp__hash_key(const struct bw_resp *r, const uint8_t *key, uint32_t len);
+const struct bw_resp__command *bw_resp__find_command(
+	const struct bw_resp *r, const uint8_t *name, uint32_t len);
+void bw_resp__index_commands(struct bw_resp *r);
+
+/** A command with several keys that are all here. False: its reply is too long, nothing was done. */
+bool bw_resp__run_spread_here(struct bw_resp__call *call);
+/** This worker's part of a spread command; what is counted goes into `part`. */
+void bw_resp__run_spread_part(struct bw_resp *r, const struct bw_resp__request *whole, bool may_take,
+	struct bw_resp__request *part);
+
+/* ---- replies: exactly one a call, resp.c ---- */
+
+/** `text` of at most TEXT_MAX bytes, as it is. */
+void bw_resp__reply_text(struct bw_resp__call *call, const char *text, uint32_t len);
+#define bw_resp__reply_literal(call, literal) bw_resp__reply_text(call, literal, sizeof(literal) - 1)
+#define bw_resp__reply_ok(call)               bw_resp__reply_literal(call, "+OK\r\n")
+#define bw_resp__reply_nil(call)              bw_resp__reply_literal(call, "$-1\r\n")
+void bw_resp__reply_int(struct bw_resp__call *call, int64_t value);
+/** "-" and CRLF are added, line breaks inside become blanks. */
+__attribute__((format(printf, 2, 3))) void bw_resp__reply_error(
+	struct bw_resp__call *call, const char *format, ...);
+void bw_resp__reply_syntax_error(struct bw_resp__call *call);
+void bw_resp__reply_not_an_integer(struct bw_resp__call *call);
+void bw_resp__reply_oom(struct bw_resp__call *call);
+void bw_resp__reply_arity(struct bw_resp__call *call, const char *name);
+/** A bulk string of any length; copied when it is short, and otherwise into staged memory. */
+void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t len);
+/** Text of any length that is framed already. */
+void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_t len);
+/** An argument as a bulk string; its blob is taken over. */
+void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *arg);
+/** An item's value as a bulk string; NULL: nil. */
+void bw_resp__reply_value(struct bw_resp__call *call, struct bw_resp__item *item);
+/** A pinned value as a bulk string; the pin is taken over. */
+void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block);
+
+/* ---- resp_info.c ---- */
+
+#define BW_RESP__SCRATCH_BYTES (128u * 1024)
+void bw_resp__run_info(struct bw_resp__call *call);
+void bw_resp__run_command(struct bw_resp__call *call);
+void bw_resp__run_client(struct bw_resp__call *call);
+void bw_resp__run_config(struct bw_resp__call *call);
+void bw_resp__run_hello(struct bw_resp__call *call);
+void bw_resp__run_auth(struct bw_resp__call *call);
+void bw_resp__run_reset(struct bw_resp__call *call);
+
+static inline bool bw_resp__arg_is(const struct bw_resp__arg *arg, const char *word_lower)
+{
+	uint32_t len = (uint32_t)strlen(word_lower);
+
+	if (arg->len != len)
+		return false;
+	for (uint32_t i = 0; i < len; i++) {
+		uint8_t c = arg->data[i];
+
+		if ((c >= 'A' && c <= 'Z' ? c | 0x20 : c) != (uint8_t)word_lower[i])
+			return false;
+	}
+	return true;
+}
+
+static inline bool bw_resp__arg_int(const struct bw_resp__arg *arg, int64_t *value)
+{
+	return bw_resp__parse_int(arg->data, arg->len, value);
+}
+
+static inline uint64_t bw_resp__now_ms(const struct bw_resp__call *call)
+{
+	return call->r->store.now_ms;
+}

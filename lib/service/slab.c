@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "slab.h"
+
+#include <string.h>
+
+#define UNITS(bytes) (((bytes) + BW_RESP__BLOCK_ALIGN - 1) / BW_RESP__BLOCK_ALIGN)
+
+void bw_resp__slab_init(struct bw_resp__slab *slab, void *arena, uint64_t bytes_max, uint32_t bucket_bytes)
+{
+	uint32_t parts, units = 0;
+
+	memset(slab, 0, sizeof(*slab));
+	slab->arena = arena;
+	slab->bytes_max = bytes_max;
+	slab->pages_max = bytes_max / BW_RESP__PAGE_BYTES;
+
+	/* 48 is an item's header with 16 bytes of key and value; 64 divides a line, which buckets need. */
+	for (uint32_t bytes = 48; bytes <= 256; bytes += BW_RESP__BLOCK_ALIGN)
+		slab->class_bytes[slab->class_count++] = (uint16_t)bytes;
+	/* Steps of about an eighth, each an exact part of the page. */
+	for (parts = BW_RESP__BLOCK_MAX / 272; parts > 0; parts -= BW_MAX(parts / 8, 1u))
+		slab->class_bytes[slab->class_count++] =
+			(uint16_t)(BW_RESP__BLOCK_MAX / parts / BW_RESP__BLOCK_ALIGN * BW_RESP__BLOCK_ALIGN);
+	BW_ASSERT_LT(slab->class_count, BW_RESP__CLASSES);
+	for (uint32_t i = 0; i < slab->class_count; i++)
+		for (; units <= UNITS(slab->class_bytes[i]); units++)
+			slab->class_of_units[units] = (uint8_t)i;
+	BW_ASSERT_EQ(units, BW_RESP__BLOCK_MAX / BW_RESP__BLOCK_ALIGN + 1);
+	slab->bucket_class = slab->class_count++;
+	slab->class_bytes[slab->bucket_class] = (uint16_t)(UNITS(bucket_bytes) * BW_RESP__BLOCK_ALIGN);
+}
+
+static void partial_push(struct bw_resp__slab *slab, struct bw_resp__page *page)
+{
+	struct bw_resp__page **head = &slab->partial[page->class_index];
+
+	page->prev = NULL;
+	page->next = *head;
+	if (*head != NULL)
+		(*head)->prev = page;
+	*head = page;
+}
+
+static void partial_remove(struct bw_resp__slab *slab, struct bw_resp__page *page)
+{
+	if (page->prev != NULL)
+		page->prev->next = page->next;
+	else
+		slab->partial[page->class_index] = page->next;
+	if (page->next != NULL)
+		page->next->prev = page->prev;
+}
+
+static struct bw_resp__page *page_alloc(
+	struct bw_resp__slab *slab, uint32_t class_index, uint64_t reserve_bytes)
+{
+	struct bw_resp__page *page;
+
+	if (bw_resp__slab_used_bytes(slab) + BW_RESP__PAGE_BYTES + reserve_bytes > slab->bytes_max)
+		return NULL;
+	if (slab->pages_free != NULL) {
+		page = slab->pages_free;
+		slab->pages_free = page->next;
+	} else if (slab->pages_touched < slab->pages_max) {
+		page = (struct bw_resp__page *)(slab->arena + slab->pages_touched++ * BW_RESP__PAGE_BYTES);
+	} else {
+		return NULL;
+	}
+	*page = (struct bw_resp__page){
+		.slab = slab,
+		.block_bytes = slab->class_bytes[class_index],
+		.block_count = (uint16_t)(BW_RESP__BLOCK_MAX / slab->class_bytes[class_index]),
+		.class_index = (uint8_t)class_index,
+		.is_in_use = true,
+	};
+	slab->pages_used++;
+	partial_push(slab, page);
+	return page;
+}
+
+struct bw_resp__block *bw_resp__slab_alloc(
+	struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes)
+{
+	struct bw_resp__block *block;
+	struct bw_resp__page *page;
+	uint32_t class_index;
+
+	BW_ASSERT_LE(bytes, BW_RESP__BLOCK_MAX);
+	class_index = kind == BW_RESP__BUCKET ? slab->bucket_class : slab->class_of_units[UNITS(bytes)];
+	page = slab->partial[class_index];
+	if (page == NULL && (page = page_alloc(slab, class_index, reserve_bytes)) == NULL)
+		return NULL;
+	if (page->free_head != 0) {
+		block = (struct bw_resp__block *)((uint8_t *)page + page->free_head * BW_RESP__BLOCK_ALIGN);
+		page->free_head = block->aux;
+	} else {
+		block = (struct bw_resp__block *)((uint8_t *)page + 64 + page->fresh++ * page->block_bytes);
+	}
+	if (++page->used == page->block_count)
+		partial_remove(slab, page);
+	__atomic_store_n(&block->refs, 1, __ATOMIC_RELAXED);
+	block->kind = (uint8_t)kind;
+	block->flags = 0;
+	block->aux = 0;
+	return block;
+}
+
+void bw_resp__slab_free(struct bw_resp__slab *slab, struct bw_resp__block *block)
+{
+	struct bw_resp__page *page = bw_resp__page_of(block);
+
+	BW_ASSERT(page->slab == slab && block->kind != BW_RESP__FREE);
+	__atomic_store_n(&block->refs, 0, __ATOMIC_RELAXED);
+	block->kind = BW_RESP__FREE;
+	block->aux = page->free_head;
+	page->free_head = (uint16_t)(((uint8_t *)block - (uint8_t *)page) / BW_RESP__BLOCK_ALIGN);
+	if (page->used-- == page->block_count)
+		partial_push(slab, page);
+	if (page->used > 0)
+		return;
+	partial_remove(slab, page);
+	page->is_in_use = false;
+	page->next = slab->pages_free;
+	slab->pages_free = page;
+	slab->pages_used--;
+}
+
+void bw_resp__block_unpin(void *arg)
+{
+	struct bw_resp__block *block = arg;
+	struct bw_resp__slab *slab = bw_resp__page_of(block)->slab;
+	struct bw_resp__block *head;
+
+	if (__atomic_fetch_sub(&block->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	/* The owner let go before: nobody else sees the block, and its second word is dead. */
+	head = __atomic_load_n(&slab->returned, __ATOMIC_RELAXED);
+	do {
+		block->returned = head;
+	} while (!__atomic_compare_exchange_n(
+		&slab->returned, &head, block, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+}
+
+struct bw_resp__block *bw_resp__slab_take_returned(struct bw_resp__slab *slab)
+{
+	if (__atomic_load_n(&slab->returned, __ATOMIC_RELAXED) == NULL)
+		return NULL;
+	return __atomic_exchange_n(&slab->returned, NULL, __ATOMIC_ACQUIRE);
+}

@@ -1,0 +1,893 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Theory of operation.
+ *
+ * Index. Linear hashing (Litwin, 1980): buckets of one cache line, seven entries each, split one at a time in a
+ * fixed order as keys come in. There is never a second table and no pause: an insertion splits at most two
+ * buckets. The table lies in address space reserved for its largest size and is touched as it grows; it does not
+ * shrink. An entry is 32 bits of the hash and 32 bits of where the item is, in units of 16 bytes; a split needs
+ * nothing else, so it does not touch the items. A chain that is longer than a bucket goes on in overflow buckets
+ * from the slab. A split needs no memory: the new primary bucket is what two chains need beyond one.
+ *
+ * Items. Header, key, and a value of up to 4 KiB in one block. A larger value is a blob: a chain of chunks of up
+ * to a page. So a command's bytes can be gathered into what becomes the value as they arrive, nothing needs
+ * adjacent pages, and a reply of any size is a handful of references. What TX still reads is never changed: an
+ * overwrite then makes a new block, and the old one comes back when its last reference is dropped (slab.h).
+ *
+ * Expiry. A key whose time has come is gone for every lookup, and freed then or by the sweep, which walks the
+ * buckets in slices.
+ *
+ * FLUSHALL advances the epoch. Items of an earlier epoch are gone for every lookup and are freed as the sweep
+ * or a need for memory comes to them. Epochs are 16 bits: before they wrap, the sweep is made to finish.
+ *
+ * Eviction. Where an allocation fails: first what TX returned, then dead items, then the least recently used of
+ * a sample (the keys of a few neighbouring buckets), again and again up to a bound. Sampling frees blocks of
+ * whatever classes; where that does not help, whole pages are emptied, which makes room for any class. Each step
+ * is bounded, so is an operation.
+ */
+#include "store.h"
+
+#define BUCKET_SLOTS 7
+#define BUCKETS_MIN  64u
+#define LOAD         5 /* items a bucket, at which a bucket is split */
+#define LOAD_MAX     7 /* at which a page is taken from the items to let the index grow */
+
+#define EVICT_TRIES   32 /* sampled victims an allocation may take */
+#define EVICT_SAMPLES 8  /* items compared for each */
+#define EVICT_BUCKETS 64 /* buckets looked at for those */
+#define PAGE_TRIES    16 /* pages emptied for an allocation */
+#define PAGE_SAMPLES  8  /* pages compared for each */
+#define DEAD_SWEEPS   16 /* slices of DEAD_BUCKETS swept for an allocation while there are dead items */
+#define DEAD_BUCKETS  64
+
+struct bw_resp__bucket {
+	uint64_t slot[BUCKET_SLOTS]; /* hash << 32 | item; 0 when empty */
+	struct bw_resp__bucket *overflow;
+};
+_Static_assert(sizeof(struct bw_resp__bucket) == 64, "a line");
+
+/* An overflow bucket in a block: the block's header, a line's rest of nothing, the bucket. */
+struct overflow {
+	struct bw_resp__block b;
+	struct bw_resp__bucket bucket;
+};
+
+uint64_t bw_resp__store_index_bytes(uint64_t bytes_max)
+{
+	/* Were all of it the smallest items: 48 bytes, LOAD of them a bucket. */
+	return BW_MAX(bytes_max / 48 / LOAD, (uint64_t)BUCKETS_MIN) * sizeof(struct bw_resp__bucket);
+}
+
+void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__store_conf *conf)
+{
+	memset(store, 0, sizeof(*store));
+	bw_resp__slab_init(&store->slab, conf->arena, conf->bytes_max, sizeof(struct overflow));
+	store->arena = conf->arena;
+	store->buckets = conf->index;
+	store->bucket_count = BUCKETS_MIN;
+	store->mask = BUCKETS_MIN - 1;
+	store->bucket_max =
+		(uint32_t)BW_MIN(bw_resp__store_index_bytes(conf->bytes_max) / sizeof(struct bw_resp__bucket),
+			(uint64_t)1 << 31);
+	store->slab.other_bytes = (uint64_t)store->bucket_count * sizeof(struct bw_resp__bucket);
+	store->evicts = conf->evicts;
+	store->random = conf->random_seed | 1;
+	store->staged_bytes_max = conf->bytes_max / 4;
+	store->staged_command_bytes_max = conf->bytes_max / 8;
+	/* Where keys are evicted, commands that arrive make their own room. */
+	if (!conf->evicts)
+		store->reserve_bytes = BW_MAX(conf->bytes_max / 32, (uint64_t)4 * BW_RESP__PAGE_BYTES);
+}
+
+/* xorshift64* (Vigna, 2016): for samples, nothing secret. */
+static uint32_t next_random(struct bw_resp__store *store)
+{
+	store->random ^= store->random >> 12;
+	store->random ^= store->random << 25;
+	store->random ^= store->random >> 27;
+	return (uint32_t)(store->random * 0x2545f4914f6cdd1dull >> 32);
+}
+
+static uint32_t random_below(struct bw_resp__store *store, uint64_t n)
+{
+	return (uint32_t)(next_random(store) * n >> 32);
+}
+
+/* ---- the index ---- */
+
+static struct bw_resp__item *item_at(const struct bw_resp__store *store, uint64_t slot)
+{
+	return (struct bw_resp__item *)(store->arena + (slot & UINT32_MAX) * BW_RESP__BLOCK_ALIGN);
+}
+
+/* Never 0: a page begins with its own line. */
+static uint64_t slot_of(const struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	uint64_t ref = (uint64_t)((const uint8_t *)item - store->arena) / BW_RESP__BLOCK_ALIGN;
+
+	return (uint64_t)item->hash << 32 | ref;
+}
+
+static struct bw_resp__bucket *bucket_of(const struct bw_resp__store *store, uint32_t hash)
+{
+	uint32_t i = hash & (store->mask << 1 | 1);
+
+	if (i >= store->bucket_count)
+		i &= store->mask;
+	return &store->buckets[i];
+}
+
+static uint64_t *find_slot(const struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	uint64_t wanted = slot_of(store, item);
+
+	for (struct bw_resp__bucket *b = bucket_of(store, item->hash); b != NULL; b = b->overflow)
+		for (unsigned i = 0; i < BUCKET_SLOTS; i++)
+			if (b->slot[i] == wanted)
+				return &b->slot[i];
+	return NULL;
+}
+
+static uint64_t *empty_slot(const struct bw_resp__store *store, uint32_t hash, struct bw_resp__bucket **last)
+{
+	for (struct bw_resp__bucket *b = bucket_of(store, hash); b != NULL; b = b->overflow) {
+		*last = b;
+		for (unsigned i = 0; i < BUCKET_SLOTS; i++)
+			if (b->slot[i] == 0)
+				return &b->slot[i];
+	}
+	return NULL;
+}
+
+/* The chain's last entry takes the hole, so chains stay dense and overflow buckets go when they are empty. */
+static void slot_clear(struct bw_resp__store *store, uint32_t hash, uint64_t *slot)
+{
+	struct bw_resp__bucket *before = NULL, *b = bucket_of(store, hash);
+	unsigned count = 0;
+
+	while (b->overflow != NULL) {
+		before = b;
+		b = b->overflow;
+	}
+	while (count < BUCKET_SLOTS && b->slot[count] != 0)
+		count++;
+	BW_ASSERT(count > 0);
+	*slot = b->slot[count - 1];
+	b->slot[count - 1] = 0;
+	if (count > 1 || before == NULL)
+		return;
+	before->overflow = NULL;
+	bw_resp__slab_free(&store->slab, &bw_container_of(b, struct overflow, bucket)->b);
+}
+
+static void empty_a_page(struct bw_resp__store *store);
+
+/* Where the next entry of a chain goes; takes the next bucket from the spares when this one is full. */
+static void chain_push(
+	struct bw_resp__bucket **tail, unsigned *count, uint64_t slot, struct bw_resp__bucket **spares)
+{
+	if (*count == BUCKET_SLOTS) {
+		struct bw_resp__bucket *b = *spares;
+
+		BW_ASSERT(b != NULL);
+		*spares = b->overflow;
+		memset(b, 0, sizeof(*b));
+		(*tail)->overflow = b;
+		*tail = b;
+		*count = 0;
+	}
+	(*tail)->slot[(*count)++] = slot;
+}
+
+/*
+ * Split the next bucket in order. The old chain is taken apart bucket by bucket: its overflow buckets become
+ * spares as they are emptied, and both new chains draw on those. Each is emptied before its room is needed,
+ * because what was read so far always fits in the two primary buckets and the spares so far.
+ */
+static void split_bucket(struct bw_resp__store *store)
+{
+	uint32_t from = store->bucket_count - (store->mask + 1);
+	struct bw_resp__bucket *low = &store->buckets[from], *high = &store->buckets[store->bucket_count];
+	struct bw_resp__bucket *spares = NULL, *low_tail = low, *high_tail = high, *b;
+	struct bw_resp__bucket old = *low;
+	unsigned low_count = 0, high_count = 0;
+	uint32_t bit = store->mask + 1;
+
+	memset(low, 0, sizeof(*low));
+	memset(high, 0, sizeof(*high));
+	for (b = &old; b != NULL;) {
+		struct bw_resp__bucket now = *b;
+
+		if (b != &old) {
+			b->overflow = spares;
+			spares = b;
+		}
+		for (unsigned i = 0; i < BUCKET_SLOTS && now.slot[i] != 0; i++) {
+			if (now.slot[i] >> 32 & bit)
+				chain_push(&high_tail, &high_count, now.slot[i], &spares);
+			else
+				chain_push(&low_tail, &low_count, now.slot[i], &spares);
+		}
+		b = now.overflow;
+	}
+	while (spares != NULL) {
+		b = spares;
+		spares = b->overflow;
+		bw_resp__slab_free(&store->slab, &bw_container_of(b, struct overflow, bucket)->b);
+	}
+	store->bucket_count++;
+	store->slab.other_bytes += sizeof(struct bw_resp__bucket);
+	if (store->bucket_count == 2 * (store->mask + 1))
+		store->mask = store->mask << 1 | 1;
+}
+
+static void grow_index(struct bw_resp__store *store)
+{
+	uint64_t items = store->keys + store->dead;
+
+	for (unsigned i = 0; i < 2 && items > (uint64_t)store->bucket_count * LOAD; i++) {
+		if (store->bucket_count == store->bucket_max)
+			return;
+		if (bw_resp__slab_used_bytes(&store->slab) + sizeof(struct bw_resp__bucket) >
+			store->slab.bytes_max) {
+			/* Full of items: longer chains cost less than a page of keys, up to a point. */
+			if (!store->evicts || items < (uint64_t)store->bucket_count * LOAD_MAX)
+				return;
+			empty_a_page(store);
+			return;
+		}
+		split_bucket(store);
+	}
+}
+
+/* ---- blobs and chunks ---- */
+
+static void chunk_stage(struct bw_resp__store *store, struct bw_resp__chunk *chunk)
+{
+	chunk->owner = NULL;
+	chunk->b.flags |= BW_RESP__CHUNK_STAGED;
+	store->staged_bytes += bw_resp__block_bytes(chunk);
+}
+
+static void chunk_unstage(
+	struct bw_resp__store *store, struct bw_resp__chunk *chunk, struct bw_resp__item *owner)
+{
+	if ((chunk->b.flags & BW_RESP__CHUNK_STAGED) != 0)
+		store->staged_bytes -= bw_resp__block_bytes(chunk);
+	chunk->b.flags = 0;
+	chunk->owner = owner;
+}
+
+static void chunk_free(struct bw_resp__store *store, struct bw_resp__chunk *chunk)
+{
+	chunk_unstage(store, chunk, NULL);
+	bw_resp__slab_free(&store->slab, &chunk->b);
+}
+
+void bw_resp__chunks_free(struct bw_resp__store *store, struct bw_resp__chunk *chunk)
+{
+	while (chunk != NULL) {
+		struct bw_resp__chunk *next = chunk->next;
+
+		chunk_free(store, chunk);
+		chunk = next;
+	}
+}
+
+void bw_resp__blob_free(struct bw_resp__store *store, struct bw_resp__chunk *blob)
+{
+	if (bw_resp__block_drop(&blob->b))
+		bw_resp__chunks_free(store, blob);
+}
+
+void bw_resp__blob_copy(const struct bw_resp__chunk *blob, uint8_t *out, uint32_t len)
+{
+	for (; len > 0; blob = blob->next) {
+		uint32_t n = BW_MIN(len, blob->len);
+
+		memcpy(out, blob->bytes, n);
+		out += n;
+		len -= n;
+	}
+}
+
+/* ---- items ---- */
+
+static void item_free(struct bw_resp__store *store, struct bw_resp__item *item)
+{
+	bw_resp__slab_free(&store->slab, &item->b);
+}
+
+/* The item is in no bucket any longer, and counted no longer. */
+static void item_drop(struct bw_resp__store *store, struct bw_resp__item *item)
+{
+	if (bw_resp__item_has_blob(item)) {
+		struct bw_resp__chunk *blob = bw_resp__item_blob(item);
+
+		/* TX may read on, but there is no key any longer that an eviction could free them with. */
+		for (struct bw_resp__chunk *c = blob; c != NULL; c = c->next)
+			c->owner = NULL;
+		bw_resp__blob_free(store, blob);
+	}
+	item->b.flags = BW_RESP__ITEM_DETACHED;
+	if (bw_resp__block_drop(&item->b))
+		item_free(store, item);
+}
+
+static void item_count(struct bw_resp__store *store, const struct bw_resp__item *item, int sign)
+{
+	uint64_t bytes = (uint64_t)bw_resp__item_key_len(item) + item->value_bytes;
+
+	store->keys += (uint64_t)(int64_t)sign;
+	store->payload_bytes += sign > 0 ? bytes : -bytes;
+	if (bw_resp__item_expires_ms(item) != 0)
+		store->expiring += (uint64_t)(int64_t)sign;
+}
+
+static bool item_is_dead(const struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	return item->epoch != store->epoch;
+}
+
+static bool item_has_expired(const struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	return bw_resp__item_expires_ms(item) != 0 && bw_resp__item_expires_ms(item) <= store->now_ms;
+}
+
+static void item_remove_at(struct bw_resp__store *store, struct bw_resp__item *item, uint64_t *slot)
+{
+	slot_clear(store, item->hash, slot);
+	if (item_is_dead(store, item))
+		store->dead--;
+	else
+		item_count(store, item, -1);
+	item_drop(store, item);
+}
+
+void bw_resp__store_remove(struct bw_resp__store *store, struct bw_resp__item *item)
+{
+	uint64_t *slot = find_slot(store, item);
+
+	BW_ASSERT(slot != NULL);
+	item_remove_at(store, item, slot);
+}
+
+/* Is it garbage? Then it is freed. */
+static bool item_collect(struct bw_resp__store *store, struct bw_resp__item *item, uint64_t *slot)
+{
+	if (bw_likely(!item_is_dead(store, item))) {
+		if (!item_has_expired(store, item))
+			return false;
+		store->expired++;
+	}
+	item_remove_at(store, item, slot);
+	return true;
+}
+
+struct bw_resp__item *bw_resp__store_find(
+	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len)
+{
+	for (struct bw_resp__bucket *b = bucket_of(store, hash); b != NULL; b = b->overflow) {
+		for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+			struct bw_resp__item *item;
+
+			if (b->slot[i] >> 32 != hash || b->slot[i] == 0)
+				continue;
+			item = item_at(store, b->slot[i]);
+			if (bw_resp__item_key_len(item) != key_len || memcmp(item->bytes, key, key_len) != 0)
+				continue;
+			/* A dead item has the key to itself: whoever stores finds and frees it first. */
+			if (item_collect(store, item, &b->slot[i]))
+				return NULL;
+			if (item->used_at != store->used_now)
+				item->used_at = store->used_now;
+			return item;
+		}
+	}
+	return NULL;
+}
+
+void bw_resp__store_reap(struct bw_resp__store *store)
+{
+	struct bw_resp__block *block = bw_resp__slab_take_returned(&store->slab);
+
+	while (block != NULL) {
+		struct bw_resp__block *next = block->returned;
+
+		if (block->kind == BW_RESP__ITEM)
+			item_free(store, (struct bw_resp__item *)block);
+		else
+			bw_resp__chunks_free(store, (struct bw_resp__chunk *)block);
+		block = next;
+	}
+}
+
+unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
+{
+	unsigned freed = 0;
+
+	bw_resp__store_reap(store);
+	if (store->expiring + store->dead == 0)
+		return 0;
+	while (buckets-- > 0) {
+		struct bw_resp__bucket *b;
+
+		if (store->sweep_next >= store->bucket_count)
+			store->sweep_next = 0;
+		b = &store->buckets[store->sweep_next++];
+		while (b != NULL) {
+			struct bw_resp__bucket *next = b->overflow;
+			unsigned i = 0;
+
+			while (i < BUCKET_SLOTS && b->slot[i] != 0) {
+				struct bw_resp__item *item = item_at(store, b->slot[i]);
+
+				if (item == store->keep ||
+					(!item_is_dead(store, item) && !item_has_expired(store, item))) {
+					i++;
+					continue;
+				}
+				/* The last entry of the chain comes here; the chain's last bucket may go. */
+				bool is_last_bucket = next == NULL, is_alone = b->slot[1] == 0;
+
+				freed += item_collect(store, item, &b->slot[i]);
+				if (is_last_bucket && is_alone)
+					break;
+				if (!is_last_bucket)
+					next = b->overflow;
+			}
+			b = next;
+		}
+	}
+	return freed;
+}
+
+void bw_resp__store_flush(struct bw_resp__store *store)
+{
+	store->dead += store->keys;
+	store->keys = store->expiring = store->payload_bytes = 0;
+	store->epoch++;
+	/*
+	 * Once in 65,536 times a full round frees every dead item, so that none is ever taken for one of a later
+	 * epoch. The slices of the flushes before have left it next to nothing.
+	 */
+	bw_resp__store_sweep(store, store->epoch == 0 ? store->bucket_count : DEAD_BUCKETS);
+}
+
+/* ---- making room ---- */
+
+/* The least recently used of a few. False: none was found. */
+static bool evict_one(struct bw_resp__store *store)
+{
+	uint32_t at = random_below(store, store->bucket_count);
+	struct bw_resp__item *oldest = NULL;
+	uint64_t *oldest_slot = NULL;
+	unsigned samples = 0;
+
+	for (unsigned n = 0; n < EVICT_BUCKETS && samples < EVICT_SAMPLES; n++) {
+		for (struct bw_resp__bucket *b = &store->buckets[at]; b != NULL; b = b->overflow) {
+			for (unsigned i = 0; i < BUCKET_SLOTS && b->slot[i] != 0; i++) {
+				struct bw_resp__item *item = item_at(store, b->slot[i]);
+
+				if (item == store->keep)
+					continue;
+				if (item_collect(store, item, &b->slot[i]))
+					return true;
+				samples++;
+				if (oldest != NULL && (int32_t)(item->used_at - oldest->used_at) >= 0)
+					continue;
+				oldest = item;
+				oldest_slot = &b->slot[i];
+			}
+		}
+		if (++at == store->bucket_count)
+			at = 0;
+	}
+	if (oldest == NULL)
+		return false;
+	store->evicted++;
+	item_remove_at(store, oldest, oldest_slot);
+	return true;
+}
+
+/*
+ * Evict every key that has something in one page: of a few at random, the one with the fewest blocks. What TX
+ * still reads, commands that are arriving, and the index cannot be moved; a page of those is left as it is.
+ */
+static void empty_a_page(struct bw_resp__store *store)
+{
+	struct bw_resp__page *page = NULL;
+
+	if (store->slab.pages_touched == 0)
+		return;
+	for (unsigned i = 0; i < PAGE_SAMPLES; i++) {
+		uint64_t n = random_below(store, store->slab.pages_touched);
+		struct bw_resp__page *p = (struct bw_resp__page *)(store->arena + n * BW_RESP__PAGE_BYTES);
+
+		if (p->is_in_use && p->class_index != store->slab.bucket_class &&
+			(page == NULL || p->used < page->used))
+			page = p;
+	}
+	for (unsigned i = 0; page != NULL && page->is_in_use && i < page->fresh; i++) {
+		struct bw_resp__block *block =
+			(struct bw_resp__block *)((uint8_t *)page + 64 + i * page->block_bytes);
+		struct bw_resp__item *item = NULL;
+
+		if (block->kind == BW_RESP__ITEM && (block->flags & BW_RESP__ITEM_DETACHED) == 0)
+			item = (struct bw_resp__item *)block;
+		else if (block->kind == BW_RESP__CHUNK)
+			item = ((struct bw_resp__chunk *)block)->owner;
+		if (item == NULL || item == store->keep)
+			continue;
+		if (!item_is_dead(store, item))
+			store->evicted++;
+		bw_resp__store_remove(store, item);
+	}
+}
+
+static struct bw_resp__block *block_alloc(
+	struct bw_resp__store *store, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes)
+{
+	struct bw_resp__slab *slab = &store->slab;
+	struct bw_resp__block *block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+
+	if (bw_likely(block != NULL))
+		return block;
+	bw_resp__store_reap(store);
+	block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+	for (unsigned i = 0; block == NULL && store->dead > 0 && i < DEAD_SWEEPS; i++) {
+		bw_resp__store_sweep(store, DEAD_BUCKETS);
+		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+	}
+	if (!store->evicts)
+		return block;
+	for (unsigned i = 0; block == NULL && i < EVICT_TRIES && evict_one(store); i++)
+		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+	for (unsigned i = 0; block == NULL && i < PAGE_TRIES; i++) {
+		empty_a_page(store);
+		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+	}
+	return block;
+}
+
+struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room)
+{
+	uint32_t bytes = (uint32_t)sizeof(struct bw_resp__chunk) + room;
+	struct bw_resp__chunk *chunk;
+
+	if (store->staged_bytes + bytes > store->staged_bytes_max)
+		return NULL;
+	chunk = (struct bw_resp__chunk *)block_alloc(store, bytes, BW_RESP__CHUNK, 0);
+	if (chunk == NULL)
+		return NULL;
+	chunk->next = NULL;
+	chunk->tail = chunk;
+	chunk->total_bytes = chunk->len = 0;
+	chunk->room = bw_resp__block_bytes(chunk) - (uint32_t)sizeof(*chunk);
+	chunk_stage(store, chunk);
+	return chunk;
+}
+
+/* Twice what has arrived: few and large chunks for large values, a small one for who only announces. */
+static uint32_t chunk_room(const struct bw_resp__chunk *blob, uint64_t wanted)
+{
+	uint64_t room = blob == NULL ? 1024 : BW_MAX((uint64_t)1024, 2 * (uint64_t)blob->total_bytes);
+
+	room = BW_MIN(room, wanted);
+	return (uint32_t)BW_MIN(room, (uint64_t)BW_RESP__CHUNK_ROOM_MAX);
+}
+
+bool bw_resp__blob_append(struct bw_resp__store *store, struct bw_resp__chunk **blob, const uint8_t *data,
+	uint32_t len, uint32_t hint)
+{
+	while (len > 0) {
+		struct bw_resp__chunk *head = *blob, *tail = head != NULL ? head->tail : NULL;
+		uint32_t n;
+
+		if (tail == NULL || tail->len == tail->room) {
+			struct bw_resp__chunk *chunk =
+				bw_resp__chunk_alloc(store, chunk_room(head, (uint64_t)len + hint));
+
+			if (chunk == NULL)
+				return false;
+			if (head == NULL)
+				*blob = head = chunk;
+			else
+				tail->next = chunk;
+			head->tail = tail = chunk;
+		}
+		n = BW_MIN(len, tail->room - tail->len);
+		memcpy(tail->bytes + tail->len, data, n);
+		tail->len += n;
+		head->total_bytes += n;
+		data += n;
+		len -= n;
+	}
+	return true;
+}
+
+/* ---- storing ---- */
+
+static bool value_copy(struct bw_resp__store *store, struct bw_resp__chunk **blob,
+	const struct bw_resp__value *value, uint32_t hint)
+{
+	uint32_t left = value->len;
+
+	if (value->blob == NULL)
+		return bw_resp__blob_append(store, blob, value->data, value->len, hint);
+	for (const struct bw_resp__chunk *c = value->blob; c != NULL; c = c->next) {
+		left -= c->len;
+		if (!bw_resp__blob_append(store, blob, c->bytes, c->len, left + hint))
+			return false;
+	}
+	return true;
+}
+
+/* The staged blob becomes the item's value. */
+static void blob_adopt(struct bw_resp__store *store, struct bw_resp__item *item, struct bw_resp__chunk *blob)
+{
+	for (struct bw_resp__chunk *c = blob; c != NULL; c = c->next)
+		chunk_unstage(store, c, item);
+	memcpy(item->bytes + item->b.aux, &blob, sizeof(blob));
+	item->b.flags |= BW_RESP__ITEM_HAS_BLOB;
+}
+
+/* An item that is in no bucket yet, its value not filled in. */
+static struct bw_resp__item *item_alloc(struct bw_resp__store *store, uint32_t hash, const uint8_t *key,
+	uint32_t key_len, uint32_t tail_bytes)
+{
+	uint32_t bytes = (uint32_t)sizeof(struct bw_resp__item) + key_len + tail_bytes;
+	struct bw_resp__item *item =
+		(struct bw_resp__item *)block_alloc(store, bytes, BW_RESP__ITEM, store->reserve_bytes);
+
+	if (item == NULL)
+		return NULL;
+	/* Nobody finds it by its page before it is in a bucket. */
+	item->b.flags = BW_RESP__ITEM_DETACHED;
+	item->b.aux = (uint16_t)key_len;
+	item->hash = hash;
+	item->epoch = store->epoch;
+	item->used_at = store->used_now;
+	memcpy(item->bytes, key, key_len);
+	return item;
+}
+
+/* Room for one more entry in the key's chain. */
+static uint64_t *slot_alloc(struct bw_resp__store *store, uint32_t hash)
+{
+	struct bw_resp__bucket *last;
+	uint64_t *slot = empty_slot(store, hash, &last);
+	struct overflow *overflow;
+
+	if (bw_likely(slot != NULL))
+		return slot;
+	overflow = (struct overflow *)block_alloc(store, sizeof(*overflow), BW_RESP__BUCKET, 0);
+	if (overflow == NULL)
+		return NULL;
+	memset(&overflow->bucket, 0, sizeof(overflow->bucket));
+	/* Making room may have emptied this very chain. */
+	slot = empty_slot(store, hash, &last);
+	if (slot != NULL) {
+		bw_resp__slab_free(&store->slab, &overflow->b);
+		return slot;
+	}
+	last->overflow = &overflow->bucket;
+	return &overflow->bucket.slot[0];
+}
+
+/* A copy of the value into memory of this store: behind the key, or as a blob. NULL: no memory. */
+static struct bw_resp__item *item_make(struct bw_resp__store *store, uint32_t hash, const uint8_t *key,
+	uint32_t key_len, const struct bw_resp__value *first, const struct bw_resp__value *second)
+{
+	uint32_t len = first->len + (second != NULL ? second->len : 0);
+	struct bw_resp__chunk *blob = NULL;
+	struct bw_resp__item *item;
+	bool takes = second == NULL && first->blob != NULL && first->may_take;
+
+	if (takes) {
+		blob = first->blob;
+	} else if (len > BW_RESP__INLINE_MAX) {
+		if (!value_copy(store, &blob, first, second != NULL ? second->len : 0) ||
+			(second != NULL && !value_copy(store, &blob, second, 0)))
+			goto no_memory;
+	}
+	if (blob != NULL &&
+		bw_resp__slab_used_bytes(&store->slab) + store->reserve_bytes > store->slab.bytes_max)
+		goto no_memory; /* the chunks were staged, out of the reserve */
+	item = item_alloc(store, hash, key, key_len, blob != NULL ? (uint32_t)sizeof(blob) : len);
+	if (item == NULL)
+		goto no_memory;
+	item->value_bytes = len;
+	if (blob != NULL) {
+		blob_adopt(store, item, blob);
+		return item;
+	}
+	for (const struct bw_resp__value *v = first; v != NULL; v = v == first ? second : NULL) {
+		uint8_t *to = bw_resp__item_value(item) + (v == first ? 0 : first->len);
+
+		if (v->blob != NULL)
+			bw_resp__blob_copy(v->blob, to, v->len);
+		else
+			memcpy(to, v->data, v->len);
+	}
+	return item;
+
+no_memory:
+	if (blob != NULL && !takes)
+		bw_resp__chunks_free(store, blob);
+	return NULL;
+}
+
+/* `item` takes the place of `old`, whose key it has. */
+static void item_replace(struct bw_resp__store *store, struct bw_resp__item *old, struct bw_resp__item *item)
+{
+	uint64_t *slot = find_slot(store, old);
+
+	BW_ASSERT(slot != NULL);
+	*slot = slot_of(store, item);
+	item->b.flags &= (uint8_t)~BW_RESP__ITEM_DETACHED;
+	item_count(store, old, -1);
+	item_count(store, item, 1);
+	item_drop(store, old);
+}
+
+/* Undo item_make(): a blob that was taken over goes back to who staged it. */
+static void item_unmake(struct bw_resp__store *store, struct bw_resp__item *item, bool took)
+{
+	if (bw_resp__item_has_blob(item)) {
+		struct bw_resp__chunk *blob = bw_resp__item_blob(item);
+
+		for (struct bw_resp__chunk *c = blob; c != NULL; c = c->next)
+			chunk_stage(store, c);
+		if (!took)
+			bw_resp__chunks_free(store, blob);
+	}
+	item_free(store, item);
+}
+
+struct bw_resp__item *bw_resp__store_put(struct bw_resp__store *store, uint32_t hash, const uint8_t *key,
+	uint32_t key_len, const struct bw_resp__value *value, uint64_t expires_ms)
+{
+	struct bw_resp__item *old = bw_resp__store_find(store, hash, key, key_len), *item;
+	bool takes = value->blob != NULL && value->may_take;
+	uint64_t *slot;
+
+	if (bw_likely(old != NULL && value->blob == NULL && !bw_resp__item_has_blob(old) &&
+		      value->len <= BW_RESP__INLINE_MAX && bw_resp__block_is_sole(&old->b))) {
+		uint32_t bytes = (uint32_t)sizeof(*old) + key_len + value->len,
+			 room = bw_resp__block_bytes(old);
+
+		/* In place, unless that would waste more than half the block. */
+		if (bytes <= room && (bytes >= room / 2 || room <= 128)) {
+			store->payload_bytes += (uint64_t)value->len - old->value_bytes;
+			old->value_bytes = value->len;
+			memmove(bw_resp__item_value(old), value->data, value->len);
+			bw_resp__store_set_expiry(store, old, expires_ms);
+			return old;
+		}
+	}
+	store->keep = old;
+	item = item_make(store, hash, key, key_len, value, NULL);
+	if (item != NULL) {
+		item->b.word = expires_ms;
+		store->keep = old != NULL ? old : item;
+		if (old != NULL) {
+			item_replace(store, old, item);
+		} else if ((slot = slot_alloc(store, hash)) != NULL) {
+			*slot = slot_of(store, item);
+			item->b.flags &= (uint8_t)~BW_RESP__ITEM_DETACHED;
+			item_count(store, item, 1);
+			grow_index(store);
+		} else {
+			item_unmake(store, item, takes);
+			item = NULL;
+		}
+	}
+	store->keep = NULL;
+	return item;
+}
+
+struct bw_resp__item *bw_resp__store_append(
+	struct bw_resp__store *store, struct bw_resp__item *item, const struct bw_resp__value *value)
+{
+	uint32_t len = item->value_bytes + value->len;
+	struct bw_resp__value before = { .len = item->value_bytes };
+	struct bw_resp__item *made;
+
+	if (value->len == 0)
+		return item;
+	store->keep = item;
+	if (bw_resp__item_has_blob(item)) {
+		struct bw_resp__chunk *blob = bw_resp__item_blob(item), *tail = blob->tail;
+		uint32_t tail_len = tail->len, total = blob->total_bytes;
+
+		before.blob = blob;
+		if (bw_resp__block_is_sole(&blob->b)) {
+			/* An eighth to spare, so that a row of small appends does not make a chain of small chunks. */
+			bool ok = value_copy(store, &blob, value, BW_MAX(1024u, total / 8));
+
+			if (!ok) { /* as it was */
+				bw_resp__chunks_free(store, tail->next);
+				tail->next = NULL;
+				tail->len = tail_len;
+				blob->tail = tail;
+				blob->total_bytes = total;
+			} else {
+				store->payload_bytes += value->len;
+				item->value_bytes = len;
+				for (struct bw_resp__chunk *c = tail->next; c != NULL; c = c->next)
+					chunk_unstage(store, c, item);
+			}
+			store->keep = NULL;
+			return ok ? item : NULL;
+		}
+	} else {
+		before.data = bw_resp__item_value(item);
+		if (value->blob == NULL && len <= BW_RESP__INLINE_MAX && bw_resp__block_is_sole(&item->b) &&
+			sizeof(*item) + item->b.aux + len <= bw_resp__block_bytes(item)) {
+			memcpy(bw_resp__item_value(item) + item->value_bytes, value->data, value->len);
+			store->payload_bytes += value->len;
+			item->value_bytes = len;
+			store->keep = NULL;
+			return item;
+		}
+	}
+	made = item_make(store, item->hash, item->bytes, item->b.aux, &before, value);
+	if (made != NULL) {
+		made->b.word = item->b.word;
+		item_replace(store, item, made);
+	}
+	store->keep = NULL;
+	return made;
+}
+
+void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__item *item, uint64_t expires_ms)
+{
+	store->expiring += (uint64_t)(expires_ms != 0) - (uint64_t)(item->b.word != 0);
+	item->b.word = expires_ms;
+}
+
+/* ---- for tests ---- */
+
+void bw_resp__store_check(const struct bw_resp__store *store)
+{
+	uint64_t keys = 0, dead = 0, expiring = 0, payload = 0;
+
+	for (uint32_t i = 0; i < store->bucket_count; i++) {
+		for (struct bw_resp__bucket *b = &store->buckets[i]; b != NULL; b = b->overflow) {
+			bool ended = false;
+
+			for (unsigned n = 0; n < BUCKET_SLOTS; n++) {
+				const struct bw_resp__item *item;
+
+				if (b->slot[n] == 0) {
+					ended = true;
+					continue;
+				}
+				BW_ASSERT(!ended);
+				item = item_at(store, b->slot[n]);
+				BW_ASSERT_EQ(item->b.kind, BW_RESP__ITEM);
+				BW_ASSERT_EQ(item->b.flags & BW_RESP__ITEM_DETACHED, 0);
+				BW_ASSERT_EQ(item->hash, b->slot[n] >> 32);
+				BW_ASSERT(bucket_of(store, item->hash) == &store->buckets[i]);
+				if (item_is_dead(store, item)) {
+					dead++;
+					continue;
+				}
+				keys++;
+				expiring += item->b.word != 0;
+				payload += item->b.aux + (uint64_t)item->value_bytes;
+				if (bw_resp__item_has_blob(item))
+					BW_ASSERT_EQ(
+						bw_resp__item_blob(item)->total_bytes, item->value_bytes);
+			}
+			BW_ASSERT(b->overflow == NULL || !ended);
+		}
+	}
+	BW_ASSERT_EQ(keys, store->keys);
+	BW_ASSERT_EQ(dead, store->dead);
+	BW_ASSERT_EQ(expiring, store->expiring);
+	BW_ASSERT_EQ(payload, store->payload_bytes);
+	BW_ASSERT_LE(bw_resp__slab_used_bytes(&store->slab), store->slab.bytes_max);
+	BW_ASSERT(store->keep == NULL);
+}

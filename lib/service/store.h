@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * One worker's share of the keyspace: an index of items, their values, expiry and eviction. See store.c.
+ *
+ * Nothing here reads a clock or sends: time and the key's hash come in as arguments.
+ */
+#pragma once
+
+#include <string.h>
+
+#include "slab.h"
+
+/** The longest key. Redis has no such bound; what is longer is refused with an error that says so. */
+#define BW_RESP__KEY_MAX    8192u
+/** A value up to this lies behind its key; what is longer is a chain of chunks of its own. */
+#define BW_RESP__INLINE_MAX 4096u
+
+/**
+ * A part of a large value (a "blob"), or of a command that is still arriving. References to a blob, also those of
+ * TX, are counted in its first chunk, so a chain with more than one reference does not change.
+ */
+struct bw_resp__chunk {
+	struct bw_resp__block b;
+	struct bw_resp__chunk *next;
+	struct bw_resp__item *owner; /* whose value it is; NULL: nobody's yet, or no longer */
+	struct bw_resp__chunk *tail; /* the first chunk's: of the chain */
+	uint32_t total_bytes;        /* the first chunk's: of the chain */
+	uint32_t len, room;
+	uint32_t spare[3];
+	uint8_t bytes[];
+};
+_Static_assert(sizeof(struct bw_resp__chunk) == 64, "a line");
+#define BW_RESP__CHUNK_ROOM_MAX (BW_RESP__BLOCK_MAX - (uint32_t)sizeof(struct bw_resp__chunk))
+
+/* block.flags of a chunk */
+#define BW_RESP__CHUNK_STAGED 1 /* counted in staged_bytes */
+
+/* block.flags of an item */
+#define BW_RESP__ITEM_HAS_BLOB 1
+#define BW_RESP__ITEM_DETACHED 2 /* no key's item any longer; TX still reads it */
+
+/** A key and its value. block.aux is the key's length, block.word when it expires: unix ms, 0 for never. */
+struct bw_resp__item {
+	struct bw_resp__block b;
+	uint32_t value_bytes;
+	uint32_t used_at; /* ms / 128, modulo 2^32 */
+	uint32_t hash;
+	uint16_t epoch; /* of the FLUSHALL that it came after */
+	uint16_t spare;
+	uint8_t bytes[]; /* key, then the value or a pointer to its blob */
+};
+_Static_assert(sizeof(struct bw_resp__item) == 32, "with the index's 15 bytes, well below 80 a small key");
+
+struct bw_resp__bucket;
+
+struct bw_resp__store {
+	/* -- what a lookup reads -- */
+	struct bw_resp__bucket *buckets;
+	uint32_t bucket_count;
+	uint32_t mask;     /* 2^level - 1: buckets below bucket_count - 2^level are split already */
+	uint64_t now_ms;   /* unix time */
+	uint32_t used_now; /* as item.used_at */
+	uint16_t epoch;
+	bool evicts;
+	uint8_t *arena;
+	uint64_t hits, misses;
+
+	uint64_t keys, expiring; /* of this epoch; expiring: those with a time */
+	uint64_t dead;           /* items of an earlier epoch that are not swept yet */
+	uint64_t payload_bytes;  /* keys and values of this epoch */
+	uint64_t evicted, expired;
+	uint64_t staged_bytes, staged_bytes_max, staged_command_bytes_max;
+	uint64_t reserve_bytes; /* what keys leave to commands that are arriving */
+	uint32_t bucket_max;
+	uint32_t sweep_next; /* the bucket that the sweep comes to next */
+	uint64_t random;
+	const struct bw_resp__item *keep; /* not to be evicted: the caller is working on it */
+	struct bw_resp__slab slab;
+};
+
+struct bw_resp__store_conf {
+	void *arena;        /* page-aligned, zeroed, bytes_max, touched only as it is used */
+	void *index;        /* line-aligned, zeroed, bw_resp__store_index_bytes(bytes_max) */
+	uint64_t bytes_max; /* all that keys, values, index and staged commands take */
+	uint64_t random_seed;
+	bool evicts;
+};
+
+/** A value to store: bytes to copy, or a staged blob of this store to take over. */
+struct bw_resp__value {
+	const uint8_t *data;
+	uint32_t len;
+	struct bw_resp__chunk *blob;
+	bool may_take; /* the blob is this store's: it becomes the value instead of being copied */
+};
+
+uint64_t bw_resp__store_index_bytes(uint64_t bytes_max);
+void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__store_conf *conf);
+/** What is the time: before every batch of calls. */
+static inline void bw_resp__store_set_now(struct bw_resp__store *store, uint64_t now_ms)
+{
+	store->now_ms = now_ms;
+	store->used_now = (uint32_t)(now_ms >> 7);
+}
+
+/** NULL: no such key, or it has expired. Valid until the next call that stores. */
+struct bw_resp__item *bw_resp__store_find(
+	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len);
+/**
+ * Set the key to a value, new or not. The item, or NULL: no memory, nothing changed. A blob that was taken over
+ * is no longer the caller's.
+ * @expires_ms  unix ms; 0 for never
+ */
+struct bw_resp__item *bw_resp__store_put(struct bw_resp__store *store, uint32_t hash, const uint8_t *key,
+	uint32_t key_len, const struct bw_resp__value *value, uint64_t expires_ms);
+/** Append to an item that was just found. NULL: no memory, nothing changed. */
+struct bw_resp__item *bw_resp__store_append(
+	struct bw_resp__store *store, struct bw_resp__item *item, const struct bw_resp__value *value);
+void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__item *item, uint64_t expires_ms);
+void bw_resp__store_remove(struct bw_resp__store *store, struct bw_resp__item *item);
+/** All keys are gone at once. Their memory comes back in slices: at each sweep, and when it is needed. */
+void bw_resp__store_flush(struct bw_resp__store *store);
+/** Housekeeping: take back what TX returned, look at up to `buckets` buckets. Returns how many items it freed. */
+unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets);
+/** Free what other cores returned. */
+void bw_resp__store_reap(struct bw_resp__store *store);
+/** For tests: the index, lists and counts agree. Aborts when they do not. */
+void bw_resp__store_check(const struct bw_resp__store *store);
+
+/* ---- staged memory ---- */
+
+/** A chunk with room for at least `room` bytes, at most CHUNK_ROOM_MAX. NULL: no memory, or too much is staged. */
+struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room);
+/** Free a chain of staged chunks which nobody else refers to. */
+void bw_resp__chunks_free(struct bw_resp__store *store, struct bw_resp__chunk *chunk);
+/**
+ * Append to a staged blob, which is made when *blob is NULL. Chunks grow with what has arrived, not with what
+ * was announced.
+ * @hint  bytes that are still to come after these, so that the last chunk is not larger than it must be
+ */
+bool bw_resp__blob_append(struct bw_resp__store *store, struct bw_resp__chunk **blob, const uint8_t *data,
+	uint32_t len, uint32_t hint);
+/** Drop the caller's reference. */
+void bw_resp__blob_free(struct bw_resp__store *store, struct bw_resp__chunk *blob);
+/** Copy the first `len` bytes out. */
+void bw_resp__blob_copy(const struct bw_resp__chunk *blob, uint8_t *out, uint32_t len);
+
+/* ---- an item's parts ---- */
+
+static inline const uint8_t *bw_resp__item_key(const struct bw_resp__item *item)
+{
+	return item->bytes;
+}
+
+static inline uint32_t bw_resp__item_key_len(const struct bw_resp__item *item)
+{
+	return item->b.aux;
+}
+
+static inline bool bw_resp__item_has_blob(const struct bw_resp__item *item)
+{
+	return (item->b.flags & BW_RESP__ITEM_HAS_BLOB) != 0;
+}
+
+/** Only where the value is not a blob. */
+static inline uint8_t *bw_resp__item_value(struct bw_resp__item *item)
+{
+	return item->bytes + item->b.aux;
+}
+
+/** Only where it is. */
+static inline struct bw_resp__chunk *bw_resp__item_blob(const struct bw_resp__item *item)
+{
+	struct bw_resp__chunk *blob;
+
+	memcpy(&blob, item->bytes + item->b.aux, sizeof(blob));
+	return blob;
+}
+
+/** Unix ms; 0 for never. */
+static inline uint64_t bw_resp__item_expires_ms(const struct bw_resp__item *item)
+{
+	return item->b.word;
+}
+
+/** What counts the references to the value: the blob, or the item itself. */
+static inline struct bw_resp__block *bw_resp__item_value_block(struct bw_resp__item *item)
+{
+	return bw_resp__item_has_blob(item) ? &bw_resp__item_blob(item)->b : &item->b;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * LISTEN and SYN-RECEIVED (RFC 9293 3.10.7.2, 3.10.7.4). A SYN costs 64 bytes until its sender has shown, by
+ * acknowledging our number, that it is where it says.
+ *
+ * Every half-open entry waits for its next retry in the list of those that were tried as often, so each list is
+ * ordered by time, and one timer serves all.
+ */
+#include "internal.h"
+
+/* ---- SYN-ACK -------------------------------------------------------------------------------------------- */
+
+static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
+{
+	uint32_t recv_max = tcp->listeners[half->listener].recv_bytes_max;
+	struct bw_tcp_fields fields = {
+		.flags = BW_TCP_SYN | BW_TCP_ACK,
+		.seq = half->iss,
+		.ack = half->irs + 1,
+		.window = (uint16_t)BW_MIN(recv_max, 65535u), /* not scaled on a SYN: RFC 7323 2.2 */
+		.has_mss = true,
+		.mss = bw_tcp__mss_option(tcp, &half->flow),
+		.has_wscale = half->has_wscale,
+		.wscale = bw_tcp__wscale_for(recv_max),
+		.has_timestamp = half->has_timestamps,
+		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &half->flow),
+		.ts_echo = half->ts_recent,
+		.has_sack_permitted = half->has_sack,
+	};
+
+	bw_tcp__answer(tcp, &half->flow, &fields);
+}
+
+/** The timer's next deadline is the earliest of the lists' first. */
+static void arm_timer(struct bw_tcp *tcp)
+{
+	for (unsigned i = 0; i <= BW_TCP__SYN_ACK_RETRIES; i++) {
+		uint32_t first = tcp->half_open_fifo[i].head;
+		bw_ns at;
+
+		if (first == BW_TCP__NONE)
+			continue;
+		at = bw_tcp__ms_to_ns(tcp, tcp->half_opens[first].retry_at_ms);
+		if (at < tcp->half_open_timer.expires_at)
+			bw_timer_arm(&tcp->wheel, &tcp->half_open_timer, at);
+	}
+}
+
+/** Wait for the ACK, or the next retry: 1, 2, 4, 8, 16 s, and 32 s before it is given up. */
+static void await_ack(struct bw_tcp *tcp, uint32_t index)
+{
+	struct bw_tcp__half_open *half = &tcp->half_opens[index];
+
+	half->retry_at_ms = bw_tcp__deadline(tcp, BW_TCP__RTO_INITIAL_MS << half->tries);
+	bw_tcp__fifo_push(&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
+	arm_timer(tcp);
+}
+
+static void forget(struct bw_tcp *tcp, uint32_t index)
+{
+	struct bw_tcp__half_open *half = &tcp->half_opens[index];
+
+	bw_tcp__fifo_remove(&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
+	bw_tcp__slab_give(&tcp->half_open_slab, tcp->half_opens, next, index);
+}
+
+static void drop_half_open(struct bw_tcp *tcp, uint32_t index)
+{
+	bw_tcp__table_remove(&tcp->table, bw_flow_hash(&tcp->half_opens[index].flow),
+		bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index));
+	forget(tcp, index);
+}
+
+void bw_tcp__half_open_timer(struct bw_tcp *tcp)
+{
+	for (unsigned tries = 0; tries <= BW_TCP__SYN_ACK_RETRIES; tries++) {
+		uint32_t i;
+
+		while ((i = tcp->half_open_fifo[tries].head) != BW_TCP__NONE &&
+			bw_tcp__is_due(tcp, tcp->half_opens[i].retry_at_ms)) {
+			if (tries == BW_TCP__SYN_ACK_RETRIES) {
+				drop_half_open(tcp, i);
+				continue;
+			}
+			bw_tcp__fifo_remove(&tcp->half_open_fifo[tries], tcp->half_opens, i);
+			tcp->half_opens[i].tries++;
+			send_syn_ack(tcp, &tcp->half_opens[i]);
+			bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
+			await_ack(tcp, i);
+		}
+	}
+	arm_timer(tcp);
+}
+
+/* ---- LISTEN --------------------------------------------------------------------------------------------- */
+
+static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned listener, const bw_seq *beyond)
+{
+	const struct bw_tcp_fields *seg = &pkt->tcp;
+	struct bw_tcp__half_open *half;
+	uint32_t index = BW_TCP__NONE;
+
+	/* What would find no connection to become is not begun. */
+	if (tcp->conn_slab.count < tcp->conn_slab.capacity)
+		index = bw_tcp__slab_take(&tcp->half_open_slab, tcp->half_opens, next);
+	if (index == BW_TCP__NONE) {
+		bw_tcp__count(tcp, BW_TCP_SYN_REFUSED);
+		return;
+	}
+	half = &tcp->half_opens[index];
+	*half = (struct bw_tcp__half_open){
+		.flow = pkt->flow,
+		.irs = seg->seq,
+		.iss = bw_tcp__isn(tcp, &pkt->flow),
+		.ts_recent = seg->has_timestamp ? seg->ts_value : 0,
+		.listener = listener,
+		/* RFC 9293 3.7.1: without the option, 536 for IPv4 and 1220 for IPv6 */
+		.peer_mss = seg->has_mss ? seg->mss : bw_ip_is_v4(&pkt->flow.remote) ? 536 : 1220,
+		.has_wscale = seg->has_wscale,
+		.wscale = BW_MIN(seg->wscale, 14), /* RFC 7323 2.3 */
+		.has_timestamps = seg->has_timestamp,
+		.has_sack = seg->has_sack_permitted,
+	};
+	/* RFC 1122 4.2.2.13: an incarnation that follows a TIME_WAIT numbers beyond it. */
+	if (beyond != NULL && bw_seq_leq(half->iss, *beyond))
+		half->iss = *beyond + 65536;
+	bw_tcp__table_insert(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index));
+	send_syn_ack(tcp, half);
+	await_ack(tcp, index);
+}
+
+void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *beyond)
+{
+	uint8_t flags = pkt->tcp.flags;
+	int listener = bw_tcp__listener_find(tcp, pkt->flow.local_port_be);
+
+	if (listener < 0) {
+		bw_tcp__count(tcp, BW_DROP_NO_LISTENER);
+		bw_tcp__answer_reset(tcp, pkt);
+	} else {
+		bw_tcp__count(tcp, BW_TCP_SEGMENTS_IN);
+		if (pkt->is_to_multicast || (flags & BW_TCP_RST))
+			bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
+		else if (flags & BW_TCP_ACK)
+			bw_tcp__answer_reset(tcp, pkt); /* second: of a connection that is no more */
+		else if ((flags & (BW_TCP_SYN | BW_TCP_FIN)) == BW_TCP_SYN)
+			accept_syn(tcp, pkt, (unsigned)listener, beyond); /* data on it will be sent again */
+		else
+			bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
+	}
+	rte_pktmbuf_free(pkt->m);
+}
+
+/* ---- SYN-RECEIVED --------------------------------------------------------------------------------------- */
+
+/** The window that the SYN-ACK offered. */
+static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
+{
+	return BW_MIN(tcp->listeners[half->listener].recv_bytes_max, 65535u);
+}
+
+static uint16_t effective_mss(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
+{
+	uint32_t mss = BW_MIN(BW_MAX((uint32_t)half->peer_mss, (uint32_t)BW_TCP__MSS_MIN),
+		(uint32_t)bw_tcp__mss_option(tcp, &half->flow));
+
+	if (half->has_timestamps)
+		mss -= 12; /* RFC 6691 */
+	return (uint16_t)(tcp->conf.can_multi_segment ? mss : BW_MIN(mss, tcp->payload_room));
+}
+
+/** The handshake is complete: from 64 bytes to a connection. */
+static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
+{
+	struct bw_tcp__half_open half = tcp->half_opens[index];
+	struct bw_tcp_conn *conn = bw_tcp__conn_open(tcp, &half.flow, half.listener);
+	const struct bw_tcp_ops *ops;
+
+	if (conn == NULL) {
+		/* All taken since the SYN. The entry stays: the peer's data, or our retry, asks again. */
+		bw_tcp__count(tcp, BW_TCP_SYN_REFUSED);
+		rte_pktmbuf_free(pkt->m);
+		return;
+	}
+	bw_tcp__table_replace(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index),
+		bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
+	forget(tcp, index);
+
+	conn->state = BW_STATE_ESTABLISHED;
+	conn->snd_una = conn->snd_nxt = conn->snd_end = half.iss + 1;
+	conn->rcv_nxt = conn->ack_sent = half.irs + 1;
+	conn->rcv_adv = conn->rcv_nxt + offered_window(tcp, &half);
+	conn->mss = effective_mss(tcp, &half);
+	conn->rcv_mss = (uint16_t)BW_MIN(536u, bw_tcp__recv_bytes_max(tcp, conn) / 2 + 1);
+	if (half.has_wscale) {
+		conn->snd_wscale = half.wscale;
+		conn->rcv_wscale = bw_tcp__wscale_for(bw_tcp__recv_bytes_max(tcp, conn));
+	}
+	if (half.has_timestamps) {
+		conn->flags |= BW_CONN_TIMESTAMPS;
+		conn->ts_recent = half.ts_recent;
+		conn->ts_offset = bw_tcp__ts_offset(tcp, &half.flow);
+	}
+	if (half.has_sack)
+		conn->flags |= BW_CONN_SACK;
+	conn->snd_wnd = (uint32_t)pkt->tcp.window << conn->snd_wscale;
+	conn->snd_wnd_max = pkt->tcp.window;
+	conn->snd_wl1 = pkt->tcp.seq;
+	bw_tcp__cc_init(tcp, conn, half.tries != 0);
+	if (half.tries == 0) {
+		uint32_t sent_ms = half.retry_at_ms - BW_TCP__RTO_INITIAL_MS;
+
+		bw_tcp__rtt_sample(conn, BW_MAX((int32_t)(tcp->now_ms - sent_ms), 0) * 1000ull);
+	} else {
+		conn->rttvar_us4 = BW_TCP__RTO_SYN_LOST_MS; /* RFC 6298 5.7 */
+	}
+	bw_tcp__keepalive_need(tcp, conn);
+	bw_tcp__count(tcp, BW_TCP_ACCEPTED);
+
+	ops = bw_tcp__listener(tcp, conn)->ops;
+	if (ops->opened != NULL)
+		ops->opened(conn);
+	/* The rest of the segment: data, FIN. */
+	bw_tcp__conn_input(tcp, conn, pkt);
+}
+
+void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
+{
+	const struct bw_tcp_fields *seg = &pkt->tcp;
+	struct bw_tcp__half_open *half = &tcp->half_opens[index];
+	bw_seq rcv_nxt = half->irs + 1;
+	struct bw_tcp_fields ack = {
+		.flags = BW_TCP_ACK,
+		.seq = half->iss + 1,
+		.ack = rcv_nxt,
+		.window = (uint16_t)offered_window(tcp, half),
+		.has_timestamp = half->has_timestamps,
+		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &half->flow),
+		.ts_echo = half->ts_recent,
+	};
+
+	if (pkt->is_to_multicast)
+		goto drop;
+	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
+		/* The SYN again: our answer was lost, or crossed it. The timer goes on as it was. */
+		if (bw_tcp__stateless_is_allowed(tcp))
+			send_syn_ack(tcp, half);
+		goto drop;
+	}
+	/* PAWS and the sequence number, as for a connection. */
+	if ((half->has_timestamps && seg->has_timestamp && !(seg->flags & BW_TCP_RST) &&
+		    (int32_t)(seg->ts_value - half->ts_recent) < 0) ||
+		!bw_seq_in(seg->seq, rcv_nxt, offered_window(tcp, half) + 1) || (seg->flags & BW_TCP_SYN)) {
+		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
+		if (!(seg->flags & BW_TCP_RST) && bw_tcp__stateless_is_allowed(tcp))
+			bw_tcp__answer(tcp, &half->flow, &ack);
+		goto drop;
+	}
+	if (seg->flags & BW_TCP_RST) {
+		if (seg->seq == rcv_nxt) {
+			drop_half_open(tcp, index); /* back to LISTEN */
+		} else if (bw_tcp__stateless_is_allowed(tcp)) {
+			bw_tcp__count(tcp, BW_TCP_CHALLENGE_ACKS);
+			bw_tcp__answer(tcp, &half->flow, &ack);
+		}
+		goto drop;
+	}
+	if (!(seg->flags & BW_TCP_ACK)) {
+		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
+		goto drop;
+	}
+	if (seg->ack != half->iss + 1) {
+		bw_tcp__answer_reset(tcp, pkt);
+		goto drop;
+	}
+	establish(tcp, index, pkt);
+	return;
+drop:
+	rte_pktmbuf_free(pkt->m);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Out-of-order bytes: a list of blocks, each a contiguous run of mbufs, by sequence number and with holes between
+ * them. The first mbuf of a block keeps the block's bounds in its note.
+ *
+ *     rcv_nxt      first                    block_next
+ *        |  hole     [ mbuf | mbuf | mbuf ]    hole    [ mbuf ]
+ *                    left            right             left   right
+ *
+ * What arrives is trimmed at the front by the block that it overlaps and trims the blocks that it reaches into, so
+ * blocks never touch. Costs are linear in the number of blocks, which is bounded, as are bytes and mbufs: small
+ * pieces are copied together, what is over a bound is dropped and will be sent again.
+ *
+ * The state is taken from an array when the first hole appears and given back when the last is gone.
+ */
+#include "internal.h"
+
+static struct bw_tcp__reassembly *state_of(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return &tcp->reassemblies[bw_tcp__cold(tcp, conn)->reassembly];
+}
+
+static struct bw_tcp__reassembly *state_take(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+
+	if (cold->reassembly == BW_TCP__NONE) {
+		cold->reassembly = bw_tcp__slab_take(&tcp->reassembly_slab, tcp->reassemblies, free_next);
+		BW_ASSERT(cold->reassembly != BW_TCP__NONE); /* there are as many as connections */
+		memset(state_of(tcp, conn), 0, sizeof(struct bw_tcp__reassembly));
+		conn->flags |= BW_CONN_REASSEMBLY;
+	}
+	return state_of(tcp, conn);
+}
+
+static void state_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+
+	bw_tcp__slab_give(&tcp->reassembly_slab, tcp->reassemblies, free_next, cold->reassembly);
+	cold->reassembly = BW_TCP__NONE;
+	conn->flags &= ~BW_CONN_REASSEMBLY;
+}
+
+static bool is_over_bound(
+	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, const struct bw_tcp__reassembly *r, uint32_t len)
+{
+	uint32_t bytes_max = tcp->conf.reassembly_bytes_max;
+
+	if (bytes_max == 0)
+		bytes_max = bw_tcp__recv_bytes_max(tcp, conn);
+	return r->bytes + len > bytes_max || r->mbufs >= 16 + bytes_max / 512 || r->mbufs > UINT16_MAX - 64;
+}
+
+/** The block grew: it is the first to be reported (RFC 2018 4). */
+static void note_recent(struct bw_tcp__reassembly *r, const struct bw_tcp__rx_note *block)
+{
+	bw_seq recent[BW_SACK_BLOCKS_MAX] = { block->left };
+	unsigned count = 1;
+
+	for (unsigned i = 0; i < r->recent_count && count < BW_SACK_BLOCKS_MAX; i++) {
+		if (!bw_seq_in(r->recent[i], block->left, block->right - block->left))
+			recent[count++] = r->recent[i];
+	}
+	memcpy(r->recent, recent, sizeof(recent));
+	r->recent_count = count;
+}
+
+static unsigned run_count(struct rte_mbuf *first, struct rte_mbuf *last)
+{
+	unsigned count = 1;
+
+	for (; first != last; first = bw_tcp__rx_note(first)->next)
+		count++;
+	return count;
+}
+
+/** Join to the block whatever blocks behind it now touch or lie under it. */
+static void absorb(struct bw_tcp__reassembly *r, struct rte_mbuf *block)
+{
+	struct bw_tcp__rx_note *note = bw_tcp__rx_note(block);
+
+	while (note->block_next != NULL) {
+		struct rte_mbuf *first = note->block_next;
+		struct bw_tcp__rx_note behind = *bw_tcp__rx_note(first); /* trimming may free its mbuf */
+		unsigned freed = 0;
+
+		if (bw_seq_gt(behind.left, note->right))
+			return;
+		note->block_next = behind.block_next;
+		r->blocks--;
+		if (r->last == first)
+			r->last = block;
+		if (bw_seq_leq(behind.right, note->right)) {
+			r->bytes -= behind.right - behind.left;
+			r->mbufs -= (uint16_t)bw_tcp__run_free(first, behind.block_last);
+			continue;
+		}
+		r->bytes -= note->right - behind.left;
+		first = bw_tcp__run_trim(first, note->right - behind.left, &freed);
+		r->mbufs -= (uint16_t)freed;
+		bw_tcp__rx_note(note->block_last)->next = first;
+		note->block_last = behind.block_last;
+		note->right = behind.right;
+	}
+}
+
+void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint32_t len,
+	struct rte_mbuf *first, struct rte_mbuf *last)
+{
+	struct bw_tcp__reassembly *r = state_take(tcp, conn);
+	struct rte_mbuf *before = NULL, *block = r->first;
+	bw_seq right = seq + len;
+	struct bw_tcp__rx_note *note;
+	unsigned freed = 0;
+
+	if (is_over_bound(tcp, conn, r, len))
+		goto refuse;
+	/* The usual arrival is behind all that is here. */
+	if (r->last != NULL && bw_seq_gt(seq, bw_tcp__rx_note(r->last)->right)) {
+		before = r->last;
+		block = NULL;
+	}
+	/* The first block that the segment touches or lies before. */
+	while (block != NULL && bw_seq_gt(seq, bw_tcp__rx_note(block)->right)) {
+		before = block;
+		block = bw_tcp__rx_note(block)->block_next;
+	}
+
+	if (block != NULL && bw_seq_leq(bw_tcp__rx_note(block)->left, seq)) {
+		uint32_t overlap;
+
+		note = bw_tcp__rx_note(block);
+		if (bw_seq_leq(right, note->right)) {
+			note_recent(r, note);
+			bw_tcp__count(tcp, BW_TCP_DUPLICATES);
+			bw_tcp__run_free(first, last);
+			return;
+		}
+		overlap = note->right - seq;
+		first = bw_tcp__run_trim(first, overlap, &freed);
+		r->bytes += len - overlap;
+		note->right = right;
+		if (first != last || !bw_tcp__coalesce(tcp, note->block_last, first)) {
+			r->mbufs += (uint16_t)run_count(first, last);
+			bw_tcp__rx_note(note->block_last)->next = first;
+			note->block_last = last;
+		}
+	} else {
+		if (r->blocks == BW_TCP__BLOCKS_MAX)
+			goto refuse;
+		r->blocks++;
+		r->bytes += len;
+		r->mbufs += (uint16_t)run_count(first, last);
+		note = bw_tcp__rx_note(first);
+		note->block_last = last;
+		note->block_next = block;
+		note->left = seq;
+		note->right = right;
+		if (before != NULL)
+			bw_tcp__rx_note(before)->block_next = first;
+		else
+			r->first = first;
+		if (block == NULL)
+			r->last = first;
+		block = first;
+	}
+	bw_tcp__count(tcp, BW_TCP_OUT_OF_ORDER);
+	absorb(r, block);
+	note_recent(r, note);
+	return;
+
+refuse:
+	bw_tcp__count(tcp, BW_TCP_REASSEMBLY_DROPS);
+	bw_tcp__run_free(first, last);
+	if (r->first == NULL && !r->has_fin)
+		state_give(tcp, conn);
+}
+
+void bw_tcp__reassembly_fin(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq fin_seq)
+{
+	struct bw_tcp__reassembly *r = state_take(tcp, conn);
+
+	if (!r->has_fin) {
+		r->has_fin = true;
+		r->fin_seq = fin_seq;
+	}
+}
+
+bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__reassembly *r;
+	bool has_fin;
+
+	if (!(conn->flags & BW_CONN_REASSEMBLY))
+		return false;
+	r = state_of(tcp, conn);
+	while (r->first != NULL && bw_seq_leq(bw_tcp__rx_note(r->first)->left, conn->rcv_nxt)) {
+		struct rte_mbuf *first = r->first;
+		struct bw_tcp__rx_note note = *bw_tcp__rx_note(first);
+		unsigned freed = 0;
+
+		r->first = note.block_next;
+		if (r->first == NULL)
+			r->last = NULL;
+		r->blocks--;
+		r->bytes -= note.right - note.left;
+		r->mbufs -= (uint16_t)run_count(first, note.block_last);
+		if (bw_seq_leq(note.right, conn->rcv_nxt)) {
+			bw_tcp__run_free(first, note.block_last);
+			continue;
+		}
+		first = bw_tcp__run_trim(first, conn->rcv_nxt - note.left, &freed);
+		bw_tcp__recvq_append(tcp, conn, first, note.block_last, note.right - conn->rcv_nxt);
+		conn->rcv_nxt = note.right;
+	}
+	has_fin = r->has_fin && bw_seq_leq(r->fin_seq, conn->rcv_nxt);
+	if (has_fin)
+		bw_tcp__reassembly_free(tcp, conn); /* what lies behind a FIN is nothing */
+	else if (r->first == NULL && !r->has_fin)
+		state_give(tcp, conn);
+	return has_fin;
+}
+
+void bw_tcp__reassembly_free(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct rte_mbuf *block;
+
+	if (!(conn->flags & BW_CONN_REASSEMBLY))
+		return;
+	block = state_of(tcp, conn)->first;
+	while (block != NULL) {
+		struct bw_tcp__rx_note note = *bw_tcp__rx_note(block);
+
+		bw_tcp__run_free(block, note.block_last);
+		block = note.block_next;
+	}
+	state_give(tcp, conn);
+}
+
+unsigned bw_tcp__reassembly_sack(
+	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, struct bw_sack_block *blocks, unsigned max)
+{
+	const struct bw_tcp__reassembly *r;
+	unsigned count = 0;
+
+	if (!(conn->flags & BW_CONN_REASSEMBLY))
+		return 0;
+	r = state_of(tcp, conn);
+	for (unsigned i = 0; i < r->recent_count && count < max; i++) {
+		bool is_reported = false;
+
+		for (unsigned k = 0; k < count; k++)
+			is_reported |= bw_seq_in(r->recent[i], blocks[k].left, blocks[k].right - blocks[k].left);
+		if (is_reported)
+			continue;
+		for (struct rte_mbuf *b = r->first; b != NULL; b = bw_tcp__rx_note(b)->block_next) {
+			const struct bw_tcp__rx_note *note = bw_tcp__rx_note(b);
+
+			if (!bw_seq_in(r->recent[i], note->left, note->right - note->left))
+				continue;
+			blocks[count++] = (struct bw_sack_block){ note->left, note->right };
+			break;
+		}
+	}
+	return count;
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What a configuration comes to, from flags, a file, and neither. */
+#include <errno.h>
+
+#include "capture.h"
+
+static void assert_addr(const struct bw_cidr *cidr, const char *text)
+{
+	char shown[BW_CIDR_STRLEN];
+
+	assert_string_equal(bw_cidr_format(cidr, shown), text);
+}
+
+static void a_tap_has_addresses_of_its_own(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(NULL, FLAGS("--http", "8080"));
+	const struct bw_conf_view *view = bw_conf_view(conf);
+
+	assert_string_equal(view->dev, "tap");
+	assert_int_equal(view->engine.addr_count, 2);
+	assert_addr(&view->engine.addrs[0], "198.18.77.2/24");
+	assert_addr(&view->engine.addrs[1], "fd77:ba5e::2/64");
+	assert_int_equal(view->host_addr_count, 2);
+	assert_addr(&view->host_addrs[0], "198.18.77.1/24");
+	assert_addr(&view->host_addrs[1], "fd77:ba5e::1/64");
+	assert_int_equal(view->engine.worker_count, 1);
+	assert_int_equal(view->engine.poll, BW_POLL_AUTO);
+	assert_int_equal(view->engine.route_count, 0);
+	assert_int_equal(view->engine.vlan, 0);
+	assert_int_equal(view->engine.tcp.connections_max, 65536);
+	assert_true(view->drain_timeout_ns == 10 * BW_NS_PER_SEC);
+	assert_int_equal(view->stats_interval_s, 10);
+	assert_int_equal(view->mtu, 0);
+	assert_null(view->mac);
+	assert_false(view->has_default_addrs);
+	assert_int_equal(view->eal_arg_count, 0);
+	bw_conf_destroy(conf);
+}
+
+static void the_hosts_end_is_the_lowest_address_that_is_free(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(
+		NULL, FLAGS("--echo", "7", "--addr", "192.0.2.1/24", "--addr", "192.0.2.2/24", "--addr",
+			      "10.0.0.9/31", "--addr", "2001:db8::1/64", "--addr", "172.16.5.4/20"));
+	const struct bw_conf_view *view = bw_conf_view(conf);
+
+	assert_int_equal(view->engine.addr_count, 5);
+	assert_int_equal(view->host_addr_count, 4);
+	assert_addr(&view->host_addrs[0], "192.0.2.3/24");
+	assert_addr(&view->host_addrs[1], "10.0.0.8/31");
+	assert_addr(&view->host_addrs[2], "2001:db8::2/64");
+	assert_addr(&view->host_addrs[3], "172.16.0.1/20");
+	bw_conf_destroy(conf);
+}
+
+static void a_small_mtu_leaves_ipv6_out(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(NULL, FLAGS("--echo", "7", "--mtu", "576"));
+
+	assert_int_equal(bw_conf_view(conf)->mtu, 576);
+	assert_int_equal(bw_conf_view(conf)->engine.addr_count, 1);
+	bw_conf_destroy(conf);
+}
+
+static void auto_is_told_apart(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(NULL, FLAGS("--dev", "auto", "--echo", "7"));
+
+	assert_true(bw_conf_view(conf)->has_default_addrs);
+	assert_int_equal(bw_conf_view(conf)->engine.addr_count, 2);
+	bw_conf_destroy(conf);
+
+	conf = ACCEPTED(NULL, FLAGS("--dev", "auto", "--echo", "7", "--addr", "192.0.2.2/24"));
+	assert_false(bw_conf_view(conf)->has_default_addrs);
+	assert_int_equal(bw_conf_view(conf)->engine.addr_count, 1);
+	bw_conf_destroy(conf);
+}
+
+static void all_flags(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(NULL,
+		FLAGS("--dev", "memif:/run/m.sock,role=client", "--addr", "192.0.2.2/24",
+			"--addr=2001:db8::2/64", "--gateway", "192.0.2.1", "--gateway", "fe80::1", "--route",
+			"10.0.0.0/8,192.0.2.9", "--vlan", "7", "--mtu", "9000", "--mac", "02:00:00:00:00:01",
+			"--http", "80", "--http=8080=/", "--resp", "6379", "--echo", "7", "--discard", "9",
+			"--cpus", "0", "--poll", "busy", "--connections", "1000", "--drain", "2.5", "--stats",
+			"0", "-v", "--", "--log-level=8", "-m", "512"));
+	const struct bw_conf_view *view = bw_conf_view(conf);
+	const struct bw_engine_conf *engine = &view->engine;
+
+	assert_string_equal(view->dev, "memif:/run/m.sock,role=client");
+	assert_int_equal(engine->addr_count, 2);
+	assert_int_equal(view->host_addr_count, 0);
+	assert_int_equal(engine->route_count, 3);
+	assert_addr(&engine->routes[0].prefix, "0.0.0.0/0");
+	assert_addr(&engine->routes[1].prefix, "::/0");
+	assert_addr(&engine->routes[2].prefix, "10.0.0.0/8");
+	assert_int_equal(engine->vlan, 7);
+	assert_int_equal(view->mtu, 9000);
+	assert_non_null(view->mac);
+	assert_int_equal(view->mac->b[5], 1);
+	assert_int_equal(engine->service_count, 5);
+	assert_ptr_equal(engine->services[0].service, &bw_http_service);
+	assert_int_equal(engine->services[0].port, 80);
+	assert_ptr_equal(engine->services[0].conf, view->http[0]);
+	assert_null(view->http[0]->root);
+	assert_int_equal(view->http[0]->constant_count, 1);
+	assert_string_equal(view->http[0]->constants[0].path, "/");
+	assert_string_equal(view->http[1]->root, "/");
+	assert_int_equal(view->http[1]->constant_count, 0);
+	assert_ptr_equal(engine->services[2].service, &bw_resp_service);
+	assert_ptr_equal(engine->services[2].conf, view->resp[2]);
+	assert_null(view->http[2]);
+	assert_ptr_equal(engine->services[3].service, &bw_echo_service);
+	assert_ptr_equal(engine->services[4].service, &bw_discard_service);
+	assert_int_equal(engine->services[4].port, 9);
+	assert_null(engine->services[4].conf);
+	assert_int_equal(engine->worker_count, 1);
+	assert_int_equal(engine->cpus[0], 0);
+	assert_int_equal(engine->poll, BW_POLL_BUSY);
+	assert_int_equal(engine->tcp.connections_max, 1000);
+	assert_true(view->drain_timeout_ns == 2500 * BW_NS_PER_MS);
+	assert_int_equal(view->stats_interval_s, 0);
+	assert_true(view->is_verbose);
+	assert_int_equal(view->eal_arg_count, 3);
+	assert_string_equal(view->eal_args[2], "512");
+	bw_conf_destroy(conf);
+}
+
+static const char everything[] = "device: tap:bw0\n"
+				 "mtu: 1400\n"
+				 "addresses: [192.0.2.2/24]\n"
+				 "gateways: [192.0.2.1]\n"
+				 "http:\n"
+				 "  - port: 80\n"
+				 "    body: 2MiB\n"
+				 "    idle_timeout: 2m\n"
+				 "    constants:\n"
+				 "      - path: /a\n"
+				 "        body: |\n"
+				 "          two\n"
+				 "          lines\n"
+				 "        status: 404\n"
+				 "      - {path: /b, body: '', type: text/html}\n"
+				 "resp:\n"
+				 "  - port: 6379\n"
+				 "    memory: 1G\n"
+				 "    evict: no\n"
+				 "tcp:\n"
+				 "  receive_buffer: 512K\n"
+				 "  time_wait_timeout: 500ms\n"
+				 "eal: [--log-level=8]\n";
+
+static void a_file(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(everything, FLAGS());
+	const struct bw_conf_view *view = bw_conf_view(conf);
+	const struct bw_http_constant *constants = view->http[0]->constants;
+
+	assert_string_equal(view->dev, "tap:bw0");
+	assert_int_equal(view->mtu, 1400);
+	assert_int_equal(view->engine.addr_count, 1);
+	assert_int_equal(view->engine.route_count, 1);
+	assert_int_equal(view->engine.service_count, 2);
+	assert_true(view->http[0]->body_bytes_max == 2 << 20);
+	assert_true(view->http[0]->idle_timeout_ns == 120 * BW_NS_PER_SEC);
+	assert_int_equal(view->http[0]->constant_count, 2);
+	assert_string_equal(constants[0].body, "two\nlines\n");
+	assert_int_equal(constants[0].body_bytes, 10);
+	assert_int_equal(constants[0].status, 404);
+	assert_string_equal(constants[0].content_type, "text/plain; charset=utf-8");
+	assert_int_equal(constants[1].body_bytes, 0);
+	assert_int_equal(constants[1].status, 200);
+	assert_string_equal(constants[1].content_type, "text/html");
+	assert_true(view->resp[1]->memory_bytes_max == 1 << 30);
+	assert_false(view->resp[1]->evicts);
+	assert_int_equal(view->engine.tcp.recv_bytes_max, 512 << 10);
+	assert_int_equal(view->engine.tcp.reassembly_bytes_max, 512 << 10);
+	assert_true(view->engine.tcp.time_wait_ns == 500 * BW_NS_PER_MS);
+	assert_int_equal(view->eal_arg_count, 1);
+	bw_conf_destroy(conf);
+}
+
+static void an_empty_file_says_nothing(void **state)
+{
+	bw_conf_destroy(ACCEPTED("", FLAGS("--echo", "7")));
+	bw_conf_destroy(ACCEPTED("# nothing but this\n", FLAGS("--echo", "7")));
+}
+
+static void flags_win_over_the_file(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(everything, FLAGS("--mtu", "1300", "--http", "8080", "--addr",
+							    "198.51.100.2/24", "--gateway", "198.51.100.1"));
+	const struct bw_conf_view *view = bw_conf_view(conf);
+
+	assert_int_equal(view->mtu, 1300);
+	/* A list given by flags replaces the file's list of that kind, and no other. */
+	assert_int_equal(view->engine.addr_count, 1);
+	assert_addr(&view->engine.addrs[0], "198.51.100.2/24");
+	assert_int_equal(view->engine.service_count, 2);
+	assert_int_equal(view->engine.services[0].port, 8080);
+	assert_int_equal(view->http[0]->constant_count, 1);
+	assert_string_equal(view->http[0]->constants[0].path, "/");
+	assert_int_equal(view->engine.services[1].port, 6379);
+	assert_string_equal(view->dev, "tap:bw0");
+	bw_conf_destroy(conf);
+
+	/* Also where file and flag say it with different keys. */
+	conf = ACCEPTED("workers: 40\necho: [{port: 7}]\n", FLAGS("--cpus", "0"));
+	assert_int_equal(bw_conf_view(conf)->engine.worker_count, 1);
+	bw_conf_destroy(conf);
+	conf = ACCEPTED("cpus: 4000\necho: [{port: 7}]\n", FLAGS("--workers", "1"));
+	assert_int_equal(bw_conf_view(conf)->engine.worker_count, 1);
+	bw_conf_destroy(conf);
+}
+
+static void assert_reads_back(const char *yaml, char **flags)
+{
+	struct bw_conf *first = ACCEPTED(yaml, flags), *second;
+	char *once = printed(first), *twice;
+
+	second = ACCEPTED(once, FLAGS());
+	twice = printed(second);
+	assert_string_equal(once, twice);
+	assert_int_equal(bw_conf_view(first)->engine.addr_count, bw_conf_view(second)->engine.addr_count);
+	assert_int_equal(bw_conf_view(first)->host_addr_count, bw_conf_view(second)->host_addr_count);
+	assert_memory_equal(bw_conf_view(first)->host_addrs, bw_conf_view(second)->host_addrs,
+		sizeof(bw_conf_view(first)->host_addrs));
+	assert_memory_equal(&bw_conf_view(first)->engine.tcp, &bw_conf_view(second)->engine.tcp,
+		sizeof(struct bw_tcp_conf));
+	bw_conf_destroy(first);
+	bw_conf_destroy(second);
+	free(once);
+	free(twice);
+}
+
+static void what_is_printed_reads_back_to_itself(void **state)
+{
+	assert_reads_back(NULL, FLAGS("--http", "8080"));
+	assert_reads_back(everything, FLAGS());
+	assert_reads_back(everything, FLAGS("--http", "8080=/", "--discard", "9", "-v", "--", "-m", "64"));
+	assert_reads_back(NULL, FLAGS("--dev", "auto", "--echo", "7", "--route", "10.0.0.0/8,198.18.77.7"));
+	assert_reads_back(
+		"http: [{port: 1, constants: [{path: /, body: \"a: b\\n# c\\n\\ttab ~ null 'x'\"}]}]\n",
+		FLAGS("--mac", "02:00:00:00:00:01"));
+}
+
+static void help_is_no_error(void **state)
+{
+	struct outcome outcome = configure(2, FLAGS("--http", "-h"));
+	char *text = NULL;
+	size_t bytes;
+	FILE *out;
+
+	/* -h is --http's value here, and refused as one. */
+	assert_int_equal(outcome.error, -EINVAL);
+	bw_conf_destroy(outcome.conf);
+	outcome = configure(2, FLAGS("-h", "--nonsense"));
+	assert_int_equal(outcome.error, 1);
+	assert_string_equal(outcome.said, "");
+	bw_conf_destroy(outcome.conf);
+
+	out = open_memstream(&text, &bytes);
+	bw_conf_usage(out);
+	fclose(out);
+	assert_non_null(strstr(text, "--http PORT[=ROOT]"));
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_tap_has_addresses_of_its_own),
+		cmocka_unit_test(the_hosts_end_is_the_lowest_address_that_is_free),
+		cmocka_unit_test(a_small_mtu_leaves_ipv6_out),
+		cmocka_unit_test(auto_is_told_apart),
+		cmocka_unit_test(all_flags),
+		cmocka_unit_test(a_file),
+		cmocka_unit_test(an_empty_file_says_nothing),
+		cmocka_unit_test(flags_win_over_the_file),
+		cmocka_unit_test(what_is_printed_reads_back_to_itself),
+		cmocka_unit_test(help_is_no_error),
+	};
+
+	return cmocka_run_group_tests(tests, folder_make, folder_remove);
+}

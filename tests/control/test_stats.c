@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <control/stats.h>
+
+static void nothing_happened(void **state)
+{
+	const struct bw_stats_sample before = { .at = 5, .worker_count = 1 };
+	const struct bw_stats_sample after = { .at = 5 + 10 * BW_NS_PER_SEC, .worker_count = 1 };
+	char line[BW_STATS_LINE_BYTES];
+
+	bw_stats_format(&before, &after, line);
+	assert_string_equal(line, "in 0 pps 0 bit/s, out 0 pps 0 bit/s, 0 conn/s, 0 open, busy 0%");
+	/* Two samples of one moment: no division by zero. */
+	bw_stats_format(&before, &before, line);
+	assert_string_equal(line, "in 0 pps 0 bit/s, out 0 pps 0 bit/s, 0 conn/s, 0 open, busy 0%");
+}
+
+static void rates(void **state)
+{
+	struct bw_stats_sample before = {
+		.at = 1000, .worker_count = 2, .requests = 100, .has_requests = true
+	};
+	struct bw_stats_sample after;
+	char line[BW_STATS_LINE_BYTES];
+
+	before.counters.value[BW_RX_PACKETS] = 7;
+	before.counters.value[BW_DROP_ARP] = 1000000;
+	before.busy_cycles[0] = 50;
+	before.cycles[0] = 100;
+	after = before;
+	after.at += 10 * BW_NS_PER_SEC;
+	after.open_connections = 256;
+	after.requests += 11000000;
+	after.counters.value[BW_RX_PACKETS] += 12345678;
+	after.counters.value[BW_RX_BYTES] += 125000000;
+	after.counters.value[BW_TX_PACKETS] += 9994;
+	after.counters.value[BW_TX_BYTES] += 12500000000;
+	after.counters.value[BW_TCP_ACCEPTED] += 45;
+	after.counters.value[BW_TCP_RETRANSMITS] += 1;
+	after.counters.value[BW_DROP_ARP] += 2;
+	after.counters.value[BW_DROP_VLAN] += 40;
+	after.counters.value[BW_DROP_RUNT] += 3;
+	after.counters.value[BW_DROP_MTU] += 1;
+	after.busy_cycles[0] += 45;
+	after.cycles[0] += 100;
+	after.busy_cycles[1] += 999;
+	after.cycles[1] += 1000;
+	bw_stats_format(&before, &after, line);
+	assert_string_equal(line,
+		"in 1.23 Mpps 100 Mbit/s, out 999 pps 10.0 Gbit/s, 4.5 conn/s, 256 open, "
+		"1.10 Mreq/s, 0.1 rexmit/s, 4.6 drops/s (vlan 40, runt 3, arp 2), busy 45% 100%");
+}
+
+/** The longest line there can be is cut, not overrun. */
+static void the_line_is_bounded(void **state)
+{
+	struct bw_stats_sample *before = calloc(1, sizeof(*before)), *after = calloc(1, sizeof(*after));
+	char line[BW_STATS_LINE_BYTES + 1];
+
+	assert_true(before != NULL && after != NULL);
+	line[BW_STATS_LINE_BYTES] = 'x';
+	after->at = 1;
+	after->worker_count = BW_WORKERS_MAX;
+	after->has_requests = true;
+	after->requests = UINT64_MAX;
+	for (unsigned c = 0; c < BW_COUNTER_COUNT; c++)
+		after->counters.value[c] = UINT64_MAX / BW_COUNTER_COUNT;
+	for (unsigned i = 0; i < BW_WORKERS_MAX; i++)
+		after->busy_cycles[i] = after->cycles[i] = UINT64_MAX;
+	bw_stats_format(before, after, line);
+	assert_true(strlen(line) < BW_STATS_LINE_BYTES);
+	assert_int_equal(line[BW_STATS_LINE_BYTES], 'x');
+	free(before);
+	free(after);
+}
+
+static void the_table_has_what_is_not_zero(void **state)
+{
+	struct bw_counters counters = { 0 };
+	char *text = NULL;
+	size_t bytes;
+	FILE *out = open_memstream(&text, &bytes);
+
+	assert_non_null(out);
+	counters.value[BW_RX_PACKETS] = 12;
+	counters.value[BW_DROP_ARP] = 3;
+	bw_stats_table(&counters, out);
+	fclose(out);
+	assert_string_equal(text,
+		"  rx.packets                           12  packets received from the device\n"
+		"  drop.arp                              3  malformed or irrelevant ARP\n");
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_happened),
+		cmocka_unit_test(rates),
+		cmocka_unit_test(the_line_is_bounded),
+		cmocka_unit_test(the_table_has_what_is_not_zero),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

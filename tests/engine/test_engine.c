@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The whole engine with its real workers and helpers, on a device made of two rings: the test is the peer at the
+ * other end. Two workers share the one queue, so everything here also crosses between cores.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <rte_arp.h>
+#include <rte_ether.h>
+#include <rte_icmp.h>
+#include <rte_ip.h>
+#include <rte_ring.h>
+#include <rte_udp.h>
+
+#include <base/log.h>
+#include <engine/engine.h>
+#include <wire/build.h>
+
+#define PROBE_PORT 99
+
+static const struct bw_mac peer_mac = { { 2, 0, 0, 0, 0, 1 } };
+static struct bw_nic_plan plan;
+static struct bw_nic nic;
+static struct bw_engine *engine;
+static struct rte_ring *to_engine, *from_engine;
+static struct bw_ip ours4, ours6, peer4, peer6, far4, gateway4;
+
+/* ---- a service that uses mail and jobs ------------------------------------------------------------------- */
+
+struct errand {
+	struct bw_mail mail;
+	struct bw_job job;
+	struct bw_flow flow;
+	unsigned home, stops;
+	char text[32];
+};
+
+static void answer(struct bw_context *ctx, struct errand *errand)
+{
+	struct bw_datagram to = { .flow = &errand->flow };
+
+	assert_int_equal(bw_datagram_reply(ctx, &to, errand->text, (uint32_t)strlen(errand->text)), 0);
+	free(errand);
+}
+
+static void errand_work(struct bw_job *job)
+{
+	struct errand *errand = bw_container_of(job, struct errand, job);
+
+	snprintf(errand->text, sizeof(errand->text), "visited %u", errand->stops);
+}
+
+static void errand_done(struct bw_context *ctx, struct bw_job *job)
+{
+	answer(ctx, bw_container_of(job, struct errand, job));
+}
+
+/** Round all workers, then to a helper thread, then the answer, from the worker that got the datagram. */
+static void errand_mail(struct bw_context *ctx, struct bw_mail *mail)
+{
+	struct errand *errand = bw_container_of(mail, struct errand, mail);
+
+	errand->stops++;
+	if (bw_context_worker(ctx) != errand->home) {
+		bw_mail_post(ctx, (bw_context_worker(ctx) + 1) % bw_context_worker_count(ctx), mail);
+		return;
+	}
+	errand->job = (struct bw_job){ .work = errand_work, .done = errand_done };
+	assert_int_equal(bw_job_submit(ctx, &errand->job), 0);
+}
+
+static void errand_datagram(struct bw_context *ctx, const struct bw_datagram *dgram)
+{
+	struct errand *errand = calloc(1, sizeof(*errand));
+
+	errand->flow = *dgram->flow;
+	errand->home = bw_context_worker(ctx);
+	bw_mail_post(ctx, (errand->home + 1) % bw_context_worker_count(ctx), &errand->mail);
+}
+
+static const struct bw_service errand_service = {
+	.name = "errand",
+	.datagram = errand_datagram,
+	.mail = errand_mail,
+};
+
+/* ---- the peer -------------------------------------------------------------------------------------------- */
+
+static struct rte_mbuf *fresh(void)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(nic.pools[0]);
+
+	assert_non_null(m);
+	return m;
+}
+
+static void send_frame(struct rte_mbuf *m)
+{
+	m->ol_flags = 0;
+	assert_int_equal(rte_ring_sp_enqueue(to_engine, m), 0);
+}
+
+static void send_ip(struct rte_mbuf *m, const struct bw_ip *src, const struct bw_ip *dst, uint8_t proto)
+{
+	bw_ip_prepend(m, &(struct bw_ip_out){ .src = src, .dst = dst, .proto = proto, .ttl = 64 });
+	bw_eth_prepend(
+		m, &peer_mac, &nic.mac, bw_ip_is_v4(dst) ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6, 0);
+	send_frame(m);
+}
+
+/** The next frame of the engine's, or NULL when a fifth of a second brings none. */
+static struct rte_mbuf *receive(void)
+{
+	void *m;
+
+	for (int i = 0; i < 2000; i++) {
+		if (rte_ring_sc_dequeue(from_engine, &m) == 0)
+			return m;
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	}
+	return NULL;
+}
+
+/** Answer the engine's questions about `who`, and skip announcements, until something else comes. */
+static struct rte_mbuf *receive_answering(const struct bw_ip *who, struct bw_pkt *pkt)
+{
+	const struct bw_cidr all[] = { { peer4, 24 }, { peer6, 64 }, { far4, 24 } };
+	struct bw_wire_host host = { .mac = peer_mac, .addr_count = 3, .addrs = all };
+	struct rte_mbuf *m;
+
+	while ((m = receive()) != NULL) {
+		struct bw_arp_fields arp;
+		struct bw_nd_fields nd;
+
+		m->ol_flags = 0;
+		bw_pkt_parse(m, &host, pkt);
+		if (pkt->kind == BW_PKT_ARP && bw_arp_parse(pkt, &arp) == 0) {
+			if (arp.opcode == RTE_ARP_OP_REPLY)
+				return m;
+			if (bw_ip_eq(&arp.target, who)) {
+				struct rte_mbuf *reply = fresh();
+
+				bw_arp_write(reply, RTE_ARP_OP_REPLY, &peer_mac, who, &nic.mac, &arp.sender);
+				bw_eth_prepend(reply, &peer_mac, &nic.mac, RTE_ETHER_TYPE_ARP, 0);
+				send_frame(reply);
+			}
+		} else if (pkt->kind == BW_PKT_ICMP6 && bw_nd_parse(pkt, &nd) == 0) {
+			if (nd.type == 135 && bw_ip_eq(&nd.target, who)) {
+				struct rte_mbuf *advert = fresh();
+
+				bw_nd_write(advert, &(struct bw_nd_out){ .type = 136,
+							    .flags = 0x60,
+							    .src = who,
+							    .dst = &pkt->flow.remote,
+							    .target = who,
+							    .link_addr = &peer_mac });
+				bw_ip_prepend(advert, &(struct bw_ip_out){ .src = who,
+							      .dst = &pkt->flow.remote,
+							      .proto = IPPROTO_ICMPV6,
+							      .ttl = 255 });
+				bw_eth_prepend(advert, &peer_mac, &nic.mac, RTE_ETHER_TYPE_IPV6, 0);
+				send_frame(advert);
+			}
+		} else if (pkt->kind != BW_PKT_DROP) {
+			return m;
+		}
+		rte_pktmbuf_free(m);
+	}
+	return NULL;
+}
+
+static void quiet(void)
+{
+	struct bw_pkt pkt;
+
+	assert_null(receive_answering(&peer4, &pkt));
+}
+
+static void send_udp(const struct bw_ip *src, const struct bw_ip *dst, uint16_t port, const char *text)
+{
+	struct rte_mbuf *m = fresh();
+	uint16_t length = (uint16_t)(sizeof(struct rte_udp_hdr) + strlen(text));
+	struct rte_udp_hdr *udp = (struct rte_udp_hdr *)rte_pktmbuf_append(m, length);
+
+	*udp = (struct rte_udp_hdr){ .src_port = rte_cpu_to_be_16(4000),
+		.dst_port = rte_cpu_to_be_16(port),
+		.dgram_len = rte_cpu_to_be_16(length) };
+	memcpy(udp + 1, text, strlen(text));
+	udp->dgram_cksum =
+		(uint16_t)~bw_sum_fold(bw_sum(udp, length, bw_sum_pseudo(src, dst, IPPROTO_UDP, length)));
+	send_ip(m, src, dst, IPPROTO_UDP);
+}
+
+static void expect_udp(const struct bw_ip *who, uint16_t from_port, const char *text)
+{
+	struct bw_pkt pkt;
+	struct rte_mbuf *m = receive_answering(who, &pkt);
+
+	assert_non_null(m);
+	assert_int_equal(pkt.kind, BW_PKT_UDP);
+	assert_int_equal(rte_be_to_cpu_16(pkt.flow.remote_port_be), from_port);
+	assert_int_equal(pkt.payload_len, strlen(text));
+	assert_memory_equal(rte_pktmbuf_mtod_offset(m, void *, pkt.payload_off), text, strlen(text));
+	rte_pktmbuf_free(m);
+}
+
+/* ---- stories --------------------------------------------------------------------------------------------- */
+
+static void answers_arp_for_its_address_only(void **state)
+{
+	static const struct bw_mac zero, everybody = { { 255, 255, 255, 255, 255, 255 } };
+	struct bw_ip other = peer4;
+	struct bw_arp_fields arp;
+	struct bw_pkt pkt;
+	struct rte_mbuf *m = fresh();
+
+	(void)state;
+	bw_arp_write(m, RTE_ARP_OP_REQUEST, &peer_mac, &peer4, &zero, &ours4);
+	bw_eth_prepend(m, &peer_mac, &everybody, RTE_ETHER_TYPE_ARP, 0);
+	send_frame(m);
+	m = receive_answering(&peer4, &pkt);
+	assert_non_null(m);
+	assert_int_equal(bw_arp_parse(&pkt, &arp), 0);
+	assert_int_equal(arp.opcode, RTE_ARP_OP_REPLY);
+	assert_memory_equal(&arp.sender_mac, &nic.mac, sizeof(nic.mac));
+	assert_true(bw_ip_eq(&arp.sender, &ours4) && bw_ip_eq(&arp.target, &peer4));
+	rte_pktmbuf_free(m);
+
+	other.b[15] = 77;
+	m = fresh();
+	bw_arp_write(m, RTE_ARP_OP_REQUEST, &peer_mac, &peer4, &zero, &other);
+	bw_eth_prepend(m, &peer_mac, &everybody, RTE_ETHER_TYPE_ARP, 0);
+	send_frame(m);
+	quiet();
+}
+
+static void answers_echo_of_both_families(void **state)
+{
+	const struct bw_ip *pairs[][2] = { { &peer4, &ours4 }, { &peer6, &ours6 } };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		const struct bw_ip *src = pairs[i][0], *dst = pairs[i][1];
+		struct rte_mbuf *m = fresh();
+		uint8_t *icmp = (uint8_t *)rte_pktmbuf_append(m, 40);
+		struct bw_pkt pkt;
+		uint16_t sum;
+
+		for (unsigned k = 0; k < 40; k++)
+			icmp[k] = (uint8_t)(k * 7);
+		icmp[0] = i == 0 ? 8 : 128;
+		memset(icmp + 1, 0, 3);
+		sum = (uint16_t)~bw_sum_fold(
+			bw_sum(icmp, 40, i == 0 ? 0 : bw_sum_pseudo(src, dst, IPPROTO_ICMPV6, 40)));
+		memcpy(icmp + 2, &sum, 2);
+		send_ip(m, src, dst, i == 0 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+		m = receive_answering(src, &pkt); /* the parse has verified the checksum */
+		assert_non_null(m);
+		assert_int_equal(pkt.kind, i == 0 ? BW_PKT_ICMP4 : BW_PKT_ICMP6);
+		icmp = rte_pktmbuf_mtod_offset(m, uint8_t *, pkt.l4_off);
+		assert_int_equal(icmp[0], i == 0 ? 0 : 129);
+		assert_int_equal(icmp[39], (uint8_t)(39 * 7));
+		rte_pktmbuf_free(m);
+	}
+	quiet();
+}
+
+static void echoes_datagrams_of_both_families(void **state)
+{
+	(void)state;
+	send_udp(&peer4, &ours4, 7, "four");
+	expect_udp(&peer4, 7, "four");
+	send_udp(&peer6, &ours6, 7, "six");
+	expect_udp(&peer6, 7, "six");
+	quiet();
+}
+
+static void says_when_no_one_is_on_a_udp_port(void **state)
+{
+	struct bw_pkt pkt;
+	struct rte_mbuf *m;
+	uint8_t *icmp;
+
+	(void)state;
+	send_udp(&peer4, &ours4, 12345, "anybody?");
+	m = receive_answering(&peer4, &pkt);
+	assert_non_null(m);
+	assert_int_equal(pkt.kind, BW_PKT_ICMP4);
+	icmp = rte_pktmbuf_mtod_offset(m, uint8_t *, pkt.l4_off);
+	assert_int_equal(icmp[0], 3);
+	assert_int_equal(icmp[1], 3);
+	rte_pktmbuf_free(m);
+	quiet();
+}
+
+static void reaches_far_hosts_through_the_gateway(void **state)
+{
+	(void)state;
+	send_udp(&far4, &ours4, 7, "from afar");
+	expect_udp(
+		&gateway4, 7, "from afar"); /* the question that was answered was for the gateway's address */
+	quiet();
+}
+
+static void carries_mail_and_jobs_home(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		send_udp(&peer4, &ours4, PROBE_PORT, "go");
+		expect_udp(&peer4, PROBE_PORT, "visited 2");
+	}
+	quiet();
+}
+
+static void queues_a_bounded_number_for_a_silent_neighbour(void **state)
+{
+	struct bw_counters before, after;
+	struct bw_ip silent = peer4;
+	char names[512];
+	struct bw_pkt pkt;
+
+	(void)state;
+	silent.b[15] = 66;
+	bw_engine_counters(engine, &before);
+	for (int i = 0; i < 40; i++)
+		send_udp(&silent, &ours4, 7, "hello");
+	assert_null(receive_answering(&peer4, &pkt));
+	bw_engine_counters(engine, &after);
+	assert_int_equal(after.value[BW_DROP_NEIGH_QUEUE] - before.value[BW_DROP_NEIGH_QUEUE], 40 - 16);
+	names[bw_engine_unresolved(engine, names, sizeof(names) - 1)] = '\0';
+	assert_non_null(strstr(names, "10.1.0.66 does not answer ARP"));
+}
+
+static void resets_segments_for_closed_ports(void **state)
+{
+	struct bw_pkt pkt;
+
+	(void)state;
+	/* Many ports, so that both workers own some of the flows. */
+	for (uint16_t port = 5000; port < 5016; port++) {
+		struct bw_tcp_fields syn = { .seq = 1000, .flags = BW_TCP_SYN, .window = 1000 };
+		struct rte_mbuf *m = fresh();
+		uint8_t *tcp = (uint8_t *)rte_pktmbuf_append(m, 20);
+		uint16_t sum;
+
+		bw_tcp_header_write(tcp, rte_cpu_to_be_16(port), rte_cpu_to_be_16(81), &syn);
+		sum = (uint16_t)~bw_sum_fold(bw_sum(tcp, 20, bw_sum_pseudo(&peer4, &ours4, IPPROTO_TCP, 20)));
+		memcpy(tcp + 16, &sum, 2);
+		send_ip(m, &peer4, &ours4, IPPROTO_TCP);
+		m = receive_answering(&peer4, &pkt);
+		assert_non_null(m);
+		assert_int_equal(pkt.kind, BW_PKT_TCP);
+		assert_int_equal(pkt.tcp.flags, BW_TCP_RST | BW_TCP_ACK);
+		assert_int_equal(pkt.tcp.ack, 1001);
+		assert_int_equal(rte_be_to_cpu_16(pkt.flow.local_port_be), port);
+		rte_pktmbuf_free(m);
+	}
+	quiet();
+}
+
+static int start(void **state)
+{
+	static const struct bw_service *services[] = { &bw_echo_service, &errand_service };
+	static const uint16_t ports[] = { 7, PROBE_PORT };
+	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
+	struct bw_engine_conf conf;
+
+	(void)state;
+	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_nic_open(&nic, &nic_conf) != 0)
+		return -1;
+	to_engine = bw_nic_ring_rx(&nic, 0);
+	from_engine = bw_nic_ring_tx(&nic, 0);
+	bw_engine_conf_init(&conf);
+	bw_cidr_parse("10.1.0.2/24", &conf.addrs[0]);
+	bw_cidr_parse("fd01::2/64", &conf.addrs[1]);
+	conf.addr_count = 2;
+	ours4 = conf.addrs[0].ip;
+	ours6 = conf.addrs[1].ip;
+	bw_ip_parse("10.1.0.1", &peer4);
+	bw_ip_parse("fd01::1", &peer6);
+	bw_ip_parse("192.0.2.9", &far4);
+	bw_ip_parse("10.1.0.254", &gateway4);
+	bw_cidr_parse("0.0.0.0/0", &conf.routes[0].prefix);
+	conf.routes[0].gateway = gateway4;
+	conf.route_count = 1;
+	conf.worker_count = 2;
+	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
+	conf.service_count = 2;
+	for (unsigned i = 0; i < 2; i++)
+		conf.services[i] = (struct bw_engine_service){ .service = services[i], .port = ports[i] };
+	return bw_engine_create(&conf, &nic, &engine) != 0 || bw_engine_start(engine) != 0 ? -1 : 0;
+}
+
+/** Everything stops, and every buffer is back. */
+static int stop(void **state)
+{
+	void *m;
+	unsigned lost;
+
+	(void)state;
+	bw_engine_drain(engine, BW_NS_PER_SEC);
+	bw_engine_destroy(engine);
+	bw_nic_stop_queues(&nic);
+	while (rte_ring_sc_dequeue(from_engine, &m) == 0 || rte_ring_sc_dequeue(to_engine, &m) == 0)
+		rte_pktmbuf_free(m);
+	lost = bw_nic_mbufs_in_use(&nic);
+	if (lost != 0)
+		print_error("%u mbufs lost\n", lost);
+	bw_nic_close(&nic);
+	return lost != 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(answers_arp_for_its_address_only),
+		cmocka_unit_test(answers_echo_of_both_families),
+		cmocka_unit_test(echoes_datagrams_of_both_families),
+		cmocka_unit_test(says_when_no_one_is_on_a_udp_port),
+		cmocka_unit_test(reaches_far_hosts_through_the_gateway),
+		cmocka_unit_test(carries_mail_and_jobs_home),
+		cmocka_unit_test(queues_a_bounded_number_for_a_silent_neighbour),
+		cmocka_unit_test(resets_segments_for_closed_ports),
+	};
+	struct bw_eal_conf eal = { .plan = &plan, .memory_mib = 192 };
+
+	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
+		return 1;
+	return cmocka_run_group_tests(tests, start, stop);
+}

@@ -1,0 +1,726 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The devices that share a link with the kernel, in a network namespace of the test's own: TAP, and AF_PACKET
+ * and AF_XDP on one end of a veth pair. The kernel's end is 192.0.2.1 and 2001:db8::1, ours .2 and ::2.
+ */
+#include "capture.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <linux/capability.h>
+#include <linux/if_packet.h>
+#include <netinet/udp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <rte_ether.h>
+#include <rte_ip.h>
+#include <rte_udp.h>
+
+#include <nic/nic.h>
+
+#include "internal.h"
+
+/* net_af_xdp 22.11 never deletes its umem. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:xsk_umem__create\n";
+}
+
+#define OUR_PORT  7000
+#define HOST_PORT 7001
+
+static struct bw_cidr host_addrs[2];
+
+static void run(const char *format, ...)
+{
+	char command[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(command, sizeof(command), format, args);
+	va_end(args);
+	if (system(command) != 0)
+		fail_msg("failed: %s", command);
+}
+
+static bw_ns monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (bw_ns)t.tv_sec * BW_NS_PER_SEC + (bw_ns)t.tv_nsec;
+}
+
+static uint8_t payload_byte(unsigned i)
+{
+	return (uint8_t)(i * 197 + (i >> 8) * 31 + 5);
+}
+
+/* --- the kernel's side ---------------------------------------------------------------------------------- */
+
+struct host {
+	const char *iface;
+	int fd[2]; /* UDP: IPv4, IPv6 */
+	struct bw_mac mac;
+};
+
+static void host_init(struct host *host, const char *iface, const struct bw_nic *nic)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(HOST_PORT) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(HOST_PORT) };
+	const struct timeval patience = { .tv_sec = 5 };
+	struct bw_nic__iface facts;
+	char mac[BW_MAC_STRLEN];
+
+	memset(host, 0, sizeof(*host));
+	host->iface = iface;
+	assert_int_equal(bw_nic__iface_read(iface, &facts), 0);
+	host->mac = facts.mac;
+	bw_mac_format(&nic->mac, mac);
+	run("ip neigh replace 192.0.2.2 lladdr %s dev %s", mac, iface);
+	run("ip neigh replace 2001:db8::2 lladdr %s dev %s", mac, iface);
+	inet_pton(AF_INET, "192.0.2.1", &in.sin_addr);
+	inet_pton(AF_INET6, "2001:db8::1", &in6.sin6_addr);
+	host->fd[0] = socket(AF_INET, SOCK_DGRAM, 0);
+	host->fd[1] = socket(AF_INET6, SOCK_DGRAM, 0);
+	for (unsigned i = 0; i < 2; i++)
+		setsockopt(host->fd[i], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	assert_int_equal(bind(host->fd[0], (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(bind(host->fd[1], (struct sockaddr *)&in6, sizeof(in6)), 0);
+}
+
+static void host_fini(struct host *host)
+{
+	close(host->fd[0]);
+	close(host->fd[1]);
+}
+
+static void host_send(const struct host *host, bool is_v6, unsigned bytes)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(OUR_PORT) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(OUR_PORT) };
+	static uint8_t data[65536];
+
+	for (unsigned i = 0; i < bytes; i++)
+		data[i] = payload_byte(i);
+	inet_pton(AF_INET, "192.0.2.2", &in.sin_addr);
+	inet_pton(AF_INET6, "2001:db8::2", &in6.sin6_addr);
+	assert_int_equal(sendto(host->fd[is_v6], data, bytes, 0,
+				 is_v6 ? (struct sockaddr *)&in6 : (struct sockaddr *)&in,
+				 is_v6 ? sizeof(in6) : sizeof(in)),
+		bytes);
+}
+
+/* The kernel verifies the checksum before a socket sees a byte. */
+static void host_receives(const struct host *host, bool is_v6, unsigned bytes)
+{
+	static uint8_t data[65536];
+	ssize_t got = recv(host->fd[is_v6], data, sizeof(data), 0);
+
+	assert_int_equal(got, bytes);
+	for (unsigned i = 0; i < bytes; i++)
+		assert_int_equal(data[i], payload_byte(i));
+}
+
+/* --- our side ------------------------------------------------------------------------------------------- */
+
+/* A datagram for the kernel, in segments of at most `cut` (2000) bytes behind the headers. */
+static void we_send(struct bw_nic *nic, const struct host *host, bool is_v6, unsigned bytes, unsigned cut)
+{
+	static unsigned turn;
+	const unsigned queue = turn++ % nic->tx_queues;
+	const unsigned l3 = is_v6 ? 40 : 20;
+	struct rte_mbuf *m = rte_pktmbuf_alloc(nic->pools[0]), *last = m;
+	struct bw_counters counters = { 0 };
+	struct rte_udp_hdr *udp;
+	uint8_t *p;
+	uint16_t sent = 0;
+
+	p = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)(14 + l3 + 8));
+	memset(p, 0, 14 + l3 + 8);
+	memcpy(p, host->mac.b, 6);
+	memcpy(p + 6, nic->mac.b, 6);
+	p[12] = is_v6 ? 0x86 : 0x08;
+	p[13] = is_v6 ? 0xdd : 0x00;
+	if (is_v6) {
+		struct rte_ipv6_hdr *ip = (struct rte_ipv6_hdr *)(p + 14);
+
+		ip->vtc_flow = htonl(6u << 28);
+		ip->payload_len = htons((uint16_t)(8 + bytes));
+		ip->proto = IPPROTO_UDP;
+		ip->hop_limits = 64;
+		inet_pton(AF_INET6, "2001:db8::2", ip->src_addr);
+		inet_pton(AF_INET6, "2001:db8::1", ip->dst_addr);
+	} else {
+		struct rte_ipv4_hdr *ip = (struct rte_ipv4_hdr *)(p + 14);
+
+		ip->version_ihl = 0x45;
+		ip->total_length = htons((uint16_t)(28 + bytes));
+		ip->time_to_live = 64;
+		ip->next_proto_id = IPPROTO_UDP;
+		inet_pton(AF_INET, "192.0.2.2", &ip->src_addr);
+		inet_pton(AF_INET, "192.0.2.1", &ip->dst_addr);
+		ip->hdr_checksum = rte_ipv4_cksum(ip);
+	}
+	udp = (struct rte_udp_hdr *)(p + 14 + l3);
+	udp->src_port = htons(OUR_PORT);
+	udp->dst_port = htons(HOST_PORT);
+	udp->dgram_len = htons((uint16_t)(8 + bytes));
+	m->l2_len = 14;
+	m->l3_len = l3;
+	m->ol_flags = RTE_MBUF_F_TX_UDP_CKSUM | (is_v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4);
+	for (unsigned done = 0; done < bytes;) {
+		const unsigned len = BW_MIN(cut, bytes - done);
+
+		last->next = rte_pktmbuf_alloc(nic->pools[0]);
+		assert_non_null(last->next);
+		last = last->next;
+		m->nb_segs++;
+		for (unsigned i = 0; i < len; i++)
+			rte_pktmbuf_mtod(last, uint8_t *)[i] = payload_byte(done + i);
+		last->data_len = (uint16_t)len;
+		m->pkt_len += len;
+		done += len;
+	}
+	for (unsigned i = 0; i < 1000 && sent == 0; i++) {
+		sent = bw_nic_tx(nic, queue, &m, 1, &counters);
+		if (sent == 0)
+			usleep(1000);
+	}
+	assert_int_equal(sent, 1);
+	assert_int_equal(counters.value[BW_DROP_NO_MBUF], 0);
+}
+
+/* The datagram in this packet, or -1: something else of the kernel's. */
+static int datagram_bytes(struct rte_mbuf *m, bool is_v6)
+{
+	static uint8_t flat[65536];
+	const unsigned off = 14 + (is_v6 ? 40 : 20);
+	const uint8_t *p = rte_pktmbuf_read(m, 0, m->pkt_len, flat);
+
+	if (p == NULL || m->pkt_len < off + 8 || p[12] != (is_v6 ? 0x86 : 0x08) ||
+		p[13] != (is_v6 ? 0xdd : 0x00) || p[is_v6 ? 20 : 23] != IPPROTO_UDP ||
+		p[off + 2] != OUR_PORT >> 8 || p[off + 3] != (OUR_PORT & 0xff))
+		return -1;
+	assert_true(rte_pktmbuf_data_len(m) >= off + 8); /* headers are in the first segment */
+	for (unsigned i = off + 8; i < m->pkt_len; i++)
+		assert_int_equal(p[i], payload_byte(i - off - 8));
+	return (int)(m->pkt_len - off - 8);
+}
+
+static void we_receive(struct bw_nic *nic, bool is_v6, unsigned bytes)
+{
+	const bw_ns deadline = monotonic() + 5 * BW_NS_PER_SEC;
+	struct rte_mbuf *pkts[16];
+	unsigned queue = 0;
+	int found = -1;
+
+	while (found < 0 && monotonic() < deadline) {
+		const uint16_t count = bw_nic_rx(nic, queue++ % nic->rx_queues, pkts, BW_ARRAY_LEN(pkts));
+
+		for (uint16_t i = 0; i < count; i++) {
+			const int got = datagram_bytes(pkts[i], is_v6);
+
+			found = got >= 0 ? got : found;
+			rte_pktmbuf_free(pkts[i]);
+		}
+		if (count == 0)
+			usleep(200);
+	}
+	assert_int_equal(found, bytes);
+}
+
+/* Take what has come, until nothing does. */
+static void drain(struct bw_nic *nic)
+{
+	struct rte_mbuf *pkts[16];
+
+	for (unsigned quiet = 0; quiet < 20; quiet++) {
+		const uint16_t count = bw_nic_rx(nic, quiet % nic->rx_queues, pkts, BW_ARRAY_LEN(pkts));
+
+		rte_pktmbuf_free_bulk(pkts, count);
+		if (count > 0)
+			quiet = 0;
+		usleep(1000);
+	}
+}
+
+static void traffic_both_ways(struct bw_nic *nic, const struct host *host)
+{
+	const unsigned largest = nic->mtu - 28u;
+
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		const unsigned sizes[] = { 1, 2, 100, 1231, largest - 20 * v6 };
+
+		for (unsigned i = 0; i < BW_ARRAY_LEN(sizes); i++) {
+			host_send(host, v6, sizes[i]);
+			we_receive(nic, v6, sizes[i]);
+			we_send(nic, host, v6, sizes[i], 2000);
+			host_receives(host, v6, sizes[i]);
+			we_send(nic, host, v6, sizes[i], 301); /* a chain of odd pieces */
+			host_receives(host, v6, sizes[i]);
+		}
+	}
+}
+
+static void *send_later(void *arg)
+{
+	usleep(100000);
+	host_send(arg, false, 64);
+	return NULL;
+}
+
+/* A packet ends a sleep, one that is there already does not let it begin, and silence lasts as long as asked. */
+static void sleep_ends_on_traffic(struct bw_nic *nic, struct host *host)
+{
+	const int wake_fd = eventfd(0, EFD_NONBLOCK);
+	pthread_t thread;
+	bw_ns start;
+
+	assert_true(nic->has_rx_interrupt);
+	for (unsigned i = 0; i < 3; i++) {
+		drain(nic);
+		start = monotonic();
+		assert_int_equal(pthread_create(&thread, NULL, send_later, host), 0);
+		bw_nic_sleep(nic, 0, wake_fd, 20 * BW_NS_PER_SEC);
+		assert_true(monotonic() - start < 5 * BW_NS_PER_SEC);
+		pthread_join(thread, NULL);
+		we_receive(nic, false, 64);
+
+		host_send(host, false, 64);
+		start = monotonic();
+		bw_nic_sleep(nic, 0, wake_fd, 20 * BW_NS_PER_SEC);
+		assert_true(monotonic() - start < 5 * BW_NS_PER_SEC);
+		we_receive(nic, false, 64);
+	}
+	drain(nic);
+	start = monotonic();
+	bw_nic_sleep(nic, 0, wake_fd, 30 * BW_NS_PER_MS);
+	assert_true(monotonic() - start >= 20 * BW_NS_PER_MS);
+	assert_int_equal(eventfd_write(wake_fd, 1), 0);
+	start = monotonic();
+	bw_nic_sleep(nic, 0, wake_fd, 20 * BW_NS_PER_SEC);
+	assert_true(monotonic() - start < 5 * BW_NS_PER_SEC);
+	close(wake_fd);
+}
+
+static void nic_start_workers(struct bw_nic *nic, const char *spec, unsigned workers, uint16_t mtu)
+{
+	struct bw_nic_plan plan;
+	const struct bw_nic_conf conf = { .plan = &plan,
+		.worker_count = workers,
+		.mtu = mtu,
+		.mbufs_per_worker = 8191,
+		.wants_interrupts = true,
+		.host_addrs = host_addrs,
+		.host_addr_count = 2 };
+
+	assert_int_equal(bw_nic_plan(spec, workers, &plan), 0);
+	assert_int_equal(bw_nic_open(nic, &conf), 0);
+	assert_int_equal(bw_nic_mbufs_in_use(nic), 0);
+	assert_int_equal(nic->rx_queues, workers);
+	assert_int_equal(nic->tx_queues, workers);
+}
+
+static void nic_start(struct bw_nic *nic, const char *spec, uint16_t mtu)
+{
+	nic_start_workers(nic, spec, 1, mtu);
+}
+
+static void nic_end(struct bw_nic *nic)
+{
+	if (strcmp(nic->driver, "net_af_xdp") != 0) /* it keeps what it sent last */
+		assert_int_equal(bw_nic_mbufs_in_use(nic), 0);
+	bw_nic_stop_queues(nic);
+	assert_int_equal(bw_nic_mbufs_in_use(nic), 0);
+	bw_nic_close(nic);
+}
+
+/* --- tap ------------------------------------------------------------------------------------------------ */
+
+/* Addresses that the interface has: bit 0 ours for IPv4, bit 1 for IPv6, bit 2 anything else. */
+static unsigned addresses_of(const char *iface)
+{
+	struct ifaddrs *list;
+	unsigned seen = 0;
+
+	assert_int_equal(getifaddrs(&list), 0);
+	for (struct ifaddrs *a = list; a != NULL; a = a->ifa_next) {
+		char text[64];
+
+		if (a->ifa_addr == NULL || strcmp(a->ifa_name, iface) != 0)
+			continue;
+		if (a->ifa_addr->sa_family == AF_INET) {
+			inet_ntop(
+				AF_INET, &((struct sockaddr_in *)a->ifa_addr)->sin_addr, text, sizeof(text));
+			seen |= strcmp(text, "192.0.2.1") == 0 ? 1 : 4;
+		} else if (a->ifa_addr->sa_family == AF_INET6) {
+			inet_ntop(AF_INET6, &((struct sockaddr_in6 *)a->ifa_addr)->sin6_addr, text,
+				sizeof(text));
+			seen |= strcmp(text, "2001:db8::1") == 0 ? 2 : 4;
+		}
+	}
+	freeifaddrs(list);
+	return seen;
+}
+
+static void tap_is_a_link_to_the_kernel(void **unused)
+{
+	struct bw_nic__iface iface;
+	struct bw_nic_plan plan;
+	struct host host;
+	struct bw_nic nic;
+
+	nic_start(&nic, "tap", 0);
+	assert_string_equal(nic.driver, "net_tap");
+	assert_true(nic.is_virtual);
+	assert_false(nic.has_rss);
+	assert_false(nic.has_tx_l4_checksum);
+	assert_int_equal(nic.tso_bytes_max, 0);
+	assert_true(nic.has_multi_segment);
+	assert_int_equal(bw_nic__iface_read("bw0", &iface), 0);
+	assert_true(iface.is_up);
+	assert_int_equal(iface.mtu, 1500);
+	assert_memory_not_equal(iface.mac.b, nic.mac.b, 6);
+	assert_int_equal(addresses_of("bw0"), 3);
+	assert_true(bw_nic_is_link_up(&nic));
+
+	host_init(&host, "bw0", &nic);
+	traffic_both_ways(&nic, &host);
+	sleep_ends_on_traffic(&nic, &host);
+	drain(&nic);
+	host_fini(&host);
+
+	/* The name is taken now. */
+	capture_begin();
+	assert_int_equal(bw_nic_plan("tap", 1, &plan), -EBUSY);
+	assert_string_equal(capture_end(),
+		"barewire: error: --dev tap: the interface bw0 exists already; choose another name with --dev tap:NAME, "
+		"or: ip link delete bw0\n");
+	nic_end(&nic);
+	assert_int_equal(if_nametoindex("bw0"), 0);
+}
+
+static void tap_with_any_mtu(void **unused)
+{
+	static const uint16_t mtus[] = { 9000, 1280 };
+	struct host host;
+	struct bw_nic nic;
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(mtus); i++) {
+		nic_start(&nic, "tap:jumbo0", mtus[i]);
+		assert_int_equal(nic.mtu, mtus[i]);
+		host_init(&host, "jumbo0", &nic);
+		traffic_both_ways(&nic, &host);
+		drain(&nic);
+		host_fini(&host);
+		nic_end(&nic);
+		assert_int_equal(if_nametoindex("jumbo0"), 0);
+	}
+}
+
+/* IPv6 does not exist below 1280; the IPv4 side works all the same. */
+static void tap_with_the_smallest_mtu(void **unused)
+{
+	struct bw_nic nic;
+
+	capture_begin();
+	nic_start(&nic, "tap", 576);
+	assert_non_null(strstr(
+		capture_end(), "barewire: warning: bw0: the kernel's end does not take 2001:db8::1/64: "));
+	assert_int_equal(addresses_of("bw0"), 1);
+	drain(&nic);
+	nic_end(&nic);
+}
+
+/* Whatever a driver does when mbufs run out, it goes on when they are back. */
+static void tap_survives_an_empty_pool(void **unused)
+{
+	static void *hoard[8192];
+	unsigned count = 0;
+	struct host host;
+	struct bw_nic nic;
+	struct rte_mbuf *pkts[16];
+
+	nic_start(&nic, "tap", 0);
+	host_init(&host, "bw0", &nic);
+	drain(&nic);
+	while (rte_mempool_get(nic.pools[0], &hoard[count]) == 0)
+		count++;
+	for (unsigned i = 0; i < 20; i++)
+		host_send(&host, false, 1000);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(bw_nic_rx(&nic, 0, pkts, 16), 0);
+	while (count > 0)
+		rte_mempool_put(nic.pools[0], hoard[--count]);
+	bw_nic_sleep(&nic, 0, -1, 20 * BW_NS_PER_SEC);
+	we_receive(&nic, false, 1000);
+	drain(&nic);
+	host_fini(&host);
+	nic_end(&nic);
+}
+
+/* --- a veth pair ---------------------------------------------------------------------------------------- */
+
+static void up_veth(void)
+{
+	run("ip link set bwa up addrgenmode none");
+	run("ip link set bwb up addrgenmode none");
+	run("ip addr add 192.0.2.1/24 dev bwb");
+	run("ip addr add 2001:db8::1/64 dev bwb nodad");
+}
+
+static void make_veth(unsigned mtu)
+{
+	run("ip link add bwa mtu %u type veth peer name bwb mtu %u", mtu, mtu);
+	up_veth();
+}
+
+static void interfaces_must_be_up(void **unused)
+{
+	struct bw_nic_plan plan;
+
+	make_veth(1500);
+	run("ip link set bwa down");
+	capture_begin();
+	assert_int_equal(bw_nic_plan("packet:bwa", 1, &plan), -ENODEV);
+	assert_string_equal(capture_end(),
+		"barewire: error: --dev packet:bwa: bwa is down; set it up with: ip link set bwa up\n");
+	run("ip link delete bwa");
+}
+
+static void packet_beside_the_kernel(void **unused)
+{
+	struct bw_nic_losses losses;
+	struct bw_nic__iface iface;
+	struct host host;
+	struct bw_nic nic;
+
+	make_veth(1500);
+	nic_start(&nic, "packet:bwa", 0);
+	assert_string_equal(nic.driver, "net_af_packet");
+	assert_int_equal(nic.mtu, 1500);
+	assert_true(nic.accepts_partial_checksum);
+	assert_int_equal(bw_nic__iface_read("bwa", &iface), 0);
+	assert_memory_equal(iface.mac.b, nic.mac.b, 6);
+	for (unsigned ms = 0; !bw_nic_is_link_up(&nic) && ms < 5000; ms++)
+		usleep(1000); /* the carrier comes a moment after the interface */
+	assert_true(bw_nic_is_link_up(&nic));
+	assert_int_equal(bw_nic_join(&nic, &(struct bw_mac){ { 0x33, 0x33, 0xff, 0, 0, 2 } }), 0);
+
+	host_init(&host, "bwb", &nic);
+	traffic_both_ways(&nic, &host);
+	sleep_ends_on_traffic(&nic, &host);
+
+	/* Fragments come to us put together. */
+	host_send(&host, false, 8000);
+	we_receive(&nic, false, 8000);
+	host_send(&host, false, 60000);
+	we_receive(&nic, false, 60000);
+	drain(&nic);
+	bw_nic_losses(&nic, &losses);
+	assert_int_equal(losses.rx_missed, 0);
+	assert_int_equal(losses.rx_no_mbuf, 0);
+	host_fini(&host);
+
+	run("ip link set bwb down");
+	assert_false(bw_nic_is_link_up(&nic));
+	nic_end(&nic);
+	run("ip link delete bwa");
+}
+
+/* What a sender has not yet cut into segments (TSO over a veth, GRO on a NIC) arrives whole. */
+static void packet_takes_merged_frames(void **unused)
+{
+	const int segment_bytes = 1400;
+	struct host host;
+	struct bw_nic nic;
+
+	make_veth(1500);
+	nic_start(&nic, "packet:bwa", 0);
+	host_init(&host, "bwb", &nic);
+	drain(&nic);
+	assert_int_equal(
+		setsockopt(host.fd[0], IPPROTO_UDP, UDP_SEGMENT, &segment_bytes, sizeof(segment_bytes)), 0);
+	host_send(&host, false, 45 * 1400);
+	we_receive(&nic, false, 45 * 1400);
+	drain(&nic);
+	host_fini(&host);
+	nic_end(&nic);
+	run("ip link delete bwa");
+}
+
+static void packet_with_a_large_mtu(void **unused)
+{
+	struct bw_nic_plan plan;
+	struct bw_nic_conf conf = { .plan = &plan, .worker_count = 1, .mtu = 9000 };
+	struct host host;
+	struct bw_nic nic;
+
+	make_veth(9000);
+	nic_start(&nic, "packet:bwa", 0);
+	assert_int_equal(nic.mtu, 9000);
+	host_init(&host, "bwb", &nic);
+	traffic_both_ways(&nic, &host);
+	drain(&nic);
+	host_fini(&host);
+	nic_end(&nic);
+
+	run("ip link set bwa mtu 1500");
+	assert_int_equal(bw_nic_plan("packet:bwa", 1, &plan), 0);
+	capture_begin();
+	assert_int_equal(bw_nic_open(&nic, &conf), -EINVAL);
+	assert_string_equal(capture_end(),
+		"barewire: error: --dev packet:bwa: an MTU of 9000 is more than the 1500 of "
+		"bwa; ip link set bwa mtu 9000\n");
+	run("ip link delete bwa");
+}
+
+/* The kernel moves a tag out of the packet before a packet socket sees it; here it is in the bytes. */
+static void packet_shows_vlan_tags(void **unused)
+{
+	uint8_t frame[100] = { 2, 0, 0, 0, 0, 7, 2, 0, 0, 0, 0, 9, 0x81, 0x00, 0x60, 42, 0x08, 0x00, 0x45 };
+	const bw_ns deadline = monotonic() + 5 * BW_NS_PER_SEC;
+	struct sockaddr_ll to = { .sll_family = AF_PACKET };
+	struct rte_mbuf *pkts[16];
+	struct bw_nic nic;
+	bool found = false;
+	int fd;
+
+	make_veth(1500);
+	nic_start(&nic, "packet:bwa", 0);
+	to.sll_ifindex = (int)if_nametoindex("bwb");
+	fd = socket(AF_PACKET, SOCK_RAW, 0);
+	for (unsigned i = 19; i < sizeof(frame); i++)
+		frame[i] = payload_byte(i);
+	assert_int_equal(
+		sendto(fd, frame, sizeof(frame), 0, (struct sockaddr *)&to, sizeof(to)), sizeof(frame));
+	while (!found && monotonic() < deadline) {
+		const uint16_t count = bw_nic_rx(&nic, 0, pkts, BW_ARRAY_LEN(pkts));
+
+		for (uint16_t i = 0; i < count; i++) {
+			if (rte_pktmbuf_mtod(pkts[i], const uint8_t *)[5] == 7) {
+				assert_int_equal(pkts[i]->pkt_len, sizeof(frame));
+				assert_memory_equal(rte_pktmbuf_mtod(pkts[i], void *), frame, sizeof(frame));
+				found = true;
+			}
+			rte_pktmbuf_free(pkts[i]);
+		}
+	}
+	assert_true(found);
+	close(fd);
+	drain(&nic);
+	nic_end(&nic);
+	run("ip link delete bwa");
+}
+
+static void xdp_on_a_veth(void **unused)
+{
+	struct bw_nic__iface iface;
+	struct bw_nic_plan plan;
+	struct host host;
+	struct bw_nic nic;
+
+	make_veth(1500);
+	nic_start(&nic, "xdp:bwa", 0);
+	assert_string_equal(nic.driver, "net_af_xdp");
+	assert_true(nic.accepts_partial_checksum);
+	assert_false(nic.has_multi_segment);
+	assert_int_equal(bw_nic__iface_read("bwa", &iface), 0);
+	assert_int_not_equal(iface.xdp_prog_id, 0);
+
+	host_init(&host, "bwb", &nic);
+	traffic_both_ways(&nic, &host);
+	sleep_ends_on_traffic(&nic, &host);
+	drain(&nic);
+	host_fini(&host);
+
+	capture_begin();
+	assert_int_equal(bw_nic_plan("xdp:bwa", 1, &plan), -EBUSY);
+	assert_non_null(strstr(capture_end(), "an XDP program is attached to bwa already"));
+	nic_end(&nic);
+	assert_int_equal(bw_nic__iface_read("bwa", &iface), 0);
+	assert_int_equal(iface.xdp_prog_id, 0);
+	run("ip link delete bwa");
+}
+
+static void two_queues(void **unused)
+{
+	static const char *const specs[] = { "tap:bwb", "packet:bwa" };
+	struct bw_nic_plan plan;
+	struct host host;
+	struct bw_nic nic;
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(specs); i++) {
+		if (i > 0) {
+			run("ip link add bwa numrxqueues 2 numtxqueues 2 type veth peer name bwb");
+			up_veth();
+		}
+		nic_start_workers(&nic, specs[i], 2, 0);
+		assert_false(nic.has_rss);
+		host_init(&host, "bwb", &nic);
+		traffic_both_ways(&nic, &host);
+		drain(&nic);
+		host_fini(&host);
+		nic_end(&nic);
+	}
+
+	/* A veth's queues do not come in pairs, so DPDK's XDP serves one; half of the traffic would be lost. */
+	capture_begin();
+	assert_int_equal(bw_nic_plan("xdp:bwa", 2, &plan), -EINVAL);
+	assert_string_equal(capture_end(),
+		"barewire: error: --dev xdp:bwa: bwa spreads what it receives over 2 queues and 1 would be served; use "
+		"as many workers, or: ethtool -L bwa rx 1\n");
+	run("ethtool -L bwa rx 1");
+	assert_int_equal(bw_nic_plan("xdp:bwa", 2, &plan), 0);
+	assert_int_equal(plan.queues_max, 1);
+	run("ip link delete bwa");
+}
+
+static int start_eal(void **unused)
+{
+	const struct bw_eal_conf conf = { .memory_mib = 160 };
+
+	if (unshare(CLONE_NEWNET) != 0)
+		return -1;
+	bw_cidr_parse("192.0.2.1/24", &host_addrs[0]);
+	bw_cidr_parse("2001:db8::1/64", &host_addrs[1]);
+	return bw_eal_start(&conf);
+}
+
+static int stop_eal(void **unused)
+{
+	bw_eal_stop();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tap_is_a_link_to_the_kernel),
+		cmocka_unit_test(tap_with_any_mtu),
+		cmocka_unit_test(tap_with_the_smallest_mtu),
+		cmocka_unit_test(tap_survives_an_empty_pool),
+		cmocka_unit_test(interfaces_must_be_up),
+		cmocka_unit_test(packet_beside_the_kernel),
+		cmocka_unit_test(packet_takes_merged_frames),
+		cmocka_unit_test(packet_with_a_large_mtu),
+		cmocka_unit_test(packet_shows_vlan_tags),
+		cmocka_unit_test(xdp_on_a_veth),
+		cmocka_unit_test(two_queues),
+	};
+
+	if (!bw_nic__has_capability(CAP_NET_ADMIN) || !bw_nic__has_capability(CAP_SYS_ADMIN) ||
+		access("/dev/net/tun", R_OK | W_OK) != 0) {
+		printf("skipped: a network namespace with a TAP needs CAP_NET_ADMIN, CAP_SYS_ADMIN and /dev/net/tun\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, start_eal, stop_eal);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What --dev understands, and the one line it answers with when it does not. */
+#include "capture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <nic/machine.h>
+#include <nic/nic.h>
+
+static struct bw_nic_plan plan;
+static char dir[] = "/tmp/bw-plan-XXXXXX";
+
+#define PREFIX "barewire: error: "
+
+/* Plans, and expects the code and exactly this on stderr ("" for silence). */
+static void expect(const char *spec, unsigned queues, int rc, const char *text)
+{
+	int got;
+
+	capture_begin();
+	got = bw_nic_plan(spec, queues, &plan);
+	assert_string_equal(capture_end(), text);
+	assert_int_equal(got, rc);
+}
+
+static void plans_that_need_nothing(void **unused)
+{
+	expect("ring", 3, 0, "");
+	assert_int_equal(plan.kind, BW_NIC_RING);
+	assert_int_equal(plan.queues_max, 3);
+	assert_string_equal(plan.spec, "ring");
+	assert_string_equal(plan.reason, "");
+	assert_false(plan.is_pci);
+
+	expect("ring", 40, 0, "");
+	assert_int_equal(plan.queues_max, 16);
+
+	expect("net_null0,size=100", 2, 0, "");
+	assert_int_equal(plan.kind, BW_NIC_VDEV);
+	assert_string_equal(plan.devargs, "net_null0,size=100");
+}
+
+static void nonsense_is_named(void **unused)
+{
+	expect("bogus", 1, -EINVAL,
+		PREFIX
+		"--dev bogus: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, ring, "
+		"pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v\n");
+	expect("ring:1", 1, -EINVAL,
+		PREFIX
+		"--dev ring:1: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, ring, "
+		"pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v\n");
+	expect("tap:a/b", 1, -EINVAL,
+		PREFIX "--dev tap:a/b: \"a/b\" is not an interface name: 1 to 15 letters, digits, . _ -\n");
+	expect("tap:sixteen-letters-", 1, -EINVAL,
+		PREFIX
+		"--dev tap:sixteen-letters-: \"sixteen-letters-\" is not an interface name: 1 to 15 letters, "
+		"digits, . _ -\n");
+	expect("packet:no-such-if", 1, -ENODEV,
+		PREFIX
+		"--dev packet:no-such-if: there is no interface no-such-if; `ip link` lists the interfaces\n");
+	expect("xdp:no-such-if", 1, -ENODEV,
+		PREFIX
+		"--dev xdp:no-such-if: there is no interface no-such-if; `ip link` lists the interfaces\n");
+	expect("packet:", 1, -EINVAL,
+		PREFIX "--dev packet:: \"\" is not an interface name; `ip link` lists the interfaces\n");
+	expect("packet:a,qpairs=9", 1, -EINVAL,
+		PREFIX
+		"--dev packet:a,qpairs=9: \"a,qpairs=9\" is not an interface name; `ip link` lists the "
+		"interfaces\n");
+	expect("packet:lo", 1, -EINVAL, PREFIX "--dev packet:lo: lo is not an Ethernet interface\n");
+}
+
+static void a_spec_is_bounded(void **unused)
+{
+	char spec[400];
+
+	memset(spec, 'x', sizeof(spec) - 1);
+	spec[sizeof(spec) - 1] = '\0';
+	memcpy(spec, "memif:/", 7);
+	capture_begin();
+	assert_int_equal(bw_nic_plan(spec, 1, &plan), -EINVAL);
+	assert_non_null(strstr(capture_end(), "longer than 255 bytes\n"));
+}
+
+static void pci_addresses(void **unused)
+{
+	expect("pci:nonsense", 1, -EINVAL,
+		PREFIX
+		"--dev pci:nonsense: \"nonsense\" is not a PCI address such as 0000:03:00.0; `barewire doctor` "
+		"lists the NICs\n");
+	expect("pci:00:20.0", 1, -EINVAL,
+		PREFIX
+		"--dev pci:00:20.0: \"00:20.0\" is not a PCI address such as 0000:03:00.0; `barewire doctor` "
+		"lists the NICs\n");
+	expect("pci:fe:1f.7", 1, -ENODEV,
+		PREFIX
+		"--dev pci:fe:1f.7: there is no PCI device 0000:fe:1f.7; `barewire doctor` lists the NICs\n");
+}
+
+static void memif_options(void **unused)
+{
+	char spec[128], want[512], path[64];
+
+	snprintf(path, sizeof(path), "%s/m.sock", dir);
+	snprintf(spec, sizeof(spec), "memif:%s", path);
+	expect(spec, 4, 0, "");
+	assert_int_equal(plan.kind, BW_NIC_MEMIF);
+	assert_int_equal(plan.queues_max, 1);
+	snprintf(want, sizeof(want),
+		"net_memif0,role=server,id=0,bsize=2048,rsize=10,socket-abstract=no,socket=%s", path);
+	assert_string_equal(plan.devargs, want);
+
+	snprintf(spec, sizeof(spec), "memif:%s,role=client,id=7,bsize=4096,rsize=11,queues=2,zc=1", path);
+	expect(spec, 2, 0, "");
+	assert_int_equal(plan.queues_max, 2);
+	snprintf(want, sizeof(want),
+		"net_memif0,role=client,id=7,bsize=4096,rsize=11,socket-abstract=no,socket=%s,zero-copy=yes",
+		path);
+	assert_string_equal(plan.devargs, want);
+
+	snprintf(spec, sizeof(spec), "memif:%s,role=master", path);
+	snprintf(
+		want, sizeof(want), PREFIX "--dev %s: role must be server or client, not \"master\"\n", spec);
+	expect(spec, 1, -EINVAL, want);
+
+	snprintf(spec, sizeof(spec), "memif:%s,id=-1", path);
+	snprintf(want, sizeof(want),
+		PREFIX "--dev %s: id must be a number from 0 to 2147483647, not \"-1\"\n", spec);
+	expect(spec, 1, -EINVAL, want);
+
+	snprintf(spec, sizeof(spec), "memif:%s,rsize=15", path);
+	snprintf(want, sizeof(want), PREFIX "--dev %s: rsize must be a number from 1 to 14, not \"15\"\n",
+		spec);
+	expect(spec, 1, -EINVAL, want);
+
+	snprintf(spec, sizeof(spec), "memif:%s,speed=1", path);
+	snprintf(want, sizeof(want),
+		PREFIX
+		"--dev %s: unknown option \"speed=1\"; memif:SOCKET takes role, id, bsize, rsize, queues, zc\n",
+		spec);
+	expect(spec, 1, -EINVAL, want);
+
+	snprintf(spec, sizeof(spec), "memif:%s,zc=1", path);
+	snprintf(want, sizeof(want),
+		PREFIX "--dev %s: zc=1 is the client's: the server copies; add role=client or leave it out\n",
+		spec);
+	expect(spec, 1, -EINVAL, want);
+
+	expect("memif:", 1, -EINVAL, PREFIX "--dev memif:: no socket is named; write memif:SOCKET, a path\n");
+	expect("memif:/no-such-dir/m", 1, -ENODEV,
+		PREFIX "--dev memif:/no-such-dir/m: the socket's directory: No such file or directory\n");
+}
+
+static void memif_socket_files(void **unused)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char spec[128], want[512];
+	struct stat st;
+	FILE *file;
+	int fd;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/s", dir);
+	snprintf(spec, sizeof(spec), "memif:%s", addr.sun_path);
+
+	/* Somebody listens. */
+	fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	snprintf(want, sizeof(want),
+		PREFIX
+		"--dev %s: another process listens on %s; stop it, name another path, or be its client with "
+		"role=client\n",
+		spec, addr.sun_path);
+	expect(spec, 1, -EBUSY, want);
+
+	/* Nobody does any more: the file is removed. */
+	close(fd);
+	assert_int_equal(stat(addr.sun_path, &st), 0);
+	expect(spec, 1, 0, "");
+	assert_int_not_equal(stat(addr.sun_path, &st), 0);
+
+	/* A file of the user's is not. */
+	file = fopen(addr.sun_path, "w");
+	assert_non_null(file);
+	fclose(file);
+	snprintf(want, sizeof(want), PREFIX "--dev %s: %s exists and is not a socket; name another path\n",
+		spec, addr.sun_path);
+	expect(spec, 1, -EBUSY, want);
+	assert_int_equal(unlink(addr.sun_path), 0);
+}
+
+static void pcap_files(void **unused)
+{
+	char spec[128], want[256];
+	FILE *file;
+
+	expect("pcap:only-one", 1, -EINVAL,
+		PREFIX "--dev pcap:only-one: write pcap:IN,OUT, two file names without commas\n");
+	expect("pcap:a,b,c", 1, -EINVAL,
+		PREFIX "--dev pcap:a,b,c: write pcap:IN,OUT, two file names without commas\n");
+	expect("pcap:/no/such,x", 1, -ENODEV,
+		PREFIX "--dev pcap:/no/such,x: cannot read /no/such: No such file or directory\n");
+
+	snprintf(want, sizeof(want), "%s/in", dir);
+	file = fopen(want, "w");
+	assert_non_null(file);
+	fclose(file);
+	snprintf(spec, sizeof(spec), "pcap:%s/in,%s/out", dir, dir);
+	expect(spec, 4, 0, "");
+	assert_int_equal(plan.kind, BW_NIC_PCAP);
+	assert_int_equal(plan.queues_max, 1);
+	assert_int_equal(unlink(want), 0);
+}
+
+static void memory_grows_with_workers_and_mtu(void **unused)
+{
+	unsigned one, two, large;
+
+	expect("ring", 1, 0, "");
+	one = bw_nic_memory_mib(&plan, 1, 0, 0);
+	two = bw_nic_memory_mib(&plan, 2, 0, 0);
+	assert_true(one >= 16384u * 2432 >> 20);
+	assert_true(two > one && two < 2 * one);
+	assert_int_equal(bw_nic_memory_mib(&plan, 1, 0, 9000), one); /* rings carry chains */
+	plan.kind = BW_NIC_MEMIF;
+	large = bw_nic_memory_mib(&plan, 1, 0, 9000);
+	assert_true(large > one + 100);
+}
+
+static void the_machine(void **unused)
+{
+	static struct bw_machine machine;
+
+	memset(&machine, 0xff, sizeof(machine));
+	bw_machine_read(&machine);
+	assert_int_equal(machine.cpus_online, sysconf(_SC_NPROCESSORS_ONLN));
+	assert_true(machine.memory_bytes > 64 << 20);
+	assert_true(machine.numa_nodes >= 1);
+	assert_true(machine.hugepages_2m_free <= machine.hugepages_2m_total);
+	assert_true(machine.kernel_release[0] != '\0');
+	assert_true(machine.cpu_model[0] != '\0');
+	assert_int_equal(machine.is_root, geteuid() == 0);
+	assert_true(machine.has_af_packet);
+	assert_true(machine.nic_count <= BW_MACHINE_NICS_MAX);
+	for (unsigned i = 0; i < machine.nic_count; i++) {
+		const struct bw_machine_nic *nic = &machine.nics[i];
+
+		assert_true(nic->iface[0] != '\0' || nic->pci_addr[0] != '\0');
+		assert_string_not_equal(nic->iface, "lo");
+		assert_true(memchr(nic->driver, '\0', sizeof(nic->driver)) != NULL);
+		assert_true(nic->numa_node >= -1);
+		if (nic->iface[0] != '\0')
+			assert_true(nic->queues >= 1);
+	}
+}
+
+static int make_dir(void **unused)
+{
+	return mkdtemp(dir) != NULL ? 0 : -1;
+}
+
+static int remove_dir(void **unused)
+{
+	return rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plans_that_need_nothing),
+		cmocka_unit_test(nonsense_is_named),
+		cmocka_unit_test(a_spec_is_bounded),
+		cmocka_unit_test(pci_addresses),
+		cmocka_unit_test(memif_options),
+		cmocka_unit_test(memif_socket_files),
+		cmocka_unit_test(pcap_files),
+		cmocka_unit_test(memory_grows_with_workers_and_mtu),
+		cmocka_unit_test(the_machine),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

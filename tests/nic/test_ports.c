@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Ports that need no kernel interface: ring, memif and pcap, and what is done to packets before they go out. */
+#include "capture.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include <rte_ether.h>
+#include <rte_ip.h>
+#include <rte_lcore.h>
+#include <rte_ring.h>
+#include <rte_tcp.h>
+#include <rte_udp.h>
+
+#include <nic/nic.h>
+
+#include "internal.h"
+
+static char dir[] = "/tmp/bw-ports-XXXXXX";
+
+static void nic_start(struct bw_nic *nic, const char *spec, unsigned workers)
+{
+	struct bw_nic_plan plan;
+	const struct bw_nic_conf conf = { .plan = &plan, .worker_count = workers, .mbufs_per_worker = 4095 };
+
+	assert_int_equal(bw_nic_plan(spec, workers, &plan), 0);
+	assert_int_equal(bw_nic_open(nic, &conf), 0);
+}
+
+/* Nothing is lost, before and after the port gives its mbufs back. */
+static void nic_end(struct bw_nic *nic)
+{
+	assert_int_equal(bw_nic_mbufs_in_use(nic), 0);
+	bw_nic_stop_queues(nic);
+	assert_int_equal(bw_nic_mbufs_in_use(nic), 0);
+	bw_nic_close(nic);
+}
+
+static void drain_one(struct rte_ring *ring, struct rte_mbuf **m)
+{
+	void *pkt;
+
+	assert_int_equal(rte_ring_dequeue(ring, &pkt), 0);
+	*m = pkt;
+}
+
+/* --- checksums ------------------------------------------------------------------------------------------ */
+
+struct shape {
+	bool is_v6, is_udp, has_vlan;
+	unsigned payload;
+	const unsigned
+		*cuts; /* lengths of the segments behind the headers, 0 ends; the rest is the last one */
+};
+
+static uint8_t payload_byte(unsigned i)
+{
+	return (uint8_t)(i * 197 + (i >> 8) * 31 + 5);
+}
+
+/* A packet of that shape as a chain. */
+static struct rte_mbuf *build(const struct bw_nic *nic, const struct shape *s)
+{
+	const unsigned l2 = s->has_vlan ? 18 : 14, l3 = s->is_v6 ? 40 : 20, l4 = s->is_udp ? 8 : 20;
+	struct rte_mbuf *m = rte_pktmbuf_alloc(nic->pools[0]), *last = m;
+	unsigned done = 0, cut = 0;
+	uint8_t *p;
+
+	assert_non_null(m);
+	p = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)(l2 + l3 + l4));
+	memset(p, 0, l2 + l3 + l4);
+	if (s->is_v6) {
+		struct rte_ipv6_hdr *ip = (struct rte_ipv6_hdr *)(p + l2);
+
+		ip->vtc_flow = rte_cpu_to_be_32(6u << 28);
+		ip->payload_len = rte_cpu_to_be_16((uint16_t)(l4 + s->payload));
+		ip->proto = s->is_udp ? IPPROTO_UDP : IPPROTO_TCP;
+		for (unsigned i = 0; i < 16; i++) {
+			ip->src_addr[i] = (uint8_t)(0x20 + 7 * i);
+			ip->dst_addr[i] = (uint8_t)(0xfe - 9 * i);
+		}
+	} else {
+		struct rte_ipv4_hdr *ip = (struct rte_ipv4_hdr *)(p + l2);
+
+		ip->version_ihl = 0x45;
+		ip->total_length = rte_cpu_to_be_16((uint16_t)(l3 + l4 + s->payload));
+		ip->next_proto_id = s->is_udp ? IPPROTO_UDP : IPPROTO_TCP;
+		ip->src_addr = rte_cpu_to_be_32(0xc0000201);
+		ip->dst_addr = rte_cpu_to_be_32(0xc6336407);
+	}
+	memset(p + l2 + l3, 0x5c, l4); /* whatever is in the checksum's field does not count */
+	m->l2_len = l2;
+	m->l3_len = l3;
+	m->l4_len = l4;
+	m->ol_flags = (s->is_v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4) |
+		      (s->is_udp ? RTE_MBUF_F_TX_UDP_CKSUM : RTE_MBUF_F_TX_TCP_CKSUM);
+	while (done < s->payload) {
+		unsigned len = s->payload - done;
+
+		if (s->cuts != NULL && s->cuts[cut] != 0)
+			len = BW_MIN(len, s->cuts[cut++]);
+		if (s->cuts != NULL || rte_pktmbuf_tailroom(last) == 0) {
+			last->next = rte_pktmbuf_alloc(nic->pools[0]);
+			assert_non_null(last->next);
+			last = last->next;
+			m->nb_segs++;
+		}
+		len = BW_MIN(len, (unsigned)rte_pktmbuf_tailroom(last));
+		for (unsigned i = 0; i < len; i++)
+			rte_pktmbuf_mtod(last, uint8_t *)[last->data_len + i] = payload_byte(done + i);
+		last->data_len = (uint16_t)(last->data_len + len);
+		m->pkt_len += len;
+		done += len;
+	}
+	return m;
+}
+
+/* RFC 1071 as it is written: byte by byte over a flat copy, pseudo-header first. Zero when the packet is right. */
+static uint16_t verify(struct rte_mbuf *m, const struct shape *s)
+{
+	static uint8_t flat[65536];
+	const unsigned l2 = s->has_vlan ? 18 : 14, l3 = s->is_v6 ? 40 : 20;
+	const unsigned len = m->pkt_len, l4_off = l2 + l3;
+	const uint8_t *p = rte_pktmbuf_read(m, 0, len, flat);
+	uint32_t sum = s->is_udp ? IPPROTO_UDP : IPPROTO_TCP;
+	const unsigned addr_off = l2 + (s->is_v6 ? 8 : 12), addr_bytes = s->is_v6 ? 32 : 8;
+
+	assert_non_null(p);
+	sum += len - l4_off;
+	for (unsigned i = 0; i < addr_bytes; i += 2)
+		sum += (uint32_t)(p[addr_off + i] << 8 | p[addr_off + i + 1]);
+	for (unsigned i = l4_off; i < len; i++)
+		sum += (i - l4_off) % 2 == 0 ? (uint32_t)p[i] << 8 : p[i];
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+static void checksums_of_any_chain(void **unused)
+{
+	static const unsigned odd[] = { 1, 3, 7, 2, 5, 1, 1, 0 }, even[] = { 2, 4, 100, 0 },
+			      mixed[] = { 1001, 2, 333, 0 };
+	static const unsigned *const cuts[] = { NULL, odd, even, mixed };
+	static const unsigned sizes[] = { 0, 1, 2, 3, 8, 19, 20, 500, 1447, 1448, 3001, 9000 };
+	struct bw_nic nic;
+
+	nic_start(&nic, "ring", 1);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(sizes); i++) {
+		for (unsigned j = 0; j < 8 * BW_ARRAY_LEN(cuts); j++) {
+			const struct shape s = { .is_v6 = j & 1,
+				.is_udp = j & 2,
+				.has_vlan = j & 4,
+				.payload = sizes[i],
+				.cuts = cuts[j / 8] };
+			struct rte_mbuf *m = build(&nic, &s);
+
+			assert_int_not_equal(verify(m, &s), 0);
+			bw_nic__l4_checksum(m);
+			assert_int_equal(verify(m, &s), 0);
+			assert_int_equal(m->ol_flags & RTE_MBUF_F_TX_L4_MASK, 0);
+			/* The test can fail: one wrong byte anywhere is seen. */
+			rte_pktmbuf_mtod_offset(m, uint8_t *, m->l2_len + m->l3_len)[0]++;
+			assert_int_not_equal(verify(m, &s), 0);
+			rte_pktmbuf_free(m);
+		}
+	}
+	nic_end(&nic);
+}
+
+static void udp_never_sends_zero(void **unused)
+{
+	const struct shape s = { .is_udp = true, .payload = 2 };
+	struct bw_nic nic;
+	struct rte_mbuf *m;
+	struct rte_udp_hdr *udp;
+	uint16_t checksum;
+
+	nic_start(&nic, "ring", 1);
+	m = build(&nic, &s);
+	bw_nic__l4_checksum(m);
+	udp = rte_pktmbuf_mtod_offset(m, struct rte_udp_hdr *, m->l2_len + m->l3_len);
+	checksum = udp->dgram_cksum;
+	/* Adding the checksum to a word of the payload leaves nothing for the field. */
+	uint16_t *word = (uint16_t *)(udp + 1);
+	uint32_t sum = *word + (uint32_t)checksum;
+	*word = (uint16_t)((sum & 0xffff) + (sum >> 16));
+	m->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
+	bw_nic__l4_checksum(m);
+	assert_int_equal(udp->dgram_cksum, 0xffff);
+	assert_int_equal(verify(m, &s), 0);
+	rte_pktmbuf_free(m);
+	nic_end(&nic);
+}
+
+/* A device without chains and external buffers gets neither. */
+static void what_a_device_cannot_take_is_copied(void **unused)
+{
+	static const unsigned cuts[] = { 7, 9, 0 };
+	const struct shape s = { .payload = 300, .cuts = cuts };
+	struct bw_counters counters = { 0 };
+	struct bw_nic nic;
+	struct rte_mbuf *m, *all[64];
+	unsigned count = 0;
+	void *hoard[4096];
+
+	nic_start(&nic, "ring", 1);
+	nic.state->tx_segments_max = 1;
+	m = build(&nic, &s);
+	assert_true(m->nb_segs > 1);
+	assert_int_equal(bw_nic_tx(&nic, 0, &m, 1, &counters), 1);
+	drain_one(bw_nic_ring_tx(&nic, 0), &m);
+	assert_int_equal(m->nb_segs, 1);
+	assert_int_equal(m->pkt_len, 14 + 20 + 20 + 300);
+	assert_int_equal(verify(m, &s), 0);
+	for (unsigned i = 0; i < 300; i++)
+		assert_int_equal(rte_pktmbuf_mtod(m, uint8_t *)[54 + i], payload_byte(i));
+	rte_pktmbuf_free(m);
+	assert_int_equal(counters.value[BW_COPIED_BYTES], 354);
+	assert_int_equal(counters.value[BW_DROP_NO_MBUF], 0);
+
+	/* Without an mbuf for the copy the chain is dropped, counted, and in nobody's way. */
+	struct rte_mbuf *three[3] = { build(&nic, &(struct shape){ .payload = 10 }), build(&nic, &s),
+		build(&nic, &(struct shape){ .payload = 20 }) };
+	while (count < BW_ARRAY_LEN(hoard) && rte_mempool_get(nic.pools[0], &hoard[count]) == 0)
+		count++;
+	assert_int_equal(bw_nic_tx(&nic, 0, three, 3, &counters), 3);
+	assert_int_equal(counters.value[BW_DROP_NO_MBUF], 1);
+	assert_int_equal(rte_ring_dequeue_burst(bw_nic_ring_tx(&nic, 0), (void **)all, 64, NULL), 2);
+	assert_int_equal(all[0]->pkt_len, 64);
+	assert_int_equal(all[1]->pkt_len, 74);
+	rte_pktmbuf_free_bulk(all, 2);
+	for (unsigned i = 0; i < count; i++)
+		rte_mempool_put(nic.pools[0], hoard[i]);
+	nic_end(&nic);
+}
+
+/* --- ring ----------------------------------------------------------------------------------------------- */
+
+static void ring_in_and_out(void **unused)
+{
+	struct bw_counters counters = { 0 };
+	struct rte_mbuf *m, *got[8];
+	struct bw_nic nic;
+
+	nic_start(&nic, "ring", 2);
+	assert_string_equal(nic.driver, "net_ring");
+	assert_int_equal(nic.rx_queues, 2);
+	assert_int_equal(nic.tx_queues, 2);
+	assert_false(nic.has_rss);
+	assert_false(nic.has_rx_interrupt);
+	assert_false(nic.has_tx_l4_checksum);
+	assert_true(nic.has_multi_segment);
+	assert_true(nic.is_virtual);
+	assert_int_equal(nic.tso_bytes_max, 0);
+	assert_int_equal(nic.mtu, 1500);
+	assert_int_equal(nic.mac.b[0] & 3, 2);
+	assert_true(bw_nic_is_link_up(&nic));
+	assert_null(bw_nic_ring_rx(&nic, 2));
+
+	assert_int_equal(bw_nic_rx(&nic, 1, got, 8), 0);
+	m = build(&nic, &(struct shape){ .payload = 100 });
+	assert_int_equal(rte_ring_enqueue(bw_nic_ring_rx(&nic, 1), m), 0);
+	assert_int_equal(bw_nic_rx(&nic, 0, got, 8), 0);
+	assert_int_equal(bw_nic_rx(&nic, 1, got, 8), 1);
+	assert_ptr_equal(got[0], m);
+	assert_int_equal(bw_nic_mbufs_in_use(&nic), 1);
+
+	/* A checksum that the device lacks is filled in on the way out. */
+	assert_int_equal(bw_nic_tx(&nic, 1, &m, 1, &counters), 1);
+	drain_one(bw_nic_ring_tx(&nic, 1), &m);
+	assert_int_equal(verify(m, &(struct shape){ .payload = 100 }), 0);
+	rte_pktmbuf_free(m);
+	assert_int_equal(rte_ring_count(bw_nic_ring_tx(&nic, 0)), 0);
+	assert_int_equal(bw_nic_join(&nic, &(struct bw_mac){ { 0x33, 0x33, 0, 0, 0, 1 } }), 0);
+	nic_end(&nic);
+}
+
+static void a_full_device_takes_a_prefix(void **unused)
+{
+	struct bw_counters counters = { 0 };
+	struct rte_mbuf *pkts[1100];
+	struct bw_nic nic;
+	uint16_t taken;
+
+	nic_start(&nic, "ring", 1);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(pkts); i++)
+		pkts[i] = build(&nic, &(struct shape){ .payload = i });
+	taken = bw_nic_tx(&nic, 0, pkts, BW_ARRAY_LEN(pkts), &counters);
+	assert_int_equal(taken, 1023);
+	/* The rest is ours still, and goes when it is offered again. */
+	assert_int_equal(pkts[taken]->pkt_len, 54u + taken);
+	assert_int_equal(
+		bw_nic_tx(&nic, 0, pkts + taken, (uint16_t)(BW_ARRAY_LEN(pkts) - taken), &counters), 0);
+	for (unsigned i = 0; i < taken; i++) {
+		struct rte_mbuf *m;
+
+		drain_one(bw_nic_ring_tx(&nic, 0), &m);
+		assert_int_equal(m->pkt_len, 54 + i);
+		rte_pktmbuf_free(m);
+	}
+	assert_int_equal(
+		bw_nic_tx(&nic, 0, pkts + taken, (uint16_t)(BW_ARRAY_LEN(pkts) - taken), &counters), 77);
+	bw_nic_stop_queues(&nic); /* what lies in the rings comes back */
+	assert_int_equal(bw_nic_mbufs_in_use(&nic), 0);
+	bw_nic_close(&nic);
+}
+
+static bw_ns monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (bw_ns)t.tv_sec * BW_NS_PER_SEC + (bw_ns)t.tv_nsec;
+}
+
+static void sleep_ends_by_time_or_wake(void **unused)
+{
+	const int wake_fd = eventfd(0, EFD_NONBLOCK);
+	struct bw_nic nic;
+	uint64_t counter;
+	bw_ns start;
+
+	nic_start(&nic, "ring", 1);
+	start = monotonic();
+	bw_nic_sleep(&nic, 0, wake_fd, 5 * BW_NS_PER_MS);
+	assert_true(monotonic() - start >= 5 * BW_NS_PER_MS);
+
+	assert_int_equal(eventfd_write(wake_fd, 3), 0);
+	start = monotonic();
+	bw_nic_sleep(&nic, UINT_MAX, wake_fd, 20 * BW_NS_PER_SEC);
+	assert_true(monotonic() - start < 10 * BW_NS_PER_SEC);
+	assert_true(read(wake_fd, &counter, sizeof(counter)) < 0); /* it was read */
+	close(wake_fd);
+	nic_end(&nic);
+}
+
+/* --- memif ---------------------------------------------------------------------------------------------- */
+
+/* Until the link is as wanted; control messages run on a thread of EAL's. */
+static bool link_becomes(const struct bw_nic *nic, bool up)
+{
+	for (unsigned ms = 0; ms < 10000; ms += 5) {
+		if (bw_nic_is_link_up(nic) == up)
+			return true;
+		usleep(5000);
+	}
+	return false;
+}
+
+static void send_and_receive(struct bw_nic *from, struct bw_nic *to, unsigned payload)
+{
+	const struct shape s = { .payload = payload };
+	struct bw_counters counters = { 0 };
+	struct rte_mbuf *m = build(from, &s), *got[4];
+	uint16_t count = 0, sent = 0;
+
+	/* A client gives its server buffers by polling. */
+	for (unsigned i = 0; i < 1000 && count == 0; i++) {
+		sent += sent == 0 ? bw_nic_tx(from, 0, &m, 1, &counters) : 0;
+		count = bw_nic_rx(to, 0, got, 4);
+		if (count == 0)
+			usleep(1000);
+	}
+	assert_int_equal(sent, 1);
+	assert_int_equal(count, 1);
+	assert_int_equal(got[0]->pkt_len, 54 + payload);
+	assert_int_equal(verify(got[0], &s), 0);
+	rte_pktmbuf_free(got[0]);
+}
+
+static void memif_peers_come_and_go(void **unused)
+{
+	char server_spec[96], client_spec[96], path[64], alias[64];
+	struct bw_counters counters = { 0 };
+	struct bw_nic server, client;
+	struct rte_mbuf *m, *got[4];
+
+	snprintf(path, sizeof(path), "%s/m", dir);
+	snprintf(server_spec, sizeof(server_spec), "memif:%s", path);
+	/* One process keeps one role for each name of a socket, so the client's is another. */
+	snprintf(alias, sizeof(alias), "%s/alias", dir);
+	assert_int_equal(symlink(path, alias), 0);
+	snprintf(client_spec, sizeof(client_spec), "memif:%s,role=client", alias);
+
+	/* The client is first, and it is harmless that nobody is there. */
+	nic_start(&client, client_spec, 1);
+	assert_false(bw_nic_is_link_up(&client));
+	assert_int_equal(bw_nic_rx(&client, 0, got, 4), 0);
+	m = build(&client, &(struct shape){ .payload = 10 });
+	assert_int_equal(bw_nic_tx(&client, 0, &m, 1, &counters), 0);
+	rte_pktmbuf_free(m);
+	bw_nic_sleep(&client, 0, -1, BW_NS_PER_MS);
+
+	for (unsigned life = 0; life < 2; life++) {
+		nic_start(&server, server_spec, 1);
+		assert_true(link_becomes(&server, true));
+		assert_true(link_becomes(&client, true));
+		send_and_receive(&client, &server, 1000);
+		send_and_receive(&server, &client, 1446);
+		nic_end(&server);
+		assert_int_not_equal(access(path, F_OK), 0);
+		assert_true(link_becomes(&client, false));
+		assert_int_equal(bw_nic_rx(&client, 0, got, 4), 0);
+	}
+	nic_end(&client);
+	assert_int_equal(unlink(alias), 0);
+}
+
+static void an_mtu_out_of_range_is_refused(void **unused)
+{
+	struct bw_nic_plan plan;
+	struct bw_nic_conf conf = { .plan = &plan, .worker_count = 1, .mtu = 575 };
+	struct bw_nic nic;
+
+	assert_int_equal(bw_nic_plan("ring", 1, &plan), 0);
+	capture_begin();
+	assert_int_equal(bw_nic_open(&nic, &conf), -EINVAL);
+	assert_string_equal(
+		capture_end(), "barewire: error: --dev ring: an MTU of 575; 576 to 9000 are possible\n");
+	conf.mtu = 0;
+	conf.mbufs_per_worker = 100;
+	capture_begin();
+	assert_int_equal(bw_nic_open(&nic, &conf), -EINVAL);
+	assert_string_equal(capture_end(),
+		"barewire: error: --dev ring: 100 mbufs a worker are too few; the device's rings alone need 2560\n");
+	/* Nothing is left behind that would be in the way. */
+	nic_start(&nic, "ring", 1);
+	nic_end(&nic);
+}
+
+static void an_unknown_driver_is_one_line(void **unused)
+{
+	struct bw_nic_plan plan;
+	const struct bw_nic_conf conf = { .plan = &plan, .worker_count = 1 };
+	struct bw_nic nic;
+	const char *text;
+
+	assert_int_equal(bw_nic_plan("net_nonsense0,x=1", 1, &plan), 0);
+	capture_begin();
+	assert_true(bw_nic_open(&nic, &conf) < 0);
+	text = capture_end();
+	assert_non_null(strstr(text, "barewire: error: --dev net_nonsense0,x=1: "));
+	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+}
+
+static void raw_devargs(void **unused)
+{
+	struct bw_counters counters = { 0 };
+	struct rte_mbuf *got[4];
+	struct bw_nic nic;
+	uint16_t count;
+
+	nic_start(&nic, "net_null0,size=64", 1);
+	assert_string_equal(nic.driver, "net_null");
+	count = bw_nic_rx(&nic, 0, got, 4);
+	assert_int_equal(count, 4);
+	assert_int_equal(bw_nic_tx(&nic, 0, got, count, &counters), 4);
+	nic_end(&nic);
+}
+
+/* --- EAL ------------------------------------------------------------------------------------------------ */
+
+static void the_main_thread_floats(void **unused)
+{
+	cpu_set_t set;
+
+	assert_int_equal(rte_lcore_count(), 1);
+	assert_int_equal(rte_lcore_id(), 0);
+	assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+	assert_false(bw_eal_has_hugepages());
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		assert_false(CPU_ISSET(0, &set)); /* the worker's */
+}
+
+static int start_eal(void **unused)
+{
+	const unsigned cpus[] = { 0 };
+	const struct bw_eal_conf conf = { .cpus = cpus,
+		.cpu_count = 1,
+		.memory_mib = 128,
+		.extra = (char *[]){ (char *)"--no-huge" },
+		.extra_count = 1 };
+	bw_ns start = monotonic();
+
+	if (mkdtemp(dir) == NULL || bw_eal_start(&conf) != 0)
+		return -1;
+	printf("EAL took %u ms\n", (unsigned)((monotonic() - start) / BW_NS_PER_MS));
+	return 0;
+}
+
+static int stop_eal(void **unused)
+{
+	char path[64];
+
+	bw_eal_stop();
+	snprintf(path, sizeof(path), "/var/run/dpdk/bw%d", (int)getpid());
+	assert_int_not_equal(access(path, F_OK), 0);
+	return rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_main_thread_floats),
+		cmocka_unit_test(checksums_of_any_chain),
+		cmocka_unit_test(udp_never_sends_zero),
+		cmocka_unit_test(what_a_device_cannot_take_is_copied),
+		cmocka_unit_test(ring_in_and_out),
+		cmocka_unit_test(a_full_device_takes_a_prefix),
+		cmocka_unit_test(sleep_ends_by_time_or_wake),
+		cmocka_unit_test(memif_peers_come_and_go),
+		cmocka_unit_test(an_mtu_out_of_range_is_refused),
+		cmocka_unit_test(an_unknown_driver_is_one_line),
+		cmocka_unit_test(raw_devargs),
+	};
+
+	return cmocka_run_group_tests(tests, start_eal, stop_eal);
+}

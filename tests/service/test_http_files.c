@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The HTTP service's file cache: what changes on disk, what does not fit, who shares what, and its set-up. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <base/log.h>
+#include <service/http.h>
+
+#include "fake_stream.h"
+
+#define MS(n)  ((n)*BW_NS_PER_MS)
+#define SEC(n) ((n)*BW_NS_PER_SEC)
+#define MIB    (1024 * 1024)
+
+static char root[64];
+static struct bw_http_conf conf;
+static struct fake *f;
+
+static const char *in_root(const char *name)
+{
+	static char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", root, name);
+	return path;
+}
+
+/* Replaced as editors do it: written beside and renamed, so that nobody sees half of it. */
+static void write_file(const char *name, const char *text)
+{
+	char temporary[512];
+	FILE *file;
+
+	strcpy(temporary, in_root(".new"));
+	file = fopen(temporary, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	fclose(file);
+	assert_int_equal(rename(temporary, in_root(name)), 0);
+}
+
+static void write_big(const char *name, size_t bytes, char fill)
+{
+	char *data = malloc(bytes);
+	FILE *file = fopen(in_root(name), "w");
+
+	assert_non_null(data);
+	assert_non_null(file);
+	memset(data, fill, bytes);
+	assert_int_equal(fwrite(data, 1, bytes, file), bytes);
+	fclose(file);
+	free(data);
+}
+
+static void site_open(uint64_t cache_bytes_max, unsigned workers)
+{
+	bw_http_conf_init(&conf);
+	conf.root = root;
+	conf.cache_bytes_max = cache_bytes_max;
+	assert_int_equal(bw_http_conf_prepare(&conf), 0);
+	f = fake_create(&bw_http_service, &conf, workers);
+}
+
+static void site_close(void)
+{
+	fake_destroy(f);
+	bw_http_conf_release(&conf);
+}
+
+static void ask(struct bw_stream *s, const char *path)
+{
+	char request[8192];
+
+	fake_output_clear(s);
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path);
+	fake_feed(s, request, strlen(request));
+}
+
+/* 0 while there is no answer. */
+static unsigned status_of(struct bw_stream *s)
+{
+	unsigned status = 0;
+
+	sscanf(fake_output(s, NULL), "HTTP/1.1 %u ", &status);
+	return status;
+}
+
+static const char *body_of(struct bw_stream *s)
+{
+	const char *end = strstr(fake_output(s, NULL), "\r\n\r\n");
+
+	assert_non_null(end);
+	return end + 4;
+}
+
+/* How many bytes of the body, from its first, are of this set: all of them, if it is right. */
+static size_t span(struct bw_stream *s, const char *set)
+{
+	size_t len, at;
+	const char *out = fake_output(s, &len), *body = body_of(s);
+
+	for (at = (size_t)(body - out); at < len && strchr(set, out[at]) != NULL; at++)
+		;
+	assert_int_equal(at, len);
+	return at - (size_t)(body - out);
+}
+
+static const char *get(struct bw_stream *s, const char *path)
+{
+	ask(s, path);
+	if (status_of(s) == 0)
+		fake_advance(f, MS(100)); /* it waits for room, which workers make in their ticks */
+	return body_of(s);
+}
+
+static unsigned long long figure(unsigned worker, const char *name)
+{
+	char pattern[64];
+	const char *at;
+
+	snprintf(pattern, sizeof(pattern), "%s ", name);
+	for (at = fake_stats(f, worker); strncmp(at, pattern, strlen(pattern)) != 0; at++) {
+		at = strchr(at, '\n');
+		assert_non_null(at);
+	}
+	return strtoull(at + strlen(pattern), NULL, 10);
+}
+
+static void a_hit_asks_nobody(void **state)
+{
+	struct bw_stream *s;
+
+	write_file("a", "one");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	assert_string_equal(get(s, "/a"), "one");
+	fake_hold_jobs(f, true);
+	for (int i = 0; i < 9; i++) {
+		assert_string_equal(get(s, "/a"), "one");
+		fake_advance(f, MS(100));
+	}
+	assert_int_equal(fake_jobs_waiting(f), 0);
+	assert_int_equal(figure(0, "cache_loads"), 1);
+	assert_int_equal(figure(0, "cache_hits"), 9);
+	fake_hold_jobs(f, false);
+	site_close();
+}
+
+static void a_changed_file_replaces_the_old_one(void **state)
+{
+	struct bw_stream *s;
+
+	write_file("a", "one");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	assert_string_equal(get(s, "/a"), "one");
+	write_file("a", "two");
+	assert_string_equal(get(s, "/a"), "one"); /* young enough to be trusted */
+	fake_advance(f, MS(1500));
+	assert_string_equal(get(s, "/a"), "one"); /* given while a helper looks */
+	assert_string_equal(get(s, "/a"), "two");
+	/* Older than that, the answer waits for the look: an hour-old page is never shown first. */
+	write_file("a", "three");
+	fake_advance(f, SEC(50));
+	assert_string_equal(get(s, "/a"), "three");
+	assert_int_equal(figure(0, "cache_loads"), 3);
+	/* Unchanged, it is only looked at. */
+	fake_advance(f, SEC(50));
+	assert_string_equal(get(s, "/a"), "three");
+	assert_int_equal(figure(0, "cache_loads"), 3);
+	/* Gone. */
+	assert_int_equal(unlink(in_root("a")), 0);
+	fake_advance(f, SEC(5));
+	ask(s, "/a");
+	assert_int_equal(status_of(s), 404);
+	assert_int_equal(figure(0, "cache_entries"), 0);
+	site_close();
+}
+
+static void the_same_size_and_second_are_told_apart(void **state)
+{
+	struct bw_stream *s;
+	char first[64];
+
+	write_file("a", "one");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	get(s, "/a");
+	memcpy(first, strstr(fake_output(s, NULL), "ETag: "), 24);
+	write_file("a", "eno");
+	fake_advance(f, SEC(5));
+	assert_string_equal(get(s, "/a"), "eno");
+	assert_memory_not_equal(first, strstr(fake_output(s, NULL), "ETag: "), 24);
+	/* The same content is the same tag, whenever it was written. */
+	write_file("a", "one");
+	fake_advance(f, SEC(5));
+	get(s, "/a");
+	assert_memory_equal(first, strstr(fake_output(s, NULL), "ETag: "), 24);
+	site_close();
+}
+
+static void a_refusal_is_remembered_for_a_second(void **state)
+{
+	struct bw_stream *s;
+
+	unlink(in_root("late"));
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	ask(s, "/late");
+	assert_int_equal(status_of(s), 404);
+	assert_true(figure(0, "cache_negative_bytes") > 0);
+	write_file("late", "here");
+	fake_hold_jobs(f, true);
+	ask(s, "/late");
+	assert_int_equal(status_of(s), 404);
+	fake_hold_jobs(f, false);
+	fake_advance(f, MS(1100));
+	assert_string_equal(get(s, "/late"), "here");
+	/* Those that nobody asks for again are forgotten too. */
+	ask(s, "/never");
+	fake_advance(f, SEC(10));
+	assert_int_equal(figure(0, "cache_negative_bytes"), 0);
+	assert_int_equal(figure(0, "cache_paths"), 1);
+	site_close();
+}
+
+static void a_flood_of_unknown_paths_stays_within_its_bound(void **state)
+{
+	struct bw_stream *s;
+
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	for (int i = 0; i < 2000; i++) {
+		char path[1100] = "/";
+
+		memset(path + 1, 'x', 1000);
+		sprintf(path + 1000, "%d", i);
+		ask(s, path);
+		assert_int_equal(status_of(s), 404);
+	}
+	assert_true(figure(0, "cache_negative_bytes") <= MIB / 16 + 65536);
+	site_close();
+}
+
+static void the_old_content_lives_until_its_last_reader_is_done(void **state)
+{
+	struct bw_stream *slow, *s;
+
+	write_big("big", 200000, 'A');
+	site_open(MIB, 1);
+	slow = fake_open(f, 0);
+	s = fake_open(f, 0);
+	fake_set_space(slow, 50000);
+	fake_set_auto_ack(slow, false);
+	ask(slow, "/big");
+	/* Truncated in place under our feet, then replaced. */
+	assert_int_equal(truncate(in_root("big"), 10), 0);
+	write_big("big", 200000, 'B');
+	fake_advance(f, SEC(5));
+	get(s, "/big");
+	assert_int_equal(span(s, "B"), 200000);
+	while (fake_ack(slow, 20000) > 0)
+		;
+	assert_int_equal(span(slow, "A"), 200000);
+	fake_advance(f, SEC(1));
+	assert_true(figure(0, "cache_bytes") < 220000); /* the old one was buried */
+	site_close();
+}
+
+static void the_least_recently_used_makes_room(void **state)
+{
+	struct bw_stream *s;
+	char path[16];
+
+	for (int i = 0; i < 12; i++) {
+		sprintf(path, "f%d", i);
+		write_big(path, 100000, (char)('a' + i));
+	}
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	for (int i = 0; i < 9; i++) {
+		sprintf(path, "/f%d", i);
+		assert_int_equal(get(s, path)[0], 'a' + i);
+	}
+	assert_int_equal(figure(0, "cache_evictions"), 0);
+	fake_advance(f, MS(1500));
+	get(s, "/f0"); /* used again, and noticed because it is old enough to be checked */
+	for (int i = 9; i < 12; i++) {
+		sprintf(path, "/f%d", i);
+		assert_int_equal(get(s, path)[0], 'a' + i);
+		fake_advance(f, MS(20));
+		assert_true(figure(0, "cache_bytes") <= MIB);
+	}
+	assert_int_equal(figure(0, "cache_evictions"), 3); /* as many as had to go, and no more */
+	assert_int_equal(figure(0, "cache_loads"), 12);
+	get(s, "/f0");
+	assert_int_equal(figure(0, "cache_loads"), 12);
+	get(s, "/f1");
+	assert_int_equal(figure(0, "cache_loads"), 13);
+	site_close();
+}
+
+static void a_file_larger_than_the_cache_is_a_503(void **state)
+{
+	struct bw_stream *s;
+
+	write_big("huge", 2 * MIB, 'x');
+	write_file("a", "one");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	assert_string_equal(get(s, "/a"), "one");
+	bw_log_set_level(BW_LOG_ERROR);
+	ask(s, "/huge");
+	bw_log_set_level(BW_LOG_INFO);
+	assert_int_equal(status_of(s), 503);
+	assert_non_null(strstr(fake_output(s, NULL), "Retry-After: "));
+	assert_false(fake_is_closing(s));
+	assert_int_equal(figure(0, "cache_no_room"), 1);
+	assert_int_equal(figure(0, "cache_evictions"), 0); /* nobody had to go for nothing */
+	site_close();
+}
+
+static void a_full_cache_waits_for_its_readers_and_then_gives_up(void **state)
+{
+	struct bw_stream *slow, *s;
+
+	write_big("one", 700000, '1');
+	write_big("two", 700000, '2');
+	site_open(MIB, 1);
+	slow = fake_open(f, 0);
+	s = fake_open(f, 0);
+	fake_set_auto_ack(slow, false);
+	ask(slow, "/one");
+	ask(s, "/two");
+	fake_advance(f, MS(300));
+	assert_int_equal(status_of(s), 0);
+	/* The slow one finishes: there is room. */
+	while (fake_ack(slow, MIB) > 0)
+		;
+	fake_advance(f, MS(500));
+	assert_int_equal(status_of(s), 200);
+	assert_int_equal(span(s, "2"), 700000);
+	/* It does not: a second, no longer. */
+	fake_set_auto_ack(s, false);
+	ask(s, "/two");
+	ask(slow, "/one");
+	bw_log_set_level(BW_LOG_ERROR);
+	fake_advance(f, MS(1500));
+	bw_log_set_level(BW_LOG_INFO);
+	fake_ack(slow, MIB);
+	assert_int_equal(status_of(slow), 503);
+	assert_true(figure(0, "cache_bytes") <= MIB);
+	site_close();
+}
+
+static void a_connection_may_end_while_its_file_waits_for_room(void **state)
+{
+	struct bw_stream *slow, *s;
+
+	write_big("one", 700000, '1');
+	write_big("two", 700000, '2');
+	site_open(MIB, 1);
+	slow = fake_open(f, 0);
+	s = fake_open(f, 0);
+	fake_set_auto_ack(slow, false);
+	ask(slow, "/one");
+	ask(s, "/two");
+	fake_peer_reset(s);
+	site_close();
+	site_open(MIB, 1);
+	slow = fake_open(f, 0);
+	s = fake_open(f, 0);
+	fake_set_auto_ack(slow, false);
+	ask(slow, "/one");
+	ask(s, "/two");
+	site_close();
+}
+
+static void more_lookups_than_there_may_be_are_a_503(void **state)
+{
+	struct bw_stream *streams[300];
+	unsigned refused = 0, found = 0;
+
+	write_file("a", "one");
+	site_open(MIB, 1);
+	fake_hold_jobs(f, true);
+	for (int i = 0; i < 300; i++) {
+		char path[16];
+
+		sprintf(path, "/p%d", i);
+		streams[i] = fake_open(f, 0);
+		ask(streams[i], path);
+	}
+	fake_run_jobs(f, ~0u);
+	for (int i = 0; i < 300; i++) {
+		refused += status_of(streams[i]) == 503;
+		found += status_of(streams[i]) == 404;
+	}
+	assert_int_equal(found, 256);
+	assert_int_equal(refused, 44);
+	/* The same where the helpers' queue is what is full. */
+	fake_set_jobs_max(f, 0);
+	ask(streams[0], "/a");
+	assert_int_equal(status_of(streams[0]), 503);
+	fake_set_jobs_max(f, 10);
+	fake_hold_jobs(f, false);
+	assert_string_equal(get(streams[0], "/a"), "one");
+	/* But what is known is served, however old, when no helper can be asked. */
+	fake_set_jobs_max(f, 0);
+	fake_advance(f, SEC(100));
+	streams[0] = fake_open(f, 0);
+	assert_string_equal(get(streams[0], "/a"), "one");
+	site_close();
+}
+
+static void workers_share_what_they_load(void **state)
+{
+	struct bw_stream *streams[40];
+
+	write_big("shared", 300000, 's');
+	site_open(MIB, 4);
+	fake_start_helpers(f, 3);
+	for (unsigned round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < BW_ARRAY_LEN(streams); i++) {
+			streams[i] = fake_open(f, i % 4);
+			ask(streams[i], "/shared");
+		}
+		fake_settle(f);
+		for (unsigned i = 0; i < BW_ARRAY_LEN(streams); i++) {
+			assert_int_equal(status_of(streams[i]), 200);
+			assert_int_equal(span(streams[i], "st"), 300000);
+			fake_peer_close(streams[i]);
+		}
+		assert_int_equal(figure(0, "cache_loads"), 1 + round / 5);
+		assert_true(figure(0, "cache_bytes") <= MIB);
+		fake_advance(f, MS(200));
+		if (round % 5 == 4) {
+			write_big("shared", 300000, round % 2 ? 's' : 't');
+			fake_advance(f, SEC(5));
+			fake_settle(f);
+		}
+	}
+	site_close();
+}
+
+static void many_files_on_real_threads(void **state)
+{
+	struct bw_stream *streams[16];
+	char path[32];
+	uint32_t seed = 1;
+
+	for (int i = 0; i < 24; i++) {
+		sprintf(path, "m%d", i);
+		write_big(path, 60000 + (size_t)i, (char)('A' + i));
+	}
+	site_open(MIB, 2); /* about 17 of them fit: it never stops evicting */
+	fake_start_helpers(f, 4);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(streams); i++)
+		streams[i] = fake_open(f, i % 2);
+	for (int round = 0; round < 60; round++) {
+		unsigned which[BW_ARRAY_LEN(streams)];
+
+		for (unsigned i = 0; i < BW_ARRAY_LEN(streams); i++) {
+			seed = seed * 1103515245u + 12345u;
+			which[i] = seed >> 16 & 15; /* at most 16 at a time: all of a round fit */
+			which[i] += round % 8;
+			sprintf(path, "/m%u", which[i]);
+			ask(streams[i], path);
+		}
+		for (int wait = 0; wait < 20; wait++) {
+			fake_settle(f);
+			fake_advance(f, MS(50));
+		}
+		fake_settle(f);
+		for (unsigned i = 0; i < BW_ARRAY_LEN(streams); i++) {
+			char fill[2] = { (char)('A' + which[i]), 0 };
+
+			assert_int_equal(status_of(streams[i]), 200);
+			assert_int_equal(span(streams[i], fill), 60000 + which[i]);
+		}
+		assert_true(figure(0, "cache_bytes") <= MIB);
+	}
+	assert_true(figure(0, "cache_evictions") > 0);
+	site_close();
+}
+
+static void count_bytes(void *arg, const void *data, size_t len)
+{
+	*(uint64_t *)arg += len;
+}
+
+static void a_file_beyond_one_slice_of_space(void **state)
+{
+	uint64_t total = 0;
+	struct bw_stream *s;
+	int fd = open(in_root("sparse"), O_CREAT | O_TRUNC | O_WRONLY, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 96 * MIB), 0);
+	close(fd);
+	site_open(128 * MIB, 1);
+	s = fake_open(f, 0);
+	fake_set_output_sink(s, count_bytes, &total);
+	fake_feed(s, "GET /sparse HTTP/1.1\r\nHost: h\r\n\r\n", 34);
+	assert_true(total > 96 * MIB && total < 96 * MIB + 400);
+	site_close();
+	unlink(in_root("sparse"));
+}
+
+static void an_unreadable_file_is_a_403(void **state)
+{
+	bool is_root = geteuid() == 0;
+	struct bw_stream *s;
+
+	write_file("private", "x");
+	assert_int_equal(chmod(in_root("private"), 0), 0);
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	/* Root reads everything. The helper's work is done in this thread, as somebody else. */
+	if (is_root) {
+		assert_int_equal(chmod(root, 0755), 0);
+		assert_int_equal(seteuid(65534), 0);
+	}
+	ask(s, "/private");
+	if (is_root)
+		assert_int_equal(seteuid(0), 0);
+	assert_int_equal(status_of(s), 403);
+	site_close();
+}
+
+static void a_wrong_configuration_is_refused(void **state)
+{
+	static const struct bw_http_constant good = { .path = "/x", .body = "x", .body_bytes = 1 };
+	struct bw_http_constant constants[2];
+	char file[512];
+
+	bw_log_set_level(BW_LOG_ERROR);
+	write_file("a", "one");
+	strcpy(file, in_root("a"));
+#define REFUSED(error, ...)                                                                                  \
+	do {                                                                                                 \
+		bw_http_conf_init(&conf);                                                                    \
+		__VA_ARGS__;                                                                                 \
+		assert_int_equal(bw_http_conf_prepare(&conf), error);                                        \
+		assert_null(conf.files);                                                                     \
+	} while (0)
+	REFUSED(-ENOENT, conf.root = "/nonexistent");
+	REFUSED(-ENOTDIR, conf.root = file);
+	REFUSED(-EINVAL, conf.index = "a/b");
+	REFUSED(-EINVAL, conf.index = "..");
+	REFUSED(-EINVAL, conf.header_bytes_max = 16385);
+	REFUSED(-EINVAL, conf.request_line_bytes_max = 8193);
+	REFUSED(-EINVAL, conf.pipeline_depth_max = 0);
+	REFUSED(-EINVAL, conf.header_timeout_ns = 0);
+	conf.constants = constants;
+	constants[0] = constants[1] = good;
+	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 2);
+	constants[0].path = "x";
+	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	constants[0].path = "/../x";
+	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	constants[0] = good;
+	constants[0].status = 204;
+	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	constants[0] = good;
+	constants[0].content_type = "a/b\r\nX: y";
+	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	/* Constants only. */
+	bw_http_conf_init(&conf);
+	conf.constants = &good;
+	conf.constant_count = 1;
+	assert_int_equal(bw_http_conf_prepare(&conf), 0);
+	assert_true(conf.cache_bytes_max > 0);
+	f = fake_create(&bw_http_service, &conf, 1);
+	struct bw_stream *s = fake_open(f, 0);
+	assert_string_equal(get(s, "/x"), "x");
+	ask(s, "/a");
+	assert_int_equal(status_of(s), 404);
+	site_close();
+	bw_log_set_level(BW_LOG_INFO);
+}
+
+static int make_root(void **state)
+{
+	strcpy(root, "/tmp/bw-http-files-XXXXXX");
+	return mkdtemp(root) == NULL;
+}
+
+static int remove_root(void **state)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", root);
+	return system(command);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_hit_asks_nobody),
+		cmocka_unit_test(a_changed_file_replaces_the_old_one),
+		cmocka_unit_test(the_same_size_and_second_are_told_apart),
+		cmocka_unit_test(a_refusal_is_remembered_for_a_second),
+		cmocka_unit_test(a_flood_of_unknown_paths_stays_within_its_bound),
+		cmocka_unit_test(the_old_content_lives_until_its_last_reader_is_done),
+		cmocka_unit_test(the_least_recently_used_makes_room),
+		cmocka_unit_test(a_file_larger_than_the_cache_is_a_503),
+		cmocka_unit_test(a_full_cache_waits_for_its_readers_and_then_gives_up),
+		cmocka_unit_test(a_connection_may_end_while_its_file_waits_for_room),
+		cmocka_unit_test(more_lookups_than_there_may_be_are_a_503),
+		cmocka_unit_test(workers_share_what_they_load),
+		cmocka_unit_test(many_files_on_real_threads),
+		cmocka_unit_test(a_file_beyond_one_slice_of_space),
+		cmocka_unit_test(an_unreadable_file_is_a_403),
+		cmocka_unit_test(a_wrong_configuration_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, make_root, remove_root);
+}
