@@ -29,10 +29,11 @@
 
 /* struct bw_engine_conf. RFC 791 section 3.2 asks for 15 s of reassembly at least, RFC 8200 4.5 for 60 s at most. */
 #define NETWORK_KEYS(X)                                                                                      \
-	X(neighbours, NUMBER, neighbours_max, 16, 1048576)                                                   \
+	X(neighbours, NUMBER, neighbours_max, 16, 65534)                                                     \
 	X(fragments, NUMBER, fragments_max, 1, 65536)                                                        \
 	X(fragment_timeout, DURATION, fragment_timeout_ns, 15 * SEC, 60 * SEC)                               \
-	X(icmp_errors, NUMBER, icmp_errors_per_s, 0, 1000000)
+	X(icmp_errors, NUMBER, icmp_errors_per_s, 0, 1000000)                                                \
+	X(keepalive, DURATION, keepalive_idle_ns, 0, 86400 * SEC)
 
 /* struct bw_tcp_conf. A window is at most 1 GiB (RFC 7323 section 2.3). */
 #define TCP_KEYS(X)                                                                                          \
@@ -44,7 +45,7 @@
 	X(reassembly, BYTES, reassembly_bytes_max, 4 * KIB, GIB)                                             \
 	X(time_wait_timeout, DURATION, time_wait_ns, 1 * MS, 600 * SEC)                                      \
 	X(keepalive_interval, DURATION, keepalive_interval_ns, 1 * SEC, 7200 * SEC)                          \
-	X(keepalive_probes, NUMBER, keepalive_probes, 1, 100)                                                \
+	X(keepalive_probes, NUMBER, keepalive_probes, 1, 15)                                                 \
 	X(user_timeout, DURATION, user_timeout_ns, 1 * SEC, 86400 * SEC)
 
 /* struct bw_http_conf */

@@ -21,9 +21,27 @@ void bw_engine_conf_init(struct bw_engine_conf *conf)
 		.fragments_max = 256,
 		.fragment_timeout_ns = 30 * BW_NS_PER_SEC,
 		.icmp_errors_per_s = 100,
+		.keepalive_idle_ns = 7200 * BW_NS_PER_SEC,
 		.helper_count = 2,
 	};
 	bw_tcp_conf_init(&conf->tcp);
+}
+
+void bw_gate_pass(struct bw_gate *gate)
+{
+	unsigned generation;
+
+	pthread_mutex_lock(&gate->mutex);
+	generation = gate->generation;
+	/* `>=`: the parties may have become fewer while all that are left were waiting. */
+	if (++gate->waiting >= gate->parties) {
+		gate->waiting = 0;
+		gate->generation++;
+		pthread_cond_broadcast(&gate->cond);
+	}
+	while (gate->generation == generation)
+		pthread_cond_wait(&gate->cond, &gate->mutex);
+	pthread_mutex_unlock(&gate->mutex);
 }
 
 static struct rte_ring *make_ring(const char *what, unsigned worker, unsigned size)
@@ -143,7 +161,9 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 	engine->worker_count = conf->worker_count;
 	pthread_mutex_init(&engine->job_mutex, NULL);
 	pthread_cond_init(&engine->job_cond, NULL);
-	pthread_barrier_init(&engine->barrier, NULL, engine->worker_count + 1);
+	pthread_mutex_init(&engine->gate.mutex, NULL);
+	pthread_cond_init(&engine->gate.cond, NULL);
+	engine->gate.parties = engine->worker_count + 1;
 	engine->workers = aligned_alloc(BW_CACHE_LINE, engine->worker_count * sizeof(*engine->workers));
 	if (engine->workers == NULL)
 		goto fail;
@@ -198,25 +218,24 @@ int bw_engine_start(struct bw_engine *engine)
 
 	if (error != 0)
 		return error;
-	for (unsigned i = 0; i < engine->worker_count; i++) {
+	for (unsigned i = 0; i < engine->worker_count && error == 0; i++) {
 		error = start_thread(&engine->workers[i], engine->conf.cpus[i]);
-		if (error != 0)
-			/*
-			 * Those that run wait at a barrier for this one, which will not come: the process has to
-			 * end, and the caller does so on any error here. They hold nothing but memory.
-			 */
-			return error;
+		if (error !=
+			0) { /* those that run get on without the rest, and find out that they are to end */
+			__atomic_store_n(&engine->start_error, error, __ATOMIC_RELEASE);
+			pthread_mutex_lock(&engine->gate.mutex);
+			engine->gate.parties = i + 1;
+			pthread_mutex_unlock(&engine->gate.mutex);
+		}
 	}
-	engine->has_started = true;
-	pthread_barrier_wait(&engine->barrier); /* all have tried */
+	bw_gate_pass(&engine->gate); /* all have tried */
 	error = __atomic_load_n(&engine->start_error, __ATOMIC_ACQUIRE);
 	if (error != 0)
 		atomic_store(&engine->stops, true);
-	pthread_barrier_wait(&engine->barrier);
-	if (error != 0) {
+	engine->has_started = error == 0;
+	bw_gate_pass(&engine->gate);
+	if (error != 0)
 		join_workers(engine);
-		engine->has_started = false;
-	}
 	return error;
 }
 
@@ -268,7 +287,7 @@ static void stop_workers(struct bw_engine *engine)
 	atomic_store(&engine->stops, true);
 	wake_all(engine);
 	for (int step = 0; step < BW_FINISH_STEPS; step++)
-		pthread_barrier_wait(&engine->barrier);
+		bw_gate_pass(&engine->gate);
 	join_workers(engine);
 }
 
@@ -290,7 +309,8 @@ void bw_engine_destroy(struct bw_engine *engine)
 			close(w->wake_fd);
 	}
 	free(engine->workers);
-	pthread_barrier_destroy(&engine->barrier);
+	pthread_mutex_destroy(&engine->gate.mutex);
+	pthread_cond_destroy(&engine->gate.cond);
 	pthread_mutex_destroy(&engine->job_mutex);
 	pthread_cond_destroy(&engine->job_cond);
 	free(engine);

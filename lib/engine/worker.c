@@ -137,7 +137,7 @@ static void finish(struct bw_worker *w)
 	bw_tcp_destroy(w->tcp);
 	w->tcp = NULL;
 	for (int step = 0; step < BW_FINISH_STEPS - 1; step++) {
-		pthread_barrier_wait(&w->engine->barrier);
+		bw_gate_pass(&w->engine->gate);
 		do {
 			while (bw_mail_deliver(w) > 0)
 				;
@@ -147,7 +147,7 @@ static void finish(struct bw_worker *w)
 		if (bw_jobs_deliver(w) == 0)
 			usleep(1000);
 	}
-	pthread_barrier_wait(&w->engine->barrier);
+	bw_gate_pass(&w->engine->gate);
 }
 
 void *bw_worker_main(void *arg)
@@ -168,8 +168,8 @@ void *bw_worker_main(void *arg)
 		error = bw_worker_setup(w);
 	if (error != 0)
 		__atomic_store_n(&engine->start_error, error, __ATOMIC_RELEASE);
-	pthread_barrier_wait(&engine->barrier); /* all have tried: bw_engine_start() looks at start_error */
-	pthread_barrier_wait(&engine->barrier); /* ... and says whether to go on, in `stops` */
+	bw_gate_pass(&engine->gate); /* all have tried: bw_engine_start() looks at start_error */
+	bw_gate_pass(&engine->gate); /* ... and says whether to go on, in `stops` */
 	if (error == 0 && !atomic_load(&engine->stops))
 		run(w);
 	if (error == 0 && __atomic_load_n(&engine->start_error, __ATOMIC_ACQUIRE) == 0)

@@ -21,7 +21,7 @@
 #define BW_BURST_MAX      64   /* packets a queue a turn */
 #define BW_TX_BACKLOG_MAX 1024 /* packets kept while the device's queue is full */
 #define BW_INBOX_SIZE     4096 /* packets, and mails, on their way from other workers */
-#define BW_FINISH_STEPS   9    /* barriers between "stop" and the end: see finish() in worker.c */
+#define BW_FINISH_STEPS   9    /* gates between "stop" and the end: see finish() in worker.c */
 #define BW_JOBS_MAX       1024 /* in flight a worker */
 
 /** One service on one worker: what service/service.h calls a context. */
@@ -41,6 +41,13 @@ struct bw_stream_head {
 	uint8_t unused[14];
 };
 _Static_assert(sizeof(struct bw_stream_head) == 16, "service state behind it stays 16-byte aligned");
+
+/** A barrier whose number of parties may still shrink, when a thread of theirs could not be started. */
+struct bw_gate {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	unsigned parties, waiting, generation;
+};
 
 struct bw_outbox {
 	struct bw_mail *first, *last;
@@ -127,8 +134,8 @@ struct bw_engine {
 	unsigned addr_count;
 	unsigned worker_count;
 	struct bw_worker *workers;
-	pthread_barrier_t barrier; /* all workers and the controlling thread */
-	int start_error;           /* of any worker */
+	struct bw_gate gate; /* where the workers and the controlling thread wait for each other */
+	int start_error;     /* of any worker */
 	_Atomic bool stops, drains, drain_expired;
 	_Atomic unsigned cut_off_count;
 	bool has_started;
@@ -140,6 +147,10 @@ struct bw_engine {
 	pthread_cond_t job_cond;
 	bool helpers_stop;
 };
+
+/* engine.c */
+/** Wait until all parties are here. */
+void bw_gate_pass(struct bw_gate *gate);
 
 /* worker.c */
 void *bw_worker_main(void *worker);

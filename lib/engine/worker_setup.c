@@ -48,9 +48,13 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 	w->has_ticks |= service->tick != NULL;
 	if (service->data == NULL)
 		return 0;
-	return bw_tcp_listen(w->tcp,
-		&(struct bw_tcp_listener){
-			.ops = &bw_stream_ops, .user = ctx, .port = ctx->port, .nagle = service->nagle });
+	return bw_tcp_listen(w->tcp, &(struct bw_tcp_listener){
+					     .ops = &bw_stream_ops,
+					     .user = ctx,
+					     .port = ctx->port,
+					     .nagle = service->nagle,
+					     .keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
+				     });
 }
 
 int bw_worker_setup(struct bw_worker *w)

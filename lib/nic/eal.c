@@ -342,6 +342,8 @@ int bw_eal_start(const struct bw_eal_conf *conf)
 			bw_nic__heard(), conf->memory_mib, has_hugepages ? "with" : "without");
 		goto remove_dir;
 	}
+	/* EAL makes it even when it shares nothing with other processes. Gone now, gone however this one ends. */
+	rmdir(runtime_dir);
 	return 0;
 
 remove_dir:
@@ -359,7 +361,6 @@ void bw_eal_stop(void)
 	if (log_stream == NULL)
 		return;
 	rte_eal_cleanup();
-	rmdir(runtime_dir); /* EAL makes it in spite of --in-memory, and leaves it */
 	rte_openlog_stream(NULL);
 	fclose(log_stream);
 	log_stream = NULL;

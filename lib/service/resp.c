@@ -1069,7 +1069,7 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 
 	index_bytes = round_up(bw_resp__store_index_bytes(share));
 	argv_bytes = round_up(sizeof(*r->argv) * conf->args_max);
-	scratch_bytes = round_up(BW_MAX(BW_RESP__SCRATCH_BYTES, conf->inline_bytes_max));
+	scratch_bytes = round_up((size_t)conf->inline_bytes_max + BW_RESP__SCRATCH_BYTES);
 	requests_bytes = round_up(sizeof(struct bw_resp__request) * REQUESTS_MAX);
 	/* Address space; memory as it is touched. One more page, to align. */
 	bytes = share + index_bytes + argv_bytes + scratch_bytes + requests_bytes + BW_RESP__PAGE_BYTES;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* ---- a text in the scratch ---- */
+/* ---- a text in the scratch, behind an inline command's arguments ---- */
 
 struct text {
 	char *begin;
@@ -18,7 +18,8 @@ struct text {
 
 static struct text text_begin(struct bw_resp__call *call)
 {
-	return (struct text){ .begin = (char *)call->r->scratch, .room = BW_RESP__SCRATCH_BYTES };
+	return (struct text){ .begin = (char *)call->r->scratch + call->r->limits.inline_bytes_max,
+		.room = BW_RESP__SCRATCH_BYTES };
 }
 
 __attribute__((format(printf, 2, 3))) static void add(struct text *t, const char *format, ...)
@@ -520,57 +521,58 @@ void bw_resp__run_client(struct bw_resp__call *call)
 
 /* ---- CONFIG ---- */
 
-/* Redis's glob: * ? [a-c] [^a] \x, letters alike. Bounded: names have no more than 16 characters. */
+/* The pattern's next element against a character; *used is its length. `*` is not for here. */
+static bool glob_one(const char *p, size_t p_len, char c, size_t *used)
+{
+	bool is_negated, matches = false;
+	size_t i;
+
+	*used = 1;
+	if (*p == '?')
+		return true;
+	if (*p == '\\' && p_len > 1) {
+		*used = 2;
+		return p[1] == c;
+	}
+	if (*p != '[')
+		return (*p >= 'A' && *p <= 'Z' ? *p | 0x20 : *p) == c;
+	is_negated = p_len > 1 && p[1] == '^';
+	for (i = 1 + is_negated; i < p_len && p[i] != ']'; i++) {
+		char low = p[i], high = p[i];
+
+		if (i + 2 < p_len && p[i + 1] == '-') {
+			high = p[i + 2];
+			i += 2;
+		}
+		matches |= c >= low && c <= high;
+	}
+	*used = BW_MIN(i + 1, p_len);
+	return matches != is_negated;
+}
+
+/* Redis's glob. Only the last star is ever tried again, so the cost is the product of the lengths. */
 static bool glob(const char *p, size_t p_len, const char *s)
 {
-	while (p_len > 0) {
-		bool matches, is_negated;
+	const char *after_star = NULL, *retry_at = NULL, *end = p + p_len;
+	size_t used;
 
-		if (*p == '*') {
-			while (p_len > 0 && *p == '*') {
-				p++;
-				p_len--;
-			}
-			if (p_len == 0)
-				return true;
-			for (; *s != '\0'; s++)
-				if (glob(p, p_len, s))
-					return true;
+	while (*s != '\0') {
+		if (p < end && *p == '*') {
+			after_star = ++p;
+			retry_at = s;
+		} else if (p < end && glob_one(p, (size_t)(end - p), *s, &used)) {
+			p += used;
+			s++;
+		} else if (after_star != NULL) {
+			p = after_star;
+			s = ++retry_at;
+		} else {
 			return false;
 		}
-		if (*s == '\0')
-			return false;
-		if (*p == '[') {
-			is_negated = p_len > 1 && p[1] == '^';
-			matches = false;
-			for (p += 1 + is_negated, p_len -= 1 + is_negated; p_len > 0 && *p != ']';
-				p++, p_len--) {
-				char low = *p, high = *p;
-
-				if (p_len > 2 && p[1] == '-') {
-					high = p[2];
-					p += 2;
-					p_len -= 2;
-				}
-				matches |= *s >= low && *s <= high;
-			}
-			if (matches == is_negated)
-				return false;
-		} else if (*p != '?') {
-			if (*p == '\\' && p_len > 1) {
-				p++;
-				p_len--;
-			}
-			if ((*p >= 'A' && *p <= 'Z' ? *p | 0x20 : *p) != *s)
-				return false;
-		}
-		if (p_len > 0) {
-			p++;
-			p_len--;
-		}
-		s++;
 	}
-	return *s == '\0';
+	while (p < end && *p == '*')
+		p++;
+	return p == end;
 }
 
 #define CONFIG_COUNT 9

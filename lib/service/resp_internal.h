@@ -115,7 +115,7 @@ struct bw_resp {
 	struct bw_resp__store store;
 	struct bw_resp__limits limits;
 	struct bw_resp__arg *argv; /* args_max of them, touched as they are used */
-	uint8_t *scratch;          /* SCRATCH_BYTES or an inline command, whichever is more */
+	uint8_t *scratch;          /* an inline command, and SCRATCH_BYTES for long texts */
 	struct bw_context *ctx;
 	const struct bw_resp_conf *conf;
 	unsigned worker, workers;

@@ -36,6 +36,7 @@
 #define EVICT_SAMPLES 8  /* items compared for each */
 #define EVICT_BUCKETS 64 /* buckets looked at for those */
 #define PAGE_TRIES    16 /* pages emptied for an allocation */
+#define PAGE_BLOCKS   4  /* blocks looked at in each */
 #define PAGE_SAMPLES  8  /* pages compared for each */
 #define DEAD_SWEEPS   16 /* slices of DEAD_BUCKETS swept for an allocation while there are dead items */
 #define DEAD_BUCKETS  64
@@ -490,34 +491,63 @@ static bool evict_one(struct bw_resp__store *store)
 	return true;
 }
 
+/* Whose eviction would free the block. NULL: nobody's. */
+static struct bw_resp__item *owner_of(
+	const struct bw_resp__store *store, const struct bw_resp__page *page, unsigned i)
+{
+	struct bw_resp__block *block =
+		(struct bw_resp__block *)((uint8_t *)page + 64 + i * page->block_bytes);
+	struct bw_resp__item *item = NULL;
+
+	if (block->kind == BW_RESP__ITEM && (block->flags & BW_RESP__ITEM_DETACHED) == 0)
+		item = (struct bw_resp__item *)block;
+	else if (block->kind == BW_RESP__CHUNK)
+		item = ((struct bw_resp__chunk *)block)->owner;
+	return item != store->keep ? item : NULL;
+}
+
+/* For how long nobody used a few blocks of the page. 0: it cannot be emptied, as far as they show. */
+static uint32_t page_age(struct bw_resp__store *store, const struct bw_resp__page *page)
+{
+	uint32_t age = UINT32_MAX;
+
+	for (unsigned n = 0; n < PAGE_BLOCKS; n++) {
+		const struct bw_resp__item *item = owner_of(store, page, random_below(store, page->fresh));
+
+		if (item != NULL)
+			age = BW_MIN(age, store->used_now - item->used_at + 1);
+	}
+	return age != UINT32_MAX ? age : 0;
+}
+
 /*
- * Evict every key that has something in one page: of a few at random, the one with the fewest blocks. What TX
- * still reads, commands that are arriving, and the index cannot be moved; a page of those is left as it is.
+ * Evict every key that has something in one page: of a few at random, the one that seems least recently used.
+ * What TX still reads, commands that are arriving, and the index cannot be moved.
  */
 static void empty_a_page(struct bw_resp__store *store)
 {
 	struct bw_resp__page *page = NULL;
+	uint32_t oldest = 0;
 
 	if (store->slab.pages_touched == 0)
 		return;
 	for (unsigned i = 0; i < PAGE_SAMPLES; i++) {
 		uint64_t n = random_below(store, store->slab.pages_touched);
 		struct bw_resp__page *p = (struct bw_resp__page *)(store->arena + n * BW_RESP__PAGE_BYTES);
+		uint32_t age;
 
-		if (p->is_in_use && p->class_index != store->slab.bucket_class &&
-			(page == NULL || p->used < page->used))
-			page = p;
+		if (!p->is_in_use || p->class_index == store->slab.bucket_class)
+			continue;
+		age = page_age(store, p);
+		if (age <= oldest)
+			continue;
+		oldest = age;
+		page = p;
 	}
 	for (unsigned i = 0; page != NULL && page->is_in_use && i < page->fresh; i++) {
-		struct bw_resp__block *block =
-			(struct bw_resp__block *)((uint8_t *)page + 64 + i * page->block_bytes);
-		struct bw_resp__item *item = NULL;
+		struct bw_resp__item *item = owner_of(store, page, i);
 
-		if (block->kind == BW_RESP__ITEM && (block->flags & BW_RESP__ITEM_DETACHED) == 0)
-			item = (struct bw_resp__item *)block;
-		else if (block->kind == BW_RESP__CHUNK)
-			item = ((struct bw_resp__chunk *)block)->owner;
-		if (item == NULL || item == store->keep)
+		if (item == NULL)
 			continue;
 		if (!item_is_dead(store, item))
 			store->evicted++;
@@ -801,6 +831,10 @@ struct bw_resp__item *bw_resp__store_append(
 		struct bw_resp__chunk *blob = bw_resp__item_blob(item), *tail = blob->tail;
 		uint32_t tail_len = tail->len, total = blob->total_bytes;
 
+		if (bw_resp__slab_used_bytes(&store->slab) + store->reserve_bytes > store->slab.bytes_max) {
+			store->keep = NULL;
+			return NULL;
+		}
 		before.blob = blob;
 		if (bw_resp__block_is_sole(&blob->b)) {
 			/* An eighth to spare, so that a row of small appends does not make a chain of small chunks. */

@@ -78,8 +78,11 @@ static inline void schedule_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, ui
 static inline void heard(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	conn->last_rx_ms = tcp->now_ms;
-	if (bw_unlikely(conn->backoff != 0) && conn->timer_use == BW_TCP_TIMER_OFF)
-		conn->backoff = 0; /* keep-alive probes were answered */
+	if (bw_unlikely(conn->backoff != 0) && conn->timer_use == BW_TCP_TIMER_OFF) {
+		/* Keep-alive probes were answered: the next is due earlier than if they had not been. */
+		conn->backoff = 0;
+		bw_tcp__keepalive_need(tcp, conn);
+	}
 }
 
 /** RFC 7323 4.3 (3). */

@@ -76,7 +76,7 @@ static unsigned run_count(struct rte_mbuf *first, struct rte_mbuf *last)
 }
 
 /** Join to the block whatever blocks behind it now touch or lie under it. */
-static void absorb(struct bw_tcp__reassembly *r, struct rte_mbuf *block)
+static void absorb(struct bw_tcp *tcp, struct bw_tcp__reassembly *r, struct rte_mbuf *block)
 {
 	struct bw_tcp__rx_note *note = bw_tcp__rx_note(block);
 
@@ -99,9 +99,13 @@ static void absorb(struct bw_tcp__reassembly *r, struct rte_mbuf *block)
 		r->bytes -= note->right - behind.left;
 		first = bw_tcp__run_trim(first, note->right - behind.left, &freed);
 		r->mbufs -= (uint16_t)freed;
+		note->right = behind.right;
+		if (first == behind.block_last && bw_tcp__coalesce(tcp, note->block_last, first)) {
+			r->mbufs--;
+			continue;
+		}
 		bw_tcp__rx_note(note->block_last)->next = first;
 		note->block_last = behind.block_last;
-		note->right = behind.right;
 	}
 }
 
@@ -166,7 +170,7 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 		block = first;
 	}
 	bw_tcp__count(tcp, BW_TCP_OUT_OF_ORDER);
-	absorb(r, block);
+	absorb(tcp, r, block);
 	note_recent(r, note);
 	return;
 

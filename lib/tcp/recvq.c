@@ -264,18 +264,19 @@ static bool peer_may_send(const struct bw_tcp_conn *conn)
 	       conn->state == BW_STATE_FIN_WAIT_2;
 }
 
-/** The right edge that the free room allows. */
-static bw_seq allowed_edge(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+/** The window that the free room allows, and the field can say. */
+static uint32_t allowed_window(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	uint32_t recv_max = bw_tcp__recv_bytes_max(tcp, conn);
+	uint32_t room = conn->unread < recv_max ? recv_max - conn->unread : 0;
 
-	return conn->rcv_nxt + (conn->unread < recv_max ? recv_max - conn->unread : 0);
+	return BW_MIN(room, 65535u << conn->rcv_wscale);
 }
 
 void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len)
 {
 	struct bw_tcp *tcp = bw_tcp__of(conn);
-	int32_t growth;
+	uint32_t allowed, advertised;
 
 	BW_ASSERT_LE(len, conn->unread);
 	drop(conn, len);
@@ -286,11 +287,14 @@ void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len)
 	if (!peer_may_send(conn) || bw_tcp__is_over(conn))
 		return;
 	/*
-	 * Two segments are worth a window update, and so is half the buffer where that is less. While a service
-	 * reads as fast as its peer sends, this asks for no ACK that every second segment does not ask for, too.
+	 * A window update of its own is due when the window that the peer knows has shrunk to half of what it could
+	 * be, and can move by two segments (half the buffer where that is less). While a service reads as fast as
+	 * its peer sends, the ACKs of every second segment move it in time.
 	 */
-	growth = (int32_t)(allowed_edge(tcp, conn) - conn->rcv_adv);
-	if (growth > 0 && (uint32_t)growth >= BW_MIN(bw_tcp__recv_bytes_max(tcp, conn) / 2, 2u * conn->rcv_mss)) {
+	allowed = allowed_window(tcp, conn);
+	advertised = bw_seq_gt(conn->rcv_adv, conn->rcv_nxt) ? conn->rcv_adv - conn->rcv_nxt : 0;
+	if (advertised <= allowed / 2 &&
+		allowed - advertised >= BW_MIN(bw_tcp__recv_bytes_max(tcp, conn) / 2, 2u * conn->rcv_mss)) {
 		conn->flags |= BW_CONN_ACK_NOW;
 		bw_tcp__mark_ready(tcp, conn);
 	}
@@ -298,21 +302,23 @@ void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len)
 
 uint16_t bw_tcp__window_advertise(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	bw_seq edge = allowed_edge(tcp, conn);
+	uint32_t allowed = allowed_window(tcp, conn), window = 0;
 	/* The edge moves by a segment or half the buffer (RFC 9293 3.8.6.2.2), and never back (3.8.6). */
 	uint32_t step = BW_MIN(bw_tcp__recv_bytes_max(tcp, conn) / 2, (uint32_t)conn->rcv_mss);
 	unsigned scale = conn->rcv_wscale;
 	uint32_t field;
 
-	if (bw_seq_geq(edge, conn->rcv_adv + step))
-		field = (edge - conn->rcv_nxt) >> scale;
+	if (bw_seq_gt(conn->rcv_adv, conn->rcv_nxt))
+		window = conn->rcv_adv - conn->rcv_nxt;
+	/*
+	 * A kept edge is rounded up, as rounding down would take back what was offered, but not beyond the room
+	 * that there is: the edge would creep with every ACK. Then up to 2^scale - 1 bytes are taken back in
+	 * appearance (RFC 7323 2.4); rcv_adv, up to which we accept, stays.
+	 */
+	if (allowed >= window + step)
+		field = allowed >> scale;
 	else
-		field = 0;
-	if (bw_seq_lt(conn->rcv_nxt + (field << scale), conn->rcv_adv)) {
-		/* Keep the edge. Rounding down would take back up to 2^scale - 1 bytes (RFC 7323 2.4). */
-		field = (conn->rcv_adv - conn->rcv_nxt + (1u << scale) - 1) >> scale;
-	}
-	field = BW_MIN(field, 65535u);
+		field = BW_MIN((window + (1u << scale) - 1) >> scale, BW_MAX(allowed, window) >> scale);
 	conn->rcv_adv = bw_seq_max(conn->rcv_adv, conn->rcv_nxt + (field << scale));
 	return (uint16_t)field;
 }

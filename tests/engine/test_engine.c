@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The whole engine with its real workers and helpers, on a device made of two rings: the test is the peer at the
- * other end. Two workers share the one queue, so everything here also crosses between cores.
+ * The whole engine with its real workers and helpers, on a device made of rings: the test is the peer at the
+ * other end. All it sends goes to one of the two queues, so what the other worker owns crosses between cores.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +28,7 @@ static const struct bw_mac peer_mac = { { 2, 0, 0, 0, 0, 1 } };
 static struct bw_nic_plan plan;
 static struct bw_nic nic;
 static struct bw_engine *engine;
-static struct rte_ring *to_engine, *from_engine;
+static struct rte_ring *to_engine, *from_engine[2];
 static struct bw_ip ours4, ours6, peer4, peer6, far4, gateway4;
 
 /* ---- a service that uses mail and jobs ------------------------------------------------------------------- */
@@ -120,7 +120,8 @@ static struct rte_mbuf *receive(void)
 	void *m;
 
 	for (int i = 0; i < 2000; i++) {
-		if (rte_ring_sc_dequeue(from_engine, &m) == 0)
+		if (rte_ring_sc_dequeue(from_engine[0], &m) == 0 ||
+			rte_ring_sc_dequeue(from_engine[1], &m) == 0)
 			return m;
 		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 	}
@@ -375,7 +376,8 @@ static int start(void **state)
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_nic_open(&nic, &nic_conf) != 0)
 		return -1;
 	to_engine = bw_nic_ring_rx(&nic, 0);
-	from_engine = bw_nic_ring_tx(&nic, 0);
+	from_engine[0] = bw_nic_ring_tx(&nic, 0);
+	from_engine[1] = bw_nic_ring_tx(&nic, nic.tx_queues - 1);
 	bw_engine_conf_init(&conf);
 	bw_cidr_parse("10.1.0.2/24", &conf.addrs[0]);
 	bw_cidr_parse("fd01::2/64", &conf.addrs[1]);
@@ -407,7 +409,8 @@ static int stop(void **state)
 	bw_engine_drain(engine, BW_NS_PER_SEC);
 	bw_engine_destroy(engine);
 	bw_nic_stop_queues(&nic);
-	while (rte_ring_sc_dequeue(from_engine, &m) == 0 || rte_ring_sc_dequeue(to_engine, &m) == 0)
+	while (rte_ring_sc_dequeue(from_engine[0], &m) == 0 || rte_ring_sc_dequeue(from_engine[1], &m) == 0 ||
+		rte_ring_sc_dequeue(to_engine, &m) == 0)
 		rte_pktmbuf_free(m);
 	lost = bw_nic_mbufs_in_use(&nic);
 	if (lost != 0)

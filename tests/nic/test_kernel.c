@@ -122,8 +122,11 @@ static void host_send(const struct host *host, bool is_v6, unsigned bytes)
 static void host_receives(const struct host *host, bool is_v6, unsigned bytes)
 {
 	static uint8_t data[65536];
-	ssize_t got = recv(host->fd[is_v6], data, sizeof(data), 0);
+	ssize_t got;
 
+	do /* net_tap's signals interrupt it */
+		got = recv(host->fd[is_v6], data, sizeof(data), 0);
+	while (got < 0 && errno == EINTR);
 	assert_int_equal(got, bytes);
 	for (unsigned i = 0; i < bytes; i++)
 		assert_int_equal(data[i], payload_byte(i));
@@ -282,7 +285,7 @@ static void sleep_ends_on_traffic(struct bw_nic *nic, struct host *host)
 {
 	const int wake_fd = eventfd(0, EFD_NONBLOCK);
 	pthread_t thread;
-	bw_ns start;
+	bw_ns start, slept = 0;
 
 	assert_true(nic->has_rx_interrupt);
 	for (unsigned i = 0; i < 3; i++) {
@@ -300,10 +303,14 @@ static void sleep_ends_on_traffic(struct bw_nic *nic, struct host *host)
 		assert_true(monotonic() - start < 5 * BW_NS_PER_SEC);
 		we_receive(nic, false, 64);
 	}
-	drain(nic);
-	start = monotonic();
-	bw_nic_sleep(nic, 0, wake_fd, 30 * BW_NS_PER_MS);
-	assert_true(monotonic() - start >= 20 * BW_NS_PER_MS);
+	/* The kernel may have something to say of its own (MLD), but not every time. */
+	for (unsigned i = 0; slept < 20 * BW_NS_PER_MS && i < 50; i++) {
+		drain(nic);
+		start = monotonic();
+		bw_nic_sleep(nic, 0, wake_fd, 30 * BW_NS_PER_MS);
+		slept = monotonic() - start;
+	}
+	assert_true(slept >= 20 * BW_NS_PER_MS && slept < 5 * BW_NS_PER_SEC);
 	assert_int_equal(eventfd_write(wake_fd, 1), 0);
 	start = monotonic();
 	bw_nic_sleep(nic, 0, wake_fd, 20 * BW_NS_PER_SEC);

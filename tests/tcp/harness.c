@@ -9,7 +9,7 @@ struct rte_mempool *pool;
 
 int harness_start(void)
 {
-	char *args[] = { "test", "--no-huge", "--no-pci", "--in-memory", "-m", "64", "--no-telemetry", "-l", "0",
+	char *args[] = { "test", "--no-huge", "--no-pci", "--no-shconf", "-m", "64", "--no-telemetry", "-l", "0",
 		"--log-level=*:error", NULL };
 
 	bw_flow_hash_seed(42);
@@ -341,13 +341,14 @@ void segment_out(struct peer *p, const struct segment_out *out, const char *file
 {
 	struct sent *s = take(p);
 
-	if (s == NULL)
-		cm_print_error("%s:%d: expected a packet, there is none\n", file, line);
-	if (s == NULL)
+	if (s == NULL) {
+		print_error("%s:%d: expected a packet, there is none\n", file, line);
 		_fail(file, line);
+		return;
+	}
 	if (!is_expected(p, s, out)) {
 		describe(p, s);
-		cm_print_error("  expected: flags %02x seq %u ack PEER+%d len %u\n", out->flags, out->seq,
+		print_error("  expected: flags %02x seq %u ack PEER+%d len %u\n", out->flags, out->seq,
 			(int)(out->ack - PEER), out->len);
 		_fail(file, line);
 	}
@@ -410,7 +411,7 @@ struct peer *listening(const struct offer *offer)
 	};
 
 	assert_non_null(p);
-	assert_int_equal(mbufs_in_use(), 0);
+	p->mbufs_before = mbufs_in_use(); /* what a failed test before has leaked is not ours */
 	bw_tcp_conf_init(&p->conf);
 	p->conf.connections_max = 64;
 	p->conf.half_open_max = 16;
@@ -460,6 +461,6 @@ void done(struct peer *p)
 	forget_sent(p);
 	bw_tcp_destroy(p->tcp);
 	assert_int_equal(p->closed, p->opened); /* exactly once for each */
-	assert_int_equal(mbufs_in_use(), 0);
+	assert_int_equal(mbufs_in_use(), p->mbufs_before);
 	free(p);
 }

@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -77,6 +78,7 @@ struct peer {
 	bw_seq next_seq; /* the peer's next number */
 	uint16_t window;
 	bool has_timestamps, driver_holds;
+	unsigned mbufs_before;
 	uint32_t ts_echo;
 	struct sent *first, *last;
 	struct bw_tcp_conn *conn;

@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The store against a model that a child could check: an array of keys, each with its value and time. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "store.h"
+
+struct rig {
+	struct bw_resp__store store;
+	uint8_t *memory;
+	size_t memory_bytes;
+	uint64_t now_ms;
+};
+
+static void rig_make(struct rig *rig, uint64_t bytes_max, bool evicts)
+{
+	uint64_t index = (bw_resp__store_index_bytes(bytes_max) + 16383) & ~16383ull;
+
+	rig->memory_bytes = bytes_max + index + BW_RESP__PAGE_BYTES;
+	rig->memory = mmap(NULL, rig->memory_bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_true(rig->memory != MAP_FAILED);
+	uint8_t *base = (uint8_t *)(((uintptr_t)rig->memory + 16383) & ~16383ull);
+	bw_resp__store_init(&rig->store, &(struct bw_resp__store_conf){
+						 .arena = base,
+						 .index = base + bytes_max,
+						 .bytes_max = bytes_max,
+						 .random_seed = 1,
+						 .evicts = evicts,
+					 });
+	rig->now_ms = 1000000;
+	bw_resp__store_set_now(&rig->store, rig->now_ms);
+}
+
+static void rig_pass(struct rig *rig, uint64_t ms)
+{
+	rig->now_ms += ms;
+	bw_resp__store_set_now(&rig->store, rig->now_ms);
+}
+
+/* Nothing may be left when every key is gone and every reference is back. */
+static void rig_end(struct rig *rig)
+{
+	bw_resp__store_flush(&rig->store);
+	assert_int_equal(rig->store.keys, 0);
+	bw_resp__store_sweep(&rig->store, 2 * rig->store.bucket_count);
+	bw_resp__store_check(&rig->store);
+	assert_int_equal(rig->store.dead, 0);
+	assert_int_equal(rig->store.staged_bytes, 0);
+	assert_int_equal(rig->store.slab.pages_used, 0);
+	munmap(rig->memory, rig->memory_bytes);
+}
+
+static uint64_t seed;
+
+static uint32_t rnd(uint32_t below)
+{
+	seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)((seed >> 33) % below);
+}
+
+/* Mixed well, but one key in 64 has the same hash: chains grow, and keys must be compared. */
+static uint32_t hash_of(unsigned key)
+{
+	uint32_t h = key;
+
+	h = (h ^ h >> 16) * 0x85ebca6bu;
+	h = (h ^ h >> 13) * 0xc2b2ae35u;
+	return key % 64 == 0 ? 7 : h ^ h >> 16;
+}
+
+static uint32_t key_text(unsigned key, char out[64])
+{
+	return (uint32_t)snprintf(
+		out, 64, "key:%u%s", key, key % 3 == 0 ? ":with-a-longer-tail-than-others" : "");
+}
+
+static struct bw_resp__item *find(struct rig *rig, unsigned key)
+{
+	char text[64];
+	uint32_t len = key_text(key, text);
+
+	return bw_resp__store_find(&rig->store, hash_of(key), (uint8_t *)text, len);
+}
+
+static struct bw_resp__item *put(
+	struct rig *rig, unsigned key, const uint8_t *data, uint32_t len, uint64_t at)
+{
+	struct bw_resp__value value = { .data = data, .len = len };
+	char text[64];
+	uint32_t key_len = key_text(key, text);
+
+	return bw_resp__store_put(&rig->store, hash_of(key), (uint8_t *)text, key_len, &value, at);
+}
+
+static void assert_value(struct bw_resp__item *item, const uint8_t *data, uint32_t len)
+{
+	uint8_t *copy = malloc(len + 1);
+
+	assert_int_equal(item->value_bytes, len);
+	if (bw_resp__item_has_blob(item))
+		bw_resp__blob_copy(bw_resp__item_blob(item), copy, len);
+	else
+		memcpy(copy, bw_resp__item_value(item), len);
+	assert_memory_equal(copy, data, len);
+	free(copy);
+}
+
+struct model_key {
+	uint8_t *data;
+	uint32_t len;
+	uint64_t at;
+	bool exists;
+};
+
+static uint32_t random_len(void)
+{
+	switch (rnd(8)) {
+	case 0:
+		return 0;
+	case 1:
+		return rnd(5000);
+	case 2:
+		return rnd(60000);
+	default:
+		return rnd(200);
+	}
+}
+
+#define KEYS 3000u
+
+static bool model_has(struct rig *rig, struct model_key *m)
+{
+	if (m->exists && m->at != 0 && m->at <= rig->now_ms)
+		m->exists = false;
+	return m->exists;
+}
+
+/* Enough memory: nothing is evicted, so the model holds to the byte. */
+static void random_operations_match_a_model(void **state)
+{
+	static struct model_key model[KEYS];
+	struct {
+		struct bw_resp__block *block;
+		uint8_t *data;
+		uint32_t len;
+	} pins[64] = { { 0 } };
+	uint8_t *bytes = malloc(70000);
+	struct rig rig;
+
+	seed = 42;
+	rig_make(&rig, 512u << 20, true);
+	for (unsigned i = 0; i < 70000; i++)
+		bytes[i] = (uint8_t)rnd(256);
+	for (unsigned n = 0; n < 200000; n++) {
+		unsigned key = rnd(KEYS), p = rnd(64);
+		struct model_key *m = &model[key];
+		const uint8_t *data = bytes + rnd(1000);
+		uint32_t len = random_len();
+		uint64_t at = rnd(3) == 0 ? rig.now_ms + 1 + rnd(2000) : 0;
+		struct bw_resp__item *item;
+
+		switch (rnd(10)) {
+		case 0:
+		case 1:
+		case 2:
+			assert_non_null(put(&rig, key, data, len, at));
+			m->data = realloc(m->data, len + 1);
+			memcpy(m->data, data, len);
+			m->len = len;
+			m->at = at;
+			m->exists = true;
+			break;
+		case 3:
+			item = find(&rig, key);
+			assert_int_equal(item != NULL, model_has(&rig, m));
+			if (item == NULL || m->len + len > 200000)
+				break;
+			item = bw_resp__store_append(
+				&rig.store, item, &(struct bw_resp__value){ .data = data, .len = len });
+			assert_non_null(item);
+			m->data = realloc(m->data, m->len + len + 1);
+			memcpy(m->data + m->len, data, len);
+			m->len += len;
+			assert_value(item, m->data, m->len);
+			break;
+		case 4:
+			item = find(&rig, key);
+			assert_int_equal(item != NULL, model_has(&rig, m));
+			if (item != NULL)
+				bw_resp__store_remove(&rig.store, item);
+			m->exists = false;
+			break;
+		case 5:
+			item = find(&rig, key);
+			assert_int_equal(item != NULL, model_has(&rig, m));
+			if (item != NULL) {
+				bw_resp__store_set_expiry(&rig.store, item, at);
+				m->at = at;
+			}
+			break;
+		case 6: /* TX takes a reference, or lets one go: it must still read what it was given */
+			if (pins[p].block != NULL) {
+				uint8_t *copy = malloc(pins[p].len + 1);
+				struct bw_resp__block *b = pins[p].block;
+
+				if (b->kind == BW_RESP__CHUNK)
+					bw_resp__blob_copy((struct bw_resp__chunk *)b, copy, pins[p].len);
+				else
+					memcpy(copy, bw_resp__item_value((struct bw_resp__item *)b),
+						pins[p].len);
+				assert_memory_equal(copy, pins[p].data, pins[p].len);
+				bw_resp__block_unpin(b);
+				free(copy);
+				free(pins[p].data);
+				pins[p].block = NULL;
+				break;
+			}
+			item = find(&rig, key);
+			if (item == NULL)
+				break;
+			pins[p].block = bw_resp__item_value_block(item);
+			pins[p].len = m->len;
+			pins[p].data = malloc(m->len + 1);
+			memcpy(pins[p].data, m->data, m->len);
+			bw_resp__block_pin(pins[p].block);
+			break;
+		case 7:
+			rig_pass(&rig, rnd(3));
+			bw_resp__store_sweep(&rig.store, rnd(20));
+			break;
+		default:
+			item = find(&rig, key);
+			assert_int_equal(item != NULL, model_has(&rig, m));
+			if (item != NULL) {
+				assert_value(item, m->data, m->len);
+				assert_int_equal(bw_resp__item_expires_ms(item), m->at);
+			}
+		}
+		if (n % 20000 == 19999)
+			bw_resp__store_check(&rig.store);
+		if (n == 150000) {
+			bw_resp__store_flush(&rig.store);
+			for (unsigned i = 0; i < KEYS; i++)
+				model[i].exists = false;
+		}
+	}
+	assert_int_equal(rig.store.evicted, 0);
+	for (unsigned p = 0; p < 64; p++) {
+		if (pins[p].block != NULL)
+			bw_resp__block_unpin(pins[p].block);
+		free(pins[p].block != NULL ? pins[p].data : NULL);
+	}
+	for (unsigned i = 0; i < KEYS; i++) {
+		free(model[i].data);
+		model[i].data = NULL;
+	}
+	free(bytes);
+	rig_end(&rig);
+}
+
+/* The bound is a bound, whatever the sizes do; what is there is right; the latest key is always there. */
+static void memory_stays_within_its_bound(void **state)
+{
+	static uint8_t bytes[600000];
+	struct rig rig;
+
+	seed = 7;
+	rig_make(&rig, 8u << 20, true);
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)i;
+	/* Phases: all tiny, then all huge, then mixed: each size must find room among the others. */
+	for (unsigned n = 0; n < 150000; n++) {
+		unsigned phase = n / 50000;
+		unsigned key = rnd(500000);
+		uint32_t len = phase == 0 ? rnd(40) : phase == 1 ? 1 + rnd(524288) : random_len();
+		struct bw_resp__item *item;
+
+		if (phase == 1 && n % 50 != 0)
+			continue;
+		item = put(&rig, key, bytes + key % 251, len, 0);
+		assert_non_null(item);
+		assert_ptr_equal(find(&rig, key), item);
+		assert_value(item, bytes + key % 251, len);
+		if (n % 10000 == 0)
+			bw_resp__store_check(&rig.store);
+		rig_pass(&rig, n % 4 == 0);
+	}
+	assert_true(rig.store.evicted > 0);
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
+static void without_eviction_the_store_fills_up_and_says_so(void **state)
+{
+	static uint8_t bytes[3000];
+	struct rig rig;
+	unsigned n = 0;
+
+	rig_make(&rig, 4u << 20, false);
+	while (put(&rig, n, bytes, 1000, 0) != NULL)
+		n++;
+	assert_true(n > 3000);
+	for (unsigned i = 0; i < n; i++)
+		assert_non_null(find(&rig, i));
+	assert_int_equal(rig.store.evicted, 0);
+	assert_null(put(&rig, n, bytes, sizeof(bytes), 0));
+	assert_null(find(&rig, n)); /* a refused one left nothing */
+	/* What is staged still finds memory, which the keys left to it. */
+	struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(&rig.store, 300);
+
+	assert_non_null(chunk);
+	bw_resp__chunks_free(&rig.store, chunk);
+	/* A flush makes room at once, though the sweep has not been anywhere near. */
+	bw_resp__store_flush(&rig.store);
+	for (unsigned i = 0; i < n; i++)
+		assert_non_null(put(&rig, i, bytes, 1000, 0));
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
+static void what_was_used_last_is_kept(void **state)
+{
+	uint8_t bytes[200] = { 0 };
+	unsigned kept = 0;
+	struct rig rig;
+
+	rig_make(&rig, 4u << 20, true);
+	for (unsigned n = 0; n < 100000; n++) {
+		put(&rig, n, bytes, sizeof(bytes), 0);
+		if (n % 10 == 0)
+			for (unsigned hot = 0; hot < 100; hot += 7)
+				find(&rig, hot + n % 7);
+		rig_pass(&rig, n % 8 == 0);
+	}
+	for (unsigned hot = 0; hot < 100; hot++)
+		kept += find(&rig, hot) != NULL;
+	assert_true(rig.store.evicted > 50000);
+	assert_true(kept >= 90);
+	rig_end(&rig);
+}
+
+static void expired_keys_are_gone_at_once_and_freed_by_the_sweep(void **state)
+{
+	struct rig rig;
+
+	rig_make(&rig, 64u << 20, true);
+	for (unsigned n = 0; n < 10000; n++)
+		put(&rig, n, (const uint8_t *)"v", 1, n % 2 == 0 ? rig.now_ms + 10 : 0);
+	assert_int_equal(rig.store.expiring, 5000);
+	rig_pass(&rig, 9);
+	assert_non_null(find(&rig, 2));
+	rig_pass(&rig, 1);
+	assert_null(find(&rig, 2));
+	assert_int_equal(rig.store.keys, 9999);
+	bw_resp__store_sweep(&rig.store, rig.store.bucket_count);
+	assert_int_equal(rig.store.keys, 5000);
+	assert_int_equal(rig.store.expiring, 0);
+	assert_int_equal(rig.store.expired, 5000);
+	for (unsigned n = 1; n < 10000; n += 2)
+		assert_non_null(find(&rig, n));
+	rig_end(&rig);
+}
+
+/* DESIGN: at most 80 bytes beyond key and value for a small key. */
+static void small_keys_cost_little(void **state)
+{
+	struct rig rig;
+	char key[32];
+
+	rig_make(&rig, 256u << 20, true);
+	for (unsigned n = 0; n < 1000000; n++) {
+		struct bw_resp__value value = { .data = (const uint8_t *)"0123456789abcdef",
+			.len = 8 + n % 9 };
+		uint32_t len = (uint32_t)snprintf(key, sizeof(key), "user:%u", n);
+		uint64_t h = n * 0x9e3779b97f4a7c15ull;
+
+		bw_resp__store_put(&rig.store, (uint32_t)(h >> 32), (uint8_t *)key, len, &value, 0);
+	}
+	assert_int_equal(rig.store.keys, 1000000);
+	uint64_t beyond = bw_resp__slab_used_bytes(&rig.store.slab) - rig.store.payload_bytes;
+
+	print_message("bytes beyond key and value: %.1f\n", (double)beyond / 1e6);
+	assert_true(beyond <= 80 * 1000000ull);
+	rig_end(&rig);
+}
+
+/* Many flushes, so that epochs wrap, with keys that nobody touches in between. */
+static void a_flushed_key_never_comes_back(void **state)
+{
+	struct rig rig;
+
+	rig_make(&rig, 64u << 20, true);
+	for (unsigned n = 0; n < 50000; n++)
+		put(&rig, n, (const uint8_t *)"old", 3, 0);
+	for (unsigned n = 0; n < 140000; n++) {
+		bw_resp__store_flush(&rig.store);
+		assert_int_equal(rig.store.keys, 0);
+		if (n % 1000 == 0) {
+			put(&rig, n % 50000, (const uint8_t *)"new", 3, 0);
+			assert_int_equal(rig.store.keys, 1);
+		}
+	}
+	for (unsigned n = 0; n < 50000; n++)
+		assert_null(find(&rig, n));
+	rig_end(&rig);
+}
+
+static void a_staged_blob_becomes_a_value_without_a_copy(void **state)
+{
+	static uint8_t bytes[100000];
+	struct bw_resp__chunk *blob = NULL;
+	struct bw_resp__item *item;
+	struct rig rig;
+
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 7);
+	rig_make(&rig, 8u << 20, true);
+	for (unsigned i = 0; i < sizeof(bytes); i += 1000)
+		assert_true(bw_resp__blob_append(
+			&rig.store, &blob, bytes + i, 1000, (uint32_t)sizeof(bytes) - i - 1000));
+	assert_true(rig.store.staged_bytes >= sizeof(bytes));
+	item = bw_resp__store_put(&rig.store, 1, (const uint8_t *)"k", 1,
+		&(struct bw_resp__value){
+			.data = blob->bytes, .len = sizeof(bytes), .blob = blob, .may_take = true },
+		0);
+	assert_non_null(item);
+	assert_ptr_equal(bw_resp__item_blob(item), blob);
+	assert_int_equal(rig.store.staged_bytes, 0);
+	assert_value(item, bytes, sizeof(bytes));
+	rig_end(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(random_operations_match_a_model),
+		cmocka_unit_test(memory_stays_within_its_bound),
+		cmocka_unit_test(without_eviction_the_store_fills_up_and_says_so),
+		cmocka_unit_test(what_was_used_last_is_kept),
+		cmocka_unit_test(expired_keys_are_gone_at_once_and_freed_by_the_sweep),
+		cmocka_unit_test(small_keys_cost_little),
+		cmocka_unit_test(a_flushed_key_never_comes_back),
+		cmocka_unit_test(a_staged_blob_becomes_a_value_without_a_copy),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

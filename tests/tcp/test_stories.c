@@ -1,0 +1,2000 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** TCP in stories: see harness.h for how to read them. */
+#include "harness.h"
+
+static char bulk[200000];
+
+static void send_bulk(struct peer *p, uint32_t len)
+{
+	assert_int_equal(bw_tcp_send(p->conn, bulk, len), len);
+	collect(p);
+}
+
+/* ---- handshake ------------------------------------------------------------------------------------------ */
+
+TEST(handshake_with_all_options)
+{
+	struct peer *p = listening(&(struct offer){ .timestamps = true });
+	struct sent *s;
+
+	IN(p, .seq = PEER, .flags = SYN, .mss = 1460, .wscale = 1 + 7, .sack_permitted = true, .ts = 77);
+	s = take(p);
+	assert_int_equal(s->f.flags, SYN | ACK);
+	assert_int_equal(s->f.ack, PEER + 1);
+	assert_true(s->f.has_mss && s->f.mss == 1460);
+	assert_true(s->f.has_wscale && s->f.wscale == 3); /* 256 KiB need 3 */
+	assert_true(s->f.has_sack_permitted);
+	assert_true(s->f.has_timestamp && s->f.ts_echo == 77);
+	assert_int_equal(s->f.window, 65535);
+	assert_false(s->has_path);
+	sent_free(s);
+	STATE(p, SYN_RECEIVED);
+	assert_int_equal(p->opened, 0);
+	IN(p, .seq = PEER + 1, .ack = 1, .ts = 78, .window = 100);
+	QUIET(p);
+	STATE(p, ESTABLISHED);
+	assert_int_equal(p->opened, 1);
+	send_bulk(p, 2000);
+	s = take(p);
+	assert_int_equal(s->len, 1448); /* 1460 less the timestamps */
+	assert_int_equal(s->f.ts_echo, 78);
+	assert_int_equal(s->f.seq, p->iss + 1);
+	assert_true(s->has_path);
+	sent_free(s);
+	OUT(p, .seq = 1449, .len = 552, .flags = ACK | PSH);
+	QUIET(p);
+	done(p);
+}
+
+TEST(handshake_without_options)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+	struct sent *s;
+
+	IN(p, .seq = PEER, .flags = SYN);
+	s = take(p);
+	assert_false(s->f.has_wscale || s->f.has_timestamp || s->f.has_sack_permitted);
+	assert_true(s->f.has_mss);
+	sent_free(s);
+	IN(p, .seq = PEER + 1);
+	send_bulk(p, 600);
+	OUT(p, .seq = 1, .len = 536); /* RFC 9293 3.7.1 */
+	OUT(p, .seq = 537, .len = 64);
+	QUIET(p);
+	done(p);
+}
+
+TEST(handshake_over_ipv6)
+{
+	struct peer *p = listening(&(struct offer){ .v6 = true });
+	struct sent *s;
+
+	IN(p, .seq = PEER, .flags = SYN);
+	s = take(p);
+	assert_int_equal(s->f.mss, 1440);
+	sent_free(s);
+	IN(p, .seq = PEER + 1);
+	send_bulk(p, 1300);
+	OUT(p, .seq = 1, .len = 1220);
+	OUT(p, .seq = 1221, .len = 80);
+	done(p);
+}
+
+TEST(data_and_fin_on_the_handshakes_ack)
+{
+	struct peer *p = listening(&(struct offer){ .does.closes_on_peer_close = true });
+
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK, .seq = 0);
+	IN(p, .seq = PEER + 1, .ack = 1, .flags = ACK | FIN, .data = "hello");
+	OUT(p, .flags = FIN | ACK, .seq = 1, .ack = PEER + 7);
+	QUIET(p);
+	assert_memory_equal(p->received, "hello", 5);
+	assert_int_equal(p->peer_closed, 1);
+	STATE(p, LAST_ACK);
+	IN(p, .seq = PEER + 7, .ack = 2);
+	STATE(p, CLOSED);
+	assert_int_equal(p->end, BW_TCP_END_CLOSED);
+	QUIET(p);
+	done(p);
+}
+
+TEST(syn_ack_is_repeated_and_given_up)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+	static const unsigned at_s[] = { 1, 3, 7, 15, 31 };
+
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(at_s); i++) {
+		AT(p, S(at_s[i]) - MS(1));
+		QUIET(p);
+		AT(p, S(at_s[i]) + MS(2));
+		OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+		QUIET(p);
+	}
+	AT(p, S(62));
+	STATE(p, SYN_RECEIVED);
+	AT(p, S(64));
+	STATE(p, CLOSED);
+	QUIET(p);
+	assert_int_equal(p->opened, 0);
+	done(p);
+}
+
+TEST(repeated_syn_gets_the_same_answer)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	p->now += MS(10);
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	/* Another number: a challenge, which a peer that restarted answers with RST (RFC 5961). */
+	IN(p, .seq = PEER + 5000000, .flags = SYN);
+	OUT(p, .flags = ACK, .seq = 1, .ack = PEER + 1);
+	IN(p, .seq = PEER + 1, .flags = RST);
+	STATE(p, CLOSED);
+	QUIET(p);
+	done(p);
+}
+
+TEST(half_open_refuses_what_is_wrong)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK);
+	IN(p, .seq = PEER + 1, .ack = 4711);
+	OUT(p, .flags = RST, .seq = 4711);
+	IN(p, .seq = PEER + 1, .flags = RST, .multicast = true);
+	IN(p, .seq = PEER + 70000, .flags = RST);
+	QUIET(p);
+	STATE(p, SYN_RECEIVED);
+	IN(p, .seq = PEER + 70000, .ack = 1);
+	OUT(p, .flags = ACK, .ack = PEER + 1);
+	STATE(p, SYN_RECEIVED);
+	IN(p, .seq = PEER + 1, .ack = 1);
+	STATE(p, ESTABLISHED);
+	QUIET(p);
+	done(p);
+}
+
+TEST(nobody_listens)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+
+	p->flow.local_port_be = __builtin_bswap16(81);
+	IN(p, .seq = PEER, .flags = SYN, .data = "abc");
+	OUT(p, .flags = RST | ACK, .ack = PEER + 4);
+	IN(p, .seq = PEER, .flags = ACK, .ack = 99);
+	OUT(p, .flags = RST, .seq = 99);
+	IN(p, .seq = PEER, .flags = RST);
+	IN(p, .seq = PEER, .flags = SYN, .multicast = true);
+	QUIET(p);
+	COUNTER(p, DROP_NO_LISTENER, 4);
+	done(p);
+}
+
+TEST(listener_answers_stray_ack_with_rst_and_nothing_else)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+
+	IN(p, .seq = PEER, .ack = 99);
+	OUT(p, .flags = RST, .seq = 99);
+	IN(p, .seq = PEER, .flags = RST);
+	IN(p, .seq = PEER, .flags = FIN);
+	IN(p, .seq = PEER, .flags = SYN | FIN);
+	IN(p, .seq = PEER, .flags = SYN, .multicast = true);
+	QUIET(p);
+	STATE(p, CLOSED);
+	done(p);
+}
+
+TEST(unlisten_refuses_syns_and_completes_handshakes)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK);
+	bw_tcp_unlisten_all(p->tcp);
+	assert_false(bw_tcp_is_listening(p->tcp, PORT));
+	IN(p, .seq = PEER + 1, .ack = 1);
+	STATE(p, ESTABLISHED);
+	p->flow.remote_port_be ^= 1;
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = RST | ACK);
+	QUIET(p);
+	p->flow.remote_port_be ^= 1;
+	done(p);
+}
+
+static void tune_tiny(struct bw_tcp_conf *conf)
+{
+	conf->connections_max = 1;
+	conf->half_open_max = 1;
+}
+
+TEST(full_tables_are_silent)
+{
+	struct peer *p = listening(&(struct offer){ .tune = tune_tiny });
+
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK);
+	p->flow.remote_port_be ^= 1;
+	IN(p, .seq = PEER, .flags = SYN);
+	QUIET(p);
+	COUNTER(p, TCP_SYN_REFUSED, 1);
+	p->flow.remote_port_be ^= 1;
+	IN(p, .seq = PEER + 1, .ack = 1);
+	STATE(p, ESTABLISHED);
+	p->flow.remote_port_be ^= 1;
+	IN(p, .seq = PEER, .flags = SYN);
+	QUIET(p);
+	COUNTER(p, TCP_SYN_REFUSED, 2);
+	done(p);
+}
+
+TEST(refused_in_opened)
+{
+	struct peer *p = listening(&(struct offer){ .does.aborts_in_opened = true });
+
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK);
+	IN(p, .seq = PEER + 1, .ack = 1, .data = "unheard");
+	OUT(p, .flags = RST | ACK, .seq = 1);
+	QUIET(p);
+	assert_int_equal(p->data, 0);
+	assert_int_equal(p->end, BW_TCP_END_ABORTED);
+	STATE(p, CLOSED);
+	done(p);
+}
+
+/* ---- receiving ------------------------------------------------------------------------------------------ */
+
+TEST(echo_carries_the_ack)
+{
+	struct peer *p = established(.does.echoes = true);
+
+	IN(p, .seq = PEER + 1, .data = "ping");
+	OUT(p, .seq = 1, .ack = PEER + 5, .data = "ping", .flags = ACK | PSH);
+	AT(p, MS(100));
+	QUIET(p);
+	IN(p, .seq = PEER + 5, .ack = 5);
+	AT(p, S(5));
+	QUIET(p);
+	done(p);
+}
+
+TEST(delayed_ack)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 1, .data = "abc");
+	QUIET(p);
+	AT(p, MS(39));
+	QUIET(p);
+	AT(p, MS(42));
+	OUT(p, .seq = 1, .ack = PEER + 4, .empty = true);
+	AT(p, S(2));
+	QUIET(p);
+	done(p);
+}
+
+TEST(second_full_segment_is_acked_at_once)
+{
+	struct peer *p = established();
+
+	/* First the quick ACKs of the beginning. */
+	for (unsigned i = 0; i < 10; i++) {
+		IN(p, .data = bulk, .len = 1460);
+		OUT(p, .ack = PEER + 1 + (i + 1) * 1460, .empty = true);
+	}
+	IN(p, .data = bulk, .len = 1460);
+	QUIET(p);
+	IN(p, .data = bulk, .len = 1460);
+	OUT(p, .ack = PEER + 1 + 12 * 1460, .empty = true);
+	IN(p, .data = bulk, .len = 1460);
+	QUIET(p);
+	AT(p, MS(45));
+	OUT(p, .ack = PEER + 1 + 13 * 1460);
+	QUIET(p);
+	done(p);
+}
+
+TEST(payload_in_several_mbufs)
+{
+	struct peer *p = established(.does.keeps = true);
+	struct bw_tcp_view views[8];
+
+	IN(p, .seq = PEER + 1, .data = "abcdefghij", .pieces = 3);
+	assert_int_equal(bw_tcp_unread(p->conn), 10);
+	assert_int_equal(bw_tcp_views(p->conn, views, 8), 3);
+	assert_int_equal(views[0].len, 3);
+	assert_memory_equal(views[2].data, "ghij", 4);
+	bw_tcp_consume(p->conn, 4);
+	assert_int_equal(bw_tcp_views(p->conn, views, 8), 2);
+	assert_memory_equal(views[0].data, "ef", 2);
+	assert_memory_equal(bw_tcp_pullup(p->conn, 6), "efghij", 6);
+	assert_int_equal(bw_tcp_unread(p->conn), 6);
+	assert_int_equal(bw_tcp_views(p->conn, views, 8), 1);
+	assert_null(bw_tcp_pullup(p->conn, 7));
+	bw_tcp_consume(p->conn, 6);
+	assert_int_equal(bw_tcp_views(p->conn, views, 8), 0);
+	done(p);
+}
+
+TEST(pullup_of_held_and_of_large_segments)
+{
+	struct peer *p = established(.does.keeps = true);
+	struct bw_tcp_view view;
+	const uint8_t *one;
+	struct rte_mbuf *held;
+
+	for (unsigned i = 0; i < sizeof(bulk); i++)
+		bulk[i] = (char)(i * 7 + i / 251);
+	IN(p, .seq = PEER + 1, .data = bulk, .len = 1000);
+	IN(p, .seq = PEER + 1001, .data = bulk + 1000, .len = 1000);
+	IN(p, .seq = PEER + 2001, .data = bulk + 2000, .len = 1000);
+	assert_int_equal(bw_tcp_views(p->conn, &view, 1), 1);
+	held = view.m;
+	rte_mbuf_refcnt_update(held, 1);
+	one = bw_tcp_pullup(p->conn, 1900);
+	assert_memory_equal(one, bulk, 1900);
+	assert_memory_equal(view.data, bulk, 1000); /* what is held has not moved */
+	assert_ptr_equal(bw_tcp_pullup(p->conn, 1500), one);
+	assert_int_equal(bw_tcp_unread(p->conn), 3000);
+	assert_memory_equal(bw_tcp_pullup(p->conn, 2048), bulk, 2048);
+	assert_null(bw_tcp_pullup(p->conn, 3000)); /* over a buffer */
+	bw_tcp_consume(p->conn, 2100);
+	assert_memory_equal(bw_tcp_pullup(p->conn, 900), bulk + 2100, 900);
+	bw_tcp_consume(p->conn, 900);
+	rte_pktmbuf_free(held);
+	done(p);
+}
+
+TEST(small_segments_share_a_buffer_unless_it_is_held)
+{
+	struct peer *p = established(.does.keeps = true);
+	struct bw_tcp_view views[4];
+	unsigned before = mbufs_in_use();
+	struct rte_mbuf *held;
+
+	for (unsigned i = 0; i < 200; i++)
+		IN(p, .data = "x", .len = 1);
+	assert_int_equal(mbufs_in_use() - before, 1);
+	assert_int_equal(bw_tcp_views(p->conn, views, 4), 1);
+	assert_int_equal(views[0].len, 200);
+	held = views[0].m;
+	rte_mbuf_refcnt_update(held, 1);
+	IN(p, .data = "y", .len = 1);
+	assert_int_equal(bw_tcp_views(p->conn, views, 4), 2);
+	bw_tcp_consume(p->conn, 201);
+	rte_pktmbuf_free(held);
+	forget_sent(p);
+	done(p);
+}
+
+TEST(out_of_order_with_sack)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 11, .data = "klm");
+	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 11, PEER + 14 } });
+	IN(p, .seq = PEER + 21, .data = "uvw");
+	OUT(p, .ack = PEER + 1, .sack_count = 2, .sack = { { PEER + 21, PEER + 24 }, { PEER + 11, PEER + 14 } });
+	IN(p, .seq = PEER + 31, .data = "AB");
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 }, { PEER + 11, PEER + 14 } });
+	IN(p, .seq = PEER + 14, .data = "nop");
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 11, PEER + 17 }, { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 } });
+	assert_int_equal(p->data, 0);
+	IN(p, .seq = PEER + 1, .data = "abcdefghij");
+	OUT(p, .ack = PEER + 17, .sack_count = 2, .sack = { { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 } });
+	assert_int_equal(p->data, 1);
+	IN(p, .seq = PEER + 17, .data = "qrstuvwxyz....AB");
+	OUT(p, .ack = PEER + 33, .no_sack = true);
+	QUIET(p);
+	assert_int_equal(p->received_bytes, 32);
+	assert_memory_equal(p->received, "abcdefghijklmnopqrstuvwxyz....AB", 32);
+	COUNTER(p, TCP_OUT_OF_ORDER, 4);
+	done(p);
+}
+
+TEST(sack_blocks_leave_room_for_timestamps)
+{
+	struct peer *p = established(.sack = true, .timestamps = true);
+
+	for (unsigned i = 0; i < 6; i++) {
+		forget_sent(p);
+		IN(p, .seq = PEER + 11 + 10 * i, .data = "k");
+	}
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 61, PEER + 62 }, { PEER + 51, PEER + 52 }, { PEER + 41, PEER + 42 } });
+	done(p);
+}
+
+TEST(overlaps_in_every_way)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 5, .data = "efgh");         /* 5..9 */
+	IN(p, .seq = PEER + 13, .data = "mnop");        /* 13..17 */
+	IN(p, .seq = PEER + 6, .data = "fg");           /* within */
+	IN(p, .seq = PEER + 4, .data = "def");          /* overlaps the front */
+	IN(p, .seq = PEER + 8, .data = "hij");          /* overlaps the end */
+	IN(p, .seq = PEER + 10, .data = "jklmnopqrst"); /* over a whole block */
+	forget_sent(p);
+	IN(p, .seq = PEER + 6, .data = "fgh");
+	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 4, PEER + 21 } });
+	IN(p, .seq = PEER + 1, .data = "abcdefg");
+	OUT(p, .ack = PEER + 21, .no_sack = true);
+	QUIET(p);
+	assert_memory_equal(p->received, "abcdefghijklmnopqrst", 20);
+	assert_int_equal(p->received_bytes, 20);
+	done(p);
+}
+
+TEST(duplicates_are_acked_at_once)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 1, .data = "abc");
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 4);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .empty = true);
+	COUNTER(p, TCP_DUPLICATES, 1);
+	IN(p, .seq = PEER + 2, .data = "bcdef"); /* part old, part new */
+	OUT(p, .ack = PEER + 7);
+	QUIET(p);
+	assert_memory_equal(p->received, "abcdef", 6);
+	assert_int_equal(p->received_bytes, 6);
+	done(p);
+}
+
+TEST(reassembly_is_bounded)
+{
+	struct peer *p = established(.sack = true, .recv_bytes_max = 60000);
+	unsigned before = mbufs_in_use();
+
+	/* 100 holes: a block each until the bound, then the segments are dropped. */
+	for (unsigned i = 0; i < 100; i++)
+		IN(p, .seq = PEER + 3 + 2 * i, .data = "x");
+	forget_sent(p);
+	assert_int_equal(mbufs_in_use() - before, 64);
+	COUNTER(p, TCP_REASSEMBLY_DROPS, 36);
+	/* Bytes of one block take no more buffers than full ones would. */
+	for (unsigned i = 0; i < 5000; i++)
+		IN(p, .seq = PEER + 3 + i, .data = "y");
+	forget_sent(p);
+	assert_true(mbufs_in_use() - before < 20);
+	IN(p, .seq = PEER + 1, .data = "ab");
+	OUT(p, .ack = PEER + 5003);
+	QUIET(p);
+	assert_int_equal(p->received_bytes, 5002);
+	done(p);
+}
+
+TEST(receive_window_closes_and_opens)
+{
+	struct peer *p = established(.does.keeps = true, .recv_bytes_max = 4000);
+
+	for (unsigned i = 0; i < 4; i++)
+		IN(p, .data = bulk, .len = 1000);
+	forget_sent(p);
+	AT(p, MS(50));
+	assert_int_equal(bw_tcp_unread(p->conn), 4000);
+	forget_sent(p);
+	IN(p, .seq = PEER + 4001, .data = "z"); /* a probe */
+	OUT(p, .ack = PEER + 4001, .window = -1);
+	assert_int_equal(bw_tcp_unread(p->conn), 4000);
+	bw_tcp_consume(p->conn, 500);
+	collect(p);
+	QUIET(p); /* not worth a segment: silly window avoidance */
+	IN(p, .seq = PEER + 4001, .data = "z");
+	OUT(p, .ack = PEER + 4001, .window = -1);
+	bw_tcp_consume(p->conn, 1500);
+	collect(p);
+	OUT(p, .ack = PEER + 4001, .window = 2000);
+	IN(p, .seq = PEER + 4001, .data = bulk, .len = 2500, .pieces = 2); /* more than fits */
+	OUT(p, .ack = PEER + 6001, .window = -1);
+	QUIET(p);
+	assert_int_equal(bw_tcp_unread(p->conn), 4000);
+	bw_tcp_consume(p->conn, 4000);
+	collect(p);
+	OUT(p, .ack = PEER + 6001, .window = 4000);
+	done(p);
+}
+
+TEST(shut_window_still_takes_acks_and_rst)
+{
+	struct peer *p = established(.does.keeps = true, .recv_bytes_max = 1000);
+
+	IN(p, .data = bulk, .len = 1000);
+	forget_sent(p);
+	send_bulk(p, 100);
+	OUT(p, .seq = 1, .len = 100, .window = -1);
+	IN(p, .seq = PEER + 1001, .ack = 101, .data = "beyond");
+	OUT(p, .ack = PEER + 1001, .window = -1);
+	assert_int_equal(bw_tcp_send_queued(p->conn), 0);
+	IN(p, .seq = PEER + 1001, .flags = RST);
+	assert_int_equal(p->end, BW_TCP_END_RESET);
+	QUIET(p);
+	done(p);
+}
+
+TEST(peers_window_scale_counts)
+{
+	struct peer *p = established(.wscale = 1 + 7, .window = 10);
+
+	/* 10 << 7 = 1280: less than a segment, but half of the largest window there ever was */
+	send_bulk(p, 4000);
+	OUT(p, .seq = 1, .len = 1280);
+	QUIET(p);
+	IN(p, .ack = 1281, .window = 100);
+	OUT(p, .seq = 1281, .len = 180); /* the rest of the cut segment: copied bytes are not moved again */
+	OUT(p, .seq = 1461, .len = 1460);
+	OUT(p, .seq = 2921, .len = 1080);
+	QUIET(p);
+	done(p);
+}
+
+TEST(own_window_is_scaled)
+{
+	struct peer *p = established(.wscale = 1, .does.keeps = true, .recv_bytes_max = 1 << 20);
+
+	for (unsigned i = 0; i < 40; i++)
+		IN(p, .data = bulk, .len = 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .data = "old");
+	/* 2^20 needs a scale of 5 */
+	OUT(p, .ack = PEER + 1 + 40 * 1460, .window = ((1 << 20) - 40 * 1460) >> 5);
+	done(p);
+}
+
+TEST(wake_and_partial_consumption)
+{
+	struct peer *p = established(.does.consumes_max = 2);
+
+	IN(p, .data = "abcdef");
+	assert_int_equal(p->data, 1);
+	assert_int_equal(bw_tcp_unread(p->conn), 4);
+	bw_tcp_wake(p->conn);
+	assert_int_equal(p->data, 1); /* not within the downcall */
+	assert_true(bw_tcp_has_output(p->tcp));
+	collect(p);
+	assert_int_equal(p->data, 2);
+	IN(p, .data = "gh");
+	assert_int_equal(p->data, 3);
+	assert_memory_equal(p->received, "abcdef", 6);
+	done(p);
+}
+
+/* ---- RST, SYN, PAWS, ACK: the checks -------------------------------------------------------------------- */
+
+TEST(rst_exact)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 1, .flags = RST);
+	assert_int_equal(p->end, BW_TCP_END_RESET);
+	STATE(p, CLOSED);
+	QUIET(p);
+	COUNTER(p, TCP_RESET_IN, 1);
+	done(p);
+}
+
+TEST(rst_in_the_window_is_challenged)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 100, .flags = RST);
+	OUT(p, .seq = 1, .ack = PEER + 1, .empty = true);
+	IN(p, .seq = PEER + 101, .flags = RST); /* and not twice in a moment */
+	QUIET(p);
+	COUNTER(p, TCP_CHALLENGE_ACKS, 1);
+	STATE(p, ESTABLISHED);
+	AT(p, MS(150));
+	IN(p, .seq = PEER + 100, .flags = RST);
+	OUT(p, .ack = PEER + 1);
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
+TEST(rst_outside_is_nothing)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER, .flags = RST);
+	IN(p, .seq = PEER + 70000, .flags = RST);
+	QUIET(p);
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
+TEST(syn_in_established_is_challenged)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 1, .flags = SYN);
+	OUT(p, .flags = ACK, .seq = 1, .ack = PEER + 1);
+	AT(p, MS(150));
+	IN(p, .seq = PEER + 9999999, .flags = SYN);
+	OUT(p, .flags = ACK, .seq = 1, .ack = PEER + 1);
+	QUIET(p);
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
+TEST(ack_of_what_was_not_sent_is_challenged)
+{
+	struct peer *p = established();
+
+	IN(p, .ack = 500, .data = "abc");
+	OUT(p, .seq = 1, .ack = PEER + 1);
+	assert_int_equal(p->data, 0);
+	AT(p, MS(200));
+	p->next_seq = PEER + 1;
+	IN(p, .ack = (uint32_t)-70000, .data = "abc"); /* older than any window */
+	OUT(p, .seq = 1, .ack = PEER + 1);
+	p->next_seq = PEER + 1;
+	IN(p, .ack = (uint32_t)-5, .data = "abc"); /* merely old: the text counts */
+	assert_int_equal(p->data, 1);
+	QUIET(p);
+	done(p);
+}
+
+TEST(segment_without_ack_is_dropped)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 1, .flags = PSH, .data = "abc");
+	QUIET(p);
+	assert_int_equal(p->data, 0);
+	COUNTER(p, TCP_DROP_UNACCEPTABLE, 1);
+	done(p);
+}
+
+TEST(paws)
+{
+	struct peer *p = established(.timestamps = true);
+
+	IN(p, .seq = PEER + 1, .data = "abc", .ts = 2000000);
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 4);
+	IN(p, .seq = PEER + 4, .data = "old", .ts = 1999999);
+	OUT(p, .ack = PEER + 4);
+	COUNTER(p, TCP_PAWS_DROPS, 1);
+	assert_int_equal(p->received_bytes, 3);
+	IN(p, .seq = PEER + 4, .data = "new", .ts = 2000000);
+	assert_int_equal(p->received_bytes, 6);
+	/* RST is not subject to it */
+	IN(p, .seq = PEER + 7, .flags = RST, .ts = 1);
+	assert_int_equal(p->end, BW_TCP_END_RESET);
+	QUIET(p);
+	done(p);
+}
+
+TEST(multicast_for_a_connection_is_nothing)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 9, .flags = SYN, .multicast = true);
+	IN(p, .seq = PEER + 1, .flags = RST, .multicast = true);
+	QUIET(p);
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
+/* ---- closing -------------------------------------------------------------------------------------------- */
+
+TEST(peer_closes_first)
+{
+	struct peer *p = established();
+
+	IN(p, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 2);
+	assert_int_equal(p->peer_closed, 1);
+	STATE(p, CLOSE_WAIT);
+	/* half-closed: we may send on */
+	send_bulk(p, 10);
+	OUT(p, .seq = 1, .len = 10);
+	IN(p, .ack = 11);
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	OUT(p, .seq = 11, .flags = FIN | ACK, .ack = PEER + 2);
+	STATE(p, LAST_ACK);
+	assert_int_equal(p->closed, 0);
+	IN(p, .ack = 12);
+	STATE(p, CLOSED);
+	assert_int_equal(p->end, BW_TCP_END_CLOSED);
+	QUIET(p);
+	done(p);
+}
+
+TEST(we_close_first)
+{
+	struct peer *p = established();
+
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	OUT(p, .seq = 1, .flags = FIN | ACK);
+	STATE(p, FIN_WAIT_1);
+	assert_int_equal(bw_tcp_send(p->conn, "x", 1), 0);
+	assert_int_equal(bw_tcp_send_ref(p->conn, "x", 1, NULL, NULL), -EPIPE);
+	IN(p, .ack = 2);
+	STATE(p, FIN_WAIT_2);
+	/* half-closed: the peer may send on, for as long as it likes */
+	AT(p, S(600));
+	IN(p, .data = "still here");
+	AT(p, S(601));
+	OUT(p, .seq = 2, .ack = PEER + 11);
+	IN(p, .flags = FIN | ACK);
+	OUT(p, .seq = 2, .ack = PEER + 12);
+	assert_int_equal(p->peer_closed, 1);
+	STATE(p, TIME_WAIT);
+	assert_int_equal(p->end, BW_TCP_END_CLOSED);
+	assert_int_equal(p->received_bytes, 10);
+	AT(p, S(660));
+	STATE(p, TIME_WAIT);
+	AT(p, S(662));
+	STATE(p, CLOSED);
+	QUIET(p);
+	done(p);
+}
+
+TEST(fin_rides_on_the_last_data)
+{
+	struct peer *p = established();
+
+	bw_tcp_send(p->conn, "bye", 3);
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	OUT(p, .seq = 1, .data = "bye", .flags = FIN | ACK | PSH);
+	QUIET(p);
+	/* and again when it is lost */
+	AT(p, MS(260));
+	OUT(p, .seq = 1, .data = "bye", .flags = FIN | ACK);
+	QUIET(p);
+	IN(p, .ack = 4); /* the data only */
+	QUIET(p);
+	AT(p, MS(900));
+	OUT(p, .seq = 4, .flags = FIN | ACK, .empty = true);
+	IN(p, .ack = 5);
+	STATE(p, FIN_WAIT_2);
+	done(p);
+}
+
+TEST(fin_queued_after_its_segment_was_sent)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 3);
+	OUT(p, .seq = 1, .len = 3);
+	AT(p, MS(100));
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	OUT(p, .seq = 4, .flags = FIN | ACK, .empty = true);
+	AT(p, MS(260)); /* both are repeated as one */
+	OUT(p, .seq = 1, .len = 3, .flags = FIN | ACK);
+	QUIET(p);
+	IN(p, .ack = 5);
+	STATE(p, FIN_WAIT_2);
+	AT(p, S(20));
+	QUIET(p);
+	done(p);
+}
+
+TEST(simultaneous_close)
+{
+	struct peer *p = established();
+
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	OUT(p, .seq = 1, .flags = FIN | ACK, .ack = PEER + 1);
+	IN(p, .seq = PEER + 1, .ack = 1, .flags = FIN | ACK);
+	OUT(p, .seq = 2, .ack = PEER + 2, .empty = true);
+	STATE(p, CLOSING);
+	assert_int_equal(p->peer_closed, 1);
+	IN(p, .ack = 2);
+	STATE(p, TIME_WAIT);
+	assert_int_equal(p->end, BW_TCP_END_CLOSED);
+	QUIET(p);
+	done(p);
+}
+
+TEST(fin_and_ack_of_our_fin_at_once)
+{
+	struct peer *p = established();
+
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	OUT(p, .flags = FIN | ACK);
+	IN(p, .ack = 2, .flags = FIN | ACK, .data = "last");
+	OUT(p, .seq = 2, .ack = PEER + 6);
+	STATE(p, TIME_WAIT);
+	assert_int_equal(p->received_bytes, 4);
+	assert_int_equal(p->peer_closed, 1);
+	QUIET(p);
+	done(p);
+}
+
+TEST(established_fin_after_hole)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 7, .flags = FIN | ACK); /* bytes 1..6 are missing */
+	OUT(p, .ack = PEER + 1);
+	QUIET(p);
+	AT(p, MS(200));
+	IN(p, .seq = PEER + 1, .data = "abcdef");
+	OUT(p, .ack = PEER + 8);
+	STATE(p, CLOSE_WAIT);
+	assert_int_equal(p->peer_closed, 1);
+	QUIET(p);
+	done(p);
+}
+
+TEST(fin_behind_out_of_order_data)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 4, .flags = FIN | ACK, .data = "def");
+	OUT(p, .ack = PEER + 1);
+	STATE(p, ESTABLISHED);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 8);
+	STATE(p, CLOSE_WAIT);
+	assert_memory_equal(p->received, "abcdef", 6);
+	QUIET(p);
+	done(p);
+}
+
+TEST(repeated_fin_is_acked_again)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 1, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 2);
+	IN(p, .seq = PEER + 1, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 2);
+	STATE(p, CLOSE_WAIT);
+	assert_int_equal(p->peer_closed, 1);
+	/* and data behind a FIN is nothing */
+	IN(p, .seq = PEER + 2, .data = "ghost");
+	assert_int_equal(p->data, 0);
+	done(p);
+}
+
+TEST(data_left_unread_delays_closed)
+{
+	struct peer *p = established(.does.keeps = true);
+
+	IN(p, .data = "unread", .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 8);
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	OUT(p, .flags = FIN | ACK);
+	IN(p, .ack = 2);
+	assert_int_equal(p->closed, 0);
+	STATE(p, CLOSED);
+	/* the flow is free for the next connection meanwhile */
+	IN(p, .seq = PEER + 8, .ack = 2);
+	OUT(p, .flags = RST, .seq = 2);
+	assert_memory_equal(bw_tcp_pullup(p->conn, 6), "unread", 6);
+	bw_tcp_consume(p->conn, 6);
+	assert_int_equal(p->closed, 0);
+	collect(p);
+	assert_int_equal(p->closed, 1);
+	assert_int_equal(p->end, BW_TCP_END_CLOSED);
+	QUIET(p);
+	done(p);
+}
+
+TEST(close_with_unread_data_lingers)
+{
+	struct peer *p = established(.does.keeps = true);
+
+	IN(p, .data = "request, unread");
+	bw_tcp_send(p->conn, "response", 8);
+	bw_tcp_close(p->conn);
+	collect(p);
+	OUT(p, .seq = 1, .data = "response", .flags = FIN | ACK, .ack = PEER + 16);
+	assert_int_equal(bw_tcp_unread(p->conn), 0);
+	IN(p, .data = "more"); /* discarded, acknowledged, no upcall */
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 20, .empty = true);
+	assert_int_equal(p->data, 1);
+	IN(p, .ack = 10);
+	STATE(p, FIN_WAIT_2);
+	IN(p, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 21);
+	STATE(p, TIME_WAIT);
+	assert_int_equal(p->end, BW_TCP_END_CLOSED);
+	assert_int_equal(p->peer_closed, 0);
+	QUIET(p);
+	done(p);
+}
+
+TEST(lingering_ends_after_two_seconds)
+{
+	struct peer *p = established();
+
+	bw_tcp_close(p->conn);
+	collect(p);
+	OUT(p, .flags = FIN | ACK);
+	AT(p, MS(100));
+	IN(p, .ack = 2);
+	AT(p, MS(2050));
+	STATE(p, FIN_WAIT_2);
+	QUIET(p);
+	AT(p, MS(2110));
+	OUT(p, .flags = RST | ACK, .seq = 2);
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	QUIET(p);
+	done(p);
+}
+
+TEST(shutdown_then_close)
+{
+	struct peer *p = established();
+
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	OUT(p, .flags = FIN | ACK);
+	IN(p, .ack = 2);
+	AT(p, S(10));
+	STATE(p, FIN_WAIT_2);
+	bw_tcp_close(p->conn);
+	AT(p, MS(12050));
+	OUT(p, .flags = RST | ACK);
+	assert_int_equal(p->closed, 1);
+	done(p);
+}
+
+TEST(abort_sends_rst_and_closed_follows)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 5);
+	OUT(p, .seq = 1, .len = 5);
+	bw_tcp_abort(p->conn);
+	assert_int_equal(p->closed, 0);
+	collect(p);
+	OUT(p, .flags = RST | ACK, .seq = 6, .ack = PEER + 1);
+	assert_int_equal(p->closed, 1);
+	assert_int_equal(p->end, BW_TCP_END_ABORTED);
+	COUNTER(p, TCP_RESET_OUT, 1);
+	IN(p, .seq = PEER + 1, .ack = 6);
+	OUT(p, .flags = RST, .seq = 6);
+	QUIET(p);
+	done(p);
+}
+
+TEST(abort_and_close_in_data)
+{
+	struct peer *p = established(.does.aborts_in_data = true);
+
+	IN(p, .data = "boom", .flags = FIN | ACK);
+	OUT(p, .flags = RST | ACK);
+	QUIET(p);
+	assert_int_equal(p->end, BW_TCP_END_ABORTED);
+	assert_int_equal(p->peer_closed, 0);
+	done(p);
+
+	p = established(.does.closes_in_data = true);
+	IN(p, .data = "bye", .flags = FIN | ACK);
+	OUT(p, .flags = FIN | ACK, .ack = PEER + 5);
+	STATE(p, LAST_ACK);
+	IN(p, .ack = 2);
+	assert_int_equal(p->end, BW_TCP_END_CLOSED);
+	QUIET(p);
+	done(p);
+}
+
+TEST(names_outlive_connections)
+{
+	struct peer *p = established();
+	uint64_t id = bw_tcp_id(p->conn);
+
+	assert_ptr_equal(bw_tcp_find(p->tcp, id), p->conn);
+	assert_int_equal((uintptr_t)bw_tcp_state(p->conn) % 16, 0);
+	memset(bw_tcp_state(p->conn), 0xff, 40);
+	IN(p, .seq = PEER + 1, .flags = RST);
+	assert_null(bw_tcp_find(p->tcp, id));
+	assert_null(bw_tcp_find(p->tcp, 12345));
+	p->closed = p->opened = 0;
+	p->iss = 0;
+	IN(p, .seq = PEER + 100000, .flags = SYN);
+	OUT(p, .flags = SYN | ACK);
+	IN(p, .seq = PEER + 100001);
+	assert_null(bw_tcp_find(p->tcp, id));
+	assert_int_equal(*(uint8_t *)bw_tcp_state(p->conn), 0);
+	assert_int_not_equal(bw_tcp_id(p->conn), id);
+	done(p);
+}
+
+/* ---- TIME_WAIT ------------------------------------------------------------------------------------------ */
+
+static struct peer *time_wait(bool timestamps)
+{
+	struct peer *p = established(.timestamps = timestamps);
+
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	OUT(p, .seq = 1, .flags = FIN | ACK);
+	IN(p, .ack = 2, .flags = FIN | ACK);
+	OUT(p, .seq = 2, .ack = PEER + 2);
+	STATE(p, TIME_WAIT);
+	return p;
+}
+
+TEST(time_wait_answers_and_restarts)
+{
+	struct peer *p = time_wait(false);
+
+	AT(p, S(40));
+	IN(p, .seq = PEER + 1, .ack = 2, .flags = FIN | ACK); /* our ACK was lost */
+	OUT(p, .seq = 2, .ack = PEER + 2);
+	IN(p, .seq = PEER + 2, .ack = 2);
+	IN(p, .seq = PEER + 2, .flags = RST); /* RFC 1337 */
+	QUIET(p);
+	AT(p, S(99));
+	STATE(p, TIME_WAIT);
+	AT(p, S(101));
+	STATE(p, CLOSED);
+	IN(p, .seq = PEER + 2, .ack = 2);
+	OUT(p, .flags = RST);
+	done(p);
+}
+
+TEST(time_wait_reuse_by_number)
+{
+	struct peer *p = time_wait(false);
+	bw_seq old = p->snd_max;
+	struct sent *s;
+
+	IN(p, .seq = PEER - 5, .flags = SYN); /* not beyond the old one: an ACK, no more */
+	OUT(p, .flags = ACK, .seq = 2, .ack = PEER + 2);
+	IN(p, .seq = PEER + 1000, .flags = SYN);
+	s = take(p);
+	assert_int_equal(s->f.flags, SYN | ACK);
+	assert_int_equal(s->f.ack, PEER + 1001);
+	assert_true(bw_seq_gt(s->f.seq, old));
+	p->iss = s->f.seq;
+	p->snd_max = p->iss + 1;
+	sent_free(s);
+	p->closed = p->opened = 0;
+	IN(p, .seq = PEER + 1001);
+	STATE(p, ESTABLISHED);
+	QUIET(p);
+	done(p);
+}
+
+TEST(time_wait_reuse_by_timestamp)
+{
+	struct peer *p = time_wait(true);
+
+	IN(p, .seq = PEER + 1000, .flags = SYN, .ts = 5); /* the number is beyond, but the clock is old */
+	OUT(p, .flags = ACK, .ack = PEER + 2);
+	p->now += MS(10);
+	IN(p, .seq = PEER - 100000, .flags = SYN); /* RFC 6191: the clock is newer, whatever the number */
+	OUT(p, .flags = SYN | ACK, .ack = PEER - 100000 + 1);
+	QUIET(p);
+	done(p);
+}
+
+static void tune_one_time_wait(struct bw_tcp_conf *conf)
+{
+	conf->time_wait_max = 1;
+}
+
+TEST(time_wait_recycles_the_oldest)
+{
+	struct peer *p = listening(&(struct offer){ .tune = tune_one_time_wait });
+	struct bw_tcp_stats stats;
+
+	for (unsigned i = 0; i < 3; i++) {
+		p->flow.remote_port_be = (uint16_t)(1000 + i);
+		p->iss = 0;
+		p->closed = p->opened = 0;
+		IN(p, .seq = PEER, .flags = SYN);
+		OUT(p, .flags = SYN | ACK);
+		IN(p, .seq = PEER + 1);
+		bw_tcp_shutdown(p->conn);
+		collect(p);
+		OUT(p, .flags = FIN | ACK);
+		IN(p, .seq = PEER + 1, .flags = FIN | ACK);
+		OUT(p, .ack = PEER + 2);
+		bw_tcp_stats(p->tcp, &stats);
+		assert_int_equal(stats.time_wait, 1);
+		assert_int_equal(stats.connections, 0);
+	}
+	QUIET(p);
+	done(p);
+}
+
+/* ---- sending -------------------------------------------------------------------------------------------- */
+
+TEST(initial_window_is_ten_segments)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 100000);
+	for (unsigned i = 0; i < 10; i++)
+		OUT(p, .seq = 1 + 1460 * i, .len = 1460);
+	QUIET(p);
+	/* slow start: two acknowledged segments open it by two */
+	IN(p, .ack = 1 + 2 * 1460);
+	for (unsigned i = 10; i < 14; i++)
+		OUT(p, .seq = 1 + 1460 * i, .len = 1460);
+	QUIET(p);
+	done(p);
+}
+
+TEST(small_sends_share_a_segment)
+{
+	struct peer *p = established();
+
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(bw_tcp_send(p->conn, "0123456789", 10), 10);
+	memcpy(bw_tcp_send_reserve(p->conn, 5), "abcde", 5);
+	bw_tcp_send_commit(p->conn, 3);
+	collect(p);
+	OUT(p, .seq = 1, .len = 103, .flags = ACK | PSH);
+	QUIET(p);
+	/* reserved but not written: nothing to send, nothing in the way */
+	assert_non_null(bw_tcp_send_reserve(p->conn, 1024));
+	collect(p);
+	QUIET(p);
+	assert_int_equal(bw_tcp_send_ref(p->conn, bulk, 10, NULL, NULL), 0);
+	collect(p);
+	OUT(p, .seq = 104, .len = 10);
+	assert_non_null(bw_tcp_send_reserve(p->conn, 1024));
+	bw_tcp_send_commit(p->conn, 0);
+	collect(p);
+	QUIET(p);
+	IN(p, .ack = 114);
+	assert_int_equal(bw_tcp_send_queued(p->conn), 0);
+	done(p);
+}
+
+TEST(reserve_beyond_a_small_mss)
+{
+	struct peer *p = established(.mss = 300);
+
+	memcpy(bw_tcp_send_reserve(p->conn, 1024), bulk, 1024);
+	bw_tcp_send_commit(p->conn, 1024);
+	collect(p);
+	OUT(p, .seq = 1, .data = bulk, .len = 300);
+	OUT(p, .seq = 301, .data = bulk + 300, .len = 300);
+	OUT(p, .seq = 601, .data = bulk + 600, .len = 300);
+	OUT(p, .seq = 901, .data = bulk + 900, .len = 124);
+	QUIET(p);
+	done(p);
+}
+
+TEST(nagle_holds_back_a_small_second_segment)
+{
+	struct peer *p = established(.nagle = true);
+
+	send_bulk(p, 10);
+	OUT(p, .seq = 1, .len = 10);
+	send_bulk(p, 10);
+	QUIET(p);
+	send_bulk(p, 1460); /* a full segment may go, its rest has to wait */
+	OUT(p, .seq = 11, .len = 1460);
+	QUIET(p);
+	IN(p, .ack = 1471);
+	OUT(p, .seq = 1471, .len = 10);
+	QUIET(p);
+	done(p);
+}
+
+TEST(send_is_bounded_and_writable_follows)
+{
+	struct peer *p = established(.send_bytes_max = 10000);
+
+	assert_int_equal(bw_tcp_send(p->conn, bulk, 15000), 10000);
+	assert_int_equal(bw_tcp_send_space(p->conn), 0);
+	assert_null(bw_tcp_send_reserve(p->conn, 1));
+	collect(p);
+	forget_sent(p);
+	IN(p, .ack = 1461);
+	assert_int_equal(p->writable, 0); /* less than a quarter is free */
+	IN(p, .ack = 2921);
+	assert_int_equal(p->writable, 1);
+	IN(p, .ack = 4381);
+	assert_int_equal(p->writable, 1);
+	assert_int_equal(bw_tcp_send_space(p->conn), 4380);
+	done(p);
+}
+
+TEST(many_small_sends_are_bounded_in_buffers)
+{
+	struct peer *p = established(.window = 65535);
+	unsigned before = mbufs_in_use(), sent = 0;
+
+	while (bw_tcp_send(p->conn, "x", 1) == 1) {
+		collect(p); /* each goes out at once */
+		assert_true(++sent < 5000);
+	}
+	assert_true(mbufs_in_use() - before <= 64 + 256 * 1024 / 512);
+	forget_sent(p);
+	done(p);
+}
+
+TEST(zero_window_is_probed_with_back_off)
+{
+	struct peer *p = established();
+
+	IN(p, .window = -1);
+	send_bulk(p, 100);
+	QUIET(p);
+	AT(p, MS(199));
+	QUIET(p);
+	AT(p, MS(206));
+	OUT(p, .seq = (uint32_t)0 - 0, .empty = true);
+	IN(p, .seq = PEER + 1, .window = -1);
+	QUIET(p);
+	AT(p, MS(590));
+	QUIET(p);
+	AT(p, MS(612));
+	OUT(p, .empty = true);
+	COUNTER(p, TCP_ZERO_WINDOW_PROBES, 2);
+	/* never given up while the peer answers */
+	for (unsigned i = 0; i < 50; i++) {
+		AT(p, S(2) + S(130) * i);
+		if (p->first != NULL) {
+			forget_sent(p);
+			IN(p, .seq = PEER + 1, .window = -1);
+		}
+	}
+	STATE(p, ESTABLISHED);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1);
+	OUT(p, .seq = 1, .len = 100);
+	QUIET(p);
+	done(p);
+}
+
+TEST(zero_window_without_answers_times_out)
+{
+	struct peer *p = established();
+
+	IN(p, .window = -1);
+	send_bulk(p, 100);
+	AT(p, S(1100));
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	done(p);
+}
+
+/** Milliseconds until the next packet. */
+static unsigned wait_for_packet(struct peer *p)
+{
+	bw_ns from = p->now;
+
+	while (p->first == NULL && p->now - from < S(300))
+		AT(p, p->now - START + MS(1));
+	return (unsigned)((p->now - from) / BW_NS_PER_MS);
+}
+
+TEST(retransmission_backs_off)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 100);
+	OUT(p, .seq = 1, .len = 100);
+	for (unsigned i = 0, rto = 200; i < 6; i++, rto *= 2) {
+		assert_in_range(wait_for_packet(p), rto, rto + rto / 100 + 3);
+		OUT(p, .seq = 1, .len = 100, .data = bulk);
+		QUIET(p);
+	}
+	COUNTER(p, TCP_RTOS, 6);
+	COUNTER(p, TCP_RETRANSMITS, 6);
+	/* an ACK ends the back-off, but is no sample of the round trip (Karn) */
+	IN(p, .ack = 101);
+	send_bulk(p, 10);
+	OUT(p, .seq = 101, .len = 10);
+	assert_in_range(wait_for_packet(p), 200, 203);
+	OUT(p, .seq = 101, .len = 10);
+	done(p);
+}
+
+TEST(round_trip_sets_the_timeout)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+	struct bw_tcp_info info;
+
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK);
+	AT(p, MS(400));
+	IN(p, .seq = PEER + 1); /* RFC 6298 2.2: SRTT 400, RTTVAR 200 */
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 400000);
+	assert_int_equal(info.rto_us, 1200000);
+	send_bulk(p, 10);
+	forget_sent(p);
+	AT(p, MS(600));
+	IN(p, .ack = 11); /* 2.3: RTTVAR 3/4 200 + 1/4 200, SRTT 7/8 400 + 1/8 200 */
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 375000);
+	assert_int_equal(info.rto_us, 1175000);
+	done(p);
+}
+
+TEST(user_timeout)
+{
+	struct peer *p = established();
+	struct sent *last = NULL;
+
+	send_bulk(p, 100);
+	AT(p, S(920));
+	STATE(p, ESTABLISHED);
+	AT(p, S(1100));
+	for (struct sent *s = p->first; s != NULL; s = s->next)
+		last = s;
+	assert_int_equal(last->f.flags, RST | ACK);
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	COUNTER(p, TCP_TIMED_OUT, 1);
+	done(p);
+}
+
+TEST(fast_retransmit_with_sack)
+{
+	struct peer *p = established(.sack = true);
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	AT(p, MS(20));
+	/* the second and the fourth are lost */
+	IN(p, .ack = 1461);
+	IN(p, .ack = 1461, .sack_count = 1, .sack = { { 2921, 4381 } });
+	QUIET(p);
+	IN(p, .ack = 1461, .sack_count = 2, .sack = { { 5841, 7301 }, { 2921, 4381 } });
+	QUIET(p);
+	IN(p, .ack = 1461, .sack_count = 2, .sack = { { 5841, 8761 }, { 2921, 4381 } });
+	OUT(p, .seq = 1461, .len = 1460);
+	QUIET(p);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 1);
+	IN(p, .ack = 1461, .sack_count = 2, .sack = { { 5841, 10221 }, { 2921, 4381 } });
+	IN(p, .ack = 1461, .sack_count = 2, .sack = { { 5841, 11681 }, { 2921, 4381 } });
+	IN(p, .ack = 1461, .sack_count = 2, .sack = { { 5841, 14601 }, { 2921, 4381 } });
+	OUT(p, .seq = 4381, .len = 1460); /* nothing that has arrived is sent again */
+	QUIET(p);
+	IN(p, .ack = 14601);
+	assert_int_equal(bw_tcp_send_queued(p->conn), 0);
+	AT(p, S(5));
+	QUIET(p);
+	COUNTER(p, TCP_RETRANSMITS, 2);
+	COUNTER(p, TCP_RTOS, 0);
+	done(p);
+}
+
+TEST(limited_transmit)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 20 * 1460);
+	for (unsigned i = 0; i < 10; i++)
+		OUT(p, .seq = 1 + 1460 * i);
+	IN(p, .ack = 1);
+	OUT(p, .seq = 1 + 1460 * 10); /* RFC 3042 */
+	IN(p, .ack = 1);
+	OUT(p, .seq = 1 + 1460 * 11);
+	QUIET(p);
+	done(p);
+}
+
+TEST(fast_retransmit_and_newreno_partial_ack)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	/* the first and the third are lost */
+	for (unsigned i = 0; i < 2; i++)
+		IN(p, .ack = 1);
+	QUIET(p);
+	IN(p, .ack = 1);
+	OUT(p, .seq = 1, .len = 1460, .data = bulk);
+	QUIET(p);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.ssthresh, 5 * 1460);
+	for (unsigned i = 0; i < 5; i++)
+		IN(p, .ack = 1);
+	QUIET(p); /* nothing new is queued */
+	IN(p, .ack = 1 + 2 * 1460); /* partial: the next hole at once */
+	OUT(p, .seq = 1 + 2 * 1460, .len = 1460, .data = bulk + 2 * 1460);
+	QUIET(p);
+	IN(p, .ack = 1 + 10 * 1460);
+	QUIET(p);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 1);
+	COUNTER(p, TCP_RETRANSMITS, 2);
+	AT(p, S(3));
+	QUIET(p);
+	COUNTER(p, TCP_RTOS, 0);
+	done(p);
+}
+
+TEST(timeout_then_slow_start)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	AT(p, MS(210));
+	OUT(p, .seq = 1, .len = 1460);
+	QUIET(p);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 1460);
+	assert_int_equal(info.ssthresh, 5 * 1460);
+	IN(p, .ack = 1461);
+	OUT(p, .seq = 1461, .len = 1460);
+	OUT(p, .seq = 2921, .len = 1460);
+	QUIET(p);
+	IN(p, .ack = 14601); /* the rest had arrived */
+	QUIET(p);
+	AT(p, S(5));
+	QUIET(p);
+	done(p);
+}
+
+TEST(reneging_peer)
+{
+	struct peer *p = established(.sack = true);
+
+	send_bulk(p, 3 * 1460);
+	forget_sent(p);
+	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 4381 } });
+	QUIET(p);
+	AT(p, MS(210));
+	OUT(p, .seq = 1, .len = 1460);
+	QUIET(p);
+	IN(p, .ack = 1461);
+	QUIET(p); /* believed: it has the rest */
+	AT(p, S(3));
+	OUT(p, .seq = 1461, .len = 1460); /* it took its word back */
+	done(p);
+}
+
+TEST(sack_of_nonsense_is_ignored)
+{
+	struct peer *p = established(.sack = true);
+
+	send_bulk(p, 4 * 1460);
+	forget_sent(p);
+	for (unsigned i = 0; i < 5; i++)
+		IN(p, .ack = 1, .sack_count = 4,
+			.sack = { { 1461, 99999 }, { 4381, 2921 }, { (uint32_t)-100, 50 }, { 1461, 1461 } });
+	QUIET(p);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	IN(p, .ack = 1 + 4 * 1460);
+	assert_int_equal(bw_tcp_send_queued(p->conn), 0);
+	done(p);
+}
+
+TEST(keep_alive)
+{
+	struct peer *p = established(.keepalive_idle_ns = S(60));
+
+	AT(p, S(59));
+	QUIET(p);
+	AT(p, S(61));
+	OUT(p, .ack = PEER + 1, .empty = true);
+	COUNTER(p, TCP_KEEPALIVES, 1);
+	IN(p, .seq = PEER + 1, .ack = 1);
+	AT(p, S(119));
+	QUIET(p);
+	/* silence now: 9 probes, 75 s apart, then the end */
+	AT(p, S(122));
+	OUT(p, .empty = true);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_in_range(wait_for_packet(p), 73000, 75005);
+		OUT(p, .empty = true);
+	}
+	QUIET(p);
+	AT(p, S(123 + 75 * 9));
+	OUT(p, .flags = RST | ACK);
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	QUIET(p);
+	done(p);
+}
+
+TEST(keep_alive_of_the_peer_is_answered)
+{
+	struct peer *p = established();
+
+	AT(p, S(10));
+	IN(p, .seq = PEER, .ack = 1);
+	OUT(p, .seq = 1, .ack = PEER + 1, .empty = true);
+	IN(p, .seq = PEER, .ack = 1, .data = "\0", .len = 1);
+	OUT(p, .seq = 1, .ack = PEER + 1, .empty = true);
+	QUIET(p);
+	done(p);
+}
+
+TEST(service_timer)
+{
+	struct peer *p = established();
+
+	bw_tcp_set_timer(p->conn, START + MS(500));
+	AT(p, MS(499));
+	assert_int_equal(p->timer, 0);
+	AT(p, MS(502));
+	assert_int_equal(p->timer, 1);
+	bw_tcp_set_timer(p->conn, START + S(5));
+	bw_tcp_set_timer(p->conn, BW_NEVER);
+	AT(p, S(10));
+	assert_int_equal(p->timer, 1);
+	bw_tcp_set_timer(p->conn, START + S(60ull * 24 * 3600)); /* beyond 32 bits of milliseconds */
+	AT(p, S(20));
+	assert_int_equal(p->timer, 1);
+	QUIET(p);
+	done(p);
+}
+
+TEST(lower_mtu_is_learned)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	/* not in flight: not believed */
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 50000, false, 1000);
+	/* unreachable: not the end of an established connection */
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, true, 0);
+	collect(p);
+	QUIET(p);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 1040);
+	collect(p);
+	OUT(p, .seq = 1, .len = 1000, .data = bulk);
+	OUT(p, .seq = 1001, .len = 460, .data = bulk + 1000);
+	OUT(p, .seq = 1461, .len = 1000);
+	OUT(p, .seq = 2461, .len = 460);
+	QUIET(p);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 68);
+	collect(p);
+	forget_sent(p);
+	IN(p, .ack = 2921);
+	send_bulk(p, 1000);
+	OUT(p, .len = 512); /* the floor of 552 */
+	OUT(p, .len = 488);
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
+/* ---- by reference --------------------------------------------------------------------------------------- */
+
+static unsigned released;
+
+static void on_release(void *arg)
+{
+	assert_ptr_equal(arg, &released);
+	released++;
+}
+
+static void send_by_ref(struct peer *p, uint32_t len)
+{
+	released = 0;
+	assert_int_equal(bw_tcp_send_ref(p->conn, bulk, len, on_release, &released), 0);
+	collect(p);
+}
+
+TEST(reference_behind_a_header_in_one_segment)
+{
+	struct peer *p = established();
+	struct sent *s;
+
+	assert_int_equal(bw_tcp_send(p->conn, "header:", 7), 7);
+	send_by_ref(p, 3000);
+	s = take(p);
+	assert_int_equal(s->len, 1460);
+	assert_int_equal(s->segments, 2);
+	assert_memory_equal(s->data, "header:", 7);
+	assert_memory_equal(s->data + 7, bulk, 1453);
+	sent_free(s);
+	OUT(p, .seq = 1461, .len = 1460, .data = bulk + 1453);
+	OUT(p, .seq = 2921, .len = 87, .data = bulk + 2913, .flags = ACK | PSH);
+	QUIET(p);
+	COUNTER(p, COPIED_BYTES, 7);
+	IN(p, .ack = 3007);
+	assert_int_equal(released, 0); /* one byte is still to be acknowledged */
+	IN(p, .ack = 3008);
+	assert_int_equal(released, 1);
+	done(p);
+	assert_int_equal(released, 1);
+}
+
+TEST(reference_is_released_once_at_every_end)
+{
+	struct peer *p;
+
+	p = established(); /* the peer resets */
+	send_by_ref(p, 100000);
+	IN(p, .seq = PEER + 1, .flags = RST);
+	assert_int_equal(released, 1);
+	done(p);
+
+	p = established(); /* we abort */
+	send_by_ref(p, 100000);
+	bw_tcp_abort(p->conn);
+	collect(p);
+	assert_int_equal(released, 1);
+	done(p);
+
+	p = established(); /* time out */
+	send_by_ref(p, 10000);
+	AT(p, S(1200));
+	assert_int_equal(released, 1);
+	done(p);
+
+	p = established(); /* destroyed */
+	send_by_ref(p, 10000);
+	done(p);
+	assert_int_equal(released, 1);
+
+	p = established(); /* the driver holds a packet for longer than the connection lives */
+	p->driver_holds = true;
+	send_by_ref(p, 3000);
+	IN(p, .seq = PEER + 1, .flags = RST);
+	assert_int_equal(p->closed, 1);
+	assert_int_equal(released, 0);
+	driver_releases(p);
+	assert_int_equal(released, 1);
+	done(p);
+
+	p = established(); /* refused: not called, nothing taken */
+	released = 0;
+	assert_int_equal(bw_tcp_send_ref(p->conn, bulk, 300 * 1024, on_release, &released), -ENOBUFS);
+	assert_int_equal(bw_tcp_send_queued(p->conn), 0);
+	done(p);
+	assert_int_equal(released, 0);
+}
+
+static void tune_single_segment(struct bw_tcp_conf *conf)
+{
+	conf->can_multi_segment = false;
+}
+
+TEST(reference_is_copied_where_chains_are_not_sent)
+{
+	struct peer *p = established(.tune = tune_single_segment);
+	struct sent *s;
+
+	assert_int_equal(bw_tcp_send(p->conn, "header:", 7), 7);
+	send_by_ref(p, 2000);
+	s = take(p);
+	assert_int_equal(s->segments, 1);
+	assert_int_equal(s->len, 1460);
+	assert_memory_equal(s->data + 7, bulk, 1453);
+	sent_free(s);
+	OUT(p, .len = 547, .data = bulk + 1453);
+	COUNTER(p, COPIED_BYTES, 7 + 2007);
+	IN(p, .ack = 2008);
+	assert_int_equal(released, 1);
+	done(p);
+}
+
+static void tune_tso(struct bw_tcp_conf *conf)
+{
+	conf->tso_bytes_max = 65535;
+}
+
+TEST(tso_sends_whole_flights)
+{
+	struct peer *p = established(.tune = tune_tso, .sack = true);
+	struct sent *s;
+
+	send_by_ref(p, 40000);
+	s = take(p);
+	assert_int_equal(s->len, 14600); /* the initial window */
+	assert_int_equal(s->tso_segsz, 1460);
+	assert_memory_equal(s->data, bulk, 14600);
+	sent_free(s);
+	QUIET(p);
+	/* a segment in its middle is lost: only that is repeated */
+	IN(p, .ack = 1461, .sack_count = 1, .sack = { { 2921, 14601 } });
+	forget_sent(p);
+	IN(p, .ack = 1461, .sack_count = 1, .sack = { { 2921, 14601 } });
+	COUNTER(p, TCP_RETRANSMITS, 1);
+	IN(p, .ack = 40001);
+	while (bw_tcp_send_queued(p->conn) != 0) {
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	assert_int_equal(released, 1);
+	done(p);
+}
+
+TEST(driver_still_holds_what_is_repeated)
+{
+	struct peer *p = established();
+	struct sent *first, *again;
+
+	p->driver_holds = true;
+	send_bulk(p, 100);
+	first = take(p);
+	AT(p, MS(210));
+	again = take(p);
+	assert_non_null(again);
+	assert_ptr_not_equal(again->m, first->m);
+	assert_int_equal(again->segments, 2); /* a header of its own, the payload by reference */
+	assert_memory_equal(again->data, bulk, 100);
+	/* the first packet, header and all, is as it was */
+	assert_int_equal(first->m->pkt_len, 120);
+	assert_int_equal(first->m->nb_segs, 1);
+	sent_free(first);
+	sent_free(again);
+	p->driver_holds = false;
+	AT(p, MS(700));
+	again = take(p);
+	assert_int_equal(again->segments, 1); /* in place again */
+	sent_free(again);
+	done(p);
+}
+
+TEST(unsent_cut_and_merged_is_byte_exact)
+{
+	struct peer *p = established(.window = 1000);
+	uint8_t got[6000];
+	uint32_t n = 0;
+
+	/* windows that cut chunks of every kind, at odd places */
+	for (unsigned i = 0; i < sizeof(bulk); i++)
+		bulk[i] = (char)(i * 13 + i / 17);
+	assert_int_equal(bw_tcp_send(p->conn, bulk, 1700), 1700);
+	released = 0;
+	assert_int_equal(bw_tcp_send_ref(p->conn, bulk + 1700, 2300, on_release, &released), 0);
+	assert_int_equal(bw_tcp_send(p->conn, bulk + 4000, 2000), 2000);
+	collect(p);
+	while (n < 6000) {
+		struct sent *s = take(p);
+
+		if (s == NULL) {
+			IN(p, .ack = 1 + n, .window = 700 + (int)(n % 613));
+			if (p->first == NULL)
+				AT(p, p->now - START + MS(500));
+			forget_sent(p);
+			if (p->first == NULL) {
+				/* go back to where we are: repeat what was not taken */
+				AT(p, p->now - START + MS(1000));
+			}
+			continue;
+		}
+		if (s->f.seq - p->iss - 1 == n && s->len != 0 && n + s->len <= sizeof(got)) {
+			memcpy(got + n, s->data, s->len);
+			n += s->len;
+		}
+		sent_free(s);
+	}
+	assert_memory_equal(got, bulk, 6000);
+	IN(p, .ack = 6001);
+	assert_int_equal(released, 1);
+	done(p);
+}
+
+/* ---- no buffers ----------------------------------------------------------------------------------------- */
+
+static struct rte_mbuf *hoard[8192];
+static unsigned hoarded;
+
+static void empty_pool(void)
+{
+	hoarded = 0;
+	while ((hoard[hoarded] = rte_pktmbuf_alloc(pool)) != NULL)
+		hoarded++;
+}
+
+static void refill_pool(unsigned count)
+{
+	while (count-- != 0 && hoarded != 0)
+		rte_pktmbuf_free(hoard[--hoarded]);
+}
+
+TEST(empty_pool_loses_nothing)
+{
+	struct peer *p = established(.does.echoes = true);
+
+	empty_pool();
+	refill_pool(1);
+	IN(p, .data = "ping"); /* the arriving packet takes the last one */
+	QUIET(p);
+	assert_int_equal(bw_tcp_unread(p->conn), 4); /* echo could not take it */
+	AT(p, MS(100));
+	QUIET(p);
+	refill_pool(UINT32_MAX);
+	AT(p, MS(101));
+	OUT(p, .seq = 1, .data = "ping", .ack = PEER + 5);
+	QUIET(p);
+	assert_true(p->counters.value[BW_DROP_NO_MBUF] > 0);
+	done(p);
+}
+
+TEST(empty_pool_delays_by_reference)
+{
+	struct peer *p = established();
+	unsigned n = 0;
+
+	released = 0;
+	assert_int_equal(bw_tcp_send_ref(p->conn, bulk, 5000, on_release, &released), 0);
+	empty_pool();
+	assert_int_equal(bw_tcp_send_ref(p->conn, bulk, 5, on_release, &released), -ENOBUFS);
+	collect(p);
+	QUIET(p);
+	assert_true(bw_tcp_has_output(p->tcp));
+	refill_pool(2);
+	collect(p);
+	refill_pool(UINT32_MAX);
+	collect(p);
+	while (p->first != NULL) {
+		n += p->first->len;
+		sent_free(take(p));
+	}
+	assert_int_equal(n, 5000);
+	assert_int_equal(p->writable, 1);
+	IN(p, .ack = 5001);
+	assert_int_equal(released, 1);
+	done(p);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------------------- */
+
+static unsigned visited;
+
+static void visit(struct bw_tcp_conn *conn, void *arg)
+{
+	(void)arg;
+	visited++;
+	bw_tcp_abort(conn);
+}
+
+TEST(foreach_may_abort)
+{
+	struct peer *p = established();
+
+	visited = 0;
+	bw_tcp_foreach(p->tcp, visit, NULL);
+	bw_tcp_foreach(p->tcp, visit, NULL);
+	assert_int_equal(visited, 1);
+	collect(p);
+	OUT(p, .flags = RST | ACK);
+	assert_int_equal(p->closed, 1);
+	done(p);
+}
+
+TEST(create_refuses_nonsense)
+{
+	struct bw_counters counters = { 0 };
+	struct bw_tcp_conf conf;
+
+	bw_tcp_conf_init(&conf);
+	conf.counters = &counters;
+	errno = 0;
+	assert_null(bw_tcp_create(&conf, 0));
+	assert_int_equal(errno, EINVAL);
+	conf.pool = pool;
+	conf.connections_max = 0;
+	assert_null(bw_tcp_create(&conf, 0));
+}
+
+TEST(listen_refuses_what_it_must)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+	struct bw_tcp_listener listener = { .port = PORT };
+
+	assert_int_equal(bw_tcp_listen(p->tcp, &listener), -EINVAL);
+	listener.ops = &(struct bw_tcp_ops){ 0 };
+	assert_int_equal(bw_tcp_listen(p->tcp, &listener), -EADDRINUSE);
+	for (unsigned i = 1; i < 64; i++) {
+		listener.port = (uint16_t)(1000 + i);
+		assert_int_equal(bw_tcp_listen(p->tcp, &listener), 0);
+	}
+	listener.port = 5000;
+	assert_int_equal(bw_tcp_listen(p->tcp, &listener), -ENOSPC);
+	assert_true(bw_tcp_is_listening(p->tcp, 1063));
+	done(p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(handshake_with_all_options),
+		cmocka_unit_test(handshake_without_options),
+		cmocka_unit_test(handshake_over_ipv6),
+		cmocka_unit_test(data_and_fin_on_the_handshakes_ack),
+		cmocka_unit_test(syn_ack_is_repeated_and_given_up),
+		cmocka_unit_test(repeated_syn_gets_the_same_answer),
+		cmocka_unit_test(half_open_refuses_what_is_wrong),
+		cmocka_unit_test(nobody_listens),
+		cmocka_unit_test(listener_answers_stray_ack_with_rst_and_nothing_else),
+		cmocka_unit_test(unlisten_refuses_syns_and_completes_handshakes),
+		cmocka_unit_test(full_tables_are_silent),
+		cmocka_unit_test(refused_in_opened),
+		cmocka_unit_test(echo_carries_the_ack),
+		cmocka_unit_test(delayed_ack),
+		cmocka_unit_test(second_full_segment_is_acked_at_once),
+		cmocka_unit_test(payload_in_several_mbufs),
+		cmocka_unit_test(pullup_of_held_and_of_large_segments),
+		cmocka_unit_test(small_segments_share_a_buffer_unless_it_is_held),
+		cmocka_unit_test(out_of_order_with_sack),
+		cmocka_unit_test(sack_blocks_leave_room_for_timestamps),
+		cmocka_unit_test(overlaps_in_every_way),
+		cmocka_unit_test(duplicates_are_acked_at_once),
+		cmocka_unit_test(reassembly_is_bounded),
+		cmocka_unit_test(receive_window_closes_and_opens),
+		cmocka_unit_test(shut_window_still_takes_acks_and_rst),
+		cmocka_unit_test(peers_window_scale_counts),
+		cmocka_unit_test(own_window_is_scaled),
+		cmocka_unit_test(wake_and_partial_consumption),
+		cmocka_unit_test(rst_exact),
+		cmocka_unit_test(rst_in_the_window_is_challenged),
+		cmocka_unit_test(rst_outside_is_nothing),
+		cmocka_unit_test(syn_in_established_is_challenged),
+		cmocka_unit_test(ack_of_what_was_not_sent_is_challenged),
+		cmocka_unit_test(segment_without_ack_is_dropped),
+		cmocka_unit_test(paws),
+		cmocka_unit_test(multicast_for_a_connection_is_nothing),
+		cmocka_unit_test(peer_closes_first),
+		cmocka_unit_test(we_close_first),
+		cmocka_unit_test(fin_rides_on_the_last_data),
+		cmocka_unit_test(fin_queued_after_its_segment_was_sent),
+		cmocka_unit_test(simultaneous_close),
+		cmocka_unit_test(fin_and_ack_of_our_fin_at_once),
+		cmocka_unit_test(established_fin_after_hole),
+		cmocka_unit_test(fin_behind_out_of_order_data),
+		cmocka_unit_test(repeated_fin_is_acked_again),
+		cmocka_unit_test(data_left_unread_delays_closed),
+		cmocka_unit_test(close_with_unread_data_lingers),
+		cmocka_unit_test(lingering_ends_after_two_seconds),
+		cmocka_unit_test(shutdown_then_close),
+		cmocka_unit_test(abort_sends_rst_and_closed_follows),
+		cmocka_unit_test(abort_and_close_in_data),
+		cmocka_unit_test(names_outlive_connections),
+		cmocka_unit_test(time_wait_answers_and_restarts),
+		cmocka_unit_test(time_wait_reuse_by_number),
+		cmocka_unit_test(time_wait_reuse_by_timestamp),
+		cmocka_unit_test(time_wait_recycles_the_oldest),
+		cmocka_unit_test(initial_window_is_ten_segments),
+		cmocka_unit_test(small_sends_share_a_segment),
+		cmocka_unit_test(reserve_beyond_a_small_mss),
+		cmocka_unit_test(nagle_holds_back_a_small_second_segment),
+		cmocka_unit_test(send_is_bounded_and_writable_follows),
+		cmocka_unit_test(many_small_sends_are_bounded_in_buffers),
+		cmocka_unit_test(zero_window_is_probed_with_back_off),
+		cmocka_unit_test(zero_window_without_answers_times_out),
+		cmocka_unit_test(retransmission_backs_off),
+		cmocka_unit_test(round_trip_sets_the_timeout),
+		cmocka_unit_test(user_timeout),
+		cmocka_unit_test(fast_retransmit_with_sack),
+		cmocka_unit_test(limited_transmit),
+		cmocka_unit_test(fast_retransmit_and_newreno_partial_ack),
+		cmocka_unit_test(timeout_then_slow_start),
+		cmocka_unit_test(reneging_peer),
+		cmocka_unit_test(sack_of_nonsense_is_ignored),
+		cmocka_unit_test(keep_alive),
+		cmocka_unit_test(keep_alive_of_the_peer_is_answered),
+		cmocka_unit_test(service_timer),
+		cmocka_unit_test(lower_mtu_is_learned),
+		cmocka_unit_test(reference_behind_a_header_in_one_segment),
+		cmocka_unit_test(reference_is_released_once_at_every_end),
+		cmocka_unit_test(reference_is_copied_where_chains_are_not_sent),
+		cmocka_unit_test(tso_sends_whole_flights),
+		cmocka_unit_test(driver_still_holds_what_is_repeated),
+		cmocka_unit_test(unsent_cut_and_merged_is_byte_exact),
+		cmocka_unit_test(empty_pool_loses_nothing),
+		cmocka_unit_test(empty_pool_delays_by_reference),
+		cmocka_unit_test(foreach_may_abort),
+		cmocka_unit_test(create_refuses_nonsense),
+		cmocka_unit_test(listen_refuses_what_it_must),
+	};
+
+	if (harness_start() != 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
