@@ -80,7 +80,7 @@ void bw_nic__unhush(void);
 /* link.c: kernel interfaces. */
 struct bw_nic__iface {
 	unsigned index;
-	bool is_up, is_running, is_loopback, is_ethernet, is_virtual;
+	bool is_up, has_carrier, is_loopback, is_ethernet, is_virtual;
 	uint16_t mtu;
 	struct bw_mac mac;
 	char driver[32];

@@ -116,19 +116,23 @@ static struct rtattr *find(struct rtattr *a, int left, uint16_t type)
 	return NULL;
 }
 
-static void read_xdp(unsigned index, struct bw_nic__iface *iface)
+/* What ioctls do not say: the carrier at this moment (IFF_RUNNING follows it when the kernel finds time), XDP. */
+static void read_link_attrs(unsigned index, struct bw_nic__iface *iface)
 {
 	struct request r;
 	struct ifinfomsg *info = request_init(&r, RTM_GETLINK, 0, sizeof(*info));
 	const size_t answer_bytes = 16384;
 	struct nlmsghdr *answer = calloc(1, answer_bytes);
-	struct rtattr *xdp, *id, *mode;
+	struct rtattr *xdp, *carrier, *id, *mode;
 
 	info->ifi_index = (int)index;
 	if (answer == NULL || talk(&r, answer, answer_bytes) != 0 || answer->nlmsg_type != RTM_NEWLINK ||
 		answer->nlmsg_len > answer_bytes)
 		goto out;
 	info = NLMSG_DATA(answer);
+	carrier = find(IFLA_RTA(info), (int)IFLA_PAYLOAD(answer), IFLA_CARRIER);
+	if (carrier != NULL)
+		iface->has_carrier = *(uint8_t *)RTA_DATA(carrier) != 0;
 	xdp = find(IFLA_RTA(info), (int)IFLA_PAYLOAD(answer), IFLA_XDP);
 	if (xdp == NULL)
 		goto out;
@@ -166,7 +170,7 @@ int bw_nic__iface_read(const char *name, struct bw_nic__iface *iface)
 		goto out;
 	}
 	iface->is_up = request.ifr_flags & IFF_UP;
-	iface->is_running = request.ifr_flags & IFF_RUNNING;
+	iface->has_carrier = request.ifr_flags & IFF_RUNNING;
 	iface->is_loopback = request.ifr_flags & IFF_LOOPBACK;
 	if (ioctl(fd, SIOCGIFHWADDR, &request) == 0) {
 		iface->is_ethernet = request.ifr_hwaddr.sa_family == ARPHRD_ETHER;
@@ -186,7 +190,7 @@ int bw_nic__iface_read(const char *name, struct bw_nic__iface *iface)
 	/* sysfs shows the namespace that it was mounted in, so the driver's name comes first. */
 	iface->is_virtual = strcmp(iface->driver, "veth") == 0 || strcmp(iface->driver, "tun") == 0 ||
 			    access(path, F_OK) != 0;
-	read_xdp(iface->index, iface);
+	read_link_attrs(iface->index, iface);
 out:
 	close(fd);
 	return rc;

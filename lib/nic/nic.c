@@ -859,7 +859,7 @@ bool bw_nic_is_link_up(const struct bw_nic *nic)
 
 	/* Their drivers say "up" from start to stop. */
 	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP)
-		return bw_nic__iface_read(nic->plan.iface, &iface) == 0 && iface.is_up && iface.is_running;
+		return bw_nic__iface_read(nic->plan.iface, &iface) == 0 && iface.is_up && iface.has_carrier;
 	return rte_eth_link_get_nowait(nic->port_id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 

@@ -136,16 +136,28 @@ struct bw_resp__keyhash bw_resp__hash_key(const struct bw_resp *r, const uint8_t
 	};
 }
 
+/*
+ * A send of `len` bytes was refused. Where the queue is too full writable() will tell; where there is room it was the
+ * pool that had no buffer, and nothing tells when it has one again. Always false.
+ */
+static bool refused(struct bw_stream *s, uint32_t len)
+{
+	if (bw_stream_space(s) >= len)
+		bw_stream_set_timer(s, bw_stream_now(s) + RETRY_NS);
+	return false;
+}
+
 /* ---- the window ---- */
 
 static void window_commit(struct bw_resp *r)
 {
-	if (r->out_stream != NULL && r->out > r->out_begin)
+	/* Also of nothing: it gives back what was reserved. */
+	if (r->out_stream != NULL)
 		bw_stream_commit(r->out_stream, (uint32_t)(r->out - r->out_begin));
 	r->out_stream = NULL;
 }
 
-/* Room for one reply's text. False: writable() will tell. */
+/* Room for one reply's text. False: not now; resp_resume() comes when there is. */
 static bool window_open(struct bw_resp *r, struct bw_stream *s)
 {
 	if (bw_likely(r->out_stream == s && r->out_end - r->out >= (ptrdiff_t)BW_RESP__TEXT_MAX))
@@ -153,7 +165,7 @@ static bool window_open(struct bw_resp *r, struct bw_stream *s)
 	window_commit(r);
 	r->out_begin = r->out = bw_stream_reserve(s, WINDOW_BYTES);
 	if (r->out == NULL)
-		return false;
+		return refused(s, WINDOW_BYTES);
 	r->out_end = r->out + WINDOW_BYTES;
 	r->out_stream = s;
 	return true;
@@ -297,7 +309,7 @@ static void reply_by_reference(struct bw_resp__call *call, struct bw_resp__block
 
 static void reply_header(struct bw_resp__call *call, uint32_t len)
 {
-	char text[16];
+	char text[32];
 
 	bw_resp__reply_text(call, text, (uint32_t)(put_header(text, len) - text));
 }
@@ -418,7 +430,7 @@ static uint32_t emit_piece(struct bw_resp__conn *conn, const uint8_t **data)
 	return conn->emit_chunk->len - conn->emit_off;
 }
 
-/* False: there is more; writable() will tell. */
+/* False: there is more than fits. */
 static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
 {
 	struct bw_resp__block *block = conn->emit;
@@ -433,14 +445,14 @@ static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
 		bw_resp__block_pin(block);
 		if (bw_stream_send_ref(s, data, n, bw_resp__block_unpin, block) != 0) {
 			bw_resp__block_unpin(block);
-			return false;
+			return refused(s, n);
 		}
 		conn->emit_off += n;
 	}
 	if (conn->emit_is_bulk) {
 		end = bw_stream_reserve(s, 2);
 		if (end == NULL)
-			return false;
+			return refused(s, 2);
 		memcpy(end, "\r\n", 2);
 		bw_stream_commit(s, 2);
 	}
@@ -460,10 +472,11 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 		struct bw_resp__block *found = rec->found;
 		uint32_t len = found != NULL ? block_value_bytes(found) : 0;
 		bool is_short = len < BW_RESP__REF_MIN;
-		char *begin = bw_stream_reserve(s, is_short ? BW_RESP__TEXT_MAX : 16), *to;
+		uint32_t room = is_short ? BW_RESP__TEXT_MAX : 16;
+		char *begin = bw_stream_reserve(s, room), *to;
 
 		if (begin == NULL)
-			return false;
+			return refused(s, room);
 		if (found == NULL) {
 			to = mempcpy(begin, "$-1\r\n", 5);
 		} else {
@@ -499,7 +512,7 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 			s, request->text + request->text_sent, request->text_len - request->text_sent);
 
 		if (n == 0)
-			return false;
+			return refused(s, 1);
 		request->text_sent += n;
 	}
 	if (request->value != NULL) {

@@ -263,7 +263,7 @@ static void run_command_count(struct bw_resp__call *call)
 /* Named ones at most as many as there are: so the scratch holds the reply. */
 static bool has_too_many_names(struct bw_resp__call *call)
 {
-	if (call->argc - 2 <= 4 * bw_resp__command_count)
+	if (call->argc <= 2 + 4 * bw_resp__command_count)
 		return false;
 	bw_resp__reply_error(call, "ERR too many command names");
 	return true;

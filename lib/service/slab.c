@@ -78,18 +78,12 @@ static struct bw_resp__page *page_alloc(
 	return page;
 }
 
-struct bw_resp__block *bw_resp__slab_alloc(
-	struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes)
+/* From a page with a free block. */
+static struct bw_resp__block *block_take(
+	struct bw_resp__slab *slab, struct bw_resp__page *page, enum bw_resp__kind kind)
 {
 	struct bw_resp__block *block;
-	struct bw_resp__page *page;
-	uint32_t class_index;
 
-	BW_ASSERT_LE(bytes, BW_RESP__BLOCK_MAX);
-	class_index = kind == BW_RESP__BUCKET ? slab->bucket_class : slab->class_of_units[UNITS(bytes)];
-	page = slab->partial[class_index];
-	if (page == NULL && (page = page_alloc(slab, class_index, reserve_bytes)) == NULL)
-		return NULL;
 	if (page->free_head != 0) {
 		block = (struct bw_resp__block *)((uint8_t *)page + page->free_head * BW_RESP__BLOCK_ALIGN);
 		page->free_head = block->aux;
@@ -103,6 +97,31 @@ struct bw_resp__block *bw_resp__slab_alloc(
 	block->flags = 0;
 	block->aux = 0;
 	return block;
+}
+
+struct bw_resp__block *bw_resp__slab_alloc(
+	struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes)
+{
+	struct bw_resp__page *page;
+	uint32_t class_index;
+
+	BW_ASSERT_LE(bytes, BW_RESP__BLOCK_MAX);
+	class_index = kind == BW_RESP__BUCKET ? slab->bucket_class : slab->class_of_units[UNITS(bytes)];
+	page = slab->partial[class_index];
+	if (page == NULL && (page = page_alloc(slab, class_index, reserve_bytes)) == NULL)
+		return NULL;
+	return block_take(slab, page, kind);
+}
+
+struct bw_resp__block *bw_resp__slab_alloc_larger(
+	struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind)
+{
+	if (kind == BW_RESP__BUCKET)
+		return NULL;
+	for (uint32_t i = slab->class_of_units[UNITS(bytes)] + 1u; i < slab->bucket_class; i++)
+		if (slab->partial[i] != NULL)
+			return block_take(slab, slab->partial[i], kind);
+	return NULL;
 }
 
 void bw_resp__slab_free(struct bw_resp__slab *slab, struct bw_resp__block *block)

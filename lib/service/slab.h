@@ -85,6 +85,9 @@ void bw_resp__slab_init(struct bw_resp__slab *slab, void *arena, uint64_t bytes_
 /** A block with one reference; NULL: the bound, less `reserve_bytes`, is reached. At most BLOCK_MAX bytes. */
 struct bw_resp__block *bw_resp__slab_alloc(
 	struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes);
+/** The last resort where there is no page left: a free block of a larger class. */
+struct bw_resp__block *bw_resp__slab_alloc_larger(
+	struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind);
 /** By the owner, when nobody refers to it any longer. */
 void bw_resp__slab_free(struct bw_resp__slab *slab, struct bw_resp__block *block);
 /** Everything that other cores returned, linked by `returned`; NULL when there is nothing. */

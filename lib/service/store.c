@@ -21,7 +21,7 @@
  * or a need for memory comes to them. Epochs are 16 bits: before they wrap, the sweep is made to finish.
  *
  * Eviction. Where an allocation fails: first what TX returned, then dead items, then the least recently used of
- * a sample (the keys of a few neighbouring buckets), again and again up to a bound. Sampling frees blocks of
+ * a sample (the keys of a few buckets), again and again up to a bound. Sampling frees blocks of
  * whatever classes; where that does not help, whole pages are emptied, which makes room for any class. Each step
  * is bounded, so is an operation.
  */
@@ -457,16 +457,26 @@ void bw_resp__store_flush(struct bw_resp__store *store)
 
 /* ---- making room ---- */
 
-/* The least recently used of a few. False: none was found. */
+/*
+ * The least recently used of a few. False: none was found.
+ *
+ * A random hash finds a bucket that is not split yet twice as often as one that is, as it should: it has twice the
+ * keys. Picking buckets alike would evict mostly from the split ones, whatever the age. Where the index is nearly
+ * empty, the neighbours are looked at until somebody is at home.
+ */
 static bool evict_one(struct bw_resp__store *store)
 {
-	uint32_t at = random_below(store, store->bucket_count);
+	struct bw_resp__bucket *bucket = NULL, *end = store->buckets + store->bucket_count;
 	struct bw_resp__item *oldest = NULL;
 	uint64_t *oldest_slot = NULL;
 	unsigned samples = 0;
 
 	for (unsigned n = 0; n < EVICT_BUCKETS && samples < EVICT_SAMPLES; n++) {
-		for (struct bw_resp__bucket *b = &store->buckets[at]; b != NULL; b = b->overflow) {
+		if (n < EVICT_SAMPLES)
+			bucket = bucket_of(store, next_random(store));
+		else if (++bucket == end)
+			bucket = store->buckets;
+		for (struct bw_resp__bucket *b = bucket; b != NULL; b = b->overflow) {
 			for (unsigned i = 0; i < BUCKET_SLOTS && b->slot[i] != 0; i++) {
 				struct bw_resp__item *item = item_at(store, b->slot[i]);
 
@@ -481,8 +491,6 @@ static bool evict_one(struct bw_resp__store *store)
 				oldest_slot = &b->slot[i];
 			}
 		}
-		if (++at == store->bucket_count)
-			at = 0;
 	}
 	if (oldest == NULL)
 		return false;
@@ -506,16 +514,19 @@ static struct bw_resp__item *owner_of(
 	return item != store->keep ? item : NULL;
 }
 
-/* For how long nobody used a few blocks of the page. 0: it cannot be emptied, as far as they show. */
+/* For how long nobody used a few blocks of the page. 0: there is nobody. */
 static uint32_t page_age(struct bw_resp__store *store, const struct bw_resp__page *page)
 {
-	uint32_t age = UINT32_MAX;
+	uint32_t age = UINT32_MAX, i = random_below(store, page->fresh);
+	unsigned looked_at = 0;
 
-	for (unsigned n = 0; n < PAGE_BLOCKS; n++) {
-		const struct bw_resp__item *item = owner_of(store, page, random_below(store, page->fresh));
+	for (unsigned n = 0; n < page->fresh && looked_at < PAGE_BLOCKS; n++, i = (i + 1) % page->fresh) {
+		const struct bw_resp__item *item = owner_of(store, page, i);
 
-		if (item != NULL)
-			age = BW_MIN(age, store->used_now - item->used_at + 1);
+		if (item == NULL)
+			continue;
+		age = BW_MIN(age, store->used_now - item->used_at + 1);
+		looked_at++;
 	}
 	return age != UINT32_MAX ? age : 0;
 }
@@ -569,15 +580,15 @@ static struct bw_resp__block *block_alloc(
 		bw_resp__store_sweep(store, DEAD_BUCKETS);
 		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
 	}
-	if (!store->evicts)
-		return block;
+	if (block == NULL && !store->evicts)
+		return bw_resp__slab_alloc_larger(slab, bytes, kind);
 	for (unsigned i = 0; block == NULL && i < EVICT_TRIES && evict_one(store); i++)
 		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
 	for (unsigned i = 0; block == NULL && i < PAGE_TRIES; i++) {
 		empty_a_page(store);
 		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
 	}
-	return block;
+	return block != NULL ? block : bw_resp__slab_alloc_larger(slab, bytes, kind);
 }
 
 struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room)

@@ -532,8 +532,9 @@ static inline struct rte_mbuf *bw_tcp__sendq_next(const struct bw_tcp_conn *conn
 bool bw_tcp__sendq_split(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *m, uint32_t len);
 /** What acknowledging left of `ack` released. */
 struct bw_tcp__acked {
+	bool was_resent; /* some of it was sent more than once: how long the rest waited says nothing */
 	bool has_sample;
-	bw_ns sent_at; /* of the first chunk that was sent once only and not reported before */
+	bw_ns sent_at;   /* of the first chunk that was sent once only and not reported before */
 };
 void bw_tcp__sendq_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, struct bw_tcp__acked *acked);
 void bw_tcp__sendq_free(struct bw_tcp_conn *conn);

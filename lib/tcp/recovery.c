@@ -254,10 +254,11 @@ static void take_rtt(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct 
 	const struct bw_tcp__acked *acked)
 {
 	/*
-	 * Our own notes are finer than a millisecond timestamp, and Karn's rule keeps what was sent twice out.
-	 * Then the echoed timestamp tells which of the two it was that arrived (RFC 7323 4.1).
+	 * Our own notes are finer than a millisecond timestamp. Karn's rule keeps out what was sent twice, and what
+	 * arrived long ago but had to wait for it. Then the echoed timestamp tells which of the two it was that
+	 * arrived (RFC 7323 4.1).
 	 */
-	if (acked->has_sample) {
+	if (acked->has_sample && !acked->was_resent) {
 		bw_tcp__rtt_sample(conn, (tcp->now - acked->sent_at) / BW_NS_PER_US);
 	} else if ((conn->flags & BW_CONN_TIMESTAMPS) && seg->has_timestamp && seg->ts_echo != 0) {
 		uint32_t rtt_ms = tcp->now_ms - (seg->ts_echo - conn->ts_offset);

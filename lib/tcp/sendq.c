@@ -351,7 +351,7 @@ void bw_tcp__sendq_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack,
 	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
 	struct rte_mbuf *m;
 
-	acked->has_sample = false;
+	*acked = (struct bw_tcp__acked){ 0 };
 	while ((m = bw_tcp__sendq_first(conn)) != NULL) {
 		struct bw_tcp__tx_note *note = bw_tcp__tx_note(m);
 		uint32_t n = ack - note->seq;
@@ -364,7 +364,9 @@ void bw_tcp__sendq_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack,
 			cold->lost_bytes -= note->marks & BW_CHUNK_LOST ? n : 0;
 			cold->resent_bytes -= note->marks & BW_CHUNK_RESENT ? n : 0;
 		}
-		if (!acked->has_sample && !(note->marks & (BW_CHUNK_RETRANSMIT | BW_CHUNK_SACKED))) {
+		if (note->marks & BW_CHUNK_RETRANSMIT) {
+			acked->was_resent = true;
+		} else if (!acked->has_sample && !(note->marks & BW_CHUNK_SACKED)) {
 			acked->has_sample = true;
 			acked->sent_at = note->sent_at;
 		}

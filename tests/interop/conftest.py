@@ -228,12 +228,11 @@ class Bench:
         """memif on one side, a TAP in the client's namespace on the other: the kernel's programs reach a memif."""
         wait_until(self.socket.exists, "the memif socket")
         with open(self.log("testpmd"), "wb") as out:
-            # It runs until its stdin ends, on the last CPU: Barewire's workers take the first ones. The TAP's MTU
-            # can only be had by command.
-            cpu = os.cpu_count() - 1
+            # It runs until its stdin ends, on the CPU that Barewire's workers take last. The TAP's MTU can only be
+            # had by command.
             self.testpmd = self.client.start(
                 ["dpdk-testpmd", "--no-pci", "--no-huge", "--no-shconf", "--no-telemetry", "-m", "256",
-                 f"--lcores=0@{cpu},1@{cpu}",
+                 "--lcores=0@0,1@0",
                  f"--file-prefix={self.client.name}",
                  f"--vdev=net_memif0,role=client,socket={self.socket},socket-abstract=no",
                  f"--vdev=net_tap0,iface={self.iface}", "--", "-i", "--forward-mode=io", "--total-num-mbufs=16384"],

@@ -28,7 +28,9 @@ class Wire:
         self.v6 = self.eth / IPv6(src=V6_CLIENT, dst=V6)
 
     def send(self, *frames):
-        for frame in frames:
+        for number, frame in enumerate(frames):
+            if number % 32 == 31:
+                time.sleep(0.005)  # what the device's ring has no room for is nobody's test
             # AF_PACKET wants a whole Ethernet header and no more than the MTU.
             self.socket.send(bytes(frame)[:1514].ljust(14, b"\0"))
 
@@ -97,16 +99,12 @@ def test_cut_short_at_every_length(bench, files, wire):
         wire.eth / IPv6(src=V6_CLIENT, dst=V6, hlim=255) / ICMPv6ND_NS(tgt=V6) /
         ICMPv6NDOptSrcLLAddr(lladdr=wire.mac),
     ]
-    sent = 0
-    for frame in whole:
-        octets = bytes(frame)
-        for length in range(14, len(octets)):
-            wire.send(octets[:length])
-            sent += 1
-    assert sent > 300
+    pieces = [bytes(frame)[:length] for frame in whole for length in range(14, len(bytes(frame)))]
+    assert len(pieces) > 300
+    wire.send(*pieces)
     still_serves(bench, files)
     counters = bench.server.stop()
-    assert sum(value for name, value in counters.items() if name.startswith("drop.")) > sent * 0.9
+    assert sum(value for name, value in counters.items() if name.startswith("drop.")) >= len(pieces)
 
 
 @pytest.mark.sanitize
@@ -173,6 +171,7 @@ def test_flipped_bytes(bench, files, wire, seed):
         wire.v6 / ICMPv6EchoRequest(data=b"ping"),
         wire.eth / IP(src=V4_CLIENT, dst=V4, flags="MF") / UDP(sport=41000, dport=ECHO) / (b"y" * 40),
     ]
+    flipped = []
     for i in range(400):
         octets = bytearray(bytes(rng.choice(honest)))
         for _ in range(rng.randint(1, 4)):
@@ -187,7 +186,8 @@ def test_flipped_bytes(bench, files, wire, seed):
                 octets = bytes(frame)
             except Exception:  # scapy cannot build everything that it can read: then the bytes go as they are
                 pass
-        wire.send(bytes(octets))
+        flipped.append(bytes(octets))
+    wire.send(*flipped)
     time.sleep(0.3)
     still_serves(bench, files)
     bench.server.stop()

@@ -1,1 +1,1132 @@
-int main(void);int main(void){return 0;}
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The cache as its clients see it: what goes in, what comes out, however it is cut, however many workers share the
+ * keys, and however little room there is. Expected texts are those of redis-server 7.0.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fake_stream.h"
+#include "resp_internal.h"
+
+static struct bw_resp_conf conf;
+
+static struct fake *server(unsigned workers)
+{
+	return fake_create(&bw_resp_service, &conf, workers);
+}
+
+static int setup(void **state)
+{
+	bw_resp_conf_init(&conf);
+	conf.memory_bytes_max = 64u << 20;
+	return bw_resp_conf_prepare(&conf);
+}
+
+static int teardown(void **state)
+{
+	bw_resp_conf_release(&conf);
+	return 0;
+}
+
+static const struct bw_resp *worker(struct fake *f, unsigned n)
+{
+	return bw_context_state(fake_context(f, n));
+}
+
+/* Every store is consistent, and nothing is staged or out: what a quiet server must look like. */
+static void assert_quiet(struct fake *f, unsigned workers)
+{
+	for (unsigned i = 0; i < workers; i++) {
+		bw_resp__store_check(&worker(f, i)->store);
+		assert_int_equal(worker(f, i)->store.staged_bytes, 0);
+		assert_int_equal(worker(f, i)->requests_free_count, 8192);
+	}
+}
+
+static void finish(struct fake *f, struct bw_stream *s)
+{
+	unsigned workers = bw_context_worker_count(fake_context(f, 0));
+
+	fake_peer_reset(s);
+	fake_advance(f, 200 * BW_NS_PER_MS);
+	assert_quiet(f, workers);
+	fake_destroy(f);
+}
+
+/* ---- building commands ---- */
+
+struct buf {
+	char *p;
+	size_t len, room;
+};
+
+static void put(struct buf *b, const void *data, size_t len)
+{
+	if (b->len + len + 1 > b->room) {
+		b->room = 2 * (b->len + len + 1);
+		b->p = realloc(b->p, b->room);
+		assert_non_null(b->p);
+	}
+	memcpy(b->p + b->len, data, len);
+	b->len += len;
+	b->p[b->len] = '\0';
+}
+
+static void put_text(struct buf *b, const char *text)
+{
+	put(b, text, strlen(text));
+}
+
+static void put_bulk(struct buf *b, const void *data, size_t len)
+{
+	char head[32];
+
+	put(b, head, (size_t)snprintf(head, sizeof(head), "$%zu\r\n", len));
+	put(b, data, len);
+	put(b, "\r\n", 2);
+}
+
+/* "SET key value" with single blanks, as a multibulk. */
+static void put_command(struct buf *b, const char *words)
+{
+	unsigned count = 1;
+	char head[32];
+
+	for (const char *p = words; *p != '\0'; p++)
+		count += *p == ' ';
+	put(b, head, (size_t)snprintf(head, sizeof(head), "*%u\r\n", count));
+	for (const char *p = words;; p++) {
+		const char *end = strchrnul(p, ' ');
+
+		put_bulk(b, p, (size_t)(end - p));
+		if (*end == '\0')
+			break;
+		p = end;
+	}
+}
+
+static void assert_output(struct bw_stream *s, const char *expected)
+{
+	assert_string_equal(fake_output(s, NULL), expected);
+	fake_output_clear(s);
+}
+
+static void ask(struct bw_stream *s, const char *words, const char *expected)
+{
+	struct buf b = { 0 };
+
+	put_command(&b, words);
+	fake_feed(s, b.p, b.len);
+	free(b.p);
+	assert_output(s, expected);
+}
+
+static const char *reply(struct bw_stream *s, const char *words)
+{
+	struct buf b = { 0 };
+
+	fake_output_clear(s);
+	put_command(&b, words);
+	fake_feed(s, b.p, b.len);
+	free(b.p);
+	return fake_output(s, NULL);
+}
+
+/* ---- commands ---- */
+
+struct exchange {
+	const char *words, *reply;
+};
+
+#define ARITY(name)   "-ERR wrong number of arguments for '" name "' command\r\n"
+#define NOT_INT       "-ERR value is not an integer or out of range\r\n"
+#define SYNTAX        "-ERR syntax error\r\n"
+#define EXPIRY(name)  "-ERR invalid expire time in '" name "' command\r\n"
+#define BULK(n, text) "$" #n "\r\n" text "\r\n"
+#define OK            "+OK\r\n"
+#define NIL           "$-1\r\n"
+
+static const struct exchange exchanges[] = {
+	{ "PING", "+PONG\r\n" },
+	{ "ping hello", BULK(5, "hello") },
+	{ "PING a b", ARITY("ping") },
+	{ "ECHO hi", BULK(2, "hi") },
+	{ "ECHO", ARITY("echo") },
+	{ "GET a", NIL },
+	{ "SET a 1", OK },
+	{ "GeT a", BULK(1, "1") },
+	{ "GET", ARITY("get") },
+	{ "GET a b", ARITY("get") },
+	{ "SET a", ARITY("set") },
+	{ "SET a 2 NX", NIL },
+	{ "SET b 2 NX", OK },
+	{ "SET c 3 XX", NIL },
+	{ "SET a 9 XX GET", BULK(1, "1") },
+	{ "SET c 3 NX GET", NIL },
+	{ "SET c 4 NX GET", BULK(1, "3") },
+	{ "SET a b NX XX", SYNTAX },
+	{ "SET a b foo", SYNTAX },
+	{ "SET a b EX", SYNTAX },
+	{ "SET a b EX 0", EXPIRY("set") },
+	{ "SET a b EX -1", EXPIRY("set") },
+	{ "SET a b PX abc", NOT_INT },
+	{ "SET a b EX 9223372036854775807", EXPIRY("set") },
+	{ "SET a b PX 9223372036854775807", EXPIRY("set") },
+	{ "SET a b EX 5 PX 5", SYNTAX },
+	{ "SET a b KEEPTTL EX 5", SYNTAX },
+	{ "GET a", BULK(1, "9") },
+	{ "SET t x EX 100", OK },
+	{ "TTL t", ":100\r\n" },
+	{ "PTTL t", ":100000\r\n" },
+	{ "SET t y KEEPTTL", OK },
+	{ "TTL t", ":100\r\n" },
+	{ "SET t y", OK },
+	{ "TTL t", ":-1\r\n" },
+	{ "TTL nosuch", ":-2\r\n" },
+	{ "SET t y PXAT 1", OK },
+	{ "GET t", NIL },
+	{ "SETEX t 10 v", OK },
+	{ "SETEX t 0 v", EXPIRY("setex") },
+	{ "PSETEX t 5000 v", OK },
+	{ "PTTL t", ":5000\r\n" },
+	{ "PERSIST t", ":1\r\n" },
+	{ "PERSIST t", ":0\r\n" },
+	{ "EXPIRE t 10", ":1\r\n" },
+	{ "EXPIRE t 20 NX", ":0\r\n" },
+	{ "EXPIRE t 20 XX", ":1\r\n" },
+	{ "EXPIRE t 10 GT", ":0\r\n" },
+	{ "EXPIRE t 10 LT", ":1\r\n" },
+	{ "EXPIRE t 10 NX XX", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n" },
+	{ "EXPIRE t 10 GT LT", "-ERR GT and LT options at the same time are not compatible\r\n" },
+	{ "EXPIRE t 10 foo", "-ERR Unsupported option foo\r\n" },
+	{ "EXPIRE t abc", NOT_INT },
+	{ "EXPIRE t 9223372036854775807", EXPIRY("expire") },
+	{ "EXPIRE nosuch 10", ":0\r\n" },
+	{ "PEXPIREAT t 4102444800123", ":1\r\n" },
+	{ "EXPIRETIME t", ":4102444800\r\n" },
+	{ "PEXPIRETIME t", ":4102444800123\r\n" },
+	{ "EXPIREAT t 1", ":1\r\n" },
+	{ "EXISTS t", ":0\r\n" },
+	{ "SET t x", OK },
+	{ "PEXPIRE t -1", ":1\r\n" },
+	{ "EXISTS t", ":0\r\n" },
+	{ "INCR n", ":1\r\n" },
+	{ "INCRBY n 41", ":42\r\n" },
+	{ "DECR n", ":41\r\n" },
+	{ "DECRBY n 50", ":-9\r\n" },
+	{ "DECRBY n -9223372036854775808", "-ERR decrement would overflow\r\n" },
+	{ "INCRBY n 1.5", NOT_INT },
+	{ "INCRBY n +1", NOT_INT },
+	{ "INCRBY n 01", NOT_INT },
+	{ "SET n 9223372036854775807", OK },
+	{ "INCR n", "-ERR increment or decrement would overflow\r\n" },
+	{ "DECR n", ":9223372036854775806\r\n" },
+	{ "SET n abc", OK },
+	{ "INCR n", NOT_INT },
+	{ "APPEND n def", ":6\r\n" },
+	{ "APPEND new abc", ":3\r\n" },
+	{ "STRLEN n", ":6\r\n" },
+	{ "STRLEN nosuch", ":0\r\n" },
+	{ "GETSET n new", BULK(6, "abcdef") },
+	{ "GETSET nosuch1 v", NIL },
+	{ "GETDEL nosuch1", BULK(1, "v") },
+	{ "GETDEL nosuch1", NIL },
+	{ "SETNX n x", ":0\r\n" },
+	{ "SETNX fresh x", ":1\r\n" },
+	{ "TYPE n", "+string\r\n" },
+	{ "TYPE nosuch", "+none\r\n" },
+	{ "MSET k1 v1 k2 v2 k3 v3", OK },
+	{ "MSET k1", ARITY("mset") },
+	{ "MSET k1 a k2", ARITY("mset") },
+	{ "MGET k1 nosuch k3", "*3\r\n" BULK(2, "v1") NIL BULK(2, "v3") },
+	{ "EXISTS k1 k2 k1 nosuch", ":3\r\n" },
+	{ "TOUCH k1 nosuch", ":1\r\n" },
+	{ "DEL k1 k1 nosuch", ":1\r\n" },
+	{ "UNLINK k2 k3", ":2\r\n" },
+	{ "DEL", ARITY("del") },
+	{ "DBSIZE", ":6\r\n" },
+	{ "DBSIZE x", ARITY("dbsize") },
+	{ "FLUSHALL foo", SYNTAX },
+	{ "FLUSHALL ASYNC", OK },
+	{ "DBSIZE", ":0\r\n" },
+	{ "SET a 1", OK },
+	{ "FLUSHDB SYNC", OK },
+	{ "GET a", NIL },
+	{ "SELECT 0", OK },
+	{ "SELECT 1", "-ERR DB index is out of range\r\n" },
+	{ "SELECT x", NOT_INT },
+	{ "FOO", "-ERR unknown command 'FOO', with args beginning with: \r\n" },
+	{ "foo bar baz", "-ERR unknown command 'foo', with args beginning with: 'bar' 'baz' \r\n" },
+	{ "HELLO 3", "-NOPROTO unsupported protocol version\r\n" },
+	{ "HELLO x", "-ERR Protocol version is not an integer or out of range\r\n" },
+	{ "HELLO 2 foo", "-ERR Syntax error in HELLO option 'foo'\r\n" },
+	{ "HELLO 2 AUTH bob x", "-WRONGPASS invalid username-password pair or user is disabled.\r\n" },
+	{ "AUTH default x", OK },
+	{ "CLIENT", ARITY("client") },
+	{ "CLIENT foo", "-ERR unknown subcommand 'foo'. Try CLIENT HELP.\r\n" },
+	{ "CLIENT SETNAME", ARITY("client|setname") },
+	{ "CLIENT GETNAME", NIL },
+	{ "CLIENT SETNAME me", OK },
+	{ "CLIENT GETNAME", BULK(2, "me") },
+	{ "CLIENT SETNAME a\tb",
+		"-ERR Client names cannot contain spaces, newlines or special characters.\r\n" },
+	{ "CLIENT SETINFO lib-name x", OK },
+	{ "RESET", "+RESET\r\n" },
+	{ "CLIENT GETNAME", NIL },
+	{ "CONFIG", ARITY("config") },
+	{ "CONFIG GET save", "*2\r\n" BULK(4, "save") BULK(0, "") },
+	{ "CONFIG GET save appendonly",
+		"*4\r\n" BULK(10, "appendonly") BULK(2, "no") BULK(4, "save") BULK(0, "") },
+	{ "CONFIG GET m*mor[y]", "*2\r\n" BULK(9, "maxmemory") BULK(8, "67108864") },
+	{ "CONFIG GET [r-t]ave", "*2\r\n" BULK(4, "save") BULK(0, "") },
+	{ "CONFIG GET nosuch", "*0\r\n" },
+	{ "CONFIG SET nosuch 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'\r\n" },
+	{ "COMMAND COUNT", ":44\r\n" },
+	{ "COMMAND COUNT x", ARITY("command|count") },
+	{ "COMMAND foo", "-ERR unknown subcommand 'foo'. Try COMMAND HELP.\r\n" },
+	{ "COMMAND INFO get nosuch",
+		"*2\r\n*10\r\n" BULK(
+			3, "get") ":2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n"
+				  "*0\r\n*0\r\n*-1\r\n" },
+	{ "INFO nosuch", BULK(0, "") },
+};
+
+static void run_exchanges(unsigned workers, unsigned at)
+{
+	struct fake *f = server(workers);
+	struct bw_stream *s = fake_open(f, at);
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(exchanges); i++)
+		ask(s, exchanges[i].words, exchanges[i].reply);
+	finish(f, s);
+}
+
+static void every_command_answers_as_redis_does(void **state)
+{
+	run_exchanges(1, 0);
+}
+
+static void so_it_does_with_three_workers(void **state)
+{
+	for (unsigned at = 0; at < 3; at++)
+		run_exchanges(3, at);
+}
+
+static void long_texts_are_whole(void **state)
+{
+	struct fake *f = server(1);
+	struct bw_stream *s = fake_open(f, 0);
+	const char *text;
+
+	text = reply(s, "INFO");
+	assert_non_null(strstr(text, "redis_version:7."));
+	assert_non_null(strstr(text, "# Keyspace\r\n"));
+	assert_int_equal(atoi(text + 1), strlen(strstr(text, "\r\n") + 2) - 2);
+	text = reply(s, "HELLO 2 SETNAME me");
+	assert_int_equal(strncmp(text, "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n", 28), 0);
+	assert_string_equal(reply(s, "CLIENT GETNAME"), BULK(2, "me"));
+	assert_non_null(strstr(reply(s, "CLIENT INFO"), " name=me "));
+	assert_int_equal(strncmp(reply(s, "COMMAND"), "*44\r\n*10\r\n", 10), 0);
+	assert_int_equal(strncmp(reply(s, "COMMAND DOCS"), "*88\r\n$6\r\nappend\r\n*6\r\n", 21), 0);
+	assert_int_equal(strncmp(reply(s, "TIME"), "*2\r\n$10\r\n", 9), 0);
+	/* Inline: the arguments are in the very memory next to which the text is made. */
+	fake_output_clear(s);
+	fake_feed(s, "INFO server clients keyspace\r\n", 30);
+	assert_non_null(strstr(fake_output(s, NULL), "connected_clients:1\r\n"));
+	assert_non_null(strstr(fake_output(s, NULL), "# Keyspace"));
+	assert_null(strstr(fake_output(s, NULL), "# Memory"));
+	fake_output_clear(s);
+	fake_feed(s, "COMMAND DOCS get set nosuch\r\n", 29);
+	assert_int_equal(strncmp(fake_output(s, NULL), "*4\r\n$3\r\nget\r\n", 13), 0);
+	assert_non_null(strstr(fake_output(s, NULL), "$3\r\nset\r\n"));
+	assert_non_null(strstr(fake_stats(f, 0), "connections 1\n"));
+	finish(f, s);
+}
+
+/* ---- the wire ---- */
+
+static void inline_commands_are_split_as_redis_does(void **state)
+{
+	static const struct exchange lines[] = {
+		{ "PING\r\n", "+PONG\r\n" },
+		{ "PING\n", "+PONG\r\n" },
+		{ "\r\n", "" },
+		{ "   \r\n", "" },
+		{ "  set  a   'b c'  \r\n", OK },
+		{ "get a\r\n", BULK(3, "b c") },
+		{ "set a \"\\x41\\n\\\"\\z\"\r\n", OK },
+		{ "get a\r\n", BULK(4, "A\n\"z") },
+		{ "set a 'it\\'s'\r\n", OK },
+		{ "get a\r\n", BULK(4, "it's") },
+		{ "set a \"\"\r\n", OK },
+		{ "get a\r\n", BULK(0, "") },
+		{ "echo ab\"c d\"\r\n", BULK(5, "abc d") },
+	};
+	static const char *const unbalanced[] = { "set a \"b\r\n", "set a 'b\r\n", "set a \"b\"c\r\n",
+		"set a \"b\\\"\r\n" };
+
+	for (unsigned split = 0; split < 2; split++) {
+		struct fake *f = server(1);
+		struct bw_stream *s = fake_open(f, 0);
+
+		for (unsigned i = 0; i < BW_ARRAY_LEN(lines); i++) {
+			fake_feed_split(s, lines[i].words, strlen(lines[i].words), split ? 1 : 4096);
+			assert_output(s, lines[i].reply);
+		}
+		finish(f, s);
+	}
+	for (unsigned i = 0; i < BW_ARRAY_LEN(unbalanced); i++) {
+		struct fake *f = server(1);
+		struct bw_stream *s = fake_open(f, 0);
+
+		fake_feed(s, unbalanced[i], strlen(unbalanced[i]));
+		assert_output(s, "-ERR Protocol error: unbalanced quotes in request\r\n");
+		assert_true(fake_is_closed(s));
+		assert_quiet(f, 1);
+		fake_destroy(f);
+	}
+}
+
+static void protocol_errors_are_answered_and_end_it(void **state)
+{
+	static const struct exchange errors[] = {
+		{ "*abc\r\n", "invalid multibulk length" },
+		{ "*1048577\r\n", "invalid multibulk length" },
+		{ "*99999999999999999999999999999999999\r\n", "invalid multibulk length" },
+		{ "*01\r\n", "invalid multibulk length" },
+		{ "*1\r\n$-1\r\n", "invalid bulk length" },
+		{ "*1\r\n$524289\r\n", "invalid bulk length" },
+		{ "*1\r\n$abc\r\n", "invalid bulk length" },
+		{ "*1\r\n$\r\n", "invalid bulk length" },
+		{ "*1\r\nfoo\r\n", "expected '$', got 'f'" },
+		{ "*2\r\n$4\r\nPING\r\n:1\r\n", "expected '$', got ':'" },
+	};
+
+	for (unsigned i = 0; i < 2 * BW_ARRAY_LEN(errors); i++) {
+		const struct exchange *e = &errors[i / 2];
+		struct fake *f = server(1);
+		struct bw_stream *s = fake_open(f, 0);
+		struct buf b = { 0 };
+		char expected[128];
+
+		/* What was asked before is answered before, what comes behind is not read. */
+		put_text(&b, "PING\r\n");
+		put_text(&b, e->words);
+		put_command(&b, "SET evil 1");
+		fake_feed_split(s, b.p, b.len, i % 2 ? 1 : 4096);
+		snprintf(expected, sizeof(expected), "+PONG\r\n-ERR Protocol error: %s\r\n", e->reply);
+		assert_output(s, expected);
+		assert_true(fake_is_closed(s));
+		assert_int_equal(fake_close_reason(s), BW_CLOSE_NORMAL);
+		assert_int_equal(worker(f, 0)->store.keys, 0);
+		assert_quiet(f, 1);
+		free(b.p);
+		fake_destroy(f);
+	}
+}
+
+static void endless_lines_are_cut_short(void **state)
+{
+	static const struct {
+		const char *begin, *error;
+	} lines[] = {
+		{ "", "too big inline request" },
+		{ "*", "too big mbulk count string" },
+		{ "*1\r\n$", "too big bulk count string" },
+	};
+	char *filler = malloc(70000);
+
+	memset(filler, '1', 70000);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(lines); i++) {
+		struct fake *f = server(1);
+		struct bw_stream *s = fake_open(f, 0);
+		char expected[128];
+
+		fake_feed(s, lines[i].begin, strlen(lines[i].begin));
+		fake_feed_split(s, filler, 60000, 1000);
+		assert_output(s, "");
+		fake_feed_split(s, filler, 10000, 1000);
+		snprintf(expected, sizeof(expected), "-ERR Protocol error: %s\r\n", lines[i].error);
+		assert_output(s, expected);
+		assert_true(fake_is_closed(s));
+		assert_quiet(f, 1);
+		fake_destroy(f);
+	}
+	free(filler);
+}
+
+static void empty_multibulks_say_nothing(void **state)
+{
+	struct fake *f = server(1);
+	struct bw_stream *s = fake_open(f, 0);
+
+	fake_feed(s, "*0\r\n*-1\r\n*-5\r\nPING\r\n", 21);
+	assert_output(s, "+PONG\r\n");
+	finish(f, s);
+}
+
+static void a_browsers_post_is_dropped_without_an_answer(void **state)
+{
+	struct fake *f = server(1);
+	struct bw_stream *s = fake_open(f, 0);
+
+	fake_feed(s, "POST / HTTP/1.1\r\nHost: x\r\n\r\nSET a 1\r\n", 37);
+	assert_output(s, "");
+	assert_true(fake_is_aborted(s));
+	assert_int_equal(worker(f, 0)->store.keys, 0);
+	fake_destroy(f);
+}
+
+/* ---- segmentation ---- */
+
+static struct buf long_pipeline(void)
+{
+	static char big[9000], huge[40000];
+	struct buf b = { 0 };
+
+	memset(big, 'b', sizeof(big));
+	memset(huge, 'h', sizeof(huge));
+	put_command(&b, "SET a 1");
+	put_command(&b, "GET a");
+	put_text(&b, "INCR a\r\n");
+	put_command(&b, "MSET x 1 y 2 z 3");
+	put_text(&b, "*3\r\n");
+	put_bulk(&b, "SET", 3);
+	put_bulk(&b, "big", 3);
+	put_bulk(&b, big, sizeof(big));
+	put_command(&b, "GET big");
+	put_text(&b, "*0\r\n\r\n");
+	put_text(&b, "*3\r\n");
+	put_bulk(&b, "APPEND", 6);
+	put_bulk(&b, "big", 3);
+	put_bulk(&b, huge, sizeof(huge));
+	put_command(&b, "STRLEN big");
+	put_command(&b, "MGET a big nosuch x");
+	put_text(&b, "*2\r\n");
+	put_bulk(&b, "ECHO", 4);
+	put_bulk(&b, big, 600);
+	put_text(&b, "set q \"a b\"\r\n");
+	put_command(&b, "GETSET q ");
+	put_command(&b, "DEL a x y nosuch");
+	put_command(&b, "nonsense");
+	put_command(&b, "GETDEL big");
+	put_command(&b, "DBSIZE");
+	put_text(&b, "GET q\n");
+	put_command(&b, "FLUSHALL");
+	put_command(&b, "DBSIZE");
+	return b;
+}
+
+/* The reply to the pipeline in one piece, from one worker: what all else is compared with. */
+static struct buf expected_reply(const struct buf *b)
+{
+	struct fake *f = server(1);
+	struct bw_stream *s = fake_open(f, 0);
+	struct buf out = { 0 };
+	size_t len;
+
+	fake_feed(s, b->p, b->len);
+	fake_output(s, &len);
+	put(&out, fake_output(s, NULL), len);
+	assert_true(len > 100000);
+	finish(f, s);
+	return out;
+}
+
+static void assert_reply(struct bw_stream *s, const struct buf *expected)
+{
+	size_t len;
+	const char *out = fake_output(s, &len);
+
+	assert_int_equal(len, expected->len);
+	assert_memory_equal(out, expected->p, len);
+	fake_output_clear(s);
+}
+
+static void the_cut_does_not_matter(void **state)
+{
+	struct buf b = long_pipeline(), expected = expected_reply(&b);
+	struct fake *f = server(1);
+	struct bw_stream *s = fake_open(f, 0);
+
+	/* In two, at each byte (of the long values' insides only some), as two calls and as two views. */
+	for (size_t cut = 1; cut < b.len; cut += b.p[cut] == 'h' || b.p[cut] == 'b' ? 97 : 1) {
+		fake_feed(s, b.p, cut);
+		fake_feed(s, b.p + cut, b.len - cut);
+		assert_reply(s, &expected);
+		if (cut % 7 != 0)
+			continue;
+		fake_queue(s, b.p, cut);
+		fake_queue(s, b.p + cut, b.len - cut);
+		fake_deliver(s);
+		assert_reply(s, &expected);
+	}
+	/* Byte by byte, and in pieces of the sizes that networks have. */
+	static const size_t sizes[] = { 1, 2, 3, 7, 64, 536, 1448, 8960 };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(sizes); i++) {
+		fake_feed_split(s, b.p, b.len, sizes[i]);
+		assert_reply(s, &expected);
+	}
+	/* Few views at a time. */
+	fake_set_views_max(s, 2);
+	for (size_t at = 0; at < b.len; at += 1000)
+		fake_queue(s, b.p + at, BW_MIN((size_t)1000, b.len - at));
+	fake_deliver(s);
+	assert_reply(s, &expected);
+	free(b.p);
+	free(expected.p);
+	finish(f, s);
+}
+
+/* ---- large ---- */
+
+static void values_up_to_the_bound_go_in_and_out(void **state)
+{
+	struct fake *f = server(1);
+	struct bw_stream *s = fake_open(f, 0);
+	size_t size = 512 << 10;
+	struct buf b = { 0 };
+	char *value = malloc(size);
+
+	for (size_t i = 0; i < size; i++)
+		value[i] = (char)(i * 31 + i / 977);
+	put_text(&b, "*3\r\n");
+	put_bulk(&b, "SET", 3);
+	put_bulk(&b, "huge", 4);
+	put_bulk(&b, value, size);
+	/* Twice the receive window: nothing of it may wait for the rest. */
+	for (size_t at = 0; at < b.len; at += 1448) {
+		fake_feed(s, b.p + at, BW_MIN((size_t)1448, b.len - at));
+		assert_int_equal(fake_unread(s), 0);
+	}
+	assert_output(s, OK);
+	ask(s, "STRLEN huge", ":524288\r\n");
+	/* Twice the send queue as well. By reference: not a byte of it is copied. */
+	uint64_t copied = fake_bytes_by_copy(f);
+
+	b.len = 0;
+	put_bulk(&b, value, size);
+	reply(s, "GET huge");
+	assert_reply(s, &b);
+	assert_true(fake_bytes_by_copy(f) - copied < 32);
+	assert_true(fake_bytes_by_ref(f) >= size);
+	/* Appending beyond the bound is refused and changes nothing. */
+	ask(s, "APPEND huge x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n");
+	/* While it is sent, it is overwritten and deleted: the reader gets what was there. */
+	fake_set_auto_ack(s, false);
+	reply(s, "GET huge");
+	struct bw_stream *other = fake_open(f, 0);
+
+	ask(other, "SET huge small", OK);
+	ask(other, "GET huge", BULK(5, "small"));
+	ask(other, "FLUSHALL", OK);
+	fake_set_auto_ack(s, true);
+	fake_run(f);
+	assert_reply(s, &b);
+	fake_peer_reset(other);
+	free(value);
+	free(b.p);
+	finish(f, s);
+}
+
+static void announcing_takes_no_memory(void **state)
+{
+	struct fake *f = server(1);
+	static const char announced[] = "*1000000\r\n$3\r\nSET\r\n$1\r\nk\r\n$500000\r\nx";
+	struct bw_stream *s[100];
+
+	for (unsigned i = 0; i < 100; i++) {
+		s[i] = fake_open(f, 0);
+		fake_feed(s[i], announced, strlen(announced));
+	}
+	assert_true(worker(f, 0)->store.staged_bytes < 100 * 4096);
+	for (unsigned i = 0; i < 100; i++)
+		fake_peer_reset(s[i]);
+	fake_advance(f, BW_NS_PER_SEC);
+	assert_quiet(f, 1);
+	fake_destroy(f);
+}
+
+/* A command that takes more than its share is read to its end and refused; the next one is answered. */
+static void a_command_over_the_memory_bound_gets_an_error(void **state)
+{
+	struct bw_stream *s;
+	struct buf b = { 0 };
+	char key[32], *value = calloc(1, 100000);
+	struct fake *f = server(1);
+
+	s = fake_open(f, 0);
+	put_text(&b, "*401\r\n");
+	put_bulk(&b, "MSET", 4);
+	for (unsigned i = 0; i < 200; i++) {
+		put_bulk(&b, key, (size_t)snprintf(key, sizeof(key), "key%u", i));
+		put_bulk(&b, value, 100000);
+	}
+	put_command(&b, "PING");
+	fake_feed_split(s, b.p, b.len, 60000);
+	assert_output(s, "-OOM command not allowed when used memory > 'maxmemory'.\r\n+PONG\r\n");
+	assert_int_equal(worker(f, 0)->store.keys, 0);
+	free(value);
+	free(b.p);
+	finish(f, s);
+}
+
+static void many_arguments_are_fine(void **state)
+{
+	struct buf b = { 0 }, expected = { 0 };
+	struct fake *f = server(2);
+	struct bw_stream *s = fake_open(f, 1);
+	char text[32];
+
+	put_text(&b, "*100001\r\n");
+	put_bulk(&b, "MSET", 4);
+	for (unsigned i = 0; i < 50000; i++) {
+		put_bulk(&b, text, (size_t)snprintf(text, sizeof(text), "key%u", i));
+		put_bulk(&b, text, (size_t)snprintf(text, sizeof(text), "%u", i));
+	}
+	fake_feed_split(s, b.p, b.len, 1448);
+	assert_output(s, OK);
+	b.len = 0;
+	put_text(&b, "*50001\r\n");
+	put_text(&expected, "*50000\r\n");
+	put_bulk(&b, "MGET", 4);
+	for (unsigned i = 0; i < 50000; i++) {
+		put_bulk(&b, text, (size_t)snprintf(text, sizeof(text), "key%u", i));
+		put_bulk(&expected, text, (size_t)snprintf(text, sizeof(text), "%u", i));
+	}
+	fake_feed_split(s, b.p, b.len, 1448);
+	assert_reply(s, &expected);
+	free(b.p);
+	free(expected.p);
+	ask(s, "DBSIZE", ":50000\r\n");
+	finish(f, s);
+}
+
+static void a_full_server_that_may_not_evict_says_so(void **state)
+{
+	struct fake *f;
+	struct bw_stream *s;
+	char words[1100];
+	unsigned n = 0;
+	const char *text;
+
+	conf.evicts = false;
+	conf.memory_bytes_max = 8u << 20;
+	f = server(1);
+	s = fake_open(f, 0);
+	do {
+		int len = snprintf(words, sizeof(words), "SET key%u ", n++);
+
+		memset(words + len, 'v', 1000);
+		words[len + 1000] = '\0';
+		text = reply(s, words);
+	} while (strcmp(text, OK) == 0);
+	assert_string_equal(text, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+	assert_true(n > 6000);
+	/* Reading, deleting, and commands that straddle still work. */
+	fake_output_clear(s);
+	fake_feed_split(s, "*2\r\n$6\r\nEXISTS\r\n$4\r\nkey0\r\n", 26, 1);
+	assert_output(s, ":1\r\n");
+	ask(s, "DEL key0 key1", ":2\r\n");
+	ask(s, "SET key0 v", OK);
+	finish(f, s);
+}
+
+/* ---- backpressure ---- */
+
+static void a_client_that_does_not_read_is_throttled_and_loses_nothing(void **state)
+{
+	struct buf b = long_pipeline(), expected = expected_reply(&b);
+	static const uint32_t spaces[] = { 1024, 1500, 5000, 70000 };
+
+	for (unsigned workers = 1; workers <= 2; workers++) {
+		for (unsigned i = 0; i < BW_ARRAY_LEN(spaces); i++) {
+			struct fake *f = server(workers);
+			struct bw_stream *s = fake_open(f, 0);
+
+			fake_set_space(s, spaces[i]);
+			fake_set_auto_ack(s, false);
+			for (unsigned n = 0; n < 5; n++)
+				fake_queue(s, b.p, b.len);
+			fake_deliver(s);
+			assert_true(fake_queued(s) <= spaces[i]);
+			/* With two, up to 128 commands may be under way. */
+			assert_true(fake_unread(s) > 0 || workers == 2);
+			/* It reads at last, in sips. */
+			for (unsigned n = 0; fake_queued(s) > 0 || fake_unread(s) > 0; n++) {
+				fake_ack(s, 1 + n % 1777);
+				assert_true(fake_queued(s) <= spaces[i]);
+			}
+			size_t len;
+			const char *out = fake_output(s, &len);
+
+			assert_int_equal(len, 5 * expected.len);
+			for (unsigned n = 0; n < 5; n++)
+				assert_memory_equal(out + n * expected.len, expected.p, expected.len);
+			finish(f, s);
+		}
+	}
+	free(b.p);
+	free(expected.p);
+}
+
+static void sends_that_fail_are_tried_again(void **state)
+{
+	struct buf b = long_pipeline(), expected = expected_reply(&b);
+
+	for (unsigned workers = 1; workers <= 2; workers++) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0);
+
+		for (unsigned n = 1; n < 30; n++) {
+			for (size_t at = 0; at < b.len; at += 700) {
+				fake_starve(s, n % 4);
+				fake_feed(s, b.p + at, BW_MIN((size_t)700, b.len - at));
+				if (n % 3 == 0)
+					fake_advance(f, 2 * BW_NS_PER_MS);
+			}
+			/* No buffer came free by an ACK: nobody tells, the service asks again by itself. */
+			fake_advance(f, 100 * BW_NS_PER_MS);
+			assert_reply(s, &expected);
+		}
+		finish(f, s);
+	}
+	free(b.p);
+	free(expected.p);
+}
+
+/* ---- ends ---- */
+
+static void quit_answers_and_closes(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *s = fake_open(f, 0);
+
+	/* Behind another worker's answer as well; what follows is not read. */
+	for (unsigned i = 0; i < 2; i++) {
+		s = fake_open(f, i);
+		fake_feed(s, "SET a 1\r\nSET b 1\r\nSET c 1\r\nQUIT\r\nSET d 1\r\n", 42);
+		assert_output(s, OK OK OK OK);
+		assert_true(fake_is_closed(s));
+	}
+	assert_int_equal(worker(f, 0)->store.keys + worker(f, 1)->store.keys, 3);
+	assert_quiet(f, 2);
+	fake_destroy(f);
+}
+
+static void a_client_that_half_closes_gets_its_answers(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *s = fake_open(f, 0);
+	struct buf b = { 0 };
+
+	for (unsigned i = 0; i < 1000; i++)
+		put_command(&b, "INCR n");
+	put_text(&b, "*2\r\n$3\r\nGET\r\n$1"); /* and never the rest */
+	fake_set_auto_ack(s, false);
+	fake_set_space(s, 2000);
+	fake_hold_mail(f, true);
+	fake_feed(s, b.p, b.len);
+	fake_peer_close(s);
+	assert_false(fake_is_closing(s));
+	fake_hold_mail(f, false);
+	fake_set_auto_ack(s, true);
+	fake_run(f);
+	assert_true(fake_is_closed(s));
+	assert_int_equal(fake_close_reason(s), BW_CLOSE_NORMAL);
+	assert_int_equal(strcmp(fake_output(s, NULL) + fake_output_total(s) - 7, ":1000\r\n"), 0);
+	assert_quiet(f, 2);
+	free(b.p);
+	fake_destroy(f);
+}
+
+static void draining_lets_what_is_in_flight_finish(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *idle = fake_open(f, 0), *half = fake_open(f, 0), *out[2];
+
+	fake_feed(half, "*2\r\n$3\r\nGET\r\n", 13);
+	fake_hold_mail(f, true);
+	for (unsigned i = 0; i < 2; i++) {
+		out[i] = fake_open(f, i);
+		fake_feed(out[i], "SET a 1\r\nSET b 2\r\nSET c 3\r\nSET d 4\r\n", 36);
+	}
+	fake_drain(f);
+	assert_true(fake_is_closed(idle));
+	assert_false(fake_is_closing(half));
+	fake_hold_mail(f, false);
+	fake_run(f);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_output(out[i], OK OK OK OK);
+		assert_true(fake_is_closed(out[i]));
+	}
+	fake_feed(half, "$1\r\na\r\n", 7);
+	assert_output(half, BULK(1, "1"));
+	assert_true(fake_is_closed(half));
+	assert_quiet(f, 2);
+	fake_destroy(f);
+}
+
+/* ---- several workers ---- */
+
+static void replies_keep_their_order_whoever_owns_the_keys(void **state)
+{
+	struct buf b = { 0 }, expected = { 0 };
+	struct fake *f = server(3);
+	struct bw_stream *s[3];
+	char text[64];
+
+	for (unsigned i = 0; i < 200; i++) {
+		put_command(&b, (snprintf(text, sizeof(text), "SET key%u value%u", i, i), text));
+		put_text(&expected, OK);
+		put_command(&b, (snprintf(text, sizeof(text), "GET key%u", i), text));
+		snprintf(text, sizeof(text), "value%u", i);
+		put_bulk(&expected, text, strlen(text));
+		put_command(&b, "PING");
+		put_text(&expected, "+PONG\r\n");
+		put_command(&b, (snprintf(text, sizeof(text), "EXISTS key%u key%u nosuch", i, i / 2), text));
+		put_text(&expected, ":2\r\n");
+	}
+	fake_hold_mail(f, true);
+	for (unsigned i = 0; i < 3; i++) {
+		s[i] = fake_open(f, i);
+		fake_feed(s[i], b.p, b.len);
+	}
+	/* Mail trickles: one a turn. More commands than one connection may have out, so reading pauses. */
+	for (unsigned n = 0; fake_mail_waiting(f) > 0; n++) {
+		assert_true(n < 100000);
+		fake_deliver_mail(f, 1);
+		if (n % 3 == 0)
+			fake_run(f);
+	}
+	fake_run(f);
+	fake_hold_mail(f, false);
+	fake_run(f);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_reply(s[i], &expected);
+		assert_int_equal(fake_unread(s[i]), 0);
+		fake_peer_reset(s[i]);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(worker(f, i)->store.keys > 40);
+	fake_advance(f, BW_NS_PER_SEC);
+	assert_quiet(f, 3);
+	free(b.p);
+	free(expected.p);
+	fake_destroy(f);
+}
+
+static void the_cut_does_not_matter_with_three_workers_either(void **state)
+{
+	struct buf b = long_pipeline(), expected = expected_reply(&b);
+	static const size_t sizes[] = { 1, 13, 536, 1448, 100000 };
+	struct fake *f = server(3);
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(sizes); i++) {
+		struct bw_stream *s = fake_open(f, i % 3);
+
+		fake_feed_split(s, b.p, b.len, sizes[i]);
+		assert_reply(s, &expected);
+		fake_peer_reset(s);
+	}
+	free(b.p);
+	free(expected.p);
+	fake_advance(f, BW_NS_PER_SEC);
+	assert_quiet(f, 3);
+	fake_destroy(f);
+}
+
+static void a_connection_may_die_while_its_mail_is_out(void **state)
+{
+	struct buf b = long_pipeline();
+
+	/* At every stage of the mail's journey. */
+	for (unsigned delivered = 0; delivered < 60; delivered++) {
+		struct fake *f = server(3);
+		struct bw_stream *s = fake_open(f, delivered % 3), *t = fake_open(f, 0);
+
+		fake_hold_mail(f, true);
+		fake_feed_split(s, b.p, b.len, 1448);
+		for (unsigned i = 0; i < delivered; i++)
+			fake_deliver_mail(f, 1);
+		fake_peer_reset(s);
+		assert_true(fake_is_closed(s));
+		fake_hold_mail(f, false);
+		fake_run(f);
+		/* The others never noticed. */
+		ask(t, "PING", "+PONG\r\n");
+		ask(t, "FLUSHALL", OK);
+		finish(f, t);
+	}
+	free(b.p);
+}
+
+/* Values go to the peer out of the memory of whoever owns them, and come back to it. */
+static void large_values_of_other_workers_are_not_copied(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *s = fake_open(f, 0);
+	char words[5100] = "SET key0 ", expected[5100];
+
+	memset(words + 9, 'v', 5000);
+	for (unsigned i = 0; i < 10; i++) {
+		words[7] = (char)('0' + i);
+		ask(s, words, OK);
+	}
+	assert_true(worker(f, 1)->store.keys > 0);
+	snprintf(expected, sizeof(expected), "$5000\r\n%s\r\n", words + 9);
+	fake_set_auto_ack(s, false);
+	uint64_t copied = fake_bytes_by_copy(f);
+
+	for (unsigned i = 0; i < 10; i++) {
+		char get[16];
+
+		snprintf(get, sizeof(get), "GETDEL key%u", i);
+		reply(s, get);
+	}
+	assert_true(fake_bytes_by_copy(f) - copied < 10 * 32);
+	assert_int_equal(worker(f, 0)->store.keys + worker(f, 1)->store.keys, 0);
+	fake_set_auto_ack(s, true);
+	fake_run(f);
+	size_t len;
+	const char *out = fake_output(s, &len);
+
+	assert_int_equal(len, 10 * strlen(expected));
+	for (unsigned i = 0; i < 10; i++)
+		assert_memory_equal(out + i * strlen(expected), expected, strlen(expected));
+	finish(f, s);
+}
+
+static void keys_expire_while_nobody_looks(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *s = fake_open(f, 0);
+	char words[64];
+
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(words, sizeof(words), "SET key%u v PX %u", i, 1000 + i);
+		ask(s, words, OK);
+	}
+	fake_advance(f, 999 * BW_NS_PER_MS);
+	ask(s, "DBSIZE", ":100\r\n");
+	fake_advance(f, 2 * BW_NS_PER_SEC);
+	ask(s, "DBSIZE", ":0\r\n");
+	assert_true(worker(f, 0)->store.expired + worker(f, 1)->store.expired == 100);
+	finish(f, s);
+}
+
+/* ---- anything at all ---- */
+
+static uint64_t seed;
+
+static uint32_t rnd(uint32_t below)
+{
+	seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)((seed >> 33) % below);
+}
+
+static void random_bytes_break_nothing(void **state)
+{
+	static const char *const pieces[] = { "*1\r\n", "*2\r\n", "*3\r\n", "$3\r\n", "$1\r\n", "GET\r\n",
+		"SET\r\n", "a\r\n", "$0\r\n\r\n", "*-1\r\n", "$600\r\n", "\r\n", "PING\r\n",
+		"MGET a b c d\r\n", "SET a \"x y\"\r\n", "*\r\n", "\"", "'", " ", "INFO\r\n", "DEL a b c\r\n",
+		"APPEND a bbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n", "$9000\r\n", "COMMAND\r\n", "SET b 1 PX 1\r\n",
+		"CLIENT SETNAME x\r\n", "FLUSHALL\r\n", "QUIT\r\n" };
+	struct bw_stream *s[4] = { NULL };
+	struct fake *f = server(2);
+
+	seed = 11;
+	for (unsigned n = 0; n < 30000; n++) {
+		unsigned at = rnd(4);
+		char bytes[600];
+		size_t len = 0;
+
+		if (s[at] == NULL || fake_is_closing(s[at])) {
+			s[at] = fake_open(f, at % 2);
+			fake_set_space(s[at], 1024 + rnd(5000));
+		}
+		while (len < 400 && rnd(6) != 0) {
+			const char *piece = pieces[rnd(BW_ARRAY_LEN(pieces))];
+
+			if (rnd(20) == 0) {
+				bytes[len++] = (char)rnd(256);
+			} else {
+				memcpy(bytes + len, piece, strlen(piece));
+				len += strlen(piece);
+			}
+		}
+		if (rnd(50) == 0)
+			fake_hold_mail(f, rnd(2));
+		fake_feed_split(s[at], bytes, len, 1 + rnd(100));
+		if (rnd(200) == 0)
+			fake_peer_reset(s[at]);
+		if (rnd(100) == 0)
+			fake_advance(f, BW_NS_PER_MS);
+	}
+	fake_hold_mail(f, false);
+	for (unsigned i = 0; i < 4; i++)
+		if (s[i] != NULL && !fake_is_closing(s[i]))
+			fake_peer_reset(s[i]);
+	fake_advance(f, BW_NS_PER_SEC);
+	assert_quiet(f, 2);
+	fake_destroy(f);
+}
+
+static void a_bad_configuration_is_refused(void **state)
+{
+	struct bw_resp_conf bad;
+	int error;
+
+	bw_resp_conf_init(&bad);
+	bad.bulk_bytes_max = 17u << 20;
+	assert_int_equal(bw_resp_conf_prepare(&bad), -22);
+	bw_resp_conf_init(&bad);
+	bad.args_max = 0;
+	assert_int_equal(bw_resp_conf_prepare(&bad), -22);
+	conf.memory_bytes_max = 4u << 20;
+	assert_null(fake_try_create(&bw_resp_service, &conf, 1, &error));
+	assert_int_equal(error, -22);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(every_command_answers_as_redis_does),
+		TEST(so_it_does_with_three_workers),
+		TEST(long_texts_are_whole),
+		TEST(inline_commands_are_split_as_redis_does),
+		TEST(protocol_errors_are_answered_and_end_it),
+		TEST(endless_lines_are_cut_short),
+		TEST(empty_multibulks_say_nothing),
+		TEST(a_browsers_post_is_dropped_without_an_answer),
+		TEST(the_cut_does_not_matter),
+		TEST(values_up_to_the_bound_go_in_and_out),
+		TEST(announcing_takes_no_memory),
+		TEST(a_command_over_the_memory_bound_gets_an_error),
+		TEST(many_arguments_are_fine),
+		TEST(a_full_server_that_may_not_evict_says_so),
+		TEST(a_client_that_does_not_read_is_throttled_and_loses_nothing),
+		TEST(sends_that_fail_are_tried_again),
+		TEST(quit_answers_and_closes),
+		TEST(a_client_that_half_closes_gets_its_answers),
+		TEST(draining_lets_what_is_in_flight_finish),
+		TEST(replies_keep_their_order_whoever_owns_the_keys),
+		TEST(the_cut_does_not_matter_with_three_workers_either),
+		TEST(a_connection_may_die_while_its_mail_is_out),
+		TEST(large_values_of_other_workers_are_not_copied),
+		TEST(keys_expire_while_nobody_looks),
+		TEST(random_bytes_break_nothing),
+		TEST(a_bad_configuration_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -15,16 +15,16 @@ struct bw_machine_nic {
 	char vendor_device[16]; /* 8086:1572, or empty */
 	int numa_node;          /* -1: unknown */
 	unsigned queues;
-	uint32_t speed_mbps;    /* 0: unknown */
+	uint32_t speed_mbps; /* 0: unknown */
 	bool is_up, has_default_route, is_bound_to_dpdk, is_virtual, has_native_xdp;
 };
 
 struct bw_machine {
 	unsigned cpus_online;
 	char cpu_model[96];
-	char isolated_cpus[128];   /* as the kernel lists them; empty: none */
+	char isolated_cpus[128]; /* as the kernel lists them; empty: none */
 	char nohz_full_cpus[128];
-	char governor[32];         /* of CPU 0; empty: no cpufreq */
+	char governor[32]; /* of CPU 0; empty: no cpufreq */
 	bool is_virtual_machine, is_smt_on, has_invariant_tsc;
 	unsigned numa_nodes;
 	uint64_t memory_bytes;
@@ -34,7 +34,7 @@ struct bw_machine {
 	char kernel_release[72];
 	bool has_tun, has_af_packet, has_af_xdp, has_btf;
 	bool is_root, can_net_admin, can_net_raw, can_bpf, can_lock_memory;
-	uint64_t memlock_bytes;    /* RLIMIT_MEMLOCK; UINT64_MAX: unlimited */
+	uint64_t memlock_bytes; /* RLIMIT_MEMLOCK; UINT64_MAX: unlimited */
 	unsigned nic_count;
 	struct bw_machine_nic nics[BW_MACHINE_NICS_MAX];
 };

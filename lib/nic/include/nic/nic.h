@@ -24,21 +24,21 @@ enum bw_nic_kind {
 	/* memif:SOCKET[,role=server|client][,id=N][,bsize=BYTES][,rsize=LOG2][,queues=N][,zc=1]; server unless told.
 	   Both ends must say the same `queues` (default 1). zc: client only, and only with hugepages. */
 	BW_NIC_MEMIF,
-	BW_NIC_RING,   /* ring: net_ring; tests hold the other ends, bw_nic_ring_rx() and bw_nic_ring_tx() */
-	BW_NIC_PCAP,   /* pcap:IN,OUT: net_pcap files */
-	BW_NIC_PCI,    /* pci:ADDR[,k=v]: a NIC bound to vfio-pci or another DPDK driver */
-	BW_NIC_VDEV,   /* net_...,k=v: raw devargs of a virtual device */
+	BW_NIC_RING, /* ring: net_ring; tests hold the other ends, bw_nic_ring_rx() and bw_nic_ring_tx() */
+	BW_NIC_PCAP, /* pcap:IN,OUT: net_pcap files */
+	BW_NIC_PCI,  /* pci:ADDR[,k=v]: a NIC bound to vfio-pci or another DPDK driver */
+	BW_NIC_VDEV, /* net_...,k=v: raw devargs of a virtual device */
 };
 
 /** What --dev says, checked, and what EAL needs for it. */
 struct bw_nic_plan {
 	enum bw_nic_kind kind;
-	char spec[256];        /* as the user wrote it, or what auto chose */
-	char reason[160];      /* one sentence, "chosen because ..."; empty when the user chose */
-	char iface[IFNAMSIZ];  /* the kernel interface of tap, packet, xdp */
-	char devargs[320];     /* of the virtual device, or for --allow; empty for ring */
+	char spec[256];       /* as the user wrote it, or what auto chose */
+	char reason[160];     /* one sentence, "chosen because ..."; empty when the user chose */
+	char iface[IFNAMSIZ]; /* the kernel interface of tap, packet, xdp */
+	char devargs[320];    /* of the virtual device, or for --allow; empty for ring */
 	bool is_pci;
-	unsigned queues_max;   /* 1 where the driver has one queue; else what was asked */
+	unsigned queues_max; /* 1 where the driver has one queue; else what was asked */
 };
 
 /**
@@ -51,10 +51,11 @@ int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan);
 
 struct bw_eal_conf {
 	const struct bw_nic_plan *plan;
-	const unsigned *cpus;   /* of the workers: main() and EAL's own threads keep off them while others are left */
+	const unsigned
+		*cpus; /* of the workers: main() and EAL's own threads keep off them while others are left */
 	unsigned cpu_count;
-	unsigned memory_mib;    /* what must be had; see bw_nic_memory_mib() */
-	char *const *extra;     /* what the user wrote behind "--" */
+	unsigned memory_mib; /* what must be had; see bw_nic_memory_mib() */
+	char *const *extra;  /* what the user wrote behind "--" */
 	unsigned extra_count;
 	const char *file_prefix; /* NULL: made from the pid, so that instances do not meet */
 };
@@ -75,10 +76,10 @@ bool bw_eal_has_hugepages(void);
 struct bw_nic_conf {
 	const struct bw_nic_plan *plan;
 	unsigned worker_count;
-	uint16_t mtu;             /* 576..9000; 0: the interface's, 1500 where there is none */
+	uint16_t mtu;              /* 576..9000; 0: the interface's, 1500 where there is none */
 	uint32_t mbufs_per_worker; /* 0: chosen from descriptors, 16384 at least */
-	const struct bw_mac *mac; /* NULL: the device's own */
-	bool wants_interrupts;    /* adaptive polling: RX interrupts where the driver has them */
+	const struct bw_mac *mac;  /* NULL: the device's own */
+	bool wants_interrupts;     /* adaptive polling: RX interrupts where the driver has them */
 	/* tap: addresses of the kernel's end, NULL for none; ours are the same prefix's other addresses */
 	const struct bw_cidr *host_addrs;
 	unsigned host_addr_count;
@@ -87,23 +88,23 @@ struct bw_nic_conf {
 /** What was started. Read-only outside this room. */
 struct bw_nic {
 	struct bw_nic_plan plan;
-	uint16_t port_id;        /* DPDK's */
+	uint16_t port_id; /* DPDK's */
 	char driver[32];
 	struct bw_mac mac;
 	uint16_t mtu;
 	unsigned rx_queues, tx_queues; /* 1..worker_count each */
 	uint16_t rx_descs, tx_descs;
-	bool has_rss;            /* the device spreads flows over the queues, both directions to the same one */
-	bool has_rx_checksum;    /* sets RTE_MBUF_F_RX_{IP,L4}_CKSUM_* */
+	bool has_rss;         /* the device spreads flows over the queues, both directions to the same one */
+	bool has_rx_checksum; /* sets RTE_MBUF_F_RX_{IP,L4}_CKSUM_* */
 	bool has_tx_ip_checksum, has_tx_l4_checksum;
 	bool has_multi_segment;
 	bool has_vlan_insert, has_vlan_strip; /* what the device could do; tags stay in the bytes */
-	uint32_t tso_bytes_max;  /* 0: no TSO */
+	uint32_t tso_bytes_max;               /* 0: no TSO */
 	bool has_rx_interrupt;
 	/* For bw_wire_host. packet: the kernel's GRO has verified what it merged and leaves the pseudo-header's sum
 	   in place, and a veth's peer never filled it in. xdp: on virtual interfaces and in generic mode. */
 	bool accepts_partial_checksum;
-	bool is_virtual;         /* adaptive polling is the default */
+	bool is_virtual; /* adaptive polling is the default */
 	unsigned worker_count;
 	struct rte_mempool **pools; /* one a worker: RX of its queue and its TX */
 	unsigned mbufs_per_worker;
@@ -111,7 +112,8 @@ struct bw_nic {
 };
 
 /** MiB of EAL memory that a nic with this configuration needs. Before EAL starts. */
-unsigned bw_nic_memory_mib(const struct bw_nic_plan *plan, unsigned workers, uint32_t mbufs_per_worker, uint16_t mtu);
+unsigned bw_nic_memory_mib(
+	const struct bw_nic_plan *plan, unsigned workers, uint32_t mbufs_per_worker, uint16_t mtu);
 
 /** 0, or -errno after one line; unwinds what it did. */
 int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf);

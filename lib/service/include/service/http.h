@@ -14,20 +14,21 @@ struct bw_http_constant {
 };
 
 struct bw_http_conf {
-	const char *root;   /* document root, or NULL: constants only */
-	const char *index;  /* file served for a directory; NULL: "index.html" */
+	const char *root;  /* document root, or NULL: constants only */
+	const char *index; /* file served for a directory; NULL: "index.html" */
 	const struct bw_http_constant *constants;
 	unsigned constant_count;
-	uint64_t cache_bytes_max;      /* files held in memory, all workers together; 0: a quarter of RAM */
+	uint64_t cache_bytes_max;        /* files held in memory, all workers together; 0: a quarter of RAM */
 	uint32_t request_line_bytes_max; /* default 4096: above it 414 */
-	uint32_t header_bytes_max;     /* request line and headers; default 8192: above it 431. At most 16384 */
-	uint32_t header_count_max;     /* default 100: above it 431 */
-	uint64_t body_bytes_max;       /* a request's body, read and discarded; default 1 MiB: above it 413 */
-	uint32_t pipeline_depth_max;   /* responses queued or awaited a connection; default 64, then reading pauses */
-	bw_ns header_timeout_ns;       /* first byte of a request to its last header; default 10 s: 408 */
-	bw_ns idle_timeout_ns;         /* between requests; default 60 s: close */
+	uint32_t header_bytes_max; /* request line and headers; default 8192: above it 431. At most 16384 */
+	uint32_t header_count_max; /* default 100: above it 431 */
+	uint64_t body_bytes_max;   /* a request's body, read and discarded; default 1 MiB: above it 413 */
+	uint32_t
+		pipeline_depth_max; /* responses queued or awaited a connection; default 64, then reading pauses */
+	bw_ns header_timeout_ns; /* first byte of a request to its last header; default 10 s: 408 */
+	bw_ns idle_timeout_ns;   /* between requests; default 60 s: close */
 	/* -- set by bw_http_conf_prepare() -- */
-	struct bw_http_files *files;   /* the cache all workers share */
+	struct bw_http_files *files; /* the cache all workers share */
 };
 
 /** Defaults for all but root and constants. */

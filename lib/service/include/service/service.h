@@ -128,7 +128,8 @@ void bw_stream_commit(struct bw_stream *s, uint32_t len);
  * when the peer has acknowledged all or the connection is over. 0; -ENOBUFS: over bw_stream_space(), nothing
  * taken; -EPIPE: the connection no longer sends.
  */
-int bw_stream_send_ref(struct bw_stream *s, const void *data, uint32_t len, void (*release)(void *arg), void *arg);
+int bw_stream_send_ref(
+	struct bw_stream *s, const void *data, uint32_t len, void (*release)(void *arg), void *arg);
 
 /** No more from us: FIN after what is queued. What the peer sends still arrives at data(). */
 void bw_stream_shutdown(struct bw_stream *s);
@@ -149,7 +150,7 @@ struct bw_stream *bw_stream_find(struct bw_context *ctx, uint64_t id);
 /* ---- a worker's context of a service ------------------------------------------------------------------- */
 
 void *bw_context_state(struct bw_context *ctx);
-unsigned bw_context_worker(const struct bw_context *ctx);       /* 0 .. workers - 1 */
+unsigned bw_context_worker(const struct bw_context *ctx); /* 0 .. workers - 1 */
 unsigned bw_context_worker_count(const struct bw_context *ctx);
 bw_ns bw_context_now(const struct bw_context *ctx);
 /** Another worker's context state: for reading figures that their owner alone writes. */

@@ -62,34 +62,35 @@ struct bw_tcp_ops {
 /** What a listener accepts, and how its connections behave. */
 struct bw_tcp_listener {
 	const struct bw_tcp_ops *ops;
-	void *user;               /* bw_tcp_listener_user() */
-	uint16_t port;            /* host order; every local address */
-	bool nagle;               /* default off */
-	uint32_t recv_bytes_max;  /* receive window: bytes queued unconsumed or held; 0 takes the default */
-	uint32_t send_bytes_max;  /* bytes queued and not acknowledged; 0 takes the default */
-	bw_ns keepalive_idle_ns;  /* first probe after this much silence; 0 for never */
+	void *user;              /* bw_tcp_listener_user() */
+	uint16_t port;           /* host order; every local address */
+	bool nagle;              /* default off */
+	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
+	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
+	bw_ns keepalive_idle_ns; /* first probe after this much silence; 0 for never */
 };
 
 struct bw_tcp_conf {
 	uint32_t connections_max; /* full connections of this core */
 	uint32_t half_open_max;
 	uint32_t time_wait_max;
-	uint32_t state_bytes;     /* service state a connection: zeroed before opened(), see bw_tcp_state() */
-	uint32_t recv_bytes_max;  /* default 256 KiB */
-	uint32_t send_bytes_max;  /* default 256 KiB */
-	uint32_t reassembly_bytes_max; /* out-of-order bytes a connection keeps; default: the receive window */
-	uint16_t mtu;             /* of the link: MSS is mtu - 40 or - 60 */
-	uint32_t tso_bytes_max;   /* the device cuts segments of up to this much payload; 0: it does not */
+	uint32_t state_bytes;    /* service state a connection: zeroed before opened(), see bw_tcp_state() */
+	uint32_t recv_bytes_max; /* default 256 KiB */
+	uint32_t send_bytes_max; /* default 256 KiB */
+	uint32_t
+		reassembly_bytes_max; /* out-of-order bytes a connection keeps; default: the receive window */
+	uint16_t mtu;                 /* of the link: MSS is mtu - 40 or - 60 */
+	uint32_t tso_bytes_max; /* the device cuts segments of up to this much payload; 0: it does not */
 	/**
 	 * The device sends mbuf chains. Then data sent by reference goes out from where it lies, with its virtual
 	 * address as its I/O address: false for a device that does DMA, unless that memory is registered with EAL and
 	 * mapped for DMA in IOVA-as-VA mode. When false, it is copied as it is sent.
 	 */
 	bool can_multi_segment;
-	bw_ns time_wait_ns;       /* 2 MSL; default 60 s as Linux has it */
+	bw_ns time_wait_ns;          /* 2 MSL; default 60 s as Linux has it */
 	bw_ns keepalive_interval_ns; /* default 75 s */
 	uint32_t keepalive_probes;   /* default 9 */
-	bw_ns user_timeout_ns;    /* R2: give up on unacknowledged data; default 924.6 s as Linux's 15 retries */
+	bw_ns user_timeout_ns; /* R2: give up on unacknowledged data; default 924.6 s as Linux's 15 retries */
 	struct rte_mempool *pool; /* of outgoing mbufs; private area of BW_MBUF_PRIV_BYTES */
 	struct bw_counters *counters;
 	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, half-open */
@@ -126,9 +127,9 @@ bw_ns bw_tcp_next_deadline(const struct bw_tcp *tcp);
 
 /** One packet to send: the mbuf's data starts with the TCP header, checksum field zero. */
 struct bw_tcp_packet {
-	struct rte_mbuf *m;          /* ours to give away; l4_len set, tso_segsz when it is to be cut */
+	struct rte_mbuf *m; /* ours to give away; l4_len set, tso_segsz when it is to be cut */
 	struct bw_flow flow;
-	uint32_t *path;              /* the connection's slot for the engine's route, NULL for a stateless answer */
+	uint32_t *path; /* the connection's slot for the engine's route, NULL for a stateless answer */
 	uint8_t tos;
 };
 
@@ -144,8 +145,8 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 bool bw_tcp_has_output(const struct bw_tcp *tcp);
 
 /** An ICMP error that quotes this flow: hard or soft by RFC 1122 4.2.3.9 and RFC 5927, lower MTU by RFC 1191. */
-void bw_tcp_icmp_error(struct bw_tcp *tcp, bw_ns now, const struct bw_flow *flow, bw_seq seq, bool is_hard,
-	uint32_t mtu);
+void bw_tcp_icmp_error(
+	struct bw_tcp *tcp, bw_ns now, const struct bw_flow *flow, bw_seq seq, bool is_hard, uint32_t mtu);
 
 /* ---- a connection, as a service's stream sees it ------------------------------------------------------ */
 
@@ -188,7 +189,8 @@ void bw_tcp_send_commit(struct bw_tcp_conn *conn, uint32_t len);
  * says no (nothing was taken, release will not be called); -EPIPE when the connection no longer sends.
  * Accepts at most bw_tcp_send_space() bytes: cut larger objects and continue in writable().
  */
-int bw_tcp_send_ref(struct bw_tcp_conn *conn, const void *data, uint32_t len, void (*release)(void *arg), void *arg);
+int bw_tcp_send_ref(
+	struct bw_tcp_conn *conn, const void *data, uint32_t len, void (*release)(void *arg), void *arg);
 /** Bytes in the send queue: unsent and unacknowledged. */
 uint32_t bw_tcp_send_queued(const struct bw_tcp_conn *conn);
 
