@@ -775,7 +775,7 @@ static void execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 
 	r->commands++;
 	if (bw_unlikely(command == NULL && is_http(&r->argv[0]))) {
-		conn->flags |= BW_RESP__CLOSING;
+		conn->flags |= BW_RESP__CLOSING | BW_RESP__ABORTED;
 		bw_stream_abort(s);
 		return;
 	}
@@ -844,7 +844,7 @@ static void close_if_done(struct bw_resp *r, struct bw_stream *s, struct bw_resp
 
 	if (bw_likely(conn->flags == 0 && !bw_stream_is_draining(s)))
 		return;
-	if (conn->emit != NULL || conn->first != NULL)
+	if (conn->emit != NULL || conn->first != NULL || (conn->flags & BW_RESP__ABORTED) != 0)
 		return;
 	if (conn->flags & BW_RESP__CLOSING)
 		is_done = true;

@@ -662,8 +662,11 @@ static void run_select(struct bw_resp__call *call)
 {
 	int64_t index;
 
-	if (!bw_resp__arg_int(&call->argv[1], &index) || index < INT32_MIN || index > INT32_MAX)
+	if (!bw_resp__arg_int(&call->argv[1], &index))
 		bw_resp__reply_not_an_integer(call);
+	else if (index < INT32_MIN || index > INT32_MAX)
+		bw_resp__reply_error(call, "ERR value is out of range, value must between %d and %d",
+			INT32_MIN, INT32_MAX);
 	else if (index != 0)
 		bw_resp__reply_error(call, "ERR DB index is out of range"); /* there is one */
 	else

@@ -289,7 +289,7 @@ static void run_command_info(struct bw_resp__call *call)
 		if (c != NULL)
 			add_command(&t, c);
 		else
-			add(&t, "*-1\r\n");
+			add(&t, "$-1\r\n");
 	}
 	reply_as_is(call, &t);
 }
@@ -368,7 +368,9 @@ static struct bw_resp__client *client_for_change(struct bw_resp__call *call)
 	struct bw_resp__chunk *chunk = call->conn->client;
 
 	if (chunk == NULL) {
-		chunk = bw_resp__chunk_alloc(&call->r->store, sizeof(struct bw_resp__client));
+		/* Names must not take all the memory that commands arrive in. */
+		if (call->r->store.staged_bytes < call->r->store.staged_bytes_max / 2)
+			chunk = bw_resp__chunk_alloc(&call->r->store, sizeof(struct bw_resp__client));
 		if (chunk == NULL) {
 			bw_resp__reply_oom(call);
 			return NULL;

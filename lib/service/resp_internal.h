@@ -79,6 +79,7 @@ struct bw_resp__request {
 /* bw_resp__conn.flags */
 #define BW_RESP__CLOSING   1 /* close when all replies are out; read nothing more */
 #define BW_RESP__PEER_DONE 2 /* the peer sends nothing more */
+#define BW_RESP__ABORTED   4 /* closed() is next; set with CLOSING */
 
 /** CLIENT SETNAME and SETINFO: most connections have none. In a staged chunk. */
 struct bw_resp__client {

@@ -25,7 +25,8 @@ void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_
 
 	cold->ssthresh = UINT32_MAX; /* "arbitrarily high": RFC 5681 3.1 */
 	cold->cwnd_credit = 0;
-	conn->cwnd = syn_was_lost ? conn->mss : initial_window(conn); /* RFC 5681 3.1, last paragraph but two */
+	conn->cwnd =
+		syn_was_lost ? conn->mss : initial_window(conn); /* RFC 5681 3.1, last paragraph but two */
 }
 
 void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes, uint32_t flight)
@@ -33,7 +34,9 @@ void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t ac
 	struct bw_tcp__cold *cold;
 	uint32_t cwnd_max;
 
-	/* A window that was not used was not tried: it does not grow (RFC 7661 4.1). Twice it in slow start. */
+	/*
+	 * A window that was not used was not tried: it does not grow (RFC 7661 4.1). Twice it in slow start.
+	 */
 	if (flight + conn->mss <= conn->cwnd && 2 * (uint64_t)flight <= conn->cwnd)
 		return;
 	/* More than can ever be queued is of no use, and the arithmetic stays far from its limits. */
@@ -63,7 +66,8 @@ void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 	cold->ssthresh = half_flight(conn);
 	cold->cwnd_credit = 0;
-	conn->cwnd = cold->ssthresh; /* the pipe counts what is in flight, so no inflation is due (RFC 6675 5) */
+	conn->cwnd =
+		cold->ssthresh; /* the pipe counts what is in flight, so no inflation is due (RFC 6675 5) */
 }
 
 void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
@@ -71,7 +75,8 @@ void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	/* RFC 6582 3.2 step 3, first option: no burst if little is in flight by now. */
 	uint32_t flight = conn->snd_nxt - conn->snd_una;
 
-	conn->cwnd = BW_MIN(bw_tcp__cold(tcp, conn)->ssthresh, BW_MAX(flight, (uint32_t)conn->mss) + conn->mss);
+	conn->cwnd =
+		BW_MIN(bw_tcp__cold(tcp, conn)->ssthresh, BW_MAX(flight, (uint32_t)conn->mss) + conn->mss);
 }
 
 void bw_tcp__cc_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_first)

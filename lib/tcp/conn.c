@@ -3,8 +3,8 @@
  * A connection's life: open, the two lists that it waits in, the downcalls that change its course, the end.
  *
  * Upcalls are made from input, timers and the pending list, never from a downcall. So a downcall in an upcall
- * only leaves flags; whoever made the upcall looks at bw_tcp__is_over() when it returns, and leaves a connection
- * that is to be aborted to the pending list.
+ * only leaves flags; whoever made the upcall looks at bw_tcp__is_over() when it returns, and leaves a
+ * connection that is to be aborted to the pending list.
  */
 #include "internal.h"
 
@@ -18,7 +18,7 @@ static const char *const state_name[BW_STATE_COUNT] = {
 	[BW_STATE_LAST_ACK] = "LAST_ACK",
 };
 
-/* ---- lists ---------------------------------------------------------------------------------------------- */
+/* ---- lists --------------------------------------------------------------------------------------------- */
 
 void bw_tcp__mark_ready(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
@@ -125,7 +125,7 @@ void bw_tcp__run_pending(struct bw_tcp *tcp)
 	}
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------- */
 
 void bw_tcp__set_state(struct bw_tcp_conn *conn, enum bw_tcp__state state)
 {
@@ -249,7 +249,7 @@ void bw_tcp__send_reset(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bw_tcp__answer(tcp, &conn->flow, &rst);
 }
 
-/* ---- downcalls ------------------------------------------------------------------------------------------ */
+/* ---- downcalls ----------------------------------------------------------------------------------------- */
 
 void bw_tcp_wake(struct bw_tcp_conn *conn)
 {
@@ -301,7 +301,7 @@ void bw_tcp_close(struct bw_tcp_conn *conn)
 		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_LINGER, BW_TCP__LINGER_MS);
 }
 
-/* ---- what it is ----------------------------------------------------------------------------------------- */
+/* ---- what it is ---------------------------------------------------------------------------------------- */
 
 bw_ns bw_tcp_now(const struct bw_tcp_conn *conn)
 {

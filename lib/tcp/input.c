@@ -2,15 +2,15 @@
 /**
  * Input: segments for connections, RFC 9293 3.10.7.4 with RFC 5961 and RFC 7323 woven in.
  *
- * First the fast path, for the in-order segment of an established connection without trouble. What it does not take
- * goes through the steps of the RFC, one function a step, in the RFC's order. A step returns whether the segment
- * goes on to the next.
+ * First the fast path, for the in-order segment of an established connection without trouble. What it does
+ * not take goes through the steps of the RFC, one function a step, in the RFC's order. A step returns whether
+ * the segment goes on to the next.
  *
  * Deviations, and where the RFCs leave a choice:
- *   - A pure ACK whose number is exactly the window's right edge is acceptable: it comes from a peer that has filled
- *     the window, and its acknowledgment must count.
- *   - A segment without a timestamp on a connection that has them is taken (RFC 7323 3.2 says SHOULD drop): some
- *     hosts leave it out of keep-alives, and Linux takes them, too.
+ *   - A pure ACK whose number is exactly the window's right edge is acceptable: it comes from a peer that has
+ *     filled the window, and its acknowledgment must count.
+ *   - A segment without a timestamp on a connection that has them is taken (RFC 7323 3.2 says SHOULD drop):
+ *     some hosts leave it out of keep-alives, and Linux takes them, too.
  *   - Data for a connection that its service closed is discarded, not answered by RST: see bw_tcp_close().
  */
 #include "internal.h"
@@ -20,11 +20,11 @@ struct segment {
 	const struct bw_tcp_fields *f;
 	struct rte_mbuf *m; /* NULL once the payload went to a queue */
 	bw_seq seq;
-	uint32_t off, len;  /* payload, in m */
+	uint32_t off, len; /* payload, in m */
 	uint8_t flags;
 };
 
-/* ---- acknowledging what arrived ------------------------------------------------------------------------- */
+/* ---- acknowledging what arrived ------------------------------------------------------------------------ */
 
 static void ack_now(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
@@ -32,7 +32,9 @@ static void ack_now(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bw_tcp__mark_ready(tcp, conn);
 }
 
-/** An answer to what brought no payload, limited so that two confused hosts do not answer each other for ever. */
+/**
+ * An answer to what brought no payload, limited so that two confused hosts do not answer each other for ever.
+ */
 static bool may_challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
@@ -43,7 +45,9 @@ static bool may_challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	return true;
 }
 
-/** RFC 5961: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, so that the real peer sets things right, and only it can. */
+/**
+ * RFC 5961: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, so that the real peer sets things right, and only it can.
+ */
 static void challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	if (!may_challenge(tcp, conn))
@@ -53,8 +57,9 @@ static void challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 }
 
 /**
- * `len` bytes arrived in order. RFC 9293 3.8.6.3: an ACK at least for every second full segment, and within the
- * delay for what is less; at once for the first full segments, with which the peer's slow start gets going.
+ * `len` bytes arrived in order. RFC 9293 3.8.6.3: an ACK at least for every second full segment, and within
+ * the delay for what is less; at once for the first full segments, with which the peer's slow start gets
+ * going.
  */
 static inline void schedule_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t len)
 {
@@ -88,7 +93,8 @@ static inline void heard(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 /** RFC 7323 4.3 (3). */
 static inline void update_ts_recent(struct bw_tcp_conn *conn, const struct bw_tcp_fields *f)
 {
-	if (f->has_timestamp && (int32_t)(f->ts_value - conn->ts_recent) >= 0 && bw_seq_leq(f->seq, conn->ack_sent))
+	if (f->has_timestamp && (int32_t)(f->ts_value - conn->ts_recent) >= 0 &&
+		bw_seq_leq(f->seq, conn->ack_sent))
 		conn->ts_recent = f->ts_value;
 }
 
@@ -110,14 +116,16 @@ static inline void after_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__upcall_writable(tcp, conn);
 }
 
-/* ---- the fast path -------------------------------------------------------------------------------------- */
+/* ---- the fast path ------------------------------------------------------------------------------------- */
 
-/** Header prediction (Van Jacobson): the next segment in order, acknowledging something sensible, no trouble. */
+/**
+ * Header prediction (Van Jacobson): the next segment in order, acknowledging something sensible, no trouble.
+ */
 static inline bool is_predicted(const struct bw_tcp_conn *conn, const struct bw_pkt *pkt)
 {
 	const struct bw_tcp_fields *f = &pkt->tcp;
 
-	if (conn->state != BW_STATE_ESTABLISHED || (conn->flags & BW_CONN_SLOW) ||
+	if (conn->state != BW_STATE_ESTABLISHED || (conn->flags & BW_CONN_SLOW) || pkt->is_to_multicast ||
 		(f->flags & ~BW_TCP_PSH) != BW_TCP_ACK || f->seq != conn->rcv_nxt || f->sack_count != 0)
 		return false;
 	if ((conn->flags & BW_CONN_TIMESTAMPS) &&
@@ -146,7 +154,8 @@ void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_
 	heard(tcp, conn);
 	update_window(conn, f);
 	if (pkt->payload_len != 0) {
-		struct rte_mbuf *first = bw_tcp__payload_take(pkt->m, pkt->payload_off, pkt->payload_len, &last);
+		struct rte_mbuf *first =
+			bw_tcp__payload_take(pkt->m, pkt->payload_off, pkt->payload_len, &last);
 
 		conn->rcv_nxt += pkt->payload_len;
 		bw_tcp__recvq_append(tcp, conn, first, last, pkt->payload_len);
@@ -161,7 +170,7 @@ void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_
 		bw_tcp__upcall_data(tcp, conn);
 }
 
-/* ---- the steps ------------------------------------------------------------------------------------------ */
+/* ---- the steps ----------------------------------------------------------------------------------------- */
 
 /** PAWS: RFC 7323 5.3 R1. A timestamp older than what was seen marks a duplicate from an earlier time. */
 static bool step_paws(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segment *s)
@@ -208,7 +217,10 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 		bw_tcp__count(tcp, is_old && s->len != 0 ? BW_TCP_DUPLICATES : BW_TCP_DROP_UNACCEPTABLE);
 		if (s->flags & BW_TCP_RST)
 			return false;
-		/* Payload and FIN come again until they are acknowledged; the rest may be an echo of our answer. */
+		/*
+		 * Payload and FIN come again until they are acknowledged; the rest may be an echo of our
+		 * answer.
+		 */
 		if (s->len != 0 || fin || may_challenge(tcp, conn))
 			ack_now(tcp, conn);
 		return false;
@@ -406,7 +418,7 @@ out:
 		rte_pktmbuf_free(s.m);
 }
 
-/* ---- the burst ------------------------------------------------------------------------------------------ */
+/* ---- the burst ----------------------------------------------------------------------------------------- */
 
 #define BURST_MAX 32
 
@@ -444,7 +456,9 @@ static void input_burst(struct bw_tcp *tcp, struct bw_pkt *const *pkts, unsigned
 	for (unsigned i = 0; i < count; i++) {
 		struct bw_pkt *pkt = pkts[i];
 
-		/* A guess holds if it is the flow's, and if no packet before this one has changed the table. */
+		/*
+		 * A guess holds if it is the flow's, and if no packet before this one has changed the table.
+		 */
 		if (bw_unlikely(guess[i] == 0 || tcp->table.version != version ||
 				!bw_flow_eq(bw_tcp__handle_flow(tcp, guess[i]), &pkt->flow)))
 			guess[i] = bw_tcp__table_find(tcp, pkt->hash, &pkt->flow);
@@ -465,14 +479,15 @@ void bw_tcp_input(struct bw_tcp *tcp, bw_ns now, struct bw_pkt *const *pkts, uns
 	bw_tcp__run_pending(tcp);
 }
 
-/* ---- ICMP ----------------------------------------------------------------------------------------------- */
+/* ---- ICMP ---------------------------------------------------------------------------------------------- */
 
 void bw_tcp_icmp_error(
 	struct bw_tcp *tcp, bw_ns now, const struct bw_flow *flow, bw_seq seq, bool is_hard, uint32_t mtu)
 {
 	bw_tcp_handle handle;
 	struct bw_tcp_conn *conn;
-	uint32_t headers = bw_ip_is_v4(&flow->local) ? 40 : 60, mtu_min = bw_ip_is_v4(&flow->local) ? 552 : 1280;
+	uint32_t headers = bw_ip_is_v4(&flow->local) ? 40 : 60,
+		 mtu_min = bw_ip_is_v4(&flow->local) ? 552 : 1280;
 	uint32_t mss;
 
 	(void)is_hard;
@@ -485,9 +500,9 @@ void bw_tcp_icmp_error(
 	if (bw_tcp__is_over(conn) || !bw_seq_in(seq, conn->snd_una, conn->snd_nxt - conn->snd_una))
 		return;
 	/*
-	 * Unreachable, hard or soft, ends no established connection (RFC 5927 5.2): the retransmission timer will
-	 * tell. So there is only the MTU to learn (RFC 1191 3, RFC 8201 4). One below the floor is a lie, or a link
-	 * on which smaller segments would not help.
+	 * Unreachable, hard or soft, ends no established connection (RFC 5927 5.2): the retransmission timer
+	 * will tell. So there is only the MTU to learn (RFC 1191 3, RFC 8201 4). One below the floor is a
+	 * lie, or a link on which smaller segments would not help.
 	 */
 	if (mtu == 0)
 		return;

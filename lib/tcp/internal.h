@@ -9,13 +9,13 @@
  *     TIME_WAIT    64 bytes   both FINs are out of the way           time_wait.c
  *
  * All three live in arrays reserved at create and are named by their index, so that links and the table's
- * handles take 4 bytes. Times that a connection keeps are milliseconds in 32 bits since create, compared modulo
- * 2^32 like sequence numbers.
+ * handles take 4 bytes. Times that a connection keeps are milliseconds in 32 bits since create, compared
+ * modulo 2^32 like sequence numbers.
  *
- * A connection has three queues of mbufs: what was received in order (recvq.c), what was received out of order
- * (reassembly.c), and what is to be sent or acknowledged (sendq.c). It waits in at most two lists: ready (it may
- * have something to send) and pending (an upcall was asked for in a downcall). One that is over is freed when it
- * has left both, so that both can be singly linked.
+ * A connection has three queues of mbufs: what was received in order (recvq.c), what was received out of
+ * order (reassembly.c), and what is to be sent or acknowledged (sendq.c). It waits in at most two lists:
+ * ready (it may have something to send) and pending (an upcall was asked for in a downcall). One that is over
+ * is freed when it has left both, so that both can be singly linked.
  */
 #pragma once
 
@@ -29,35 +29,35 @@
 
 #define BW_TCP__NONE UINT32_MAX /* no index */
 
-/* ---- constants of the protocol -------------------------------------------------------------------------- */
+/* ---- constants of the protocol ------------------------------------------------------------------------- */
 
-#define BW_TCP__RTO_INITIAL_MS      1000   /* RFC 6298 2.1 */
-#define BW_TCP__RTO_SYN_LOST_MS     3000   /* RFC 6298 5.7: the SYN-ACK had to be repeated */
-#define BW_TCP__RTO_MIN_MS          200    /* under RFC 6298's 1 s, as Linux: 4.3 of RFC 8961 allows it */
-#define BW_TCP__RTO_MAX_MS          120000 /* RFC 6298 2.5 wants 60 s at least */
-#define BW_TCP__DELAYED_ACK_MS      40     /* RFC 9293 3.8.6.3 allows 500 */
-#define BW_TCP__SYN_ACK_RETRIES     5
-#define BW_TCP__LINGER_MS           2000   /* see bw_tcp_close() */
-#define BW_TCP__DUP_THRESH          3      /* RFC 5681 3.2 */
-#define BW_TCP__INITIAL_SEGMENTS    10     /* RFC 6928 */
-#define BW_TCP__QUICK_ACKS          10     /* full segments acknowledged at once while the peer is in slow start */
-#define BW_TCP__CHALLENGE_GAP_MS    100    /* answers to segments without payload, a connection: RFC 5961 7 */
-#define BW_TCP__STATELESS_PER_S     1000   /* such answers of half-open and TIME_WAIT entries, a core */
-#define BW_TCP__MSS_MIN             64     /* a smaller MSS option is not believed: it only makes work */
-#define BW_TCP__PAWS_IDLE_MS        (24u * 24 * 3600 * 1000) /* RFC 7323 5.5 */
-#define BW_TCP__SMALL_BYTES         256    /* received payload up to this is copied into the mbuf before it */
-#define BW_TCP__BLOCKS_MAX          64     /* separate out-of-order blocks a connection */
-#define BW_TCP__SLICES_MAX          17     /* mbufs in one outgoing packet, header included: what NICs take */
-#define BW_TCP__VISIT_SEGMENTS      16     /* packets a connection may send before the next has its turn */
-#define BW_TCP__ANSWERS_MAX         256    /* stateless answers waiting for bw_tcp_output() */
-#define BW_TCP__LISTENERS_MAX       64
+#define BW_TCP__RTO_INITIAL_MS   1000   /* RFC 6298 2.1 */
+#define BW_TCP__RTO_SYN_LOST_MS  3000   /* RFC 6298 5.7: the SYN-ACK had to be repeated */
+#define BW_TCP__RTO_MIN_MS       200    /* under RFC 6298's 1 s, as Linux: 4.3 of RFC 8961 allows it */
+#define BW_TCP__RTO_MAX_MS       120000 /* RFC 6298 2.5 wants 60 s at least */
+#define BW_TCP__DELAYED_ACK_MS   40     /* RFC 9293 3.8.6.3 allows 500 */
+#define BW_TCP__SYN_ACK_RETRIES  5
+#define BW_TCP__LINGER_MS        2000 /* see bw_tcp_close() */
+#define BW_TCP__DUP_THRESH       3    /* RFC 5681 3.2 */
+#define BW_TCP__INITIAL_SEGMENTS 10   /* RFC 6928 */
+#define BW_TCP__QUICK_ACKS       10   /* full segments acknowledged at once while the peer is in slow start */
+#define BW_TCP__CHALLENGE_GAP_MS 100  /* answers to segments without payload, a connection: RFC 5961 7 */
+#define BW_TCP__STATELESS_PER_S  1000 /* such answers of half-open and TIME_WAIT entries, a core */
+#define BW_TCP__MSS_MIN          64   /* a smaller MSS option is not believed: it only makes work */
+#define BW_TCP__PAWS_IDLE_MS     (24u * 24 * 3600 * 1000) /* RFC 7323 5.5 */
+#define BW_TCP__SMALL_BYTES      256 /* received payload up to this is copied into the mbuf before it */
+#define BW_TCP__BLOCKS_MAX       64  /* separate out-of-order blocks a connection */
+#define BW_TCP__SLICES_MAX       17  /* mbufs in one outgoing packet, header included: what NICs take */
+#define BW_TCP__VISIT_SEGMENTS   16  /* packets a connection may send before the next has its turn */
+#define BW_TCP__ANSWERS_MAX      256 /* stateless answers waiting for bw_tcp_output() */
+#define BW_TCP__LISTENERS_MAX    64
 
-/* ---- mbufs ---------------------------------------------------------------------------------------------- */
+/* ---- mbufs --------------------------------------------------------------------------------------------- */
 
 /** Notes on a received mbuf. The first 16 bytes of the private area are the engine's. */
 struct bw_tcp__rx_note {
 	uint8_t engine[16];
-	struct rte_mbuf *next;       /* behind it in its queue or block */
+	struct rte_mbuf *next; /* behind it in its queue or block */
 	/* out of order only, in the first mbuf of a block: */
 	struct rte_mbuf *block_last; /* of the block's mbufs */
 	struct rte_mbuf *block_next; /* first mbuf of the next block, NULL for the last */
@@ -85,10 +85,10 @@ enum {
 struct bw_tcp__tx_note {
 	struct rte_mbuf *next; /* the last chunk's is the first chunk */
 	uint8_t *data;
-	bw_ns sent_at;         /* of the latest transmission */
+	bw_ns sent_at; /* of the latest transmission */
 	bw_seq seq;
 	uint32_t len;
-	uint8_t marks;         /* BW_CHUNK_* */
+	uint8_t marks; /* BW_CHUNK_* */
 };
 _Static_assert(sizeof(struct bw_tcp__tx_note) <= BW_MBUF_PRIV_BYTES, "fits the private area");
 
@@ -97,7 +97,7 @@ static inline struct bw_tcp__tx_note *bw_tcp__tx_note(struct rte_mbuf *m)
 	return rte_mbuf_to_priv(m);
 }
 
-/* ---- a connection --------------------------------------------------------------------------------------- */
+/* ---- a connection -------------------------------------------------------------------------------------- */
 
 /** LISTEN is a listener, SYN_RECEIVED a half-open entry, TIME_WAIT an entry of its own. */
 enum bw_tcp__state {
@@ -131,16 +131,16 @@ enum {
 	BW_CONN_ABORT = 1u << 16,       /* bw_tcp_abort(): closed() is pending */
 	BW_CONN_WAKE = 1u << 17,        /* bw_tcp_wake(): data() is pending */
 	BW_CONN_CUT_SHORT = 1u << 18,   /* a send was: writable() when there is space */
-	BW_CONN_NO_MBUF = 1u << 19,     /* a send was, for want of a buffer: no ACK will tell when to try again */
-	BW_CONN_OVER = 1u << 20,        /* closed() was or is being called */
-	BW_CONN_DETACHED = 1u << 21,    /* both FINs are in, closed() waits for the service to read the rest */
+	BW_CONN_NO_MBUF = 1u << 19, /* a send was, for want of a buffer: no ACK will tell when to try again */
+	BW_CONN_OVER = 1u << 20,    /* closed() was or is being called */
+	BW_CONN_DETACHED = 1u << 21, /* both FINs are in, closed() waits for the service to read the rest */
 };
 #define BW_CONN_FLAG_BITS 24
 
 /** What takes an arriving segment off the fast path. */
-#define BW_CONN_SLOW                                                                                          \
-	(BW_CONN_REASSEMBLY | BW_CONN_SCOREBOARD | BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY | BW_CONN_RELEASED | \
-		BW_CONN_ABORT | BW_CONN_OVER | BW_CONN_DETACHED)
+#define BW_CONN_SLOW                                                                                         \
+	(BW_CONN_REASSEMBLY | BW_CONN_SCOREBOARD | BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY |                 \
+		BW_CONN_RELEASED | BW_CONN_ABORT | BW_CONN_OVER | BW_CONN_DETACHED)
 
 /** What `retx_at_ms` is for: exclusive uses of one deadline. */
 enum bw_tcp__timer {
@@ -153,44 +153,44 @@ enum bw_tcp__timer {
 struct bw_tcp_conn {
 	/* Cache lines 0 and 1: all that receiving in order, acknowledging and queueing a reply touch. */
 	struct bw_flow flow;
-	uint32_t index;              /* of this connection: finds the bw_tcp before the array */
+	uint32_t index; /* of this connection: finds the bw_tcp before the array */
 	uint32_t flags : BW_CONN_FLAG_BITS;
-	uint32_t quick_acks : 4;     /* full segments still to be acknowledged at once */
-	uint32_t timer_use : 4;      /* enum bw_tcp__timer */
-	uint8_t state;               /* enum bw_tcp__state */
+	uint32_t quick_acks : 4; /* full segments still to be acknowledged at once */
+	uint32_t timer_use : 4;  /* enum bw_tcp__timer */
+	uint8_t state;           /* enum bw_tcp__state */
 	uint8_t listener;
 	uint8_t snd_wscale : 4, rcv_wscale : 4;
-	uint8_t dupacks : 4;         /* saturates at BW_TCP__DUP_THRESH */
-	uint8_t backoff : 4;         /* timeouts or probes in a row without an answer */
+	uint8_t dupacks : 4; /* saturates at BW_TCP__DUP_THRESH */
+	uint8_t backoff : 4; /* timeouts or probes in a row without an answer */
 	bw_seq rcv_nxt;
-	bw_seq rcv_adv;              /* right edge of the window that we advertised */
-	uint32_t ts_recent;          /* RFC 7323 */
-	uint32_t unread;             /* bytes in the receive queue */
+	bw_seq rcv_adv;     /* right edge of the window that we advertised */
+	uint32_t ts_recent; /* RFC 7323 */
+	uint32_t unread;    /* bytes in the receive queue */
 
 	bw_seq snd_una, snd_nxt;
-	bw_seq snd_end;              /* behind the last queued byte; our FIN's number */
-	uint32_t snd_wnd;            /* scaled */
-	bw_seq snd_wl1;              /* SND.WL2 is not kept: it is never right of snd_una */
-	bw_seq ack_sent;             /* Last.ACK.sent of RFC 7323 */
+	bw_seq snd_end;   /* behind the last queued byte; our FIN's number */
+	uint32_t snd_wnd; /* scaled */
+	bw_seq snd_wl1;   /* SND.WL2 is not kept: it is never right of snd_una */
+	bw_seq ack_sent;  /* Last.ACK.sent of RFC 7323 */
 	uint32_t cwnd;
-	uint16_t mss;                /* payload bytes of a full segment without SACK blocks */
-	uint16_t rcv_mss;            /* the peer's full segment, as seen */
-	uint32_t ack_at_ms;          /* delayed ACK; 0: none is due */
+	uint16_t mss;       /* payload bytes of a full segment without SACK blocks */
+	uint16_t rcv_mss;   /* the peer's full segment, as seen */
+	uint32_t ack_at_ms; /* delayed ACK; 0: none is due */
 	uint32_t last_rx_ms;
-	struct rte_mbuf *recv_last;  /* receive queue: recvq.c */
-	struct rte_mbuf *send_last;  /* send queue, a ring: sendq.c */
-	struct rte_mbuf *unsent;     /* first chunk that was never sent */
+	struct rte_mbuf *recv_last; /* receive queue: recvq.c */
+	struct rte_mbuf *send_last; /* send queue, a ring: sendq.c */
+	struct rte_mbuf *unsent;    /* first chunk that was never sent */
 
 	/* Cache line 2: output and timers. */
-	struct bw_timer timer;       /* armed for the earliest deadline or before: timers.c */
+	struct bw_timer timer; /* armed for the earliest deadline or before: timers.c */
 	uint32_t ready_next;
-	uint32_t path;               /* the engine's; zeroed at open, not touched after */
-	uint32_t ts_offset;          /* RFC 7323 5.4 */
-	uint32_t retx_at_ms;         /* 0: off. timer_use says what for */
+	uint32_t path;                 /* the engine's; zeroed at open, not touched after */
+	uint32_t ts_offset;            /* RFC 7323 5.4 */
+	uint32_t retx_at_ms;           /* 0: off. timer_use says what for */
 	uint32_t srtt_us8, rttvar_us4; /* RFC 6298, scaled by 8 and by 4; srtt 0: no sample yet */
-	uint32_t progress_ms;        /* when the peer last took something, or we first had something for it */
+	uint32_t progress_ms; /* when the peer last took something, or we first had something for it */
 	uint16_t send_mbufs;
-	uint16_t snd_wnd_max;        /* the largest window field seen, unscaled */
+	uint16_t snd_wnd_max; /* the largest window field seen, unscaled */
 };
 _Static_assert(offsetof(struct bw_tcp_conn, snd_una) == BW_CACHE_LINE, "line 1");
 _Static_assert(offsetof(struct bw_tcp_conn, timer) == 2 * BW_CACHE_LINE, "line 2");
@@ -199,14 +199,14 @@ _Static_assert(sizeof(struct bw_tcp_conn) == 3 * BW_CACHE_LINE, "three lines");
 /** What only trouble, growth and the end touch. An array beside the connections. */
 struct bw_tcp__cold {
 	uint32_t ssthresh;
-	uint32_t cwnd_credit;   /* acknowledged bytes that have not yet grown cwnd (RFC 3465) */
-	uint32_t generation;    /* odd while the connection is live */
-	uint32_t pending_next;  /* also the free list */
-	bw_seq recover;         /* RFC 6582 */
+	uint32_t cwnd_credit;  /* acknowledged bytes that have not yet grown cwnd (RFC 3465) */
+	uint32_t generation;   /* odd while the connection is live */
+	uint32_t pending_next; /* also the free list */
+	bw_seq recover;        /* RFC 6582 */
 	uint32_t sacked_bytes, lost_bytes, resent_bytes;
-	bw_ns service_at;       /* bw_tcp_set_timer() */
-	uint32_t reassembly;    /* index, BW_TCP__NONE when nothing is out of order */
-	uint32_t challenge_ms;  /* of the last rate-limited answer */
+	bw_ns service_at;      /* bw_tcp_set_timer() */
+	uint32_t reassembly;   /* index, BW_TCP__NONE when nothing is out of order */
+	uint32_t challenge_ms; /* of the last rate-limited answer */
 };
 
 /** A full bucket is 10 entries; the table has a bucket for every BW_TCP__BUCKET_LOAD objects. */
@@ -221,10 +221,11 @@ struct bw_tcp__half_open {
 	bw_seq irs, iss;
 	uint32_t ts_recent;
 	uint32_t retry_at_ms;
-	uint32_t next, prev;  /* of those that wait for the same retry, oldest first; next is also the free list */
+	uint32_t next,
+		prev; /* of those that wait for the same retry, oldest first; next is also the free list */
 	uint16_t peer_mss;
 	uint16_t wscale : 4;
-	uint16_t tries : 3;   /* SYN-ACKs repeated by the timer */
+	uint16_t tries : 3; /* SYN-ACKs repeated by the timer */
 	uint16_t has_wscale : 1, has_timestamps : 1, has_sack : 1;
 	uint16_t listener : 6;
 };
@@ -240,7 +241,7 @@ struct bw_tcp__time_wait {
 	uint32_t ts_recent;
 	uint32_t expires_ms : 31;
 	uint32_t has_timestamps : 1;
-	uint32_t next, prev;  /* oldest first; next is also the free list */
+	uint32_t next, prev; /* oldest first; next is also the free list */
 };
 _Static_assert(sizeof(struct bw_tcp__time_wait) <= 64, "the budget");
 
@@ -257,7 +258,7 @@ struct bw_tcp__reassembly {
 };
 _Static_assert(sizeof(struct bw_tcp__reassembly) <= 64, "one line");
 
-/* ---- the table: table.c --------------------------------------------------------------------------------- */
+/* ---- the table: table.c -------------------------------------------------------------------------------- */
 
 enum bw_tcp__kind {
 	BW_TCP_KIND_NONE,
@@ -296,15 +297,17 @@ _Static_assert(sizeof(struct bw_tcp__bucket) == BW_CACHE_LINE, "one line");
 struct bw_tcp__table {
 	struct bw_tcp__bucket *buckets, *overflow;
 	uint32_t bucket_count, overflow_count;
-	uint32_t overflow_used;  /* never touched beyond */
-	uint32_t overflow_free;  /* index + 1, chained through `overflow` */
-	uint64_t version;        /* changes with every change of the table */
+	uint32_t overflow_used; /* never touched beyond */
+	uint32_t overflow_free; /* index + 1, chained through `overflow` */
+	uint64_t version;       /* changes with every change of the table */
 	size_t map_bytes;
 };
 
-/* ---- one core's TCP ------------------------------------------------------------------------------------- */
+/* ---- one core's TCP ------------------------------------------------------------------------------------ */
 
-/** An array of objects named by index: a free list and a high-water mark, so that memory is touched as used. */
+/**
+ * An array of objects named by index: a free list and a high-water mark, so that memory is touched as used.
+ */
 struct bw_tcp__slab {
 	uint32_t capacity, touched, count, free_head;
 };
@@ -320,15 +323,15 @@ struct bw_tcp__answer {
 
 struct bw_tcp {
 	bw_ns now, epoch;
-	uint32_t now_ms;       /* since epoch, rounded down */
-	uint32_t now_ms_up;    /* and up: deadlines count from it, so that none is early */
+	uint32_t now_ms;    /* since epoch, rounded down */
+	uint32_t now_ms_up; /* and up: deadlines count from it, so that none is early */
 	uint32_t ready_head, ready_tail;
 	uint32_t pending_head, pending_tail;
 	struct bw_counters *counters;
 	struct bw_tcp__cold *colds;
 	uint8_t *states;
 	uint32_t state_stride;
-	uint32_t payload_room;  /* payload bytes that fit an mbuf of conf.pool behind the headroom */
+	uint32_t payload_room; /* payload bytes that fit an mbuf of conf.pool behind the headroom */
 	uint32_t listener_count;
 	struct bw_tcp__table table;
 	struct bw_tcp_conf conf;
@@ -485,8 +488,8 @@ void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_
 
 /* recvq.c */
 /*
- * A run is received payload in mbufs of one segment each, linked by their notes from first to last; the note of
- * the last is not valid. None of them is empty.
+ * A run is received payload in mbufs of one segment each, linked by their notes from first to last; the note
+ * of the last is not valid. None of them is empty.
  */
 /** Trim an arrived packet to `len` > 0 bytes of payload from `off` and make it a run. Returns the first. */
 struct rte_mbuf *bw_tcp__payload_take(struct rte_mbuf *m, uint32_t off, uint32_t len, struct rte_mbuf **last);
@@ -494,7 +497,9 @@ struct rte_mbuf *bw_tcp__payload_take(struct rte_mbuf *m, uint32_t off, uint32_t
 unsigned bw_tcp__run_free(struct rte_mbuf *first, struct rte_mbuf *last);
 /** Drop `bytes`, fewer than there are, from the front of a run; returns the new first. Adds to `freed`. */
 struct rte_mbuf *bw_tcp__run_trim(struct rte_mbuf *first, uint32_t bytes, unsigned *freed);
-/** Copy `from` behind the data of `to` if that saves a buffer and nobody else sees it. `from` is freed then. */
+/**
+ * Copy `from` behind the data of `to` if that saves a buffer and nobody else sees it. `from` is freed then.
+ */
 bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *from);
 /** Append a run of `bytes` to the receive queue. Does not touch rcv_nxt. */
 void bw_tcp__recvq_append(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *first,
@@ -513,8 +518,8 @@ void bw_tcp__reassembly_fin(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq
 bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__reassembly_free(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** SACK blocks to send, latest first; returns how many (at most max). */
-unsigned bw_tcp__reassembly_sack(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn,
-	struct bw_sack_block *blocks, unsigned max);
+unsigned bw_tcp__reassembly_sack(
+	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, struct bw_sack_block *blocks, unsigned max);
 
 /* sendq.c */
 static inline struct rte_mbuf *bw_tcp__sendq_first(const struct bw_tcp_conn *conn)
@@ -534,7 +539,7 @@ bool bw_tcp__sendq_split(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rt
 struct bw_tcp__acked {
 	bool was_resent; /* some of it was sent more than once: how long the rest waited says nothing */
 	bool has_sample;
-	bw_ns sent_at;   /* of the first chunk that was sent once only and not reported before */
+	bw_ns sent_at; /* of the first chunk that was sent once only and not reported before */
 };
 void bw_tcp__sendq_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, struct bw_tcp__acked *acked);
 void bw_tcp__sendq_free(struct bw_tcp_conn *conn);
@@ -587,7 +592,8 @@ static inline void bw_tcp__timer_need(struct bw_tcp *tcp, struct bw_tcp_conn *co
 		bw_timer_arm(&tcp->wheel, &conn->timer, at);
 }
 
-void bw_tcp__retx_arm(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use, uint32_t delay_ms);
+void bw_tcp__retx_arm(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use, uint32_t delay_ms);
 /** Keep-alive is as the listener wants it: have the wheel look after it. */
 void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 
@@ -606,47 +612,47 @@ uint16_t bw_tcp__mss_option(const struct bw_tcp *tcp, const struct bw_flow *flow
 uint8_t bw_tcp__wscale_for(uint32_t bytes);
 
 /** Take an index, BW_TCP__NONE when all are used. `next_of` finds the link of a free object. */
-#define bw_tcp__slab_take(slab, array, link)                                                                  \
-	({                                                                                                    \
-		uint32_t taken = (slab)->free_head;                                                           \
-		if (taken != BW_TCP__NONE)                                                                    \
-			(slab)->free_head = (array)[taken].link;                                              \
-		else if ((slab)->touched < (slab)->capacity)                                                  \
-			taken = (slab)->touched++;                                                            \
-		if (taken != BW_TCP__NONE)                                                                    \
-			(slab)->count++;                                                                      \
-		taken;                                                                                        \
+#define bw_tcp__slab_take(slab, array, link)                                                                 \
+	({                                                                                                   \
+		uint32_t taken = (slab)->free_head;                                                          \
+		if (taken != BW_TCP__NONE)                                                                   \
+			(slab)->free_head = (array)[taken].link;                                             \
+		else if ((slab)->touched < (slab)->capacity)                                                 \
+			taken = (slab)->touched++;                                                           \
+		if (taken != BW_TCP__NONE)                                                                   \
+			(slab)->count++;                                                                     \
+		taken;                                                                                       \
 	})
 
-#define bw_tcp__slab_give(slab, array, link, i)                                                               \
-	do {                                                                                                  \
-		BW_ASSERT_LT(0, (slab)->count);                                                               \
-		(array)[i].link = (slab)->free_head;                                                          \
-		(slab)->free_head = (i);                                                                      \
-		(slab)->count--;                                                                              \
+#define bw_tcp__slab_give(slab, array, link, i)                                                              \
+	do {                                                                                                 \
+		BW_ASSERT_LT(0, (slab)->count);                                                              \
+		(array)[i].link = (slab)->free_head;                                                         \
+		(slab)->free_head = (i);                                                                     \
+		(slab)->count--;                                                                             \
 	} while (0)
 
 /** Doubly linked lists of indices: TIME_WAIT and half-open entries, oldest first. */
-#define bw_tcp__fifo_push(fifo, array, i)                                                                     \
-	do {                                                                                                  \
-		(array)[i].next = BW_TCP__NONE;                                                               \
-		(array)[i].prev = (fifo)->tail;                                                               \
-		if ((fifo)->tail != BW_TCP__NONE)                                                             \
-			(array)[(fifo)->tail].next = (i);                                                     \
-		else                                                                                          \
-			(fifo)->head = (i);                                                                   \
-		(fifo)->tail = (i);                                                                           \
+#define bw_tcp__fifo_push(fifo, array, i)                                                                    \
+	do {                                                                                                 \
+		(array)[i].next = BW_TCP__NONE;                                                              \
+		(array)[i].prev = (fifo)->tail;                                                              \
+		if ((fifo)->tail != BW_TCP__NONE)                                                            \
+			(array)[(fifo)->tail].next = (i);                                                    \
+		else                                                                                         \
+			(fifo)->head = (i);                                                                  \
+		(fifo)->tail = (i);                                                                          \
 	} while (0)
 
-#define bw_tcp__fifo_remove(fifo, array, i)                                                                   \
-	do {                                                                                                  \
-		uint32_t before = (array)[i].prev, after = (array)[i].next;                                   \
-		if (before != BW_TCP__NONE)                                                                   \
-			(array)[before].next = after;                                                         \
-		else                                                                                          \
-			(fifo)->head = after;                                                                 \
-		if (after != BW_TCP__NONE)                                                                    \
-			(array)[after].prev = before;                                                         \
-		else                                                                                          \
-			(fifo)->tail = before;                                                                \
+#define bw_tcp__fifo_remove(fifo, array, i)                                                                  \
+	do {                                                                                                 \
+		uint32_t before = (array)[i].prev, after = (array)[i].next;                                  \
+		if (before != BW_TCP__NONE)                                                                  \
+			(array)[before].next = after;                                                        \
+		else                                                                                         \
+			(fifo)->head = after;                                                                \
+		if (after != BW_TCP__NONE)                                                                   \
+			(array)[after].prev = before;                                                        \
+		else                                                                                         \
+			(fifo)->tail = before;                                                               \
 	} while (0)

@@ -3,12 +3,12 @@
  * LISTEN and SYN-RECEIVED (RFC 9293 3.10.7.2, 3.10.7.4). A SYN costs 64 bytes until its sender has shown, by
  * acknowledging our number, that it is where it says.
  *
- * Every half-open entry waits for its next retry in the list of those that were tried as often, so each list is
- * ordered by time, and one timer serves all.
+ * Every half-open entry waits for its next retry in the list of those that were tried as often, so each list
+ * is ordered by time, and one timer serves all.
  */
 #include "internal.h"
 
-/* ---- SYN-ACK -------------------------------------------------------------------------------------------- */
+/* ---- SYN-ACK ------------------------------------------------------------------------------------------- */
 
 static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
 {
@@ -92,7 +92,7 @@ void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 	arm_timer(tcp);
 }
 
-/* ---- LISTEN --------------------------------------------------------------------------------------------- */
+/* ---- LISTEN -------------------------------------------------------------------------------------------- */
 
 static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned listener, const bw_seq *beyond)
 {
@@ -115,7 +115,9 @@ static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned li
 		.ts_recent = seg->has_timestamp ? seg->ts_value : 0,
 		.listener = listener,
 		/* RFC 9293 3.7.1: without the option, 536 for IPv4 and 1220 for IPv6 */
-		.peer_mss = seg->has_mss ? seg->mss : bw_ip_is_v4(&pkt->flow.remote) ? 536 : 1220,
+		.peer_mss = seg->has_mss                     ? seg->mss
+			    : bw_ip_is_v4(&pkt->flow.remote) ? 536
+							     : 1220,
 		.has_wscale = seg->has_wscale,
 		.wscale = BW_MIN(seg->wscale, 14), /* RFC 7323 2.3 */
 		.has_timestamps = seg->has_timestamp,
@@ -151,7 +153,7 @@ void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *
 	rte_pktmbuf_free(pkt->m);
 }
 
-/* ---- SYN-RECEIVED --------------------------------------------------------------------------------------- */
+/* ---- SYN-RECEIVED -------------------------------------------------------------------------------------- */
 
 /** The window that the SYN-ACK offered. */
 static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)

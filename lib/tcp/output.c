@@ -4,8 +4,8 @@
  *
  * A packet is a TCP header and the payload of one chunk or several (sendq.c). Four ways to put it together:
  *
- *   in place  one copied chunk that only the queue refers to: the header goes into its headroom, the chunk itself
- *             goes out with one more reference. No buffer is taken, no byte is copied.
+ *   in place  one copied chunk that only the queue refers to: the header goes into its headroom, the chunk
+ *             itself goes out with one more reference. No buffer is taken, no byte is copied.
  *   chained   the same for the first chunk of several, with the others linked behind it.
  *   attached  where the first chunk's headroom is not ours to write (memory by reference, or the driver still
  *             holds the buffer): a buffer for the header, and the chunks behind it.
@@ -16,7 +16,7 @@
  */
 #include "internal.h"
 
-/* ---- answers without a connection ----------------------------------------------------------------------- */
+/* ---- answers without a connection ---------------------------------------------------------------------- */
 
 static void finish_header(struct rte_mbuf *m, unsigned header_len)
 {
@@ -73,7 +73,8 @@ void bw_tcp__answer_reset(struct bw_tcp *tcp, const struct bw_pkt *pkt)
 		rst.seq = seg->ack;
 	} else {
 		rst.flags |= BW_TCP_ACK;
-		rst.ack = seg->seq + pkt->payload_len + !!(seg->flags & BW_TCP_SYN) + !!(seg->flags & BW_TCP_FIN);
+		rst.ack = seg->seq + pkt->payload_len + !!(seg->flags & BW_TCP_SYN) +
+			  !!(seg->flags & BW_TCP_FIN);
 	}
 	bw_tcp__answer(tcp, &pkt->flow, &rst);
 }
@@ -87,7 +88,7 @@ bool bw_tcp__stateless_is_allowed(struct bw_tcp *tcp)
 	return tcp->stateless_count++ < BW_TCP__STATELESS_PER_S;
 }
 
-/* ---- a connection's packets ----------------------------------------------------------------------------- */
+/* ---- a connection's packets ---------------------------------------------------------------------------- */
 
 /** One visit to a connection. */
 struct visit {
@@ -95,14 +96,8 @@ struct visit {
 	struct bw_tcp_conn *conn;
 	struct bw_tcp_packet *out;
 	unsigned room, count;
-	uint32_t segment_max; /* payload of a full segment, SACK blocks considered */
 	bool is_out_of_mbufs;
 };
-
-static unsigned sack_bytes(unsigned blocks)
-{
-	return blocks != 0 ? 4 + 8 * blocks : 0; /* with two NOPs */
-}
 
 /** Blocks that fit behind timestamps: RFC 2018 3. */
 static unsigned sack_blocks_max(const struct bw_tcp_conn *conn)
@@ -211,7 +206,9 @@ static struct rte_mbuf *copied_packet(
 	if (m == NULL)
 		return NULL;
 	if (rte_pktmbuf_tailroom(m) < bytes) {
-		/* The headers' headroom is larger than they are: what a full segment lacks is taken from it. */
+		/*
+		 * The headers' headroom is larger than they are: what a full segment lacks is taken from it.
+		 */
 		m->data_off = (uint16_t)(RTE_PKTMBUF_HEADROOM - header_len);
 	}
 	BW_ASSERT_LE(bytes, rte_pktmbuf_tailroom(m));
@@ -236,7 +233,8 @@ static struct rte_mbuf *chained_packet(
 
 	if (RTE_MBUF_DIRECT(first) && is_ours(first)) {
 		head = slice(tcp, first);
-		set_data(head, bw_tcp__tx_note(first)->data - header_len, bw_tcp__tx_note(first)->len + header_len);
+		set_data(head, bw_tcp__tx_note(first)->data - header_len,
+			bw_tcp__tx_note(first)->len + header_len);
 		chunk = bw_tcp__tx_note(first)->next;
 		i = 1;
 	} else {
@@ -274,12 +272,14 @@ static bool is_wanted(const struct bw_tcp__tx_note *note, bool is_again)
  * Choose the chunks of a packet of up to `bytes_max` from `first` on, cutting the last one. Returns how many;
  * 0 when a cut was needed and failed.
  */
-static unsigned gather(struct visit *v, struct rte_mbuf *first, uint32_t bytes_max, bool is_again, uint32_t *bytes)
+static unsigned gather(
+	struct visit *v, struct rte_mbuf *first, uint32_t bytes_max, bool is_again, uint32_t *bytes)
 {
 	unsigned count = 0;
 
 	*bytes = 0;
-	for (struct rte_mbuf *m = first; m != NULL && *bytes < bytes_max; m = bw_tcp__sendq_next(v->conn, m)) {
+	for (struct rte_mbuf *m = first; m != NULL && *bytes < bytes_max;
+		m = bw_tcp__sendq_next(v->conn, m)) {
 		struct bw_tcp__tx_note *note = bw_tcp__tx_note(m);
 
 		if (!is_wanted(note, is_again) || count == BW_TCP__SLICES_MAX - 1)
@@ -310,7 +310,7 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	unsigned header_len, count;
 	struct rte_mbuf *m, *chunk;
 	uint8_t flags = BW_TCP_ACK;
-	uint32_t bytes;
+	uint32_t bytes, room;
 
 	count = gather(v, first, bytes_max, is_again, &bytes);
 	if (count == 0)
@@ -321,6 +321,9 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 			flags |= BW_TCP_FIN;
 	}
 	fields = fields_of(tcp, conn, seq, flags);
+	/* The MSS has room for timestamps, SACK blocks take what the payload leaves: 8 bytes each, and 4. */
+	room = bytes < conn->mss ? conn->mss - bytes : 0;
+	fields.sack_count = (uint8_t)BW_MIN((uint32_t)fields.sack_count, room > 4 ? (room - 4) / 8 : 0u);
 	header_len = bw_tcp_header_len(&fields);
 	if (tcp->conf.can_multi_segment || (count == 1 && RTE_MBUF_DIRECT(first) && is_ours(first)))
 		m = chained_packet(tcp, first, count, bytes, header_len);
@@ -334,9 +337,9 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	bw_tcp_header_write(
 		rte_pktmbuf_mtod(m, uint8_t *), conn->flow.local_port_be, conn->flow.remote_port_be, &fields);
 	finish_header(m, header_len);
-	if (bytes > v->segment_max) {
+	if (bytes > conn->mss) {
 		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
-		m->tso_segsz = (uint16_t)v->segment_max;
+		m->tso_segsz = (uint16_t)conn->mss;
 	}
 	bw_tcp__count(tcp, BW_TCP_SEGMENTS_OUT);
 	emit(v, m);
@@ -382,9 +385,11 @@ static bool send_again(struct visit *v)
 		m = bw_tcp__sendq_next(conn, m);
 	if (m == conn->unsent)
 		m = NULL;
-	/* The hole at SND.UNA goes out whatever cwnd says (RFC 6675 5 (4.3), RFC 6582 3.2); more has to wait. */
+	/*
+	 * The hole at SND.UNA goes out whatever cwnd says (RFC 6675 5 (4.3), RFC 6582 3.2); more has to wait.
+	 */
 	in_flight = bw_tcp__in_flight(tcp, conn);
-	if (m != first && in_flight != 0 && in_flight + v->segment_max > conn->cwnd)
+	if (m != first && in_flight != 0 && in_flight + conn->mss > conn->cwnd)
 		return false;
 	if (m == NULL) { /* only the FIN is lost */
 		if (!send_bare(v, conn->snd_end, BW_TCP_FIN | BW_TCP_ACK))
@@ -394,7 +399,7 @@ static bool send_again(struct visit *v)
 		return true;
 	}
 	seq = bw_tcp__tx_note(m)->seq;
-	bytes = send_chunks(v, m, v->segment_max, true);
+	bytes = send_chunks(v, m, conn->mss, true);
 	if (bytes == 0)
 		return false;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
@@ -412,15 +417,15 @@ static uint32_t new_bytes(const struct visit *v)
 	uint32_t in_flight = bw_tcp__in_flight(tcp, conn);
 	bw_seq edge = conn->snd_una + conn->snd_wnd;
 	uint32_t usable = bw_seq_gt(edge, conn->snd_nxt) ? edge - conn->snd_nxt : 0;
-	uint32_t segment = v->segment_max, bytes, cwnd_left;
+	uint32_t segment = conn->mss, bytes, cwnd_left;
 
 	bytes = BW_MIN(unsent, usable);
 	if (bytes == 0)
 		return 0;
 	if (bytes < segment) {
 		/*
-		 * Silly window avoidance (RFC 9293 3.8.6.2.1): less than a segment goes out if it is all there is,
-		 * Nagle permitting, or half of the largest window that the peer ever had.
+		 * Silly window avoidance (RFC 9293 3.8.6.2.1): less than a segment goes out if it is all
+		 * there is, Nagle permitting, or half of the largest window that the peer ever had.
 		 */
 		bool is_all = bytes == unsent;
 		bool nagle_waits = bw_tcp__listener(tcp, conn)->nagle && conn->snd_nxt != conn->snd_una &&
@@ -436,7 +441,8 @@ static uint32_t new_bytes(const struct visit *v)
 		return 0;
 	if (tcp->conf.tso_bytes_max > segment && bytes > segment) {
 		/* As much as the device cuts, and IP's 64 KiB hold, in whole segments. */
-		uint32_t allowed = BW_MAX(cwnd_left, segment), tso = BW_MIN(tcp->conf.tso_bytes_max, 65535u - 128);
+		uint32_t allowed = BW_MAX(cwnd_left, segment),
+			 tso = BW_MIN(tcp->conf.tso_bytes_max, 65535u - 128);
 
 		tso = BW_MIN(tso, allowed);
 
@@ -456,7 +462,8 @@ static bool send_new(struct visit *v)
 		return false;
 	if (conn->snd_nxt == conn->snd_end) {
 		/* A FIN takes no room at the receiver, so it does not wait for a window. */
-		if (!(conn->flags & BW_CONN_FIN_QUEUED) || !send_bare(v, conn->snd_end, BW_TCP_FIN | BW_TCP_ACK))
+		if (!(conn->flags & BW_CONN_FIN_QUEUED) ||
+			!send_bare(v, conn->snd_end, BW_TCP_FIN | BW_TCP_ACK))
 			return false;
 		fin_is_sent(v);
 		return true;
@@ -486,7 +493,7 @@ static void arm_retx(struct visit *v)
 	if (conn->snd_nxt != conn->snd_una)
 		use = BW_TCP_TIMER_RTO; /* RFC 6298 5.1 */
 	else if (bw_seq_lt(conn->snd_nxt, conn->snd_end) && !v->is_out_of_mbufs)
-		use = BW_TCP_TIMER_PERSIST; /* RFC 9293 3.8.6.1: the update that would open the window may be lost */
+		use = BW_TCP_TIMER_PERSIST; /* RFC 9293 3.8.6.1: a window update may be lost */
 	else
 		return;
 	if (conn->timer_use == use)
@@ -501,20 +508,21 @@ static void visit(struct visit *v)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
-	struct bw_sack_block blocks[BW_SACK_BLOCKS_MAX];
 
-	v->segment_max = conn->mss;
-	if ((conn->flags & (BW_CONN_REASSEMBLY | BW_CONN_SACK)) == (BW_CONN_REASSEMBLY | BW_CONN_SACK))
-		v->segment_max -= BW_MIN(sack_bytes(bw_tcp__reassembly_sack(tcp, conn, blocks, sack_blocks_max(conn))),
-			v->segment_max / 2);
+	/*
+	 * Full segments leave no room for SACK blocks, and one with payload is no duplicate ACK: what arrived out of
+	 * order is reported by itself.
+	 */
+	if ((conn->flags & (BW_CONN_REASSEMBLY | BW_CONN_ACK_NOW)) == (BW_CONN_REASSEMBLY | BW_CONN_ACK_NOW))
+		send_bare(v, conn->snd_nxt, BW_TCP_ACK);
 	while (v->count < v->room && bw_tcp__has_lost(tcp, conn) && send_again(v))
 		;
 	while (v->count < v->room && !v->is_out_of_mbufs && !bw_tcp__has_lost(tcp, conn) && send_new(v))
 		;
 	if (v->count == 0 && (conn->flags & BW_CONN_PROBE)) {
 		/*
-		 * A segment that is never acceptable, so that the peer answers with its window (RFC 9293 3.8.4).
-		 * It has no byte of new data: none has to be taken back when the window stays shut.
+		 * A segment that is never acceptable, so that the peer answers with its window (RFC 9293
+		 * 3.8.4). It has no byte of new data: none has to be taken back when the window stays shut.
 		 */
 		if (send_bare(v, conn->snd_una - 1, BW_TCP_ACK))
 			conn->flags &= ~BW_CONN_PROBE;
@@ -550,7 +558,10 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 		visit(&v);
 		count += v.count;
 		if (v.is_out_of_mbufs) {
-			/* The pool is empty: the others would find the same. All is still due in the next turn. */
+			/*
+			 * The pool is empty: the others would find the same. All is still due in the next
+			 * turn.
+			 */
 			bw_tcp__push_ready_front(tcp, conn);
 			break;
 		}

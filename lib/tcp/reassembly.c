@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Out-of-order bytes: a list of blocks, each a contiguous run of mbufs, by sequence number and with holes between
- * them. The first mbuf of a block keeps the block's bounds in its note.
+ * Out-of-order bytes: a list of blocks, each a contiguous run of mbufs, by sequence number and with holes
+ * between them. The first mbuf of a block keeps the block's bounds in its note.
  *
  *     rcv_nxt      first                    block_next
  *        |  hole     [ mbuf | mbuf | mbuf ]    hole    [ mbuf ]
  *                    left            right             left   right
  *
- * What arrives is trimmed at the front by the block that it overlaps and trims the blocks that it reaches into, so
- * blocks never touch. Costs are linear in the number of blocks, which is bounded, as are bytes and mbufs: small
- * pieces are copied together, what is over a bound is dropped and will be sent again.
+ * What arrives is trimmed at the front by the block that it overlaps and trims the blocks that it reaches
+ * into, so blocks never touch. Costs are linear in the number of blocks, which is bounded, as are bytes and
+ * mbufs: small pieces are copied together, what is over a bound is dropped and will be sent again.
  *
  * The state is taken from an array when the first hole appears and given back when the last is gone.
  */
@@ -42,8 +42,8 @@ static void state_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	conn->flags &= ~BW_CONN_REASSEMBLY;
 }
 
-static bool is_over_bound(
-	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, const struct bw_tcp__reassembly *r, uint32_t len)
+static bool is_over_bound(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn,
+	const struct bw_tcp__reassembly *r, uint32_t len)
 {
 	uint32_t bytes_max = tcp->conf.reassembly_bytes_max;
 
@@ -255,7 +255,8 @@ unsigned bw_tcp__reassembly_sack(
 		bool is_reported = false;
 
 		for (unsigned k = 0; k < count; k++)
-			is_reported |= bw_seq_in(r->recent[i], blocks[k].left, blocks[k].right - blocks[k].left);
+			is_reported |=
+				bw_seq_in(r->recent[i], blocks[k].left, blocks[k].right - blocks[k].left);
 		if (is_reported)
 			continue;
 		for (struct rte_mbuf *b = r->first; b != NULL; b = bw_tcp__rx_note(b)->block_next) {

@@ -2,17 +2,19 @@
 /**
  * What ACKs say about what was sent: round-trip times, losses, and what to send again.
  *
- * The scoreboard is the marks of the sent chunks and their sums. A chunk that was sent and is not acknowledged is
+ * The scoreboard is the marks of the sent chunks and their sums. A chunk that was sent and is not
+ * acknowledged is
  *
  *     in flight           no mark
  *     SACKED              the peer has it
  *     LOST                believed lost, to be sent again
  *     LOST and RESENT     sent again, in flight
  *
- * and the pipe (RFC 6675) is snd_nxt - snd_una - sacked - lost + resent. Output sends while the pipe is below cwnd,
- * lost chunks first. That is all there is to limited transmit (RFC 3042): a SACK shrinks the pipe. Without SACK
- * each duplicate ACK says that some segment has arrived, so it counts as one segment of sacked bytes, to be taken
- * back when SND.UNA moves: RFC 6582's inflation of cwnd, from the other side of the inequality.
+ * and the pipe (RFC 6675) is snd_nxt - snd_una - sacked - lost + resent. Output sends while the pipe is below
+ * cwnd, lost chunks first. That is all there is to limited transmit (RFC 3042): a SACK shrinks the pipe.
+ * Without SACK each duplicate ACK says that some segment has arrived, so it counts as one segment of sacked
+ * bytes, to be taken back when SND.UNA moves: RFC 6582's inflation of cwnd, from the other side of the
+ * inequality.
  *
  * Losses are believed
  *   - of the first chunk at the third duplicate ACK (RFC 5681 3.2, RFC 6675 5 (1)),
@@ -70,7 +72,7 @@ void bw_tcp__mark_resent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw
 	bw_tcp__cold(tcp, conn)->resent_bytes += note->len;
 }
 
-/* ---- SACK ----------------------------------------------------------------------------------------------- */
+/* ---- SACK ---------------------------------------------------------------------------------------------- */
 
 /** Mark what lies in the block. Returns how many bytes that were not marked before. */
 static uint32_t mark_sacked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_sack_block *block)
@@ -88,8 +90,8 @@ static uint32_t mark_sacked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 			continue;
 		if (bw_seq_lt(note->seq, block->left) || bw_seq_gt(right, block->right)) {
 			/* Of a packet that the device cut into segments (TSO), some arrived. */
-			uint32_t keep = bw_seq_lt(note->seq, block->left) ? block->left - note->seq :
-									    block->right - note->seq;
+			uint32_t keep = bw_seq_lt(note->seq, block->left) ? block->left - note->seq
+									  : block->right - note->seq;
 
 			if (note->len <= conn->mss || !bw_tcp__sendq_split(tcp, conn, m, keep))
 				continue;
@@ -154,7 +156,9 @@ static uint32_t sack_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const s
 	for (unsigned i = 0; i < seg->sack_count; i++) {
 		const struct bw_sack_block *block = &seg->sack[i];
 
-		/* Nothing else can be meant for this flight; a block left of SND.UNA is a D-SACK (RFC 2883). */
+		/*
+		 * Nothing else can be meant for this flight; a block left of SND.UNA is a D-SACK (RFC 2883).
+		 */
 		if (bw_seq_geq(block->left, conn->snd_una) && bw_seq_lt(block->left, block->right) &&
 			bw_seq_leq(block->right, conn->snd_nxt))
 			news += mark_sacked(tcp, conn, block);
@@ -173,7 +177,7 @@ static void bound_emulated(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		conn->flags |= BW_CONN_SCOREBOARD;
 }
 
-/* ---- recovery ------------------------------------------------------------------------------------------- */
+/* ---- recovery ------------------------------------------------------------------------------------------ */
 
 static void enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
@@ -194,8 +198,8 @@ static void maybe_enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn, b
 	if (conn->dupacks < BW_TCP__DUP_THRESH && !sack_shows_loss)
 		return;
 	/*
-	 * RFC 6582 3.2 step 2: duplicate ACKs for what was sent again after a timeout are caused by that. SACK
-	 * tells such ACKs apart: they report nothing new.
+	 * RFC 6582 3.2 step 2: duplicate ACKs for what was sent again after a timeout are caused by that.
+	 * SACK tells such ACKs apart: they report nothing new.
 	 */
 	if (!(conn->flags & BW_CONN_SACK) && (conn->flags & BW_CONN_RECOVER_SET) &&
 		bw_seq_leq(conn->snd_una, cold->recover))
@@ -231,8 +235,8 @@ static bool advance_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint3
 	if (conn->flags & BW_CONN_RTO_RECOVERY)
 		return true; /* slow start through the hole */
 	/*
-	 * A partial ACK (RFC 6582 3.2 step 3): the segment behind it was sent before the one that was lost first
-	 * was sent again, so it would be here by now.
+	 * A partial ACK (RFC 6582 3.2 step 3): the segment behind it was sent before the one that was lost
+	 * first was sent again, so it would be here by now.
 	 */
 	mark_first_lost(tcp, conn);
 	if (!has_sack) {
@@ -254,9 +258,9 @@ static void take_rtt(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct 
 	const struct bw_tcp__acked *acked)
 {
 	/*
-	 * Our own notes are finer than a millisecond timestamp. Karn's rule keeps out what was sent twice, and what
-	 * arrived long ago but had to wait for it. Then the echoed timestamp tells which of the two it was that
-	 * arrived (RFC 7323 4.1).
+	 * Our own notes are finer than a millisecond timestamp. Karn's rule keeps out what was sent twice,
+	 * and what arrived long ago but had to wait for it. Then the echoed timestamp tells which of the two
+	 * it was that arrived (RFC 7323 4.1).
 	 */
 	if (acked->has_sample && !acked->was_resent) {
 		bw_tcp__rtt_sample(conn, (tcp->now - acked->sent_at) / BW_NS_PER_US);
@@ -334,7 +338,10 @@ void bw_tcp__on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
 	struct rte_mbuf *first = bw_tcp__sendq_first(conn);
-	/* The first chunk cannot be both unacknowledged and arrived: the peer took its word back (RFC 2018 8). */
+	/*
+	 * The first chunk cannot be both unacknowledged and arrived: the peer took its word back (RFC 2018
+	 * 8).
+	 */
 	bool is_reneging = first != NULL && (bw_tcp__tx_note(first)->marks & BW_CHUNK_SACKED);
 
 	bw_tcp__cc_on_rto(tcp, conn, conn->backoff == 1);

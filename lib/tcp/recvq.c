@@ -2,16 +2,16 @@
 /**
  * The receive queue: in-order payload in the mbufs that the device filled, trimmed to what is unconsumed.
  *
- * A ring linked by the mbufs' notes, of which the connection keeps the last. The usual queue is one mbuf, whose
- * note is then not even looked at. m->next is not used as the link: a service may hold a reference to the mbuf,
- * and freeing that must free one buffer.
+ * A ring linked by the mbufs' notes, of which the connection keeps the last. The usual queue is one mbuf,
+ * whose note is then not even looked at. m->next is not used as the link: a service may hold a reference to
+ * the mbuf, and freeing that must free one buffer.
  *
- * A peer that sends one byte a segment must not pin a whole buffer with each: what is small is copied into the
- * room behind the data before it.
+ * A peer that sends one byte a segment must not pin a whole buffer with each: what is small is copied into
+ * the room behind the data before it.
  */
 #include "internal.h"
 
-/* ---- runs ----------------------------------------------------------------------------------------------- */
+/* ---- runs ---------------------------------------------------------------------------------------------- */
 
 struct rte_mbuf *bw_tcp__payload_take(struct rte_mbuf *m, uint32_t off, uint32_t len, struct rte_mbuf **last)
 {
@@ -103,7 +103,7 @@ bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *
 	return true;
 }
 
-/* ---- the queue ------------------------------------------------------------------------------------------ */
+/* ---- the queue ----------------------------------------------------------------------------------------- */
 
 static struct rte_mbuf *first_of(const struct bw_tcp_conn *conn)
 {
@@ -256,7 +256,7 @@ const uint8_t *bw_tcp_pullup(struct bw_tcp_conn *conn, uint32_t len)
 	return rte_pktmbuf_mtod(fresh, const uint8_t *);
 }
 
-/* ---- the window ----------------------------------------------------------------------------------------- */
+/* ---- the window ---------------------------------------------------------------------------------------- */
 
 static bool peer_may_send(const struct bw_tcp_conn *conn)
 {
@@ -287,9 +287,9 @@ void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len)
 	if (!peer_may_send(conn) || bw_tcp__is_over(conn))
 		return;
 	/*
-	 * A window update of its own is due when the window that the peer knows has shrunk to half of what it could
-	 * be, and can move by two segments (half the buffer where that is less). While a service reads as fast as
-	 * its peer sends, the ACKs of every second segment move it in time.
+	 * A window update of its own is due when the window that the peer knows has shrunk to half of what it
+	 * could be, and can move by two segments (half the buffer where that is less). While a service reads
+	 * as fast as its peer sends, the ACKs of every second segment move it in time.
 	 */
 	allowed = allowed_window(tcp, conn);
 	advertised = bw_seq_gt(conn->rcv_adv, conn->rcv_nxt) ? conn->rcv_adv - conn->rcv_nxt : 0;
@@ -311,9 +311,9 @@ uint16_t bw_tcp__window_advertise(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (bw_seq_gt(conn->rcv_adv, conn->rcv_nxt))
 		window = conn->rcv_adv - conn->rcv_nxt;
 	/*
-	 * A kept edge is rounded up, as rounding down would take back what was offered, but not beyond the room
-	 * that there is: the edge would creep with every ACK. Then up to 2^scale - 1 bytes are taken back in
-	 * appearance (RFC 7323 2.4); rcv_adv, up to which we accept, stays.
+	 * A kept edge is rounded up, as rounding down would take back what was offered, but not beyond the
+	 * room that there is: the edge would creep with every ACK. Then up to 2^scale - 1 bytes are taken
+	 * back in appearance (RFC 7323 2.4); rcv_adv, up to which we accept, stays.
 	 */
 	if (allowed >= window + step)
 		field = allowed >> scale;

@@ -30,8 +30,8 @@ uint32_t bw_tcp__rto_ms(const struct bw_tcp_conn *conn)
 
 	if (conn->srtt_us8 != 0) {
 		/*
-		 * The minimum goes to the variance's term, as in Linux: the peer may hold an ACK back for up to
-		 * 200 ms whatever the round trip is. 4 * RTTVAR is the scaled value itself.
+		 * The minimum goes to the variance's term, as in Linux: the peer may hold an ACK back for up
+		 * to 200 ms whatever the round trip is. 4 * RTTVAR is the scaled value itself.
 		 */
 		uint32_t spread_us = BW_MAX(conn->rttvar_us4, (uint32_t)(BW_TCP__RTO_MIN_MS * 1000));
 

@@ -6,15 +6,15 @@
  *     [ sent ][ sent ][ sent ]   [ not sent ] ...  [ not sent ]
  *     snd_una             snd_nxt                         snd_end
  *
- * A chunk is the unit of transmission and of every mark, so it is either sent or not, acknowledged by SACK or not:
- * where a segment, a window or an ACK ends within one, it is cut in two. Copied bytes fill the last unsent chunk up
- * to a segment and lie behind headroom for all headers: one buffer, one packet. Bytes by reference are chunks of up
- * to 64 KiB that point into the caller's memory, and are cut as they are sent.
+ * A chunk is the unit of transmission and of every mark, so it is either sent or not, acknowledged by SACK or
+ * not: where a segment, a window or an ACK ends within one, it is cut in two. Copied bytes fill the last
+ * unsent chunk up to a segment and lie behind headroom for all headers: one buffer, one packet. Bytes by
+ * reference are chunks of up to 64 KiB that point into the caller's memory, and are cut as they are sent.
  *
  * Only the last chunk can be empty, after a reserve that was not committed.
  *
- * A chunk's notes are the truth about it. Its mbuf's data_off and lengths belong to whoever transmits it, and are
- * set anew when it is sent again.
+ * A chunk's notes are the truth about it. Its mbuf's data_off and lengths belong to whoever transmits it, and
+ * are set anew when it is sent again.
  */
 #include <errno.h>
 
@@ -37,7 +37,8 @@ static uint32_t chunk_bytes_max(const struct bw_tcp *tcp, const struct bw_tcp_co
 
 static bool may_send(const struct bw_tcp_conn *conn)
 {
-	return !bw_tcp__is_over(conn) && !(conn->flags & BW_CONN_FIN_QUEUED) && conn->state != BW_STATE_CLOSED;
+	return !bw_tcp__is_over(conn) && !(conn->flags & BW_CONN_FIN_QUEUED) &&
+	       conn->state != BW_STATE_CLOSED;
 }
 
 /** Link a chunk behind `before`, NULL for the empty queue's first. */
@@ -54,7 +55,9 @@ static void link_behind(struct bw_tcp_conn *conn, struct rte_mbuf *before, struc
 	conn->send_mbufs++;
 }
 
-/** Unlink and free a reserve that was not used. The last chunk's predecessor has to be looked for: it is rare. */
+/**
+ * Unlink and free a reserve that was not used. The last chunk's predecessor has to be looked for: it is rare.
+ */
 static void drop_empty_last(struct bw_tcp_conn *conn)
 {
 	struct rte_mbuf *last = conn->send_last, *before;
@@ -173,9 +176,9 @@ void *bw_tcp_send_reserve(struct bw_tcp_conn *conn, uint32_t len)
 {
 	struct bw_tcp *tcp = bw_tcp__of(conn);
 	struct bw_tcp__tx_note *note;
-	uint32_t room = 0;
+	uint32_t room = 0, space = bw_tcp_send_space(conn);
 
-	if (len > BW_TCP_RESERVE_MAX || len > bw_tcp_send_space(conn)) {
+	if (len > BW_TCP_RESERVE_MAX || len > space || space == 0) {
 		conn->flags |= BW_CONN_CUT_SHORT;
 		return NULL;
 	}
@@ -210,9 +213,12 @@ void bw_tcp_send_commit(struct bw_tcp_conn *conn, uint32_t len)
 	bw_tcp__mark_ready(tcp, conn);
 }
 
-/* ---- by reference --------------------------------------------------------------------------------------- */
+/* ---- by reference -------------------------------------------------------------------------------------- */
 
-/** Lives in the data room of an mbuf that no queue has, until the last packet that refers to the memory is freed. */
+/**
+ * Lives in the data room of an mbuf that no queue has, until the last packet that refers to the memory is
+ * freed.
+ */
 struct reference {
 	struct rte_mbuf_ext_shared_info shared;
 	void (*release)(void *arg);
@@ -234,18 +240,20 @@ static void last_is_freed(void *addr, void *opaque)
 }
 
 /*
- * The I/O address of the caller's memory is its virtual address: right for virtual devices, which do not use it,
- * and for NICs in IOVA-as-VA mode when the memory is registered with EAL and mapped for DMA. For other NICs the
- * engine leaves can_multi_segment off, and nothing is sent from the caller's memory itself.
+ * The I/O address of the caller's memory is its virtual address: right for virtual devices, which do not use
+ * it, and for NICs in IOVA-as-VA mode when the memory is registered with EAL and mapped for DMA. For other
+ * NICs the engine leaves can_multi_segment off, and nothing is sent from the caller's memory itself.
  */
-static void point_at(struct rte_mbuf *m, const uint8_t *data, uint32_t len, struct rte_mbuf_ext_shared_info *shared)
+static void point_at(
+	struct rte_mbuf *m, const uint8_t *data, uint32_t len, struct rte_mbuf_ext_shared_info *shared)
 {
 	void *addr = (void *)(uintptr_t)data;
 
 	rte_pktmbuf_attach_extbuf(m, addr, (rte_iova_t)(uintptr_t)data, (uint16_t)len, shared);
 }
 
-int bw_tcp_send_ref(struct bw_tcp_conn *conn, const void *data, uint32_t len, void (*release)(void *arg), void *arg)
+int bw_tcp_send_ref(
+	struct bw_tcp_conn *conn, const void *data, uint32_t len, void (*release)(void *arg), void *arg)
 {
 	struct bw_tcp *tcp = bw_tcp__of(conn);
 	uint32_t piece_max = 65535u / conn->mss * conn->mss;
@@ -311,7 +319,7 @@ no_mbuf:
 	return -ENOBUFS;
 }
 
-/* ---- cutting and acknowledging -------------------------------------------------------------------------- */
+/* ---- cutting and acknowledging ------------------------------------------------------------------------- */
 
 bool bw_tcp__sendq_split(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *m, uint32_t len)
 {

@@ -2,13 +2,14 @@
 /**
  * The table: from a flow to its object, whichever of the three kinds it is.
  *
- * Buckets of one cache line hold ten pairs of a 16-bit tag and a handle; keys are in the objects. So a hit costs
- * two lines, both prefetched a burst ahead, a miss costs one, and 64-byte objects stay 64 bytes.
+ * Buckets of one cache line hold ten pairs of a 16-bit tag and a handle; keys are in the objects. So a hit
+ * costs two lines, both prefetched a burst ahead, a miss costs one, and 64-byte objects stay 64 bytes.
  *
- * A bucket that is full goes on in a chain of overflow buckets. The entries of a chain are packed: every bucket
- * but the last is full, and a removal fills its hole with the chain's last entry. So there are no tombstones, a
- * search ends at the first empty entry, and objects / 10 overflow buckets suffice whatever the hashes are: each
- * that is in use has ten entries before it in its chain. At five objects a bucket about one bucket in 70 has one.
+ * A bucket that is full goes on in a chain of overflow buckets. The entries of a chain are packed: every
+ * bucket but the last is full, and a removal fills its hole with the chain's last entry. So there are no
+ * tombstones, a search ends at the first empty entry, and objects / 10 overflow buckets suffice whatever the
+ * hashes are: each that is in use has ten entries before it in its chain. At five objects a bucket about one
+ * bucket in 70 has one.
  */
 #include <emmintrin.h>
 #include <errno.h>
@@ -44,7 +45,8 @@ static unsigned match(const struct bw_tcp__bucket *bucket, uint16_t tag)
 	return (mask & 0xff) | (mask >> 8 << 2);
 }
 
-static struct bw_tcp__bucket *chain_next(const struct bw_tcp__table *table, const struct bw_tcp__bucket *bucket)
+static struct bw_tcp__bucket *chain_next(
+	const struct bw_tcp__table *table, const struct bw_tcp__bucket *bucket)
 {
 	return bucket->overflow != 0 ? &table->overflow[bucket->overflow - 1] : NULL;
 }
@@ -68,7 +70,8 @@ bw_tcp_handle bw_tcp__table_find(const struct bw_tcp *tcp, uint32_t hash, const 
 	const struct bw_tcp__table *table = &tcp->table;
 	uint16_t tag = tag_of(hash);
 
-	for (struct bw_tcp__bucket *bucket = home(table, hash); bucket != NULL; bucket = chain_next(table, bucket)) {
+	for (struct bw_tcp__bucket *bucket = home(table, hash); bucket != NULL;
+		bucket = chain_next(table, bucket)) {
 		for (unsigned mask = match(bucket, tag); mask != 0; mask &= mask - 1) {
 			bw_tcp_handle handle = bucket->handle[__builtin_ctz(mask)];
 
@@ -147,7 +150,8 @@ void bw_tcp__table_insert(struct bw_tcp__table *table, uint32_t hash, bw_tcp_han
 static struct bw_tcp__bucket *find_handle(
 	struct bw_tcp__table *table, uint32_t hash, bw_tcp_handle handle, unsigned *at)
 {
-	for (struct bw_tcp__bucket *bucket = home(table, hash); bucket != NULL; bucket = chain_next(table, bucket)) {
+	for (struct bw_tcp__bucket *bucket = home(table, hash); bucket != NULL;
+		bucket = chain_next(table, bucket)) {
 		for (unsigned i = 0; i < BW_TCP__BUCKET_ENTRIES; i++) {
 			if (bucket->handle[i] == handle) {
 				*at = i;
@@ -202,7 +206,8 @@ int bw_tcp__table_init(struct bw_tcp__table *table, uint64_t objects_max)
 
 	memset(table, 0, sizeof(*table));
 	table->map_bytes = (buckets + overflow) * sizeof(struct bw_tcp__bucket);
-	map = mmap(NULL, table->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	map = mmap(NULL, table->map_bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED)
 		return -ENOMEM;
 	table->buckets = map;

@@ -87,7 +87,8 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	reassembly_bytes = pages((size_t)conf->connections_max * sizeof(*tcp->reassemblies));
 	map_bytes =
 		conn_bytes + cold_bytes + state_bytes + half_open_bytes + time_wait_bytes + reassembly_bytes;
-	map = mmap(NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	map = mmap(
+		NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED) {
 		errno = ENOMEM;
 		return NULL;

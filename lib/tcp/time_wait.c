@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * TIME_WAIT: 2 MSL after both FINs, in 64 bytes, to acknowledge the peer's FIN again should our ACK be lost, and to
- * keep old segments out of the next incarnation. Entries are in the order of their expiry. When all are in use the
- * oldest makes room: it has served longest.
+ * TIME_WAIT: 2 MSL after both FINs, in 64 bytes, to acknowledge the peer's FIN again should our ACK be lost,
+ * and to keep old segments out of the next incarnation. Entries are in the order of their expiry. When all
+ * are in use the oldest makes room: it has served longest.
  */
 #include "internal.h"
 

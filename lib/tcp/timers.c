@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Timers. A connection has four deadlines (retransmission, persist or linger; delayed ACK; keep-alive; its
- * service's) and one timer in the wheel, armed for the earliest of them or before it. A deadline that moves away,
- * as the retransmission timer's does with every ACK, costs a store: the timer fires once at the old time, finds
- * nothing due and is armed again. So the packet path never touches the wheel's lists.
+ * service's) and one timer in the wheel, armed for the earliest of them or before it. A deadline that moves
+ * away, as the retransmission timer's does with every ACK, costs a store: the timer fires once at the old
+ * time, finds nothing due and is armed again. So the packet path never touches the wheel's lists.
  */
 #include "internal.h"
 

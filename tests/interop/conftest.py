@@ -92,7 +92,7 @@ def files():
     rng = random.Random(20260)
     try:
         (root / "1").write_bytes(b"!")
-        for name, size in (("1m", MIB), ("20m", 20 * MIB), ("64m", 64 * MIB)):
+        for name, size in (("1m", MIB), ("3m", 3 * MIB), ("20m", 20 * MIB), ("64m", 64 * MIB)):
             (root / name).write_bytes(rng.randbytes(size))
         (root / "index.html").write_text("<!doctype html><title>barewire</title><p>hello\n")
         (root / "small.txt").write_text("x" * 100 + "\n")
@@ -207,7 +207,8 @@ class Bench:
             self.address()
             spec = f"{device}:v0"
         if addrs:
-            extra = ["--addr", f"{V4}/24", "--addr", f"{V6}/64", *extra]
+            has_v6 = mtu >= 1280  # RFC 8200 section 5
+            extra = ["--addr", f"{V4}/24", *(["--addr", f"{V6}/64"] if has_v6 else []), *extra]
         self.server = Server(self.home, [self.binary, "serve", "--dev", spec, *tagged, *extra],
                              self.log(f"barewire-{len(self.servers)}"))
         self.servers.append(self.server)

@@ -63,9 +63,10 @@ def test_wrk(bench, files, family):
     assert int(re.search(r"(\d+) requests in", said)[1]) > 5000
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_h2load_in_http1(bench, files, family):
+# Over IPv4 only: to an IPv6 literal, Debian's h2load sends `Host: ::1:8080` without the brackets, which RFC 9112
+# section 3.2 has a server refuse with 400, and Barewire does.
+def test_h2load_in_http1(bench, files):
     bench.serve("packet", [f"--http {HTTP}={files}"])
-    said = bench.client.run(["h2load", "--h1", "-n", 20000, "-c", 64, "-t", 1, bench.url(family, "small.txt")]).stdout
+    said = bench.client.run(["h2load", "--h1", "-n", 20000, "-c", 64, "-t", 1, bench.url("v4", "small.txt")]).stdout
     assert re.search(r"20000 total, 20000 started, 20000 done, 20000 succeeded, 0 failed, 0 errored, 0 timeout", said)
     assert re.search(r"20000 2xx, 0 3xx, 0 4xx, 0 5xx", said)

@@ -71,6 +71,22 @@ struct host {
 	struct bw_mac mac;
 };
 
+/* The kernel makes an IPv6 address its own in a work item, some time after it was added. */
+static void host_settle(const struct host *host)
+{
+	struct sockaddr_in6 self = { .sin6_family = AF_INET6, .sin6_port = htons(HOST_PORT) };
+	char byte;
+
+	inet_pton(AF_INET6, "2001:db8::1", &self.sin6_addr);
+	for (unsigned i = 0; i < 1000; i++) {
+		(void)!sendto(host->fd[1], "x", 1, 0, (struct sockaddr *)&self, sizeof(self));
+		usleep(5000);
+		if (recv(host->fd[1], &byte, 1, MSG_DONTWAIT) == 1)
+			return;
+	}
+	fail_msg("2001:db8::1 never became the kernel's");
+}
+
 static void host_init(struct host *host, const char *iface, const struct bw_nic *nic)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(HOST_PORT) };
@@ -94,6 +110,7 @@ static void host_init(struct host *host, const char *iface, const struct bw_nic 
 		setsockopt(host->fd[i], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	assert_int_equal(bind(host->fd[0], (struct sockaddr *)&in, sizeof(in)), 0);
 	assert_int_equal(bind(host->fd[1], (struct sockaddr *)&in6, sizeof(in6)), 0);
+	host_settle(host);
 }
 
 static void host_fini(struct host *host)
@@ -127,7 +144,9 @@ static void host_receives(const struct host *host, bool is_v6, unsigned bytes)
 	do /* net_tap's signals interrupt it */
 		got = recv(host->fd[is_v6], data, sizeof(data), 0);
 	while (got < 0 && errno == EINTR);
-	assert_int_equal(got, bytes);
+	if (got != (ssize_t)bytes)
+		fail_msg("IPv%d, %u bytes to %s: received %zd (%s)", is_v6 ? 6 : 4, bytes, host->iface, got,
+			strerror(errno));
 	for (unsigned i = 0; i < bytes; i++)
 		assert_int_equal(data[i], payload_byte(i));
 }
@@ -694,6 +713,8 @@ static int start_eal(void **unused)
 	const struct bw_eal_conf conf = { .memory_mib = 160 };
 
 	if (unshare(CLONE_NEWNET) != 0)
+		return -1;
+	if (system("ip link set lo up") != 0)
 		return -1;
 	bw_cidr_parse("192.0.2.1/24", &host_addrs[0]);
 	bw_cidr_parse("2001:db8::1/64", &host_addrs[1]);

@@ -293,7 +293,7 @@ static const struct exchange exchanges[] = {
 	{ "COMMAND INFO get nosuch",
 		"*2\r\n*10\r\n" BULK(
 			3, "get") ":2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n"
-				  "*0\r\n*0\r\n*-1\r\n" },
+				  "*0\r\n*0\r\n$-1\r\n" },
 	{ "INFO nosuch", BULK(0, "") },
 };
 

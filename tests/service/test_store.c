@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The store against a model that a child could check: an array of keys, each with its value and time. */
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -436,6 +438,68 @@ static void a_staged_blob_becomes_a_value_without_a_copy(void **state)
 	rig_end(&rig);
 }
 
+/* ---- another core ---- */
+
+#define HANDED 100000
+
+struct handover {
+	struct bw_resp__block *ring[64];
+	unsigned head, tail; /* atomic: written by the owner; by the other */
+};
+
+/* As TX does on another core: look at the value, let it go. */
+static void *other_core(void *arg)
+{
+	struct handover *h = arg;
+
+	for (unsigned n = 0; n < HANDED; n++) {
+		struct bw_resp__item *item;
+		uint8_t first;
+
+		while (__atomic_load_n(&h->head, __ATOMIC_ACQUIRE) == n)
+			sched_yield();
+		item = (struct bw_resp__item *)h->ring[n % 64];
+		first = bw_resp__item_value(item)[0];
+		for (uint32_t i = 1; i < item->value_bytes; i++)
+			if (bw_resp__item_value(item)[i] != first)
+				abort();
+		bw_resp__block_unpin(item);
+		__atomic_store_n(&h->tail, n + 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/* What is being read is never changed, and comes back, whoever lets go last. */
+static void another_core_may_read_while_the_owner_writes(void **state)
+{
+	static struct handover h;
+	uint8_t bytes[700];
+	pthread_t thread;
+	struct rig rig;
+
+	rig_make(&rig, 8u << 20, true);
+	assert_int_equal(pthread_create(&thread, NULL, other_core, &h), 0);
+	for (unsigned n = 0; n < HANDED; n++) {
+		unsigned key = n % 10;
+		struct bw_resp__item *item;
+
+		memset(bytes, (int)n, sizeof(bytes));
+		item = put(&rig, key, bytes, sizeof(bytes) - n % 50, 0);
+		assert_non_null(item);
+		while (n - __atomic_load_n(&h.tail, __ATOMIC_ACQUIRE) == 64)
+			sched_yield();
+		bw_resp__block_pin(&item->b);
+		h.ring[n % 64] = &item->b;
+		__atomic_store_n(&h.head, n + 1, __ATOMIC_RELEASE);
+		if (n % 3 == 0)
+			bw_resp__store_remove(&rig.store, item);
+		if (n % 100 == 0)
+			bw_resp__store_reap(&rig.store);
+	}
+	pthread_join(thread, NULL);
+	rig_end(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +511,7 @@ int main(void)
 		cmocka_unit_test(small_keys_cost_little),
 		cmocka_unit_test(a_flushed_key_never_comes_back),
 		cmocka_unit_test(a_staged_blob_becomes_a_value_without_a_copy),
+		cmocka_unit_test(another_core_may_read_while_the_owner_writes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,8 +9,8 @@ struct rte_mempool *pool;
 
 int harness_start(void)
 {
-	char *args[] = { "test", "--no-huge", "--no-pci", "--no-shconf", "-m", "64", "--no-telemetry", "-l", "0",
-		"--log-level=*:error", NULL };
+	char *args[] = { "test", "--no-huge", "--no-pci", "--no-shconf", "-m", "64", "--no-telemetry", "-l",
+		"0", "--log-level=*:error", NULL };
 
 	bw_flow_hash_seed(42);
 	if (rte_eal_init(BW_ARRAY_LEN(args) - 1, args) < 0)
@@ -26,7 +26,7 @@ unsigned mbufs_in_use(void)
 	return rte_mempool_in_use_count(pool);
 }
 
-/* ---- the service ---------------------------------------------------------------------------------------- */
+/* ---- the service --------------------------------------------------------------------------------------- */
 
 static struct peer *peer_of(struct bw_tcp_conn *conn)
 {
@@ -126,7 +126,7 @@ static const struct bw_tcp_ops ops = {
 	.timer = on_timer,
 };
 
-/* ---- the wire ------------------------------------------------------------------------------------------- */
+/* ---- the wire ------------------------------------------------------------------------------------------ */
 
 static void record(struct peer *p, const struct bw_tcp_packet *packet)
 {
@@ -177,7 +177,10 @@ static void record(struct peer *p, const struct bw_tcp_packet *packet)
 	if (p->driver_holds) {
 		sent->m = m;
 	} else {
-		/* A driver that is done with it: had it been written to since, ASan or the next reader would know. */
+		/*
+		 * A driver that is done with it: had it been written to since, ASan or the next reader would
+		 * know.
+		 */
 		rte_pktmbuf_free(m);
 	}
 	if (p->last != NULL)
@@ -255,7 +258,7 @@ void segment_in(struct peer *p, const struct segment_in *in)
 		.payload_len = (uint16_t)len,
 		.tcp = {
 			.seq = in->seq != 0 ? in->seq : p->next_seq,
-			.ack = flags & ACK ? (in->ack != 0 || in->has_ack ? p->iss + in->ack : p->snd_max) : 0,
+			.ack = !(flags & ACK) ? 0 : in->ack != 0 || in->has_ack ? p->iss + in->ack : p->snd_max,
 			.window = in->window < 0 ? 0 : in->window != 0 ? (uint16_t)in->window : p->window,
 			.flags = flags,
 			.has_mss = in->mss != 0,
@@ -274,7 +277,8 @@ void segment_in(struct peer *p, const struct segment_in *in)
 	uint32_t end = pkt.tcp.seq + len + !!(flags & SYN) + !!(flags & FIN), done_bytes = 0;
 
 	for (unsigned i = 0; i < in->sack_count; i++)
-		pkt.tcp.sack[i] = (struct bw_sack_block){ p->iss + in->sack[i].left, p->iss + in->sack[i].right };
+		pkt.tcp.sack[i] =
+			(struct bw_sack_block){ p->iss + in->sack[i].left, p->iss + in->sack[i].right };
 	for (unsigned i = 0; i < pieces; i++) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
 		uint32_t n = i == pieces - 1 ? len - done_bytes : len / pieces;
@@ -333,7 +337,8 @@ static void describe(const struct peer *p, const struct sent *s)
 	print_error("  got: flags %02x seq %u ack PEER+%d len %u window %u", s->f.flags, s->f.seq - p->iss,
 		(int)(s->f.ack - PEER), s->len, s->f.window);
 	for (unsigned i = 0; i < s->f.sack_count; i++)
-		print_error(" sack PEER+%d..%d", (int)(s->f.sack[i].left - PEER), (int)(s->f.sack[i].right - PEER));
+		print_error(" sack PEER+%d..%d", (int)(s->f.sack[i].left - PEER),
+			(int)(s->f.sack[i].right - PEER));
 	print_error("\n");
 }
 
@@ -395,7 +400,7 @@ const char *state_of(const struct peer *p)
 	return stats.time_wait != 0 ? "TIME_WAIT" : stats.half_open != 0 ? "SYN_RECEIVED" : "CLOSED";
 }
 
-/* ---- beginnings and the end ----------------------------------------------------------------------------- */
+/* ---- beginnings and the end ---------------------------------------------------------------------------- */
 
 struct peer *listening(const struct offer *offer)
 {
@@ -447,7 +452,10 @@ struct peer *established_with(const struct offer *offer)
 {
 	struct peer *p = listening(offer);
 
-	IN(p, .seq = PEER, .flags = SYN, .mss = offer->mss == 1 ? 0 : offer->mss != 0 ? offer->mss : 1460,
+	IN(p, .seq = PEER, .flags = SYN,
+		.mss = offer->mss == 1   ? 0
+		       : offer->mss != 0 ? offer->mss
+					 : 1460,
 		.wscale = offer->wscale, .sack_permitted = offer->sack);
 	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
 	IN(p, .seq = PEER + 1, .ack = 1);

@@ -9,9 +9,10 @@
  *     QUIET(p);                                 nothing else was sent
  *     done(p);                                  every mbuf is back in its pool
  *
- * PEER is the peer's initial sequence number. Our own is unknown, so everything in our number space (seq of OUT,
- * ack of IN, SACK blocks of IN) is relative to it: our first byte is 1. Fields that are not given are not checked
- * in OUT, and take sensible values in IN: ACK of all that we sent, the peer's next number, its usual window.
+ * PEER is the peer's initial sequence number. Our own is unknown, so everything in our number space (seq of
+ * OUT, ack of IN, SACK blocks of IN) is relative to it: our first byte is 1. Fields that are not given are
+ * not checked in OUT, and take sensible values in IN: ACK of all that we sent, the peer's next number, its
+ * usual window.
  */
 #pragma once
 
@@ -37,8 +38,8 @@
 #define PSH BW_TCP_PSH
 #define ACK BW_TCP_ACK
 
-#define MS(n) ((n) * BW_NS_PER_MS)
-#define S(n)  ((n) * BW_NS_PER_SEC)
+#define MS(n) ((n)*BW_NS_PER_MS)
+#define S(n)  ((n)*BW_NS_PER_SEC)
 
 #define PEER  1000000u /* the peer's initial sequence number */
 #define PORT  80
@@ -48,8 +49,8 @@
 
 /** What a service of the stories does. */
 struct behaviour {
-	bool keeps;      /* does not consume in data() */
-	bool echoes;     /* sends back what it consumes */
+	bool keeps;                /* does not consume in data() */
+	bool echoes;               /* sends back what it consumes */
 	bool closes_on_peer_close; /* bw_tcp_close() in peer_closed() */
 	bool aborts_in_opened, aborts_in_data, closes_in_data, shuts_in_data;
 	uint32_t consumes_max; /* a data(); 0: all */
@@ -62,8 +63,8 @@ struct sent {
 	uint8_t *data;
 	bool has_path;
 	uint16_t tso_segsz;
-	unsigned segments;      /* mbufs */
-	struct rte_mbuf *m;     /* kept when the driver holds */
+	unsigned segments;  /* mbufs */
+	struct rte_mbuf *m; /* kept when the driver holds */
 	struct sent *next;
 };
 
@@ -93,10 +94,10 @@ struct peer {
 /** What a peer offers in its SYN. */
 struct offer {
 	struct behaviour does;
-	uint16_t mss;          /* 0: 1460; 1: no option */
-	uint8_t wscale;        /* + 1; 0: no option */
+	uint16_t mss;   /* 0: 1460; 1: no option */
+	uint8_t wscale; /* + 1; 0: no option */
 	bool timestamps, sack, v6;
-	uint16_t window;       /* 0: 65535 */
+	uint16_t window; /* 0: 65535 */
 	uint32_t recv_bytes_max, send_bytes_max;
 	bw_ns keepalive_idle_ns;
 	bool nagle;
@@ -105,12 +106,12 @@ struct offer {
 
 struct segment_in {
 	uint32_t seq, ack;
-	bool has_ack;          /* .ack counts although it is 0 */
-	uint8_t flags;         /* 0: ACK */
+	bool has_ack;  /* .ack counts although it is 0 */
+	uint8_t flags; /* 0: ACK */
 	const char *data;
-	uint32_t len;          /* of data; 0: strlen */
-	int window;            /* -1: 0; 0: the usual */
-	uint32_t ts;           /* 0: the clock */
+	uint32_t len; /* of data; 0: strlen */
+	int window;   /* -1: 0; 0: the usual */
+	uint32_t ts;  /* 0: the clock */
 	bool no_ts;
 	struct bw_sack_block sack[BW_SACK_BLOCKS_MAX];
 	uint8_t sack_count;
@@ -118,16 +119,16 @@ struct segment_in {
 	uint16_t mss;
 	uint8_t wscale;
 	bool sack_permitted;
-	unsigned pieces;       /* mbufs of the packet */
+	unsigned pieces; /* mbufs of the packet */
 };
 
 struct segment_out {
 	uint32_t seq, ack;
-	uint8_t flags;         /* 0: ACK, with or without PSH */
+	uint8_t flags; /* 0: ACK, with or without PSH */
 	const char *data;
 	uint32_t len;
-	bool empty;            /* no payload */
-	int window;            /* -1: 0; 0: not checked */
+	bool empty; /* no payload */
+	int window; /* -1: 0; 0: not checked */
 	struct bw_sack_block sack[BW_SACK_BLOCKS_MAX];
 	uint8_t sack_count;
 	bool no_sack;
@@ -157,9 +158,9 @@ void forget_sent(struct peer *p);
 void driver_releases(struct peer *p);
 const char *state_of(const struct peer *p);
 
-#define IN(p, ...)     segment_in(p, &(struct segment_in){ __VA_ARGS__ })
-#define OUT(p, ...)    segment_out(p, &(struct segment_out){ __VA_ARGS__ }, __FILE__, __LINE__)
-#define QUIET(p)       quiet(p, __FILE__, __LINE__)
-#define AT(p, since)   at(p, since)
-#define STATE(p, name) assert_string_equal(state_of(p), #name)
+#define IN(p, ...)           segment_in(p, &(struct segment_in){ __VA_ARGS__ })
+#define OUT(p, ...)          segment_out(p, &(struct segment_out){ __VA_ARGS__ }, __FILE__, __LINE__)
+#define QUIET(p)             quiet(p, __FILE__, __LINE__)
+#define AT(p, since)         at(p, since)
+#define STATE(p, name)       assert_string_equal(state_of(p), #name)
 #define COUNTER(p, which, n) assert_int_equal((p)->counters.value[BW_##which], n)

@@ -10,7 +10,7 @@ static void send_bulk(struct peer *p, uint32_t len)
 	collect(p);
 }
 
-/* ---- handshake ------------------------------------------------------------------------------------------ */
+/* ---- handshake ----------------------------------------------------------------------------------------- */
 
 TEST(handshake_with_all_options)
 {
@@ -251,7 +251,7 @@ TEST(refused_in_opened)
 	done(p);
 }
 
-/* ---- receiving ------------------------------------------------------------------------------------------ */
+/* ---- receiving ----------------------------------------------------------------------------------------- */
 
 TEST(echo_carries_the_ack)
 {
@@ -383,7 +383,8 @@ TEST(out_of_order_with_sack)
 	IN(p, .seq = PEER + 11, .data = "klm");
 	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 11, PEER + 14 } });
 	IN(p, .seq = PEER + 21, .data = "uvw");
-	OUT(p, .ack = PEER + 1, .sack_count = 2, .sack = { { PEER + 21, PEER + 24 }, { PEER + 11, PEER + 14 } });
+	OUT(p, .ack = PEER + 1, .sack_count = 2,
+		.sack = { { PEER + 21, PEER + 24 }, { PEER + 11, PEER + 14 } });
 	IN(p, .seq = PEER + 31, .data = "AB");
 	OUT(p, .ack = PEER + 1, .sack_count = 3,
 		.sack = { { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 }, { PEER + 11, PEER + 14 } });
@@ -392,7 +393,8 @@ TEST(out_of_order_with_sack)
 		.sack = { { PEER + 11, PEER + 17 }, { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 } });
 	assert_int_equal(p->data, 0);
 	IN(p, .seq = PEER + 1, .data = "abcdefghij");
-	OUT(p, .ack = PEER + 17, .sack_count = 2, .sack = { { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 } });
+	OUT(p, .ack = PEER + 17, .sack_count = 2,
+		.sack = { { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 } });
 	assert_int_equal(p->data, 1);
 	IN(p, .seq = PEER + 17, .data = "qrstuvwxyz....AB");
 	OUT(p, .ack = PEER + 33, .no_sack = true);
@@ -573,7 +575,7 @@ TEST(wake_and_partial_consumption)
 	done(p);
 }
 
-/* ---- RST, SYN, PAWS, ACK: the checks -------------------------------------------------------------------- */
+/* ---- RST, SYN, PAWS, ACK: the checks ------------------------------------------------------------------- */
 
 TEST(rst_exact)
 {
@@ -689,7 +691,7 @@ TEST(multicast_for_a_connection_is_nothing)
 	done(p);
 }
 
-/* ---- closing -------------------------------------------------------------------------------------------- */
+/* ---- closing ------------------------------------------------------------------------------------------- */
 
 TEST(peer_closes_first)
 {
@@ -1017,7 +1019,7 @@ TEST(names_outlive_connections)
 	done(p);
 }
 
-/* ---- TIME_WAIT ------------------------------------------------------------------------------------------ */
+/* ---- TIME_WAIT ----------------------------------------------------------------------------------------- */
 
 static struct peer *time_wait(bool timestamps)
 {
@@ -1117,7 +1119,7 @@ TEST(time_wait_recycles_the_oldest)
 	done(p);
 }
 
-/* ---- sending -------------------------------------------------------------------------------------------- */
+/* ---- sending ------------------------------------------------------------------------------------------- */
 
 TEST(initial_window_is_ten_segments)
 {
@@ -1375,6 +1377,20 @@ TEST(fast_retransmit_with_sack)
 	done(p);
 }
 
+TEST(sack_does_not_cut_what_is_sent)
+{
+	struct peer *p = established(.sack = true, .timestamps = true);
+
+	assert_int_equal(bw_tcp_send(p->conn, bulk, 3000), 3000);
+	IN(p, .seq = PEER + 11, .data = "klm");
+	OUT(p, .ack = PEER + 1, .empty = true, .sack_count = 1, .sack = { { PEER + 11, PEER + 14 } });
+	OUT(p, .seq = 1, .len = 1448, .no_sack = true);
+	OUT(p, .seq = 1449, .len = 1448, .no_sack = true);
+	OUT(p, .seq = 2897, .len = 104, .sack_count = 1, .sack = { { PEER + 11, PEER + 14 } });
+	QUIET(p);
+	done(p);
+}
+
 TEST(limited_transmit)
 {
 	struct peer *p = established();
@@ -1408,7 +1424,7 @@ TEST(fast_retransmit_and_newreno_partial_ack)
 	assert_int_equal(info.ssthresh, 5 * 1460);
 	for (unsigned i = 0; i < 5; i++)
 		IN(p, .ack = 1);
-	QUIET(p); /* nothing new is queued */
+	QUIET(p);                   /* nothing new is queued */
 	IN(p, .ack = 1 + 2 * 1460); /* partial: the next hole at once */
 	OUT(p, .seq = 1 + 2 * 1460, .len = 1460, .data = bulk + 2 * 1460);
 	QUIET(p);
@@ -1570,7 +1586,7 @@ TEST(lower_mtu_is_learned)
 	done(p);
 }
 
-/* ---- by reference --------------------------------------------------------------------------------------- */
+/* ---- by reference -------------------------------------------------------------------------------------- */
 
 static unsigned released;
 
@@ -1780,7 +1796,7 @@ TEST(unsent_cut_and_merged_is_byte_exact)
 	done(p);
 }
 
-/* ---- no buffers ----------------------------------------------------------------------------------------- */
+/* ---- no buffers ---------------------------------------------------------------------------------------- */
 
 static struct rte_mbuf *hoard[8192];
 static unsigned hoarded;
@@ -1844,7 +1860,7 @@ TEST(empty_pool_delays_by_reference)
 	done(p);
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------------- */
+/* ---- the rest ------------------------------------------------------------------------------------------ */
 
 static unsigned visited;
 
@@ -1973,6 +1989,7 @@ int main(void)
 		cmocka_unit_test(round_trip_sets_the_timeout),
 		cmocka_unit_test(user_timeout),
 		cmocka_unit_test(fast_retransmit_with_sack),
+		cmocka_unit_test(sack_does_not_cut_what_is_sent),
 		cmocka_unit_test(limited_transmit),
 		cmocka_unit_test(fast_retransmit_and_newreno_partial_ack),
 		cmocka_unit_test(timeout_then_slow_start),

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A mebibyte each way through a wire that loses, repeats, delays, reorders and goes dark, between the stack with an
- * echo service and a small client that only knows go-back-N. Everything is drawn from the seed, which a failure
- * prints:
+ * A mebibyte each way through a wire that loses, repeats, delays, reorders and goes dark, between the stack
+ * with an echo service and a small client that only knows go-back-N. Everything is drawn from the seed, which
+ * a failure prints:
  *
  *     test_transfer [SEED [COUNT]]
  *
- * Every byte is checked where it arrives. At the end both sides have seen both FINs, closed() was called, and every
- * mbuf is back in the pool.
+ * Every byte is checked where it arrives. At the end both sides have seen both FINs, closed() was called, and
+ * every mbuf is back in the pool.
  */
 #include "harness.h"
 
@@ -18,7 +18,7 @@
 
 static uint64_t seed;
 
-/* ---- chance --------------------------------------------------------------------------------------------- */
+/* ---- chance -------------------------------------------------------------------------------------------- */
 
 struct prng {
 	uint64_t state;
@@ -52,7 +52,7 @@ static uint8_t byte_at(uint32_t offset)
 	return (uint8_t)(x >> 24 ^ offset);
 }
 
-/* ---- the wire ------------------------------------------------------------------------------------------- */
+/* ---- the wire ------------------------------------------------------------------------------------------ */
 
 /** A segment under way, either direction. */
 struct flying {
@@ -96,14 +96,14 @@ struct sim {
 	bool is_stalled;
 	bw_ns stalled_until, rto_at;
 	bool is_established;
-	uint32_t snd_una, snd_nxt;   /* offsets in our stream; FIN is TRANSFER_BYTES */
+	uint32_t snd_una, snd_nxt; /* offsets in our stream; FIN is TRANSFER_BYTES */
 	uint32_t snd_wnd;
 	uint8_t snd_wscale;
 	bw_seq server_iss;
-	uint32_t rcv_nxt;            /* offset in the server's stream */
+	uint32_t rcv_nxt; /* offset in the server's stream */
 	bool has_fin;
-	uint32_t recent;             /* last out-of-order arrival */
-	uint8_t *got;                /* a flag a byte */
+	uint32_t recent; /* last out-of-order arrival */
+	uint8_t *got;    /* a flag a byte */
 	uint32_t ts_echo;
 };
 
@@ -143,8 +143,8 @@ static struct flying *heap_pop(struct sim *sim)
 	return top;
 }
 
-static void launch_one(struct sim *sim, bool to_server, const struct bw_tcp_fields *f, const uint8_t *data,
-	uint32_t len)
+static void launch_one(
+	struct sim *sim, bool to_server, const struct bw_tcp_fields *f, const uint8_t *data, uint32_t len)
 {
 	struct flying *flying = malloc(sizeof(*flying) + len);
 
@@ -163,7 +163,8 @@ static void launch_one(struct sim *sim, bool to_server, const struct bw_tcp_fiel
 	heap_push(sim, flying);
 }
 
-static void launch(struct sim *sim, bool to_server, const struct bw_tcp_fields *f, const uint8_t *data, uint32_t len)
+static void launch(
+	struct sim *sim, bool to_server, const struct bw_tcp_fields *f, const uint8_t *data, uint32_t len)
 {
 	if ((sim->now >= sim->dark_from && sim->now < sim->dark_until) || percent(&sim->prng, sim->loss))
 		return;
@@ -172,7 +173,7 @@ static void launch(struct sim *sim, bool to_server, const struct bw_tcp_fields *
 		launch_one(sim, to_server, f, data, len);
 }
 
-/* ---- the service: echo in three manners ----------------------------------------------------------------- */
+/* ---- the service: echo in three manners ---------------------------------------------------------------- */
 
 static struct sim *sim_of(struct bw_tcp_conn *conn)
 {
@@ -326,7 +327,7 @@ static void server_input(struct sim *sim, const struct flying *flying)
 	server_output(sim);
 }
 
-/* ---- the client ----------------------------------------------------------------------------------------- */
+/* ---- the client ---------------------------------------------------------------------------------------- */
 
 static struct bw_tcp_fields client_fields(struct sim *sim, uint8_t flags)
 {
@@ -503,7 +504,7 @@ static void client_input(struct sim *sim, const struct flying *flying)
 		sim->rto_at = sim->now + MS(250) + 4 * sim->delay_ns;
 }
 
-/* ---- one run -------------------------------------------------------------------------------------------- */
+/* ---- one run ------------------------------------------------------------------------------------------- */
 
 static bool is_finished(const struct sim *sim)
 {
@@ -525,8 +526,8 @@ static void step(struct sim *sim)
 		fail_msg("seed %llu: nothing will ever happen again", (unsigned long long)seed);
 	sim->now = BW_MAX(sim->now, next);
 	if (sim->now > START + TIME_LIMIT)
-		fail_msg("seed %llu: not finished in an hour: client has %u, server %u", (unsigned long long)seed,
-			sim->rcv_nxt, sim->snd_una);
+		fail_msg("seed %llu: not finished in an hour: client has %u, server %u",
+			(unsigned long long)seed, sim->rcv_nxt, sim->snd_una);
 	if (sim->heap_count != 0 && sim->heap[0]->arrives_at <= sim->now) {
 		struct flying *flying = heap_pop(sim);
 
@@ -577,8 +578,8 @@ static void transfer(void)
 	sim->keeps_out_of_order = sim->has_sack || below(&sim->prng, 3) != 0;
 	sim->wscale = (uint8_t)(below(&sim->prng, 2) * below(&sim->prng, 8));
 	sim->mss = (uint16_t)(below(&sim->prng, 3) == 0 ? 200 + below(&sim->prng, 1000) : 1460);
-	sim->window_bytes = below(&sim->prng, 2) == 0 ? 2000 + below(&sim->prng, 60000) :
-							65535u << sim->wscale;
+	sim->window_bytes =
+		below(&sim->prng, 2) == 0 ? 2000 + below(&sim->prng, 60000) : 65535u << sim->wscale;
 	sim->rto_at = BW_NEVER;
 	sim->got = calloc(TRANSFER_BYTES + 1, 1);
 	assert_non_null(sim->got);
@@ -637,8 +638,9 @@ TEST(a_mebibyte_each_way)
 {
 	for (seed = seed_first; seed < seed_first + seed_count; seed++)
 		transfer();
-	print_message("%llu s of virtual time: %llu retransmits, %llu timeouts, %llu fast, %llu out of order, "
-		      "%llu duplicates, %llu window probes\n",
+	print_message(
+		"%llu s of virtual time: %llu retransmits, %llu timeouts, %llu fast, %llu out of order, "
+		"%llu duplicates, %llu window probes\n",
 		(unsigned long long)(time_taken / BW_NS_PER_SEC), COUNT(TCP_RETRANSMITS), COUNT(TCP_RTOS),
 		COUNT(TCP_FAST_RETRANSMITS), COUNT(TCP_OUT_OF_ORDER), COUNT(TCP_DUPLICATES),
 		COUNT(TCP_ZERO_WINDOW_PROBES));

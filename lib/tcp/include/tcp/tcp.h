@@ -28,7 +28,7 @@ enum bw_tcp_end {
 	BW_TCP_END_CLOSED,    /* both directions finished in order */
 	BW_TCP_END_RESET,     /* the peer sent RST */
 	BW_TCP_END_ABORTED,   /* bw_tcp_abort() here */
-	BW_TCP_END_TIMED_OUT, /* no answer to retransmissions (R2), probes or keep-alive, or the user timeout */
+	BW_TCP_END_TIMED_OUT, /* no answer to retransmissions (R2), probes, keep-alive, or a lingering close */
 	BW_TCP_END_REFUSED,   /* active open: RST to our SYN */
 	BW_TCP_END_UNREACHABLE, /* a hard ICMP error while connecting */
 	BW_TCP_END_COUNT,
@@ -36,10 +36,10 @@ enum bw_tcp_end {
 
 /**
  * Upcalls, one table a listener. Made during bw_tcp_input() and bw_tcp_timers(), and never from inside a
- * downcall. What a downcall asks for (closed() after bw_tcp_abort(), data() after bw_tcp_wake()) is made at the
- * end of bw_tcp_input(), in bw_tcp_timers(), or at the beginning of bw_tcp_output(), whichever comes first.
- * An upcall may call every function below on its connection, abort included; the connection stays valid memory
- * until closed() has returned. In closed() nothing can be sent or read any more.
+ * downcall. What a downcall asks for (closed() after bw_tcp_abort(), data() after bw_tcp_wake()) is made at
+ * the end of bw_tcp_input(), in bw_tcp_timers(), or at the beginning of bw_tcp_output(), whichever comes
+ * first. An upcall may call every function below on its connection, abort included; the connection stays
+ * valid memory until closed() has returned. In closed() nothing can be sent or read any more.
  */
 struct bw_tcp_ops {
 	/** The handshake is complete. May refuse with bw_tcp_abort(). */
@@ -51,8 +51,8 @@ struct bw_tcp_ops {
 	/** The peer's FIN, after the last data(): nothing more will come. We may still send. */
 	void (*peer_closed)(struct bw_tcp_conn *conn);
 	/**
-	 * The last call. After both FINs are out of the way (not after TIME_WAIT) and what the peer sent is consumed,
-	 * or bw_tcp_close() was called; or at any abnormal end.
+	 * The last call. After both FINs are out of the way (not after TIME_WAIT) and what the peer sent is
+	 * consumed, or bw_tcp_close() was called; or at any abnormal end.
 	 */
 	void (*closed)(struct bw_tcp_conn *conn, enum bw_tcp_end end);
 	/** The timer of bw_tcp_set_timer(). */
@@ -82,9 +82,9 @@ struct bw_tcp_conf {
 	uint16_t mtu;                 /* of the link: MSS is mtu - 40 or - 60 */
 	uint32_t tso_bytes_max; /* the device cuts segments of up to this much payload; 0: it does not */
 	/**
-	 * The device sends mbuf chains. Then data sent by reference goes out from where it lies, with its virtual
-	 * address as its I/O address: false for a device that does DMA, unless that memory is registered with EAL and
-	 * mapped for DMA in IOVA-as-VA mode. When false, it is copied as it is sent.
+	 * The device sends mbuf chains. Then data sent by reference goes out from where it lies, with its
+	 * virtual address as its I/O address: false for a device that does DMA, unless that memory is
+	 * registered with EAL and mapped for DMA in IOVA-as-VA mode. When false, it is copied as it is sent.
 	 */
 	bool can_multi_segment;
 	bw_ns time_wait_ns;          /* 2 MSL; default 60 s as Linux has it */
@@ -104,19 +104,21 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now);
 /** Every connection is dropped without a word to the peer, closed() is called, every mbuf freed. */
 void bw_tcp_destroy(struct bw_tcp *tcp);
 
-/** 0, -EADDRINUSE, -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20 days). The listener is copied. */
+/**
+ * 0, -EADDRINUSE, -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20 days). The listener is copied.
+ */
 int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener);
 bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port);
 /**
- * Stop accepting: SYNs are answered with RST from now on. Established connections are not touched, and handshakes
- * that have begun are completed: their clients may know already that they are connected.
+ * Stop accepting: SYNs are answered with RST from now on. Established connections are not touched, and
+ * handshakes that have begun are completed: their clients may know already that they are connected.
  */
 void bw_tcp_unlisten_all(struct bw_tcp *tcp);
 
 /**
- * Feed a burst of parsed TCP packets: one pass looks all of them up with prefetch, one processes them in order.
- * Each packet's mbuf is consumed. Cannot fail: every outcome is a counter and, where the RFC wants one, an
- * answer.
+ * Feed a burst of parsed TCP packets: one pass looks all of them up with prefetch, one processes them in
+ * order. Each packet's mbuf is consumed. Cannot fail: every outcome is a counter and, where the RFC wants
+ * one, an answer.
  */
 void bw_tcp_input(struct bw_tcp *tcp, bw_ns now, struct bw_pkt *const *pkts, unsigned count);
 
@@ -144,11 +146,13 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 /** Is anything waiting for bw_tcp_output()? */
 bool bw_tcp_has_output(const struct bw_tcp *tcp);
 
-/** An ICMP error that quotes this flow: hard or soft by RFC 1122 4.2.3.9 and RFC 5927, lower MTU by RFC 1191. */
+/**
+ * An ICMP error that quotes this flow: hard or soft by RFC 1122 4.2.3.9 and RFC 5927, lower MTU by RFC 1191.
+ */
 void bw_tcp_icmp_error(
 	struct bw_tcp *tcp, bw_ns now, const struct bw_flow *flow, bw_seq seq, bool is_hard, uint32_t mtu);
 
-/* ---- a connection, as a service's stream sees it ------------------------------------------------------ */
+/* ---- a connection, as a service's stream sees it ------------------------------------------------------- */
 
 /** Unconsumed in-order bytes, first first. */
 struct bw_tcp_view {
@@ -163,8 +167,8 @@ unsigned bw_tcp_views(const struct bw_tcp_conn *conn, struct bw_tcp_view *views,
 uint32_t bw_tcp_unread(const struct bw_tcp_conn *conn);
 /**
  * The first `len` unconsumed bytes in one piece. Where they straddle segments they are copied, once, into a
- * fresh mbuf that takes their place in the queue, and counted in copied.bytes. NULL: fewer are there, or `len`
- * is over an mbuf's room (2 KiB at least), or no mbuf.
+ * fresh mbuf that takes their place in the queue, and counted in copied.bytes. NULL: fewer are there, or
+ * `len` is over an mbuf's room (2 KiB at least), or no mbuf.
  */
 const uint8_t *bw_tcp_pullup(struct bw_tcp_conn *conn, uint32_t len);
 /** Done with the first `len` unconsumed bytes (at most bw_tcp_unread()); the window opens. */
@@ -177,16 +181,16 @@ uint32_t bw_tcp_send_space(const struct bw_tcp_conn *conn);
 /** Copy up to `len` bytes into the send queue, first into the tail of the last mbuf. Returns how many. */
 uint32_t bw_tcp_send(struct bw_tcp_conn *conn, const void *data, uint32_t len);
 /**
- * Room for `len` contiguous bytes (at most BW_TCP_RESERVE_MAX) at the tail of the send queue, to be written in
- * place and committed in the same upcall; NULL when the bound or the pool says no.
+ * Room for `len` contiguous bytes (at most BW_TCP_RESERVE_MAX) at the tail of the send queue, to be written
+ * in place and committed in the same upcall; NULL when the bound or the pool says no.
  */
 #define BW_TCP_RESERVE_MAX 1024
 void *bw_tcp_send_reserve(struct bw_tcp_conn *conn, uint32_t len);
 void bw_tcp_send_commit(struct bw_tcp_conn *conn, uint32_t len);
 /**
  * Queue memory by reference. `release(arg)` is called once, from whichever core frees the last packet that
- * refers to it, when all is acknowledged or the connection is over. 0; -ENOBUFS when the send bound or the pool
- * says no (nothing was taken, release will not be called); -EPIPE when the connection no longer sends.
+ * refers to it, when all is acknowledged or the connection is over. 0; -ENOBUFS when the send bound or the
+ * pool says no (nothing was taken, release will not be called); -EPIPE when the connection no longer sends.
  * Accepts at most bw_tcp_send_space() bytes: cut larger objects and continue in writable().
  */
 int bw_tcp_send_ref(
@@ -201,8 +205,8 @@ void bw_tcp_abort(struct bw_tcp_conn *conn);
 /**
  * The service is done with the connection: FIN after what is queued; what is unread or still arrives is
  * discarded, and acknowledged, until the queue is out and the peer's FIN is in, for at most 2 s after our FIN
- * was acknowledged (a lingering close: an early RST would destroy the response on its way, RFC 9112 9.6); then
- * RST. No upcall but closed() follows.
+ * was acknowledged (a lingering close: an early RST would destroy the response on its way, RFC 9112 9.6);
+ * then RST. No upcall but closed() follows.
  */
 void bw_tcp_close(struct bw_tcp_conn *conn);
 
