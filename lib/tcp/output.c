@@ -510,8 +510,8 @@ static void visit(struct visit *v)
 	struct bw_tcp_conn *conn = v->conn;
 
 	/*
-	 * Full segments leave no room for SACK blocks, and one with payload is no duplicate ACK: what arrived out of
-	 * order is reported by itself.
+	 * Full segments leave no room for SACK blocks, and one with payload is no duplicate ACK: what arrived
+	 * out of order is reported by itself.
 	 */
 	if ((conn->flags & (BW_CONN_REASSEMBLY | BW_CONN_ACK_NOW)) == (BW_CONN_REASSEMBLY | BW_CONN_ACK_NOW))
 		send_bare(v, conn->snd_nxt, BW_TCP_ACK);

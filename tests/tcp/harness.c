@@ -249,6 +249,7 @@ void segment_in(struct peer *p, const struct segment_in *in)
 	unsigned pieces = in->pieces != 0 ? in->pieces : 1;
 	uint8_t flags = in->flags != 0 ? in->flags : ACK;
 	const unsigned headers = 54;
+	bw_seq ack = in->ack != 0 || in->has_ack ? p->iss + in->ack : p->snd_max;
 	struct bw_pkt pkt = {
 		.flow = p->flow,
 		.hash = bw_flow_hash(&p->flow),
@@ -258,7 +259,7 @@ void segment_in(struct peer *p, const struct segment_in *in)
 		.payload_len = (uint16_t)len,
 		.tcp = {
 			.seq = in->seq != 0 ? in->seq : p->next_seq,
-			.ack = !(flags & ACK) ? 0 : in->ack != 0 || in->has_ack ? p->iss + in->ack : p->snd_max,
+			.ack = flags & ACK ? ack : 0,
 			.window = in->window < 0 ? 0 : in->window != 0 ? (uint16_t)in->window : p->window,
 			.flags = flags,
 			.has_mss = in->mss != 0,

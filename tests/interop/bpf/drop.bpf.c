@@ -48,7 +48,8 @@ int drop(struct __sk_buff *skb)
 
 	if (bpf_get_prandom_u32() % 100 < DROP_PERCENT) {
 		count(1);
-		return TC_ACT_SHOT;
+		/* Not TC_ACT_SHOT: it tells the sending kernel, whose TCP then sends again at once, as no wire does. */
+		return TC_ACT_STOLEN;
 	}
 	count(0);
 	return TC_ACT_OK;

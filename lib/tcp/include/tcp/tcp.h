@@ -25,11 +25,11 @@ struct bw_tcp_conn;
 
 /** Why a connection is over: the argument of closed(). */
 enum bw_tcp_end {
-	BW_TCP_END_CLOSED,    /* both directions finished in order */
-	BW_TCP_END_RESET,     /* the peer sent RST */
-	BW_TCP_END_ABORTED,   /* bw_tcp_abort() here */
-	BW_TCP_END_TIMED_OUT, /* no answer to retransmissions (R2), probes, keep-alive, or a lingering close */
-	BW_TCP_END_REFUSED,   /* active open: RST to our SYN */
+	BW_TCP_END_CLOSED,      /* both directions finished in order */
+	BW_TCP_END_RESET,       /* the peer sent RST */
+	BW_TCP_END_ABORTED,     /* bw_tcp_abort() here */
+	BW_TCP_END_TIMED_OUT,   /* retransmissions (R2), probes or a lingering close had no answer */
+	BW_TCP_END_REFUSED,     /* active open: RST to our SYN */
 	BW_TCP_END_UNREACHABLE, /* a hard ICMP error while connecting */
 	BW_TCP_END_COUNT,
 };
