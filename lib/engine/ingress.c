@@ -13,6 +13,13 @@
 
 #define PREFETCH_AHEAD 4
 
+/** How a packet came to this worker. */
+enum source {
+	FROM_DEVICE,
+	FROM_DISPATCH, /* from another worker, by the flow's hash: ours */
+	FROM_COPY,     /* from another worker, which gave one to everybody */
+};
+
 /** Packets on their way to other workers, collected over a burst. */
 struct handover {
 	struct rte_mbuf *pkts[BW_BURST_MAX];
@@ -20,11 +27,16 @@ struct handover {
 	unsigned count;
 };
 
+/** Another worker parses the packet again, but need not sum again; and reassembly leaves no header checksum. */
+static void vouch_for_checksums(struct rte_mbuf *m)
+{
+	m->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK);
+	m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD | RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+}
+
 static void hand_over_add(struct handover *out, struct bw_pkt *pkt, unsigned owner)
 {
-	/* The owner parses again, but need not sum again. */
-	pkt->m->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK);
-	pkt->m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD | RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+	vouch_for_checksums(pkt->m);
 	out->pkts[out->count] = pkt->m;
 	out->owner[out->count++] = (uint16_t)owner;
 }
@@ -51,9 +63,13 @@ static void hand_over(struct bw_worker *w, struct handover *out)
 	}
 }
 
-/** Every worker has a neighbour cache of its own: the others get a copy of what one hears. */
+/**
+ * What one hears and others may need: neighbour discovery, since every worker has a cache of its own, and what
+ * the device could not bring to the worker whose connection it is about.
+ */
 static void copy_to_others(struct bw_worker *w, struct rte_mbuf *m)
 {
+	vouch_for_checksums(m);
 	for (unsigned i = 0; i < w->worker_count; i++) {
 		struct bw_worker *to = &w->engine->workers[i];
 		struct rte_mbuf *copy;
@@ -88,16 +104,34 @@ static void drop(struct bw_worker *w, struct bw_pkt *pkt, enum bw_counter why)
 }
 
 /**
+ * A TCP segment that a device with RSS brought in fragments: it spread them by address, since only the first
+ * has the ports, and the connection may be any worker's. All get a copy, and who does not know the flow drops
+ * it: an RST from a stranger would end a healthy connection. A new connection cannot begin this way.
+ */
+static bool sort_reassembled_segment(struct bw_worker *w, struct bw_pkt *pkt, enum source from)
+{
+	if (bw_tcp_knows(w->tcp, pkt))
+		return true;
+	if (from == FROM_DEVICE)
+		copy_to_others(w, pkt->m);
+	drop(w, pkt, BW_DROP_FRAGMENT);
+	return false;
+}
+
+/**
  * Sort one parsed packet. Returns whether it is TCP for this worker, which the caller collects; everything
  * else is done with here.
  */
-static bool sort(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device, struct handover *out)
+static bool sort(struct bw_worker *w, struct bw_pkt *pkt, enum source from, struct handover *out)
 {
+	bool is_from_device = from == FROM_DEVICE;
 	struct rte_mbuf *whole;
 	struct bw_icmp_quote quote;
 
 	switch ((enum bw_pkt_kind)pkt->kind) {
 	case BW_PKT_TCP:
+		if (bw_unlikely(from == FROM_COPY))
+			return sort_reassembled_segment(w, pkt, from);
 		if (w->dispatches && is_from_device) {
 			unsigned owner = bw_worker_of_hash(w, pkt->hash);
 
@@ -145,15 +179,9 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device, s
 			drop(w, pkt, BW_DROP_FRAGMENT);
 			return false;
 		}
-		/*
-		 * A device that spreads flows by port cannot have done so here, and a segment that meets the
-		 * wrong worker would be answered with RST.
-		 */
-		if (pkt->kind == BW_PKT_TCP && w->worker_count > 1 && !w->dispatches) {
-			drop(w, pkt, BW_DROP_FRAGMENT);
-			return false;
-		}
-		return sort(w, pkt, true, out);
+		if (pkt->kind == BW_PKT_TCP && w->worker_count > 1 && !w->dispatches)
+			return sort_reassembled_segment(w, pkt, FROM_DEVICE);
+		return sort(w, pkt, FROM_DEVICE, out);
 	case BW_PKT_BAD_PROTOCOL:
 		bw_icmp_error(w, pkt, BW_ICMP_PROTOCOL_UNREACHABLE);
 		drop(w, pkt, BW_DROP_PROTOCOL);
@@ -165,7 +193,7 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device, s
 	return false;
 }
 
-void bw_ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, bool is_from_device)
+static void ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
 {
 	struct bw_pkt pkts[BW_BURST_MAX];
 	struct bw_pkt *tcp[BW_BURST_MAX];
@@ -181,7 +209,7 @@ void bw_ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned cou
 		bw_pkt_parse(mbufs[i], &w->host, &pkts[i]);
 	}
 	for (unsigned i = 0; i < count; i++)
-		if (bw_likely(sort(w, &pkts[i], is_from_device, &out)))
+		if (bw_likely(sort(w, &pkts[i], from, &out)))
 			tcp[tcp_count++] = &pkts[i];
 	if (tcp_count > 0)
 		bw_tcp_input(w->tcp, w->now, tcp, tcp_count);
@@ -204,7 +232,7 @@ unsigned bw_ingress_device(struct bw_worker *w)
 		bytes += rte_pktmbuf_pkt_len(mbufs[i]);
 	bw_count_n(&w->counters, BW_RX_PACKETS, count);
 	bw_count_n(&w->counters, BW_RX_BYTES, bytes);
-	bw_ingress_burst(w, mbufs, count, true);
+	ingress_burst(w, mbufs, count, FROM_DEVICE);
 	return count;
 }
 
@@ -217,11 +245,11 @@ unsigned bw_ingress_inbox(struct bw_worker *w)
 		return 0;
 	count = rte_ring_sc_dequeue_burst(w->packets_in, (void **)mbufs, BW_BURST_MAX, NULL);
 	if (count > 0)
-		bw_ingress_burst(w, mbufs, count, false);
+		ingress_burst(w, mbufs, count, FROM_DISPATCH);
 	total += count;
 	count = rte_ring_sc_dequeue_burst(w->control_in, (void **)mbufs, BW_BURST_MAX, NULL);
 	if (count > 0)
-		bw_ingress_burst(w, mbufs, count, false);
+		ingress_burst(w, mbufs, count, FROM_COPY);
 	total += count;
 	/* Packets that others built for our device queue. What does not fit stays in the ring: their back-pressure. */
 	room = w->tx_count < BW_TX_BACKLOG_MAX ? BW_TX_BACKLOG_MAX - w->tx_count : 0;

@@ -97,7 +97,7 @@ struct bw_worker {
 
 	/* between cores: other workers put in, this one takes out */
 	struct rte_ring *packets_in; /* received elsewhere, ours by their hash */
-	struct rte_ring *control_in; /* copies of ARP and ND that another worker received */
+	struct rte_ring *control_in; /* copies that another worker gave to everybody: see ingress.c */
 	struct rte_ring *tx_in;      /* built elsewhere, for our device queue */
 	struct rte_ring *mail_in;
 	struct rte_ring *jobs_done;
@@ -163,8 +163,6 @@ void bw_worker_free_rings(struct bw_worker *w);
 /* ingress.c */
 unsigned bw_ingress_device(struct bw_worker *w);
 unsigned bw_ingress_inbox(struct bw_worker *w);
-/** A TCP or UDP packet after reassembly, or any packet of another source than the device. */
-void bw_ingress_burst(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count, bool is_from_device);
 
 /* egress.c */
 /** Drain TCP's ready connections into packets. Returns how many. */

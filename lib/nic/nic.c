@@ -23,6 +23,7 @@
 #include <rte_dev.h>
 #include <rte_eth_ring.h>
 #include <rte_malloc.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -315,18 +316,39 @@ static void choose_mac(struct bw_nic *nic, const struct bw_nic_conf *conf)
 static struct rte_mempool *pool_create(const struct bw_nic *nic, const char *what, unsigned index,
 	unsigned count, unsigned cache, uint16_t room)
 {
+	const int socket = rte_eth_dev_socket_id(nic->port_id);
 	char name[RTE_MEMPOOL_NAMESIZE];
 	struct rte_mempool *pool;
 
 	snprintf(name, sizeof(name), "bw%u_%s%u", nic->port_id, what, index);
-	pool = rte_pktmbuf_pool_create(
-		name, count, cache, BW_MBUF_PRIV_BYTES, room, rte_eth_dev_socket_id(nic->port_id));
-	if (pool == NULL)
-		bw_error(
-			"--dev %s: no memory for %u buffers of %u bytes (%s); lower mbufs_per_worker, or give more with "
-			"-- -m MIB or hugepages",
-			nic->plan.spec, count, room, rte_strerror(rte_errno));
-	return pool;
+	/*
+	 * As rte_pktmbuf_pool_create() does, but for the flag. Without it, no object crosses a page: without
+	 * hugepages each then has a page of its own, and net_af_xdp, which takes the pool's size for the number
+	 * of its objects times their size, registers too little memory with the kernel, which goes on to drop
+	 * every packet that lies beyond.
+	 */
+	pool = rte_mempool_create_empty(name, count,
+		(unsigned)(sizeof(struct rte_mbuf) + BW_MBUF_PRIV_BYTES + room), cache,
+		sizeof(struct rte_pktmbuf_pool_private), socket,
+		nic->is_virtual ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0);
+	if (pool != NULL && rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL) == 0) {
+		const struct rte_pktmbuf_pool_private sizes = {
+			.mbuf_data_room_size = room,
+			.mbuf_priv_size = BW_MBUF_PRIV_BYTES,
+		};
+
+		rte_pktmbuf_pool_init(pool, (void *)(uintptr_t)&sizes);
+		if (rte_mempool_populate_default(pool) >= 0) {
+			rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+			return pool;
+		}
+	}
+	rte_mempool_free(pool);
+	bw_error(
+		"--dev %s: no memory for %u buffers of %u bytes (%s); lower mbufs_per_worker, or give more with "
+		"-- -m MIB or hugepages",
+		nic->plan.spec, count, room, rte_strerror(rte_errno));
+	return NULL;
 }
 
 static int make_pools(struct bw_nic *nic, const struct bw_nic_conf *conf, const struct rte_eth_dev_info *info)

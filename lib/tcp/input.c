@@ -466,6 +466,11 @@ static void input_burst(struct bw_tcp *tcp, struct bw_pkt *const *pkts, unsigned
 	}
 }
 
+bool bw_tcp_knows(const struct bw_tcp *tcp, const struct bw_pkt *pkt)
+{
+	return bw_tcp__table_find(tcp, pkt->hash, &pkt->flow) != 0;
+}
+
 void bw_tcp_input(struct bw_tcp *tcp, bw_ns now, struct bw_pkt *const *pkts, unsigned count)
 {
 	bw_tcp__set_now(tcp, now);

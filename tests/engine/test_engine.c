@@ -28,7 +28,7 @@ static const struct bw_mac peer_mac = { { 2, 0, 0, 0, 0, 1 } };
 static struct bw_nic_plan plan;
 static struct bw_nic nic;
 static struct bw_engine *engine;
-static struct rte_ring *to_engine, *from_engine[2];
+static struct rte_ring *to_engine, *to_second, *from_engine[2];
 static struct bw_ip ours4, ours6, peer4, peer6, far4, gateway4;
 
 /* ---- a service that uses mail and jobs ------------------------------------------------------------------- */
@@ -365,17 +365,120 @@ static void resets_segments_for_closed_ports(void **state)
 	quiet();
 }
 
-static int start(void **state)
+static struct rte_mbuf *tcp_segment(const struct bw_tcp_fields *fields, const char *text)
+{
+	struct rte_mbuf *m = fresh();
+	uint16_t length = (uint16_t)(20 + strlen(text)), sum;
+	uint8_t *tcp = (uint8_t *)rte_pktmbuf_append(m, length);
+
+	bw_tcp_header_write(tcp, rte_cpu_to_be_16(4000), rte_cpu_to_be_16(7), fields);
+	memcpy(tcp + 20, text, strlen(text));
+	sum = (uint16_t)~bw_sum_fold(bw_sum(tcp, length, bw_sum_pseudo(&peer4, &ours4, IPPROTO_TCP, length)));
+	memcpy(tcp + 16, &sum, 2);
+	return m;
+}
+
+static struct rte_mbuf *expect_tcp(uint8_t flags, struct bw_pkt *pkt)
+{
+	struct rte_mbuf *m = receive_answering(&peer4, pkt);
+
+	assert_non_null(m);
+	assert_int_equal(pkt->kind, BW_PKT_TCP);
+	assert_int_equal(pkt->tcp.flags & ~BW_TCP_PSH, flags);
+	return m;
+}
+
+/** A segment in two fragments, split behind `split` bytes of TCP header and text (a multiple of 8). */
+static void send_in_fragments(struct rte_mbuf *whole, uint16_t split)
+{
+	uint16_t len = rte_pktmbuf_data_len(whole);
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint16_t from = i == 0 ? 0 : split, n = i == 0 ? split : (uint16_t)(len - split);
+		struct rte_mbuf *m = fresh();
+		struct rte_ipv4_hdr *ip;
+
+		memcpy(rte_pktmbuf_append(m, n), rte_pktmbuf_mtod_offset(whole, void *, from), n);
+		bw_ip_prepend(m,
+			&(struct bw_ip_out){ .src = &peer4, .dst = &ours4, .proto = IPPROTO_TCP, .ttl = 64 });
+		ip = rte_pktmbuf_mtod(m, struct rte_ipv4_hdr *);
+		ip->packet_id = 0x1234;
+		ip->fragment_offset =
+			rte_cpu_to_be_16((uint16_t)(from / 8 | (i == 0 ? RTE_IPV4_HDR_MF_FLAG : 0)));
+		ip->hdr_checksum = 0;
+		ip->hdr_checksum = rte_ipv4_cksum(ip);
+		bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_IPV4, 0);
+		send_frame(m);
+	}
+	rte_pktmbuf_free(whole);
+}
+
+/**
+ * The device is said to spread flows by RSS, and brings this one to the second worker, but its fragments, which
+ * have no ports, to the first.
+ */
+static void brings_fragments_of_a_flow_to_its_worker(void **state)
+{
+	struct rte_ring *first = to_engine;
+	struct bw_pkt pkt;
+	struct rte_mbuf *m;
+	bw_seq iss;
+
+	(void)state;
+	to_engine = to_second;
+	send_ip(tcp_segment(&(struct bw_tcp_fields){ .seq = 1000, .flags = BW_TCP_SYN, .window = 9000 }, ""),
+		&peer4, &ours4, IPPROTO_TCP);
+	m = expect_tcp(BW_TCP_SYN | BW_TCP_ACK, &pkt);
+	iss = pkt.tcp.seq;
+	rte_pktmbuf_free(m);
+	send_ip(tcp_segment(
+			&(struct bw_tcp_fields){
+				.seq = 1001, .ack = iss + 1, .flags = BW_TCP_ACK, .window = 9000 },
+			""),
+		&peer4, &ours4, IPPROTO_TCP);
+	quiet(); /* established, before the fragments overtake it in the other queue */
+
+	to_engine = first;
+	send_in_fragments(tcp_segment(
+				  &(struct bw_tcp_fields){
+					  .seq = 1001, .ack = iss + 1, .flags = BW_TCP_ACK, .window = 9000 },
+				  "in two fragments"),
+		24);
+	m = expect_tcp(BW_TCP_ACK, &pkt);
+	assert_int_equal(pkt.tcp.ack, 1001 + 16);
+	assert_int_equal(pkt.payload_len, 16);
+	assert_memory_equal(rte_pktmbuf_mtod_offset(m, void *, pkt.payload_off), "in two fragments", 16);
+	rte_pktmbuf_free(m);
+
+	to_engine = to_second;
+	send_ip(tcp_segment(
+			&(struct bw_tcp_fields){
+				.seq = 1017, .ack = iss + 17, .flags = BW_TCP_RST | BW_TCP_ACK },
+			""),
+		&peer4, &ours4, IPPROTO_TCP);
+	quiet();
+
+	/* Nobody has the flow any more, and nobody says so. */
+	to_engine = first;
+	send_in_fragments(
+		tcp_segment(&(struct bw_tcp_fields){ .seq = 1017, .ack = iss + 17, .flags = BW_TCP_ACK },
+			"too late"),
+		24);
+	quiet();
+}
+
+static int start_with(bool has_rss)
 {
 	static const struct bw_service *services[] = { &bw_echo_service, &errand_service };
 	static const uint16_t ports[] = { 7, PROBE_PORT };
 	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
 	struct bw_engine_conf conf;
 
-	(void)state;
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_nic_open(&nic, &nic_conf) != 0)
 		return -1;
+	nic.has_rss = has_rss;
 	to_engine = bw_nic_ring_rx(&nic, 0);
+	to_second = bw_nic_ring_rx(&nic, 1);
 	from_engine[0] = bw_nic_ring_tx(&nic, 0);
 	from_engine[1] = bw_nic_ring_tx(&nic, nic.tx_queues - 1);
 	bw_engine_conf_init(&conf);
@@ -397,6 +500,18 @@ static int start(void **state)
 	for (unsigned i = 0; i < 2; i++)
 		conf.services[i] = (struct bw_engine_service){ .service = services[i], .port = ports[i] };
 	return bw_engine_create(&conf, &nic, &engine) != 0 || bw_engine_start(engine) != 0 ? -1 : 0;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	return start_with(false);
+}
+
+static int start_spread_by_the_device(void **state)
+{
+	(void)state;
+	return start_with(true);
 }
 
 /** Everything stops, and every buffer is back. */
@@ -431,9 +546,13 @@ int main(void)
 		cmocka_unit_test(queues_a_bounded_number_for_a_silent_neighbour),
 		cmocka_unit_test(resets_segments_for_closed_ports),
 	};
+	const struct CMUnitTest spread_by_the_device[] = {
+		cmocka_unit_test(brings_fragments_of_a_flow_to_its_worker),
+	};
 	struct bw_eal_conf eal = { .plan = &plan, .memory_mib = 192 };
 
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
 		return 1;
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, start, stop) |
+	       cmocka_run_group_tests(spread_by_the_device, start_spread_by_the_device, stop);
 }

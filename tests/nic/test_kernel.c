@@ -645,6 +645,34 @@ static void packet_shows_vlan_tags(void **unused)
 	run("ip link delete bwa");
 }
 
+static int by_address(const void *a, const void *b)
+{
+	const uintptr_t x = (uintptr_t) * (struct rte_mbuf *const *)a,
+			y = (uintptr_t) * (struct rte_mbuf *const *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The kernel drops what lies outside the memory that it was told of, and says nothing. */
+static void last_buffers_of_the_pool_travel(struct bw_nic *nic, const struct host *host)
+{
+	struct rte_mbuf **all = calloc(nic->mbufs_per_worker, sizeof(all[0]));
+	unsigned count = 0;
+
+	assert_non_null(all);
+	while (count < nic->mbufs_per_worker && (all[count] = rte_pktmbuf_alloc(nic->pools[0])) != NULL)
+		count++;
+	assert_true(count > 1000);
+	qsort(all, count, sizeof(all[0]), by_address);
+	rte_pktmbuf_free_bulk(all + count - 4, 4);
+	for (unsigned i = 0; i < 8; i++) {
+		we_send(nic, host, i % 2 == 1, 100 + i, 2000);
+		host_receives(host, i % 2 == 1, 100 + i);
+	}
+	rte_pktmbuf_free_bulk(all, count - 4);
+	free(all);
+}
+
 static void xdp_on_a_veth(void **unused)
 {
 	struct bw_nic__iface iface;
@@ -663,6 +691,7 @@ static void xdp_on_a_veth(void **unused)
 	host_init(&host, "bwb", &nic);
 	traffic_both_ways(&nic, &host);
 	sleep_ends_on_traffic(&nic, &host);
+	last_buffers_of_the_pool_travel(&nic, &host);
 	drain(&nic);
 	host_fini(&host);
 

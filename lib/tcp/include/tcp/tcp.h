@@ -122,6 +122,9 @@ void bw_tcp_unlisten_all(struct bw_tcp *tcp);
  */
 void bw_tcp_input(struct bw_tcp *tcp, bw_ns now, struct bw_pkt *const *pkts, unsigned count);
 
+/** Is the packet's flow one of ours, in whatever state? */
+bool bw_tcp_knows(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
+
 /** Fire what is due. */
 void bw_tcp_timers(struct bw_tcp *tcp, bw_ns now);
 /** Lower bound of the next deadline; BW_NEVER when there is none. */
