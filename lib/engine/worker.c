@@ -33,6 +33,19 @@ static void timer_fired(void *ctx, struct bw_timer *timer, bw_ns now)
 	}
 }
 
+/**
+ * How many buffers are left decides what TCP still begins. What lies in the cores' caches (a few hundred) is not
+ * counted: that look-up costs more than it tells.
+ */
+static void watch_pool(struct bw_worker *w)
+{
+	unsigned left = rte_mempool_get_ops(w->pool->ops_index)->get_count(w->pool), all = w->pool->size;
+
+	bw_tcp_set_pressure(w->tcp, left >= all / 8    ? BW_TCP_PRESSURE_NONE
+				    : left >= all / 32 ? BW_TCP_PRESSURE_LOW
+						       : BW_TCP_PRESSURE_DRY);
+}
+
 static void timers(struct bw_worker *w)
 {
 	bw_tcp_timers(w->tcp, w->now);
@@ -56,6 +69,7 @@ static bool turn(struct bw_worker *w)
 	unsigned work = 0;
 
 	w->now = bw_clock_now();
+	watch_pool(w);
 	work += bw_ingress_device(w);
 	work += bw_ingress_inbox(w);
 	work += bw_mail_deliver(w);

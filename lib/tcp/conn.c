@@ -83,8 +83,10 @@ struct bw_tcp_conn *bw_tcp__pop_ready(struct bw_tcp *tcp)
 /** A send was refused for want of an mbuf, and no ACK may be coming to tell when to try again. */
 static void retry_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct rte_mbuf *m = rte_pktmbuf_alloc(tcp->conf.pool);
+	struct rte_mbuf *m = NULL;
 
+	if (bw_tcp__may_hold_more(tcp, bw_tcp_send_queued(conn)))
+		m = rte_pktmbuf_alloc(tcp->conf.pool);
 	if (m == NULL) {
 		bw_tcp__mark_pending(tcp, conn);
 		return;
@@ -109,6 +111,14 @@ void bw_tcp__run_pending(struct bw_tcp *tcp)
 			continue;
 		}
 		if (conn->flags & BW_CONN_ABORT) {
+			if (conn->state != BW_STATE_CLOSED) {
+				if (tcp->answer_count == BW_TCP__ANSWERS_MAX) {
+					/* Many at once: it waits until its RST finds room. */
+					bw_tcp__mark_pending(tcp, conn);
+					continue;
+				}
+				bw_tcp__send_reset(tcp, conn);
+			}
 			bw_tcp__conn_end(tcp, conn, BW_TCP_END_ABORTED);
 			continue;
 		}
@@ -230,7 +240,7 @@ void bw_tcp__upcall_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (!(conn->flags & BW_CONN_CUT_SHORT) || (conn->flags & BW_CONN_FIN_QUEUED) ||
 		!bw_tcp__wants_upcalls(conn))
 		return;
-	if (bw_tcp_send_space(conn) < bw_tcp__send_bytes_max(tcp, conn) / 4)
+	if (bw_tcp__send_room(conn) < bw_tcp__send_bytes_max(tcp, conn) / 4)
 		return;
 	conn->flags &= ~(BW_CONN_CUT_SHORT | BW_CONN_NO_MBUF);
 	if (ops->writable != NULL)
@@ -276,8 +286,6 @@ void bw_tcp_abort(struct bw_tcp_conn *conn)
 		return;
 	conn->flags |= BW_CONN_ABORT;
 	bw_tcp__retx_disarm(conn);
-	if (conn->state != BW_STATE_CLOSED)
-		bw_tcp__send_reset(tcp, conn);
 	bw_tcp__mark_pending(tcp, conn);
 }
 

@@ -64,7 +64,8 @@ static void challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 static inline void schedule_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t len)
 {
 	if (len >= conn->rcv_mss) {
-		conn->rcv_mss = (uint16_t)BW_MIN(len, (uint32_t)UINT16_MAX);
+		/* No more than our MSS option allows: what a device or a kernel has merged is several segments. */
+		conn->rcv_mss = (uint16_t)BW_MIN(len, (uint32_t)bw_tcp__mss_option(tcp, &conn->flow));
 		if (conn->quick_acks != 0) {
 			conn->quick_acks--;
 			ack_now(tcp, conn);
@@ -109,7 +110,8 @@ static inline void update_window(struct bw_tcp_conn *conn, const struct bw_tcp_f
 /** After SND.UNA or the window moved: is there something for output, and for the service? */
 static inline void after_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	if (conn->snd_nxt != conn->snd_end + !!(conn->flags & BW_CONN_FIN_SENT) ||
+	/* A FIN that is queued but not sent is something, too: it may have had to wait for what was lost. */
+	if (conn->snd_nxt != conn->snd_end + !!(conn->flags & BW_CONN_FIN_QUEUED) ||
 		(conn->flags & BW_CONN_SCOREBOARD))
 		bw_tcp__mark_ready(tcp, conn);
 	if (bw_unlikely(conn->flags & BW_CONN_CUT_SHORT))
@@ -145,7 +147,7 @@ void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_
 	const struct bw_tcp_fields *f = &pkt->tcp;
 	struct rte_mbuf *last;
 
-	if (bw_unlikely(!is_predicted(conn, pkt))) {
+	if (bw_unlikely(tcp->pressure != BW_TCP_PRESSURE_NONE || !is_predicted(conn, pkt))) {
 		slow_path(tcp, conn, pkt);
 		return;
 	}
@@ -179,9 +181,12 @@ static bool step_paws(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 		return true;
 	if ((int32_t)(s->f->ts_value - conn->ts_recent) >= 0)
 		return true;
-	/* 5.5: after 24 days of silence the clock may have wrapped. */
-	if (bw_tcp__ms_since(tcp, conn->last_rx_ms) > BW_TCP__PAWS_IDLE_MS)
+	/* 5.5: after 24 days of silence the clock may have wrapped; then the segment's number is the judge. */
+	if (bw_tcp__ms_since(tcp, conn->last_rx_ms) > BW_TCP__PAWS_IDLE_MS) {
+		if (bw_seq_in(s->seq, conn->rcv_nxt, conn->rcv_adv - conn->rcv_nxt + 1))
+			conn->ts_recent = s->f->ts_value;
 		return true;
+	}
 	bw_tcp__count(tcp, BW_TCP_PAWS_DROPS);
 	if (s->len != 0 || may_challenge(tcp, conn))
 		ack_now(tcp, conn);
@@ -347,6 +352,13 @@ static bool step_text(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 		if (!is_in_order) {
 			ack_now(tcp, conn); /* RFC 5681 4.2: at once, it is the peer's sign of a loss */
 			bw_tcp__reassembly_insert(tcp, conn, s->seq, len, first, last);
+			bw_tcp__reassembly_owe_ack(tcp, conn);
+		} else if (!bw_tcp__may_hold_more(tcp, conn->unread)) {
+			/* Its service does not keep up, and the others need the buffers. */
+			bw_tcp__count(tcp, BW_TCP_PRESSURE_DROPS);
+			bw_tcp__run_free(first, last);
+			ack_now(tcp, conn);
+			return false;
 		} else {
 			conn->rcv_nxt += len;
 			bw_tcp__recvq_append(tcp, conn, first, last, len);

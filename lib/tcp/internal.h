@@ -51,6 +51,9 @@
 #define BW_TCP__VISIT_SEGMENTS   16  /* packets a connection may send before the next has its turn */
 #define BW_TCP__ANSWERS_MAX      256 /* stateless answers waiting for bw_tcp_output() */
 #define BW_TCP__LISTENERS_MAX    64
+#define BW_TCP__HELD_BYTES_LOW   32768 /* a connection may hold in each direction while buffers are scarce, */
+#define BW_TCP__HELD_BYTES_DRY   4096  /* and while there are next to none */
+#define BW_TCP__TIMERS_MAX       256   /* that fire in one call: the rest is as due in the next turn */
 
 /* ---- mbufs --------------------------------------------------------------------------------------------- */
 
@@ -254,6 +257,7 @@ struct bw_tcp__reassembly {
 	uint32_t recent_count;
 	bw_seq fin_seq;
 	bool has_fin;
+	uint8_t owed_acks; /* to a peer without SACK: one for each segment (RFC 5681 4.2), up to DUP_THRESH */
 	uint32_t free_next;
 };
 _Static_assert(sizeof(struct bw_tcp__reassembly) <= 64, "one line");
@@ -323,6 +327,7 @@ struct bw_tcp__answer {
 
 struct bw_tcp {
 	bw_ns now, epoch;
+	enum bw_tcp_pressure pressure;
 	uint32_t now_ms;    /* since epoch, rounded down */
 	uint32_t now_ms_up; /* and up: deadlines count from it, so that none is early */
 	uint32_t ready_head, ready_tail;
@@ -408,6 +413,17 @@ static inline bw_ns bw_tcp__ms_to_ns(const struct bw_tcp *tcp, uint32_t ms)
 	return tcp->epoch + (now_ms + from_now_ms) * BW_NS_PER_MS;
 }
 
+/**
+ * May a connection that holds `bytes` of received or of sent data take more buffers? When they are scarce, those
+ * that hold little go first: most services and their peers never hold more, and are not to notice the others.
+ */
+static inline bool bw_tcp__may_hold_more(const struct bw_tcp *tcp, uint32_t bytes)
+{
+	return bw_likely(tcp->pressure == BW_TCP_PRESSURE_NONE) ||
+	       bytes < (tcp->pressure == BW_TCP_PRESSURE_LOW ? BW_TCP__HELD_BYTES_LOW
+							     : BW_TCP__HELD_BYTES_DRY);
+}
+
 /** Every public entry that is given the time. */
 void bw_tcp__set_now(struct bw_tcp *tcp, bw_ns now);
 
@@ -469,6 +485,8 @@ static inline uint32_t bw_tcp__recv_bytes_max(const struct bw_tcp *tcp, const st
 
 /* listen.c */
 int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be);
+/** Would a SYN for that port become a half-open entry now? */
+bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be);
 /**
  * A segment for which there is no object: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2). Consumes the mbuf.
  * @beyond  the last number of an earlier incarnation, which the new one has to leave behind; NULL for none
@@ -498,9 +516,10 @@ unsigned bw_tcp__run_free(struct rte_mbuf *first, struct rte_mbuf *last);
 /** Drop `bytes`, fewer than there are, from the front of a run; returns the new first. Adds to `freed`. */
 struct rte_mbuf *bw_tcp__run_trim(struct rte_mbuf *first, uint32_t bytes, unsigned *freed);
 /**
- * Copy `from` behind the data of `to` if that saves a buffer and nobody else sees it. `from` is freed then.
+ * Copy `from`, if it is no longer than that, behind the data of `to` if that saves a buffer and nobody else
+ * sees it. `from` is freed then.
  */
-bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *from);
+bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *from, uint32_t bytes_max);
 /** Append a run of `bytes` to the receive queue. Does not touch rcv_nxt. */
 void bw_tcp__recvq_append(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *first,
 	struct rte_mbuf *last, uint32_t bytes);
@@ -512,6 +531,10 @@ uint16_t bw_tcp__window_advertise(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** Queue a run that starts right of rcv_nxt, within the window. Consumes it. */
 void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint32_t len,
 	struct rte_mbuf *first, struct rte_mbuf *last);
+/** Another segment came out of order: a peer without SACK counts our ACKs. */
+void bw_tcp__reassembly_owe_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** How many ACKs are due now, one at least; they count as sent. */
+unsigned bw_tcp__reassembly_owed_acks(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** A FIN behind a hole. */
 void bw_tcp__reassembly_fin(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq fin_seq);
 /** Move what has become in-order to the receive queue. True: the FIN has become in-order, too. */
@@ -533,8 +556,14 @@ static inline struct rte_mbuf *bw_tcp__sendq_next(const struct bw_tcp_conn *conn
 	return m != conn->send_last ? bw_tcp__tx_note(m)->next : NULL;
 }
 
-/** Cut the chunk so that its first part has `len` bytes. False: no mbuf. */
-bool bw_tcp__sendq_split(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *m, uint32_t len);
+/**
+ * Cut the chunk so that its first part has `len` bytes. 0, -ENOMEM: no mbuf, -ENOSPC: there are too many chunks
+ * already, unless the cut `is_needed` to make what is lost fit.
+ */
+int bw_tcp__sendq_split(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *m, uint32_t len, bool is_needed);
+/** bw_tcp_send_space() without its bound on one call. */
+uint32_t bw_tcp__send_room(const struct bw_tcp_conn *conn);
 /** What acknowledging left of `ack` released. */
 struct bw_tcp__acked {
 	bool was_resent; /* some of it was sent more than once: how long the rest waited says nothing */

@@ -76,7 +76,9 @@ void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 	for (unsigned tries = 0; tries <= BW_TCP__SYN_ACK_RETRIES; tries++) {
 		uint32_t i;
 
+		/* What there is no room to answer waits for the next turn. */
 		while ((i = tcp->half_open_fifo[tries].head) != BW_TCP__NONE &&
+			tcp->answer_count < BW_TCP__ANSWERS_MAX &&
 			bw_tcp__is_due(tcp, tcp->half_opens[i].retry_at_ms)) {
 			if (tries == BW_TCP__SYN_ACK_RETRIES) {
 				drop_half_open(tcp, i);
@@ -94,14 +96,21 @@ void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 
 /* ---- LISTEN -------------------------------------------------------------------------------------------- */
 
+bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be)
+{
+	/* What would find no connection to become is not begun, nor new work while buffers run low. */
+	return bw_tcp__listener_find(tcp, port_be) >= 0 && tcp->pressure == BW_TCP_PRESSURE_NONE &&
+	       tcp->conn_slab.count < tcp->conn_slab.capacity &&
+	       tcp->half_open_slab.count < tcp->half_open_slab.capacity;
+}
+
 static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned listener, const bw_seq *beyond)
 {
 	const struct bw_tcp_fields *seg = &pkt->tcp;
 	struct bw_tcp__half_open *half;
 	uint32_t index = BW_TCP__NONE;
 
-	/* What would find no connection to become is not begun. */
-	if (tcp->conn_slab.count < tcp->conn_slab.capacity)
+	if (bw_tcp__may_accept(tcp, pkt->flow.local_port_be))
 		index = bw_tcp__slab_take(&tcp->half_open_slab, tcp->half_opens, next);
 	if (index == BW_TCP__NONE) {
 		bw_tcp__count(tcp, BW_TCP_SYN_REFUSED);

@@ -14,6 +14,8 @@
  * A chunk that the driver still holds is linked by an indirect mbuf instead of by itself. So nothing is ever
  * written to a buffer that somebody else reads.
  */
+#include <errno.h>
+
 #include "internal.h"
 
 /* ---- answers without a connection ---------------------------------------------------------------------- */
@@ -276,6 +278,7 @@ static unsigned gather(
 	struct visit *v, struct rte_mbuf *first, uint32_t bytes_max, bool is_again, uint32_t *bytes)
 {
 	unsigned count = 0;
+	int error;
 
 	*bytes = 0;
 	for (struct rte_mbuf *m = first; m != NULL && *bytes < bytes_max;
@@ -288,8 +291,10 @@ static unsigned gather(
 			/* Cutting copied bytes copies them again: only if the packet would be empty. */
 			if (count != 0 && RTE_MBUF_DIRECT(m))
 				break;
-			if (!bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes)) {
-				if (count == 0)
+			error = bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes, is_again);
+			if (error != 0) {
+				/* -ENOSPC: there are segments enough in flight, whose ACKs go before. */
+				if (count == 0 && error == -ENOMEM)
 					v->is_out_of_mbufs = true;
 				break;
 			}
@@ -425,13 +430,14 @@ static uint32_t new_bytes(const struct visit *v)
 	if (bytes < segment) {
 		/*
 		 * Silly window avoidance (RFC 9293 3.8.6.2.1): less than a segment goes out if it is all
-		 * there is, Nagle permitting, or half of the largest window that the peer ever had.
+		 * there is, Nagle permitting, or half of the largest window that the peer ever had, or when
+		 * the persist timer says that the peer will not offer more ((4), the override time-out).
 		 */
 		bool is_all = bytes == unsent;
 		bool nagle_waits = bw_tcp__listener(tcp, conn)->nagle && conn->snd_nxt != conn->snd_una &&
 				   !(conn->flags & BW_CONN_FIN_QUEUED);
 
-		if (!(is_all && !nagle_waits) &&
+		if (!(is_all && !nagle_waits) && !(conn->flags & BW_CONN_PROBE) &&
 			bytes < BW_MAX(((uint32_t)conn->snd_wnd_max << conn->snd_wscale) / 2, 1u))
 			return 0;
 	}
@@ -498,7 +504,8 @@ static void arm_retx(struct visit *v)
 		return;
 	if (conn->timer_use == use)
 		return;
-	if (conn->timer_use == BW_TCP_TIMER_OFF)
+	/* R2 counts from when the data went out, not from when a shut window began to hold it back. */
+	if (conn->timer_use == BW_TCP_TIMER_OFF || !(conn->flags & BW_CONN_RELEASED))
 		conn->progress_ms = tcp->now_ms;
 	conn->backoff = 0;
 	bw_tcp__retx_arm(tcp, conn, use, bw_tcp__rto_ms(conn));
@@ -513,8 +520,14 @@ static void visit(struct visit *v)
 	 * Full segments leave no room for SACK blocks, and one with payload is no duplicate ACK: what arrived
 	 * out of order is reported by itself.
 	 */
-	if ((conn->flags & (BW_CONN_REASSEMBLY | BW_CONN_ACK_NOW)) == (BW_CONN_REASSEMBLY | BW_CONN_ACK_NOW))
-		send_bare(v, conn->snd_nxt, BW_TCP_ACK);
+	if ((conn->flags & (BW_CONN_REASSEMBLY | BW_CONN_ACK_NOW)) ==
+		(BW_CONN_REASSEMBLY | BW_CONN_ACK_NOW)) {
+		unsigned owed = bw_tcp__reassembly_owed_acks(tcp, conn);
+
+		do
+			send_bare(v, conn->snd_nxt, BW_TCP_ACK);
+		while (--owed != 0 && v->count < v->room);
+	}
 	while (v->count < v->room && bw_tcp__has_lost(tcp, conn) && send_again(v))
 		;
 	while (v->count < v->room && !v->is_out_of_mbufs && !bw_tcp__has_lost(tcp, conn) && send_new(v))
@@ -523,8 +536,12 @@ static void visit(struct visit *v)
 		/*
 		 * A segment that is never acceptable, so that the peer answers with its window (RFC 9293
 		 * 3.8.4). It has no byte of new data: none has to be taken back when the window stays shut.
+		 * The peer does not take its ACK in either, so one that is due goes first.
 		 */
-		if (send_bare(v, conn->snd_una - 1, BW_TCP_ACK))
+		bool is_ack_due = (conn->flags & BW_CONN_ACK_NOW) || conn->ack_at_ms != 0;
+
+		if ((!is_ack_due || send_bare(v, conn->snd_nxt, BW_TCP_ACK)) && v->count < v->room &&
+			send_bare(v, conn->snd_una - 1, BW_TCP_ACK))
 			conn->flags &= ~BW_CONN_PROBE;
 	} else {
 		conn->flags &= ~BW_CONN_PROBE;

@@ -100,7 +100,8 @@ static void absorb(struct bw_tcp *tcp, struct bw_tcp__reassembly *r, struct rte_
 		first = bw_tcp__run_trim(first, note->right - behind.left, &freed);
 		r->mbufs -= (uint16_t)freed;
 		note->right = behind.right;
-		if (first == behind.block_last && bw_tcp__coalesce(tcp, note->block_last, first)) {
+		if (first == behind.block_last &&
+			bw_tcp__coalesce(tcp, note->block_last, first, BW_TCP__SMALL_BYTES)) {
 			r->mbufs--;
 			continue;
 		}
@@ -118,7 +119,8 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 	struct bw_tcp__rx_note *note;
 	unsigned freed = 0;
 
-	if (is_over_bound(tcp, conn, r, len))
+	if (is_over_bound(tcp, conn, r, len) || tcp->pressure != BW_TCP_PRESSURE_NONE ||
+		(r->has_fin && bw_seq_gt(right, r->fin_seq))) /* behind its own FIN: a confused peer */
 		goto refuse;
 	/* The usual arrival is behind all that is here. */
 	if (r->last != NULL && bw_seq_gt(seq, bw_tcp__rx_note(r->last)->right)) {
@@ -145,7 +147,7 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 		first = bw_tcp__run_trim(first, overlap, &freed);
 		r->bytes += len - overlap;
 		note->right = right;
-		if (first != last || !bw_tcp__coalesce(tcp, note->block_last, first)) {
+		if (first != last || !bw_tcp__coalesce(tcp, note->block_last, first, BW_TCP__SMALL_BYTES)) {
 			r->mbufs += (uint16_t)run_count(first, last);
 			bw_tcp__rx_note(note->block_last)->next = first;
 			note->block_last = last;
@@ -185,10 +187,25 @@ void bw_tcp__reassembly_fin(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq
 {
 	struct bw_tcp__reassembly *r = state_take(tcp, conn);
 
-	if (!r->has_fin) {
-		r->has_fin = true;
-		r->fin_seq = fin_seq;
-	}
+	if (r->has_fin)
+		return;
+	r->has_fin = r->last == NULL || bw_seq_leq(bw_tcp__rx_note(r->last)->right, fin_seq);
+	r->fin_seq = fin_seq;
+}
+
+void bw_tcp__reassembly_owe_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	if ((conn->flags & (BW_CONN_REASSEMBLY | BW_CONN_SACK)) == BW_CONN_REASSEMBLY &&
+		state_of(tcp, conn)->owed_acks < BW_TCP__DUP_THRESH)
+		state_of(tcp, conn)->owed_acks++;
+}
+
+unsigned bw_tcp__reassembly_owed_acks(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	unsigned owed = state_of(tcp, conn)->owed_acks;
+
+	state_of(tcp, conn)->owed_acks = 0;
+	return BW_MAX(owed, 1u);
 }
 
 bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
@@ -218,7 +235,8 @@ bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__recvq_append(tcp, conn, first, note.block_last, note.right - conn->rcv_nxt);
 		conn->rcv_nxt = note.right;
 	}
-	has_fin = r->has_fin && bw_seq_leq(r->fin_seq, conn->rcv_nxt);
+	has_fin = r->has_fin && r->fin_seq == conn->rcv_nxt;
+	r->has_fin &= bw_seq_leq(conn->rcv_nxt, r->fin_seq);
 	if (has_fin)
 		bw_tcp__reassembly_free(tcp, conn); /* what lies behind a FIN is nothing */
 	else if (r->first == NULL && !r->has_fin)

@@ -93,7 +93,8 @@ static uint32_t mark_sacked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 			uint32_t keep = bw_seq_lt(note->seq, block->left) ? block->left - note->seq
 									  : block->right - note->seq;
 
-			if (note->len <= conn->mss || !bw_tcp__sendq_split(tcp, conn, m, keep))
+			/* It cuts at full segments. Any other edge is the peer's invention, or costs a repeat. */
+			if (keep % conn->mss != 0 || bw_tcp__sendq_split(tcp, conn, m, keep, false) != 0)
 				continue;
 			if (bw_seq_lt(note->seq, block->left))
 				continue; /* the rest is next */

@@ -11,6 +11,8 @@
  */
 #include "internal.h"
 
+#define BACKLOG_BYTES 4096
+
 /* ---- runs ---------------------------------------------------------------------------------------------- */
 
 struct rte_mbuf *bw_tcp__payload_take(struct rte_mbuf *m, uint32_t off, uint32_t len, struct rte_mbuf **last)
@@ -89,11 +91,11 @@ static bool is_private(const struct rte_mbuf *m)
 	return RTE_MBUF_DIRECT(m) && rte_mbuf_refcnt_read(m) == 1;
 }
 
-bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *from)
+bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *from, uint32_t bytes_max)
 {
 	uint16_t len = from->data_len;
 
-	if (len > BW_TCP__SMALL_BYTES || !is_private(to) || rte_pktmbuf_tailroom(to) < len)
+	if (len > bytes_max || !is_private(to) || rte_pktmbuf_tailroom(to) < len)
 		return false;
 	memcpy(rte_pktmbuf_mtod_offset(to, uint8_t *, to->data_len), rte_pktmbuf_mtod(from, uint8_t *), len);
 	to->data_len += len;
@@ -129,24 +131,30 @@ static void set_first(struct bw_tcp_conn *conn, struct rte_mbuf *first)
 void bw_tcp__recvq_append(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *first,
 	struct rte_mbuf *last, uint32_t bytes)
 {
-	struct rte_mbuf *front;
+	/* Behind a backlog copying harms nobody, and keeps a slow reader from holding a buffer for each crumb. */
+	uint32_t bytes_max = conn->unread > BACKLOG_BYTES ? UINT16_MAX : BW_TCP__SMALL_BYTES;
+	struct rte_mbuf *next;
 
 	if (conn->flags & BW_CONN_RELEASED) { /* nobody will read it */
 		bw_tcp__run_free(first, last);
 		return;
 	}
 	conn->unread += bytes;
-	if (conn->recv_last == NULL) {
-		conn->recv_last = last;
-		set_first(conn, first);
-		return;
+	for (struct rte_mbuf *m = first; m != NULL; m = next) {
+		next = m != last ? bw_tcp__rx_note(m)->next : NULL;
+		if (conn->recv_last != NULL && bw_tcp__coalesce(tcp, conn->recv_last, m, bytes_max))
+			continue;
+		if (conn->recv_last != NULL) {
+			struct rte_mbuf *front = first_of(conn);
+
+			bw_tcp__rx_note(conn->recv_last)->next = m;
+			conn->recv_last = m;
+			set_first(conn, front);
+		} else {
+			conn->recv_last = m;
+			set_first(conn, m);
+		}
 	}
-	if (first == last && bw_tcp__coalesce(tcp, conn->recv_last, first))
-		return;
-	front = first_of(conn);
-	bw_tcp__rx_note(conn->recv_last)->next = first;
-	conn->recv_last = last;
-	set_first(conn, front);
 }
 
 static void drop(struct bw_tcp_conn *conn, uint32_t len)
@@ -269,6 +277,9 @@ static uint32_t allowed_window(const struct bw_tcp *tcp, const struct bw_tcp_con
 {
 	uint32_t recv_max = bw_tcp__recv_bytes_max(tcp, conn);
 	uint32_t room = conn->unread < recv_max ? recv_max - conn->unread : 0;
+
+	if (tcp->pressure != BW_TCP_PRESSURE_NONE) /* what was offered stands (RFC 9293 3.8.6), no more */
+		return 0;
 
 	return BW_MIN(room, 65535u << conn->rcv_wscale);
 }

@@ -109,16 +109,27 @@ static struct bw_tcp__tx_note *open_last(const struct bw_tcp_conn *conn, uint32_
 	return note;
 }
 
-static struct bw_tcp__tx_note *open_new(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+/** A buffer for new data, if the connection's share allows it. */
+static struct rte_mbuf *alloc_for_data(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct rte_mbuf *m = rte_pktmbuf_alloc(tcp->conf.pool);
+	struct rte_mbuf *m = NULL;
 
-	if (m == NULL) {
+	if (bw_likely(bw_tcp__may_hold_more(tcp, bw_tcp_send_queued(conn))))
+		m = rte_pktmbuf_alloc(tcp->conf.pool);
+	if (bw_unlikely(m == NULL)) {
 		bw_tcp__count(tcp, BW_DROP_NO_MBUF);
 		conn->flags |= BW_CONN_NO_MBUF;
 		bw_tcp__mark_pending(tcp, conn);
-		return NULL;
 	}
+	return m;
+}
+
+static struct bw_tcp__tx_note *open_new(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct rte_mbuf *m = alloc_for_data(tcp, conn);
+
+	if (m == NULL)
+		return NULL;
 	append(conn, m, (uint8_t *)m->buf_addr + RTE_PKTMBUF_HEADROOM, 0);
 	return bw_tcp__tx_note(m);
 }
@@ -129,7 +140,7 @@ uint32_t bw_tcp_send_queued(const struct bw_tcp_conn *conn)
 	return bw_seq_lt(conn->snd_una, conn->snd_end) ? conn->snd_end - conn->snd_una : 0;
 }
 
-uint32_t bw_tcp_send_space(const struct bw_tcp_conn *conn)
+uint32_t bw_tcp__send_room(const struct bw_tcp_conn *conn)
 {
 	const struct bw_tcp *tcp = bw_tcp__of(conn);
 	uint32_t queued = bw_tcp_send_queued(conn);
@@ -138,6 +149,11 @@ uint32_t bw_tcp_send_space(const struct bw_tcp_conn *conn)
 	if (!may_send(conn) || queued >= bytes_max || conn->send_mbufs >= send_mbufs_max(tcp, conn))
 		return 0;
 	return bytes_max - queued;
+}
+
+uint32_t bw_tcp_send_space(const struct bw_tcp_conn *conn)
+{
+	return BW_MIN(bw_tcp__send_room(conn), BW_TCP_SEND_MAX);
 }
 
 uint32_t bw_tcp_send(struct bw_tcp_conn *conn, const void *data, uint32_t len)
@@ -272,11 +288,11 @@ int bw_tcp_send_ref(
 		conn->flags |= BW_CONN_CUT_SHORT;
 		return -ENOBUFS;
 	}
-	home = rte_pktmbuf_alloc(tcp->conf.pool);
+	home = alloc_for_data(tcp, conn);
 	if (home == NULL)
 		goto no_mbuf;
 	for (uint32_t i = 0; i < pieces; i++) {
-		struct rte_mbuf *m = rte_pktmbuf_alloc(tcp->conf.pool);
+		struct rte_mbuf *m = alloc_for_data(tcp, conn);
 
 		if (m == NULL)
 			goto free_unused;
@@ -313,28 +329,33 @@ free_unused:
 	}
 	rte_pktmbuf_free_seg(home);
 no_mbuf:
-	bw_tcp__count(tcp, BW_DROP_NO_MBUF);
-	conn->flags |= BW_CONN_CUT_SHORT | BW_CONN_NO_MBUF;
-	bw_tcp__mark_pending(tcp, conn);
+	conn->flags |= BW_CONN_CUT_SHORT;
 	return -ENOBUFS;
 }
 
 /* ---- cutting and acknowledging ------------------------------------------------------------------------- */
 
-bool bw_tcp__sendq_split(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *m, uint32_t len)
+int bw_tcp__sendq_split(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *m, uint32_t len, bool is_needed)
 {
+	/*
+	 * Twice what is accepted, so that a queue of many small pieces can still be cut; and a peer with a tiny
+	 * MSS, whose every SACK has the queue searched, has no more segments in flight than others.
+	 */
+	uint32_t mbufs_max =
+		is_needed ? UINT16_MAX : BW_MIN(2 * send_mbufs_max(tcp, conn), (uint32_t)UINT16_MAX);
 	struct bw_tcp__tx_note *note = bw_tcp__tx_note(m), *rest_note;
 	uint32_t rest_len = note->len - len;
 	bool is_by_ref = RTE_MBUF_HAS_EXTBUF(m) && rte_mbuf_ext_refcnt_read(m->shinfo) < EXT_REFS_MAX;
 	struct rte_mbuf *rest;
 
 	BW_ASSERT(len != 0 && rest_len != 0);
-	if (conn->send_mbufs == UINT16_MAX || (!is_by_ref && rest_len > tcp->payload_room))
-		return false;
+	if (conn->send_mbufs >= mbufs_max || (!is_by_ref && rest_len > tcp->payload_room))
+		return -ENOSPC;
 	rest = rte_pktmbuf_alloc(tcp->conf.pool);
 	if (rest == NULL) {
 		bw_tcp__count(tcp, BW_DROP_NO_MBUF);
-		return false;
+		return -ENOMEM;
 	}
 	rest_note = bw_tcp__tx_note(rest);
 	*rest_note = *note;
@@ -351,7 +372,7 @@ bool bw_tcp__sendq_split(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rt
 	rest_note->len = rest_len;
 	note->len = len;
 	link_behind(conn, m, rest);
-	return true;
+	return 0;
 }
 
 void bw_tcp__sendq_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, struct bw_tcp__acked *acked)

@@ -36,6 +36,11 @@ void bw_tcp__set_now(struct bw_tcp *tcp, bw_ns now)
 	tcp->now_ms_up = (uint32_t)(ms + (since != ms * BW_NS_PER_MS));
 }
 
+void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
+{
+	tcp->pressure = pressure;
+}
+
 static void slab_init(struct bw_tcp__slab *slab, uint32_t capacity)
 {
 	*slab = (struct bw_tcp__slab){ .capacity = capacity, .free_head = BW_TCP__NONE };

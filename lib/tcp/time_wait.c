@@ -51,7 +51,9 @@ void bw_tcp__time_wait_timer(struct bw_tcp *tcp)
 {
 	uint32_t i;
 
-	while ((i = tcp->time_wait_fifo.head) != BW_TCP__NONE && is_expired(tcp, &tcp->time_waits[i]))
+	for (unsigned n = 0; n < BW_TCP__TIMERS_MAX && (i = tcp->time_wait_fifo.head) != BW_TCP__NONE &&
+			     is_expired(tcp, &tcp->time_waits[i]);
+		n++)
 		forget(tcp, i);
 	arm_timer(tcp);
 }
@@ -133,8 +135,8 @@ void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	/* RFC 1337: an RST here is more likely old than true. */
 	if (pkt->is_to_multicast || (seg->flags & BW_TCP_RST))
 		goto drop;
-	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK)) == BW_TCP_SYN && is_reuse(tw, seg) &&
-		bw_tcp__listener_find(tcp, pkt->flow.local_port_be) >= 0) {
+	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_FIN)) == BW_TCP_SYN && is_reuse(tw, seg) &&
+		bw_tcp__may_accept(tcp, pkt->flow.local_port_be)) {
 		bw_seq beyond = tw->snd_nxt;
 
 		forget(tcp, index);
@@ -143,8 +145,9 @@ void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	}
 	if (tw->has_timestamps && seg->has_timestamp && (int32_t)(seg->ts_value - tw->ts_recent) < 0) {
 		bw_tcp__count(tcp, BW_TCP_PAWS_DROPS);
-	} else if (seg->flags & BW_TCP_FIN) {
-		/* 3.10.7.4, eighth: acknowledge it again, restart the 2 MSL */
+	} else if ((seg->flags & (BW_TCP_SYN | BW_TCP_FIN)) == BW_TCP_FIN &&
+		   seg->seq + pkt->payload_len + 1 == tw->rcv_nxt) {
+		/* 3.10.7.4, eighth: the peer's FIN again. Acknowledge it again, restart the 2 MSL */
 		if (seg->has_timestamp && tw->has_timestamps)
 			tw->ts_recent = seg->ts_value;
 		bw_tcp__fifo_remove(&tcp->time_wait_fifo, tcp->time_waits, index);

@@ -139,13 +139,13 @@ void bw_tcp_timers(struct bw_tcp *tcp, bw_ns now)
 {
 	bw_tcp__set_now(tcp, now);
 	bw_tcp__run_pending(tcp);
-	bw_wheel_advance(&tcp->wheel, now, UINT_MAX, fire, tcp);
+	bw_wheel_advance(&tcp->wheel, now, BW_TCP__TIMERS_MAX, fire, tcp);
 	bw_tcp__run_pending(tcp);
 }
 
 bw_ns bw_tcp_next_deadline(const struct bw_tcp *tcp)
 {
-	if (tcp->pending_head != BW_TCP__NONE)
+	if (bw_tcp_has_output(tcp))
 		return tcp->now;
 	return bw_wheel_next(&tcp->wheel);
 }

@@ -118,6 +118,43 @@ def test_half_close_and_abrupt_ends(bench):
     assert bench.server.stop()["tcp.reset_in"] >= 1
 
 
+@pytest.mark.sanitize
+@pytest.mark.parametrize("device", ["tap", "packet"])
+def test_hogs_do_not_starve_others(bench, device):
+    """
+    Clients that write and never read could hold many times the buffers that there are. Whoever was connected before
+    is still served, at the latest a moment later, and once the hogs are gone everything is as it was.
+    """
+    bench.serve(device, [f"--echo {ECHO}"])
+    hogs = []
+    with bench.client, socket.create_connection((V4, ECHO), timeout=5) as old:
+        for _ in range(300):
+            hog = socket.socket()
+            hog.setblocking(False)
+            hog.connect_ex((V4, ECHO))
+            hogs.append(hog)
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            for hog in hogs:
+                try:
+                    hog.send(b"x" * 65536)
+                except (BlockingIOError, ConnectionError):
+                    pass
+            time.sleep(0.01)
+        for i in range(5):
+            old.sendall(b"still here %d" % i)
+            assert old.recv(100) == b"still here %d" % i
+        bench.client.run(["ping", "-c", 3, "-i", 0.2, "-W", 3, V4])
+        for hog in hogs:
+            hog.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            hog.close()
+    with bench.client, socket.create_connection((V4, ECHO), timeout=10) as new:
+        new.sendall(b"back to normal")
+        assert new.recv(100) == b"back to normal"
+    counters = bench.server.stop()
+    assert counters["tcp.pressure_drops"] + counters["tcp.syn_refused"] + counters["tcp.reassembly_drops"] > 0
+
+
 def test_neighbours_are_ordinary(bench):
     """The client's kernel has resolved both addresses to the same unicast MAC by ARP and neighbour discovery."""
     bench.serve("packet", [f"--echo {ECHO}"])

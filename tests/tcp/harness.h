@@ -79,6 +79,7 @@ struct peer {
 	bw_seq next_seq; /* the peer's next number */
 	uint16_t window;
 	bool has_timestamps, driver_holds;
+	bool closes_many; /* more connections than the story's one */
 	unsigned mbufs_before;
 	uint32_t ts_echo;
 	struct sent *first, *last;

@@ -308,20 +308,41 @@ TEST(payload_in_several_mbufs)
 	struct peer *p = established(.does.keeps = true);
 	struct bw_tcp_view views[8];
 
-	IN(p, .seq = PEER + 1, .data = "abcdefghij", .pieces = 3);
-	assert_int_equal(bw_tcp_unread(p->conn), 10);
+	for (unsigned i = 0; i < sizeof(bulk); i++)
+		bulk[i] = (char)(i * 7 + i / 251);
+	IN(p, .seq = PEER + 1, .data = bulk, .len = 1000, .pieces = 3);
+	assert_int_equal(bw_tcp_unread(p->conn), 1000);
 	assert_int_equal(bw_tcp_views(p->conn, views, 8), 3);
-	assert_int_equal(views[0].len, 3);
-	assert_memory_equal(views[2].data, "ghij", 4);
-	bw_tcp_consume(p->conn, 4);
+	assert_int_equal(views[0].len, 333);
+	assert_memory_equal(views[2].data, bulk + 666, 334);
+	bw_tcp_consume(p->conn, 334);
 	assert_int_equal(bw_tcp_views(p->conn, views, 8), 2);
-	assert_memory_equal(views[0].data, "ef", 2);
-	assert_memory_equal(bw_tcp_pullup(p->conn, 6), "efghij", 6);
-	assert_int_equal(bw_tcp_unread(p->conn), 6);
+	assert_memory_equal(views[0].data, bulk + 334, 332);
+	assert_memory_equal(bw_tcp_pullup(p->conn, 666), bulk + 334, 666);
+	assert_int_equal(bw_tcp_unread(p->conn), 666);
 	assert_int_equal(bw_tcp_views(p->conn, views, 8), 1);
-	assert_null(bw_tcp_pullup(p->conn, 7));
-	bw_tcp_consume(p->conn, 6);
+	assert_null(bw_tcp_pullup(p->conn, 667));
+	bw_tcp_consume(p->conn, 666);
 	assert_int_equal(bw_tcp_views(p->conn, views, 8), 0);
+	done(p);
+}
+
+/** Fragments make a segment of many little buffers, and a slow reader must not be made to hold them all. */
+TEST(unread_crumbs_share_buffers)
+{
+	struct peer *p = established(.does.keeps = true);
+	unsigned before = mbufs_in_use();
+
+	for (unsigned i = 0; i < 1000; i++)
+		IN(p, .data = bulk + i * 60, .len = 60, .pieces = 8);
+	forget_sent(p);
+	assert_int_equal(bw_tcp_unread(p->conn), 60000);
+	assert_true(mbufs_in_use() - before < 60000 / 1000);
+	/* Nor does it help to send more than what is always copied. */
+	for (unsigned i = 0; i < 300; i++)
+		IN(p, .data = bulk, .len = 300);
+	forget_sent(p);
+	assert_true(mbufs_in_use() - before < 150000 / 1000);
 	done(p);
 }
 
@@ -1918,6 +1939,287 @@ TEST(listen_refuses_what_it_must)
 	done(p);
 }
 
+/* ---- what an ACK has to set going ----------------------------------------------------------------------- */
+
+/** The FIN had to wait for what was lost, and one ACK covers all of that. */
+TEST(fin_queued_during_a_timeout_is_sent)
+{
+	struct peer *p = established(.does.closes_on_peer_close = true);
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	AT(p, MS(210));
+	OUT(p, .seq = 1, .len = 1460);
+	bw_tcp_shutdown(p->conn);
+	collect(p);
+	QUIET(p);
+	IN(p, .ack = 14601);
+	OUT(p, .flags = FIN | ACK, .seq = 14601);
+	QUIET(p);
+	done(p);
+}
+
+/** A window that never again is half of what it once was: the persist timer sends what fits (SWS override). */
+TEST(small_window_is_used_after_the_override_timeout)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 1460);
+	OUT(p, .seq = 1, .len = 1460);
+	IN(p, .ack = 1461, .window = 1000);
+	send_bulk(p, 5000);
+	QUIET(p);
+	AT(p, MS(210));
+	OUT(p, .seq = 1461, .len = 1000);
+	QUIET(p);
+	IN(p, .ack = 2461, .window = 1000);
+	QUIET(p);
+	AT(p, MS(420));
+	OUT(p, .seq = 2461, .len = 460); /* what the window cut off before */
+	done(p);
+}
+
+/** A probe is outside the peer's window, so it takes no notice of the ACK in it. */
+TEST(probe_does_not_swallow_a_due_ack)
+{
+	struct peer *p = established();
+
+	IN(p, .window = -1);
+	send_bulk(p, 100);
+	AT(p, MS(190));
+	QUIET(p);
+	IN(p, .seq = PEER + 1, .data = "abc", .window = -1);
+	QUIET(p); /* a delayed ACK */
+	AT(p, MS(206));
+	OUT(p, .seq = 1, .ack = PEER + 4, .empty = true);
+	assert_int_equal(p->first->f.seq, p->iss);
+	OUT(p, .empty = true);
+	QUIET(p);
+	done(p);
+}
+
+/** A frame that the peer's kernel has merged is many segments: the ACK of the next two is not delayed. */
+TEST(merged_frames_do_not_raise_the_full_segment)
+{
+	struct peer *p = established(.wscale = 1 + 7);
+
+	for (unsigned i = 0; i < 10; i++)
+		IN(p, .data = bulk, .len = 1460);
+	IN(p, .data = bulk, .len = 14600, .pieces = 10);
+	forget_sent(p);
+	IN(p, .data = bulk, .len = 1460);
+	forget_sent(p);
+	IN(p, .data = bulk, .len = 1460);
+	IN(p, .data = bulk, .len = 1460);
+	OUT(p, .empty = true);
+	done(p);
+}
+
+/** Without SACK a peer counts our ACKs (RFC 5681 4.2), also of segments that came in one burst. */
+TEST(every_segment_out_of_order_is_acked_to_a_peer_without_sack)
+{
+	struct peer *p = established();
+
+	for (unsigned i = 0; i < 3; i++) {
+		IN(p, .seq = PEER + 1461 + 1460 * i, .data = bulk, .len = 1460);
+		OUT(p, .ack = PEER + 1, .empty = true);
+		QUIET(p);
+	}
+	done(p);
+}
+
+/* ---- a peer's inventions --------------------------------------------------------------------------------- */
+
+/** SACK blocks of a byte each do not cut what a device has cut at full segments. */
+TEST(sack_of_crumbs_does_not_cut_a_tso_packet)
+{
+	struct peer *p = established(.tune = tune_tso, .sack = true);
+	unsigned before;
+
+	send_by_ref(p, 14600);
+	forget_sent(p);
+	before = mbufs_in_use();
+	for (unsigned i = 0; i < 500; i++) {
+		uint32_t at = 10 + 20 * i;
+
+		IN(p, .ack = 1, .sack_count = 4,
+			.sack = { { at, at + 1 }, { at + 4, at + 5 }, { at + 8, at + 9 },
+				{ at + 12, at + 13 } });
+	}
+	forget_sent(p);
+	assert_int_equal(mbufs_in_use(), before);
+	IN(p, .ack = 14601);
+	assert_int_equal(released, 1);
+	done(p);
+}
+
+/** With a tiny MSS what is in flight is bounded in segments, and nobody else has to wait for it. */
+TEST(tiny_segments_in_flight_are_bounded)
+{
+	struct peer *p = established(.mss = 64, .wscale = 1 + 14, .send_bytes_max = 4 << 20);
+	struct bw_tcp_info info;
+	static char large[3 << 20];
+
+	released = 0;
+	assert_int_equal(bw_tcp_send_ref(p->conn, large, sizeof(large), on_release, &released), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		collect(p);
+		forget_sent(p);
+		bw_tcp_info(p->conn, &info);
+		if (i % 2 == 0)
+			IN(p, .ack = p->snd_max - p->iss - info.in_flight / 2);
+	}
+	assert_true(info.in_flight / 64 <= 2 * (64 + (4 << 20) / 512));
+	/* It is waiting for ACKs, not for buffers, so it does not stand in the way of others. */
+	while (bw_tcp_send_queued(p->conn) != 0) {
+		IN(p, .ack = p->snd_max - p->iss);
+		forget_sent(p);
+	}
+	assert_int_equal(released, 1);
+	done(p);
+}
+
+/** A FIN, then data that should lie behind it: we never acknowledge what cannot be. */
+TEST(data_behind_a_fin_is_nothing)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 11, .flags = FIN | ACK); /* the first ten bytes are missing */
+	OUT(p, .ack = PEER + 1);
+	IN(p, .seq = PEER + 5, .data = "efghijKLM");
+	OUT(p, .ack = PEER + 1);
+	IN(p, .seq = PEER + 1, .data = "abcd");
+	forget_sent(p);
+	IN(p, .seq = PEER + 5, .data = "efghij");
+	OUT(p, .ack = PEER + 12);
+	assert_int_equal(p->received_bytes, 10);
+	assert_int_equal(p->peer_closed, 1);
+	done(p);
+}
+
+/** Only the peer's own FIN restarts the 2 MSL, and a SYN with a FIN begins nothing. */
+TEST(time_wait_is_not_prolonged_by_strangers)
+{
+	struct peer *p = time_wait(false);
+
+	AT(p, S(40));
+	IN(p, .seq = PEER + 5000, .ack = 2, .flags = FIN | ACK);
+	IN(p, .seq = PEER + 5000, .flags = SYN | FIN);
+	forget_sent(p);
+	STATE(p, TIME_WAIT);
+	AT(p, S(62));
+	STATE(p, CLOSED);
+	done(p);
+}
+
+TEST(paws_starts_anew_after_a_month_of_silence)
+{
+	struct peer *p = established(.timestamps = true);
+	uint32_t old;
+
+	IN(p, .data = "a");
+	old = (uint32_t)(p->now / BW_NS_PER_MS) - 1000; /* as if the peer's clock had wrapped */
+	p->now += S(25 * 24 * 3600);
+	IN(p, .data = "b", .ts = old);
+	IN(p, .data = "c", .ts = old + 10);
+	assert_int_equal(p->received_bytes, 3);
+	COUNTER(p, TCP_PAWS_DROPS, 0);
+	done(p);
+}
+
+/* ---- buffers run low ------------------------------------------------------------------------------------- */
+
+TEST(low_buffers_refuse_what_is_new)
+{
+	struct peer *p = established(.sack = true, .does.keeps = true);
+	struct bw_tcp_stats stats;
+
+	bw_tcp_set_pressure(p->tcp, BW_TCP_PRESSURE_LOW);
+	IN(p, .seq = PEER + 101, .data = "out of order");
+	OUT(p, .ack = PEER + 1, .no_sack = true);
+	IN(p, .seq = PEER + 1, .data = bulk, .len = 100);
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 101, .window = 65535 - 100); /* what was offered stands, and no more */
+	assert_int_equal(bw_tcp_send(p->conn, "x", 1), 1);
+	collect(p);
+	OUT(p, .data = "x");
+	p->flow.remote_port_be ^= 1;
+	IN(p, .seq = PEER, .flags = SYN);
+	QUIET(p);
+	bw_tcp_stats(p->tcp, &stats);
+	assert_int_equal(stats.half_open, 0);
+	COUNTER(p, TCP_SYN_REFUSED, 1);
+	p->flow.remote_port_be ^= 1;
+	done(p);
+}
+
+TEST(dry_buffers_are_for_those_that_hold_little)
+{
+	struct peer *p = established(.does.keeps = true);
+	unsigned sent = 0;
+
+	bw_tcp_set_pressure(p->tcp, BW_TCP_PRESSURE_DRY);
+	for (unsigned i = 0; i < 4; i++)
+		IN(p, .data = bulk, .len = 1460);
+	IN(p, .seq = PEER + 1 + 3 * 1460, .data = bulk, .len = 1460);
+	assert_int_equal(bw_tcp_unread(p->conn), 3 * 1460);
+	COUNTER(p, TCP_PRESSURE_DROPS, 2);
+	while (bw_tcp_send(p->conn, bulk, 1460) == 1460)
+		sent++;
+	assert_int_equal(sent, 3);
+	bw_tcp_set_pressure(p->tcp, BW_TCP_PRESSURE_NONE);
+	collect(p);
+	forget_sent(p);
+	assert_int_equal(p->writable, 1);
+	IN(p, .seq = PEER + 1 + 3 * 1460, .data = bulk, .len = 1460);
+	assert_int_equal(bw_tcp_unread(p->conn), 4 * 1460);
+	done(p);
+}
+
+/* ---- many at once ----------------------------------------------------------------------------------------- */
+
+static void tune_crowd(struct bw_tcp_conf *conf)
+{
+	conf->connections_max = conf->half_open_max = 1000;
+}
+
+static void abort_it(struct bw_tcp_conn *conn, void *arg)
+{
+	(void)arg;
+	bw_tcp_abort(conn);
+}
+
+/** All of a worker's connections are cut off in one turn: every peer hears of it. */
+TEST(every_abort_of_a_crowd_sends_its_rst)
+{
+	struct peer *p = listening(&(struct offer){ .tune = tune_crowd });
+	struct bw_tcp_packet packets[64];
+	uint16_t port = p->flow.remote_port_be;
+	unsigned count, rsts = 0;
+
+	for (unsigned i = 0; i < 1000; i++) {
+		p->flow.remote_port_be = __builtin_bswap16((uint16_t)(20000 + i));
+		p->iss = p->snd_max = 0;
+		IN(p, .seq = PEER, .flags = SYN);
+		IN(p, .seq = PEER + 1, .ack = 1);
+		forget_sent(p);
+	}
+	assert_int_equal(p->opened, 1000);
+	p->closes_many = true;
+	bw_tcp_foreach(p->tcp, abort_it, NULL);
+	do {
+		count = bw_tcp_output(p->tcp, p->now, packets, BW_ARRAY_LEN(packets));
+		for (unsigned i = 0; i < count; i++) {
+			rsts++;
+			rte_pktmbuf_free(packets[i].m);
+		}
+	} while (count != 0);
+	assert_int_equal(rsts, 1000);
+	assert_int_equal(p->closed, 1000);
+	p->flow.remote_port_be = port;
+	done(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1937,6 +2239,7 @@ int main(void)
 		cmocka_unit_test(delayed_ack),
 		cmocka_unit_test(second_full_segment_is_acked_at_once),
 		cmocka_unit_test(payload_in_several_mbufs),
+		cmocka_unit_test(unread_crumbs_share_buffers),
 		cmocka_unit_test(pullup_of_held_and_of_large_segments),
 		cmocka_unit_test(small_segments_share_a_buffer_unless_it_is_held),
 		cmocka_unit_test(out_of_order_with_sack),
@@ -2010,6 +2313,19 @@ int main(void)
 		cmocka_unit_test(foreach_may_abort),
 		cmocka_unit_test(create_refuses_nonsense),
 		cmocka_unit_test(listen_refuses_what_it_must),
+		cmocka_unit_test(fin_queued_during_a_timeout_is_sent),
+		cmocka_unit_test(small_window_is_used_after_the_override_timeout),
+		cmocka_unit_test(probe_does_not_swallow_a_due_ack),
+		cmocka_unit_test(merged_frames_do_not_raise_the_full_segment),
+		cmocka_unit_test(every_segment_out_of_order_is_acked_to_a_peer_without_sack),
+		cmocka_unit_test(sack_of_crumbs_does_not_cut_a_tso_packet),
+		cmocka_unit_test(tiny_segments_in_flight_are_bounded),
+		cmocka_unit_test(data_behind_a_fin_is_nothing),
+		cmocka_unit_test(time_wait_is_not_prolonged_by_strangers),
+		cmocka_unit_test(paws_starts_anew_after_a_month_of_silence),
+		cmocka_unit_test(low_buffers_refuse_what_is_new),
+		cmocka_unit_test(dry_buffers_are_for_those_that_hold_little),
+		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
 	};
 
 	if (harness_start() != 0)

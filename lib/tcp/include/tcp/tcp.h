@@ -23,6 +23,20 @@
 struct bw_tcp;
 struct bw_tcp_conn;
 
+/**
+ * How scarce buffers are. What was promised is kept as long as possible, what is new is refused first.
+ */
+enum bw_tcp_pressure {
+	BW_TCP_PRESSURE_NONE,
+	/**
+	 * No new connections, no out-of-order data, and windows no longer grow. A connection that holds more than
+	 * 32 KiB unread takes no more in, and one with as much unacknowledged lets its service send no more.
+	 */
+	BW_TCP_PRESSURE_LOW,
+	/** The same with 4 KiB. */
+	BW_TCP_PRESSURE_DRY,
+};
+
 /** Why a connection is over: the argument of closed(). */
 enum bw_tcp_end {
 	BW_TCP_END_CLOSED,      /* both directions finished in order */
@@ -125,7 +139,10 @@ void bw_tcp_input(struct bw_tcp *tcp, bw_ns now, struct bw_pkt *const *pkts, uns
 /** Is the packet's flow one of ours, in whatever state? */
 bool bw_tcp_knows(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
 
-/** Fire what is due. */
+/** The pool's state, at least once a turn: see enum bw_tcp_pressure. */
+void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure);
+
+/** Fire what is due, a bounded number of timers a call. */
 void bw_tcp_timers(struct bw_tcp *tcp, bw_ns now);
 /** Lower bound of the next deadline; BW_NEVER when there is none. */
 bw_ns bw_tcp_next_deadline(const struct bw_tcp *tcp);
@@ -179,7 +196,8 @@ void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len);
 /** Ask for data() again this turn (or the next) although nothing arrived. */
 void bw_tcp_wake(struct bw_tcp_conn *conn);
 
-/** Bytes that a send would accept now. */
+/** Bytes that a send would accept now, at most BW_TCP_SEND_MAX. */
+#define BW_TCP_SEND_MAX (4u << 20)
 uint32_t bw_tcp_send_space(const struct bw_tcp_conn *conn);
 /** Copy up to `len` bytes into the send queue, first into the tail of the last mbuf. Returns how many. */
 uint32_t bw_tcp_send(struct bw_tcp_conn *conn, const void *data, uint32_t len);
@@ -203,7 +221,10 @@ uint32_t bw_tcp_send_queued(const struct bw_tcp_conn *conn);
 
 /** FIN after what is queued. What the peer still sends goes on arriving. */
 void bw_tcp_shutdown(struct bw_tcp_conn *conn);
-/** RST, now. closed(BW_TCP_END_ABORTED) follows before the next bw_tcp_output() returns. */
+/**
+ * RST. closed(BW_TCP_END_ABORTED) follows before the next bw_tcp_output() returns; a little later where so many
+ * end at once that their RSTs have to queue.
+ */
 void bw_tcp_abort(struct bw_tcp_conn *conn);
 /**
  * The service is done with the connection: FIN after what is queued; what is unread or still arrives is
