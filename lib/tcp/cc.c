@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Congestion control: Reno (RFC 5681) with appropriate byte counting (RFC 3465) and an initial window of ten
- * segments (RFC 6928). This file is all that changes cwnd and ssthresh; recovery.c says when.
+ * Congestion control: slow start (RFC 5681) with appropriate byte counting (RFC 3465) from an initial window of
+ * ten segments (RFC 6928), and CUBIC (RFC 9438, cubic.c) for the rest. This file is all that changes cwnd and
+ * ssthresh; recovery.c says when.
  */
 #include "internal.h"
 
@@ -13,31 +14,29 @@ static uint32_t initial_window(const struct bw_tcp_conn *conn)
 	return BW_MIN(BW_TCP__INITIAL_SEGMENTS * mss, BW_MAX(2 * mss, 14600u));
 }
 
-/** RFC 5681 equation 4. */
-static uint32_t half_flight(const struct bw_tcp_conn *conn)
+/** RFC 9438 4.6. */
+static void cut_ssthresh(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	return BW_MAX((conn->snd_nxt - conn->snd_una) / 2, 2u * conn->mss);
+	uint32_t flight = conn->snd_nxt - conn->snd_una;
+
+	bw_tcp__cold(tcp, conn)->ssthresh =
+		BW_MAX(bw_tcp__cubic_on_loss(&bw_tcp__recovery_take(tcp, conn)->cubic, conn->cwnd, flight),
+			2u * conn->mss);
 }
 
 void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_lost)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
-
-	cold->ssthresh = UINT32_MAX; /* "arbitrarily high": RFC 5681 3.1 */
-	cold->cwnd_credit = 0;
+	bw_tcp__cold(tcp, conn)->ssthresh = UINT32_MAX; /* "arbitrarily high": RFC 5681 3.1 */
 	conn->cwnd =
 		syn_was_lost ? conn->mss : initial_window(conn); /* RFC 5681 3.1, last paragraph but two */
 }
 
-void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes, uint32_t flight)
+void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes)
 {
 	struct bw_tcp__cold *cold;
 	uint32_t cwnd_max;
 
-	/*
-	 * A window that was not used was not tried: it does not grow (RFC 7661 4.1). Twice it in slow start.
-	 */
-	if (flight + conn->mss <= conn->cwnd && 2 * (uint64_t)flight <= conn->cwnd)
+	if (conn->cwnd_use == BW_CWND_IDLE)
 		return;
 	/* More than can ever be queued is of no use, and the arithmetic stays far from its limits. */
 	cwnd_max = bw_tcp__send_bytes_max(tcp, conn) + initial_window(conn);
@@ -51,41 +50,62 @@ void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t ac
 		conn->cwnd += BW_MIN(acked_bytes, limit);
 		return;
 	}
-	if (flight + conn->mss <= conn->cwnd)
+	if (conn->cwnd_use != BW_CWND_FULL)
 		return;
-	cold->cwnd_credit += acked_bytes; /* RFC 3465 2.1 */
-	if (cold->cwnd_credit >= conn->cwnd) {
-		cold->cwnd_credit -= conn->cwnd;
-		conn->cwnd += conn->mss;
-	}
+	/* There was a loss, or ssthresh would be out of reach. */
+	conn->cwnd = bw_tcp__cubic_on_ack(&bw_tcp__recovery(tcp, conn)->cubic, tcp->now_ms,
+		conn->srtt_us8 / 8000, conn->cwnd, conn->mss, acked_bytes);
+	conn->cwnd = BW_MIN(conn->cwnd, cwnd_max);
 }
 
 void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
-
-	cold->ssthresh = half_flight(conn);
-	cold->cwnd_credit = 0;
+	cut_ssthresh(tcp, conn);
 	conn->cwnd =
-		cold->ssthresh; /* the pipe counts what is in flight, so no inflation is due (RFC 6675 5) */
+		bw_tcp__cold(tcp, conn)
+			->ssthresh; /* the pipe counts what is in flight, so no inflation is due (RFC 6675 5) */
+}
+
+void bw_tcp__cc_set_in_recovery(struct bw_tcp_conn *conn, uint32_t cwnd)
+{
+	conn->cwnd = BW_MAX(cwnd, (uint32_t)conn->mss);
+}
+
+void bw_tcp__cc_remember(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__recovery *r = bw_tcp__recovery_take(tcp, conn);
+
+	r->undo_cwnd = conn->cwnd;
+	r->undo_ssthresh = bw_tcp__cold(tcp, conn)->ssthresh;
+	r->undo_cubic = r->cubic;
+}
+
+void bw_tcp__cc_undo(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
+
+	conn->cwnd = BW_MAX(conn->cwnd, r->undo_cwnd);
+	bw_tcp__cold(tcp, conn)->ssthresh = r->undo_ssthresh;
+	r->cubic = r->undo_cubic;
 }
 
 void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	/* RFC 6582 3.2 step 3, first option: no burst if little is in flight by now. */
-	uint32_t flight = conn->snd_nxt - conn->snd_una;
+	uint32_t ssthresh = bw_tcp__cold(tcp, conn)->ssthresh, flight = conn->snd_nxt - conn->snd_una;
 
-	conn->cwnd =
-		BW_MIN(bw_tcp__cold(tcp, conn)->ssthresh, BW_MAX(flight, (uint32_t)conn->mss) + conn->mss);
+	/*
+	 * Proportional rate reduction has kept as much in flight as it should be (RFC 9937 5). Without SACK, no
+	 * burst if little is in flight by now (RFC 6582 3.2 step 3, first option).
+	 */
+	conn->cwnd = conn->flags & BW_CONN_SACK
+			     ? ssthresh
+			     : BW_MIN(ssthresh, BW_MAX(flight, (uint32_t)conn->mss) + conn->mss);
 }
 
 void bw_tcp__cc_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_first)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
-
 	if (is_first) /* RFC 5681 3.1: held constant when the same data times out again */
-		cold->ssthresh = half_flight(conn);
-	cold->cwnd_credit = 0;
+		cut_ssthresh(tcp, conn);
 	conn->cwnd = conn->mss; /* the loss window */
 }
 

@@ -157,6 +157,7 @@ struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *
 		.generation = cold->generation + 1,
 		.service_at = BW_NEVER,
 		.reassembly = BW_TCP__NONE,
+		.recovery = BW_TCP__NONE,
 		.challenge_ms = tcp->now_ms - BW_TCP__CHALLENGE_GAP_MS,
 	};
 	conn->flow = *flow;
@@ -191,6 +192,7 @@ void bw_tcp__conn_end(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp_
 	bw_tcp__sendq_free(conn);
 	bw_tcp__recvq_free(conn);
 	bw_tcp__reassembly_free(tcp, conn);
+	bw_tcp__recovery_give(tcp, conn);
 	switch (end) {
 	case BW_TCP_END_CLOSED:
 		bw_tcp__count(tcp, BW_TCP_CLOSED);

@@ -41,7 +41,8 @@
 #define BW_TCP__DUP_THRESH       3    /* RFC 5681 3.2 */
 #define BW_TCP__INITIAL_SEGMENTS 10   /* RFC 6928 */
 #define BW_TCP__QUICK_ACKS       10   /* full segments acknowledged at once while the peer is in slow start */
-#define BW_TCP__CHALLENGE_GAP_MS 100  /* answers to segments without payload, a connection: RFC 5961 7 */
+#define BW_TCP__PROBE_SLACK_MS   2   /* above two round trips: RFC 8985 7.2 leaves room for a timer's grain */
+#define BW_TCP__CHALLENGE_GAP_MS 100 /* answers to segments without payload, a connection: RFC 5961 7 */
 #define BW_TCP__STATELESS_PER_S  1000 /* such answers of half-open and TIME_WAIT entries, a core */
 #define BW_TCP__MSS_MIN          64   /* a smaller MSS option is not believed: it only makes work */
 #define BW_TCP__PAWS_IDLE_MS     (24u * 24 * 3600 * 1000) /* RFC 7323 5.5 */
@@ -137,8 +138,11 @@ enum {
 	BW_CONN_NO_MBUF = 1u << 19, /* a send was, for want of a buffer: no ACK will tell when to try again */
 	BW_CONN_OVER = 1u << 20,    /* closed() was or is being called */
 	BW_CONN_DETACHED = 1u << 21, /* both FINs are in, closed() waits for the service to read the rest */
+	BW_CONN_RACK = 1u << 22,     /* something has arrived: output looks first for what should have, too */
+	BW_CONN_LOSS_PROBE = 1u << 23,  /* a tail loss probe is due (RFC 8985 7.3) */
+	BW_CONN_LOSS_PROBED = 1u << 24, /* one was sent, and what it did is not known yet (7.4) */
 };
-#define BW_CONN_FLAG_BITS 24
+#define BW_CONN_FLAG_BITS 25
 
 /** What takes an arriving segment off the fast path. */
 #define BW_CONN_SLOW                                                                                         \
@@ -151,6 +155,16 @@ enum bw_tcp__timer {
 	BW_TCP_TIMER_RTO,     /* something is in flight */
 	BW_TCP_TIMER_PERSIST, /* nothing is in flight, the peer's window holds back what is queued */
 	BW_TCP_TIMER_LINGER,  /* FIN_WAIT_2 after bw_tcp_close() */
+	/* In place of the RTO, and earlier; each gives way to it: */
+	BW_TCP_TIMER_LOSS_PROBE, /* nothing was heard for two round trips (RFC 8985 7.2) */
+	BW_TCP_TIMER_REORDER,    /* what was overtaken has had its time to arrive (6.2 step 5) */
+};
+
+/** How much of cwnd was in flight: a window that was not used was not tried, and does not grow (RFC 7661 4.1). */
+enum bw_tcp__cwnd_use {
+	BW_CWND_IDLE,
+	BW_CWND_HALF, /* more than half of it: enough in slow start */
+	BW_CWND_FULL,
 };
 
 struct bw_tcp_conn {
@@ -159,12 +173,13 @@ struct bw_tcp_conn {
 	uint32_t index; /* of this connection: finds the bw_tcp before the array */
 	uint32_t flags : BW_CONN_FLAG_BITS;
 	uint32_t quick_acks : 4; /* full segments still to be acknowledged at once */
-	uint32_t timer_use : 4;  /* enum bw_tcp__timer */
+	uint32_t timer_use : 3;  /* enum bw_tcp__timer */
 	uint8_t state;           /* enum bw_tcp__state */
 	uint8_t listener;
 	uint8_t snd_wscale : 4, rcv_wscale : 4;
-	uint8_t dupacks : 4; /* saturates at BW_TCP__DUP_THRESH */
-	uint8_t backoff : 4; /* timeouts or probes in a row without an answer */
+	uint8_t dupacks : 2;  /* saturates at BW_TCP__DUP_THRESH */
+	uint8_t cwnd_use : 2; /* enum bw_tcp__cwnd_use, when something was last sent */
+	uint8_t backoff : 4;  /* timeouts or probes in a row without an answer */
 	bw_seq rcv_nxt;
 	bw_seq rcv_adv;     /* right edge of the window that we advertised */
 	uint32_t ts_recent; /* RFC 7323 */
@@ -202,12 +217,10 @@ _Static_assert(sizeof(struct bw_tcp_conn) == 3 * BW_CACHE_LINE, "three lines");
 /** What only trouble, growth and the end touch. An array beside the connections. */
 struct bw_tcp__cold {
 	uint32_t ssthresh;
-	uint32_t cwnd_credit;  /* acknowledged bytes that have not yet grown cwnd (RFC 3465) */
 	uint32_t generation;   /* odd while the connection is live */
 	uint32_t pending_next; /* also the free list */
-	bw_seq recover;        /* RFC 6582 */
-	uint32_t sacked_bytes, lost_bytes, resent_bytes;
 	bw_ns service_at;      /* bw_tcp_set_timer() */
+	uint32_t recovery;     /* index, BW_TCP__NONE while everything arrives in order */
 	uint32_t reassembly;   /* index, BW_TCP__NONE when nothing is out of order */
 	uint32_t challenge_ms; /* of the last rate-limited answer */
 };
@@ -261,6 +274,41 @@ struct bw_tcp__reassembly {
 	uint32_t free_next;
 };
 _Static_assert(sizeof(struct bw_tcp__reassembly) <= 64, "one line");
+
+/** Congestion avoidance since the last congestion event: cubic.c. */
+struct bw_tcp__cubic {
+	uint32_t w_max;      /* cwnd at the last event, less what others are left */
+	uint32_t cwnd_prior; /* cwnd at the last event */
+	uint32_t w_est;      /* what Reno would have */
+	uint32_t epoch_ms;   /* the beginning of congestion avoidance */
+	uint32_t k_ms;       /* from there until w_max is reached again */
+	bool has_epoch;
+};
+
+/** What is known of losses, of one connection: recovery.c and rack.c. */
+struct bw_tcp__recovery {
+	/* the scoreboard's sums */
+	uint32_t sacked_bytes, lost_bytes, resent_bytes, sacked_chunks;
+	bw_seq recover;       /* RFC 6582: where recovery ends */
+	bw_seq highest;       /* right edge of all that has arrived */
+	bw_ns rack_sent_at;   /* RACK.xmit_ts: when what has arrived was sent, latest first */
+	bw_seq rack_end;      /* RACK.end_seq: and its right edge */
+	uint32_t rack_rtt_us; /* RACK.rtt */
+	uint32_t min_rtt_us;  /* RACK.min_RTT: SRTT when this state was taken, or what was smaller since */
+	bw_seq dsack_round;   /* SND.NXT when the reordering window last grew */
+	bw_seq probe_end;     /* TLP.end_seq */
+	uint32_t delivered;   /* bytes that have arrived since output last looked */
+	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 9937; prr_flight is its RecoverFS */
+	struct bw_tcp__cubic cubic, undo_cubic;
+	uint32_t undo_cwnd, undo_ssthresh; /* from before, should it all have been an error */
+	uint32_t undo_bytes;               /* sent again and not reported as twice received */
+	uint32_t undo_ts;                  /* timestamp of the first that was sent again */
+	uint8_t reorder_mult;              /* the reordering window, in quarters of min_rtt_us */
+	uint8_t reorder_keep;              /* recoveries until it shrinks again */
+	bool has_reordering, has_dsack_round, can_undo, has_resent, una_moved, probe_is_repeat;
+	uint32_t free_next;
+};
+_Static_assert(sizeof(struct bw_tcp__recovery) <= 3 * BW_CACHE_LINE, "three lines");
 
 /* ---- the table: table.c -------------------------------------------------------------------------------- */
 
@@ -340,10 +388,11 @@ struct bw_tcp {
 	uint32_t listener_count;
 	struct bw_tcp__table table;
 	struct bw_tcp_conf conf;
-	struct bw_tcp__slab conn_slab, half_open_slab, time_wait_slab, reassembly_slab;
+	struct bw_tcp__slab conn_slab, half_open_slab, time_wait_slab, reassembly_slab, recovery_slab;
 	struct bw_tcp__half_open *half_opens;
 	struct bw_tcp__time_wait *time_waits;
 	struct bw_tcp__reassembly *reassemblies;
+	struct bw_tcp__recovery *recoveries;
 	struct bw_tcp__fifo half_open_fifo[BW_TCP__SYN_ACK_RETRIES + 1];
 	struct bw_tcp__fifo time_wait_fifo;
 	struct bw_timer half_open_timer, time_wait_timer;
@@ -462,6 +511,13 @@ void bw_tcp__upcall_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** Ask for an RST that tells the peer that the connection is no more. */
 void bw_tcp__send_reset(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 
+/** Is the retransmission timer running, or what comes before it? */
+static inline bool bw_tcp__awaits_ack(const struct bw_tcp_conn *conn)
+{
+	return conn->timer_use == BW_TCP_TIMER_RTO || conn->timer_use == BW_TCP_TIMER_LOSS_PROBE ||
+	       conn->timer_use == BW_TCP_TIMER_REORDER;
+}
+
 static inline bool bw_tcp__is_over(const struct bw_tcp_conn *conn)
 {
 	return conn->flags & (BW_CONN_OVER | BW_CONN_ABORT);
@@ -566,6 +622,9 @@ int bw_tcp__sendq_split(
 uint32_t bw_tcp__send_room(const struct bw_tcp_conn *conn);
 /** What acknowledging left of `ack` released. */
 struct bw_tcp__acked {
+	const struct bw_tcp_fields *seg; /* in: the ACK */
+	uint32_t delivered;              /* bytes that were not reported by SACK before */
+	bool has_original;               /* some of them were sent once only */
 	bool was_resent; /* some of it was sent more than once: how long the rest waited says nothing */
 	bool has_sample;
 	bw_ns sent_at; /* of the first chunk that was sent once only and not reported before */
@@ -597,21 +656,70 @@ void bw_tcp__on_mss_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__mark_resent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note);
 /** Is something believed lost and not sent again? */
 bool bw_tcp__has_lost(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+/** `bytes` of payload go out while BW_CONN_RECOVERY is set. */
+void bw_tcp__recovery_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t bytes);
+/** Once a turn when something has arrived: BW_CONN_RACK. */
+void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** The connection's state of recovery, taken if need be. */
+struct bw_tcp__recovery *bw_tcp__recovery_take(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+void bw_tcp__recovery_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+void bw_tcp__mark_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note);
+/** The retransmission timer, or what stands in for it, for what is in flight. */
+void bw_tcp__retx_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+
+static inline struct bw_tcp__recovery *bw_tcp__recovery(
+	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return &tcp->recoveries[bw_tcp__cold(tcp, conn)->recovery];
+}
+
+/* rack.c: time-based loss detection and tail loss probes (RFC 8985) */
+/** A chunk has arrived that was not known to have. */
+void bw_tcp__rack_delivered(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__tx_note *note,
+	const struct bw_tcp_fields *seg);
+/** The peer received something twice. */
+void bw_tcp__rack_dsack(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** A recovery is over: the reordering window may shrink again. */
+void bw_tcp__rack_recovered(struct bw_tcp__recovery *r);
+/**
+ * Mark lost what was sent sufficiently before something that has arrived. Returns whether anything is new; sets
+ * *wait_ns to when the rest is to be looked at again, 0 for never.
+ */
+bool bw_tcp__rack_detect(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_ns *wait_ns);
+/** After an RTO: the first chunk, and what is overdue (6.3). */
+void bw_tcp__rack_mark_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** The probe's time-out in ms; 0: none is due before the RTO (7.2). */
+uint32_t bw_tcp__probe_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+/** An ACK at or beyond a probe (7.4.2). Returns whether it says that the probe has repaired a loss. */
+bool bw_tcp__probe_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, bool is_dsack);
 
 /* rtt.c */
 void bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us);
 /** The retransmission time-out, back-off included. */
 uint32_t bw_tcp__rto_ms(const struct bw_tcp_conn *conn);
 
-/* cc.c: congestion control, Reno with appropriate byte counting. All that changes cwnd and ssthresh. */
+/* cc.c: congestion control. All that changes cwnd and ssthresh. */
 void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_lost);
-/** New bytes were acknowledged outside recovery. @flight  what was in flight before */
-void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes, uint32_t flight);
+/** New bytes were acknowledged outside recovery. */
+void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes);
 void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** Proportional rate reduction's cwnd. */
+void bw_tcp__cc_set_in_recovery(struct bw_tcp_conn *conn, uint32_t cwnd);
+/** The loss was none. */
+void bw_tcp__cc_undo(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** Before a loss is reacted to: what bw_tcp__cc_undo() goes back to. */
+void bw_tcp__cc_remember(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__cc_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_first);
 /** Something is sent after nothing was in flight. */
 void bw_tcp__cc_on_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+
+/* cubic.c */
+/** A congestion event. Returns what ssthresh becomes. */
+uint32_t bw_tcp__cubic_on_loss(struct bw_tcp__cubic *c, uint32_t cwnd, uint32_t flight);
+/** Bytes were acknowledged in congestion avoidance. Returns the new cwnd. */
+uint32_t bw_tcp__cubic_on_ack(struct bw_tcp__cubic *c, uint32_t now_ms, uint32_t srtt_ms, uint32_t cwnd,
+	uint32_t mss, uint32_t acked_bytes);
 
 /* timers.c */
 /** Have the wheel fire at `at` at the latest. */

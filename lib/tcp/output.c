@@ -260,12 +260,21 @@ static struct rte_mbuf *chained_packet(
 	return head;
 }
 
+/** Why chunks go out. */
+enum send {
+	SEND_NEW,
+	SEND_LOST,  /* again */
+	SEND_PROBE, /* again, though nothing says that it is lost */
+};
+
 /** May this chunk go out with the packet's others? */
-static bool is_wanted(const struct bw_tcp__tx_note *note, bool is_again)
+static bool is_wanted(const struct bw_tcp__tx_note *note, enum send why)
 {
 	if (note->len == 0)
 		return false;
-	if (is_again)
+	if (why == SEND_PROBE)
+		return note->marks & BW_CHUNK_SENT;
+	if (why == SEND_LOST)
 		return (note->marks & (BW_CHUNK_LOST | BW_CHUNK_RESENT)) == BW_CHUNK_LOST;
 	return !(note->marks & BW_CHUNK_SENT);
 }
@@ -275,7 +284,7 @@ static bool is_wanted(const struct bw_tcp__tx_note *note, bool is_again)
  * 0 when a cut was needed and failed.
  */
 static unsigned gather(
-	struct visit *v, struct rte_mbuf *first, uint32_t bytes_max, bool is_again, uint32_t *bytes)
+	struct visit *v, struct rte_mbuf *first, uint32_t bytes_max, enum send why, uint32_t *bytes)
 {
 	unsigned count = 0;
 	int error;
@@ -285,13 +294,13 @@ static unsigned gather(
 		m = bw_tcp__sendq_next(v->conn, m)) {
 		struct bw_tcp__tx_note *note = bw_tcp__tx_note(m);
 
-		if (!is_wanted(note, is_again) || count == BW_TCP__SLICES_MAX - 1)
+		if (!is_wanted(note, why) || count == BW_TCP__SLICES_MAX - 1)
 			break;
 		if (*bytes + note->len > bytes_max) {
 			/* Cutting copied bytes copies them again: only if the packet would be empty. */
 			if (count != 0 && RTE_MBUF_DIRECT(m))
 				break;
-			error = bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes, is_again);
+			error = bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes, why != SEND_NEW);
 			if (error != 0) {
 				/* -ENOSPC: there are segments enough in flight, whose ACKs go before. */
 				if (count == 0 && error == -ENOMEM)
@@ -306,7 +315,7 @@ static unsigned gather(
 }
 
 /** Send chunks from `first` on as one packet. Returns the payload bytes, 0 when there was no mbuf. */
-static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t bytes_max, bool is_again)
+static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t bytes_max, enum send why)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
@@ -317,7 +326,7 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	uint8_t flags = BW_TCP_ACK;
 	uint32_t bytes, room;
 
-	count = gather(v, first, bytes_max, is_again, &bytes);
+	count = gather(v, first, bytes_max, why, &bytes);
 	if (count == 0)
 		return 0;
 	if (seq + bytes == conn->snd_end) {
@@ -348,14 +357,18 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	}
 	bw_tcp__count(tcp, BW_TCP_SEGMENTS_OUT);
 	emit(v, m);
+	if (bw_unlikely(conn->flags & BW_CONN_RECOVERY))
+		bw_tcp__recovery_sent(tcp, conn, bytes);
 	chunk = first;
 	for (unsigned i = 0; i < count; i++) {
 		struct bw_tcp__tx_note *note = bw_tcp__tx_note(chunk);
 
 		note->sent_at = tcp->now;
 		note->marks |= BW_CHUNK_SENT;
-		if (is_again)
+		if (why == SEND_LOST)
 			bw_tcp__mark_resent(tcp, conn, note);
+		else if (why == SEND_PROBE)
+			note->marks |= BW_CHUNK_RETRANSMIT;
 		chunk = note->next;
 	}
 	return bytes;
@@ -367,7 +380,7 @@ static void fin_is_sent(struct visit *v)
 
 	if (conn->flags & BW_CONN_FIN_LOST) {
 		conn->flags &= ~BW_CONN_FIN_LOST;
-		bw_tcp__cold(v->tcp, conn)->lost_bytes--;
+		bw_tcp__recovery(v->tcp, conn)->lost_bytes--;
 	}
 	if (conn->flags & BW_CONN_FIN_SENT)
 		return;
@@ -386,7 +399,7 @@ static bool send_again(struct visit *v)
 	uint32_t in_flight, bytes;
 	bw_seq seq;
 
-	while (m != NULL && m != conn->unsent && !is_wanted(bw_tcp__tx_note(m), true))
+	while (m != NULL && m != conn->unsent && !is_wanted(bw_tcp__tx_note(m), SEND_LOST))
 		m = bw_tcp__sendq_next(conn, m);
 	if (m == conn->unsent)
 		m = NULL;
@@ -404,7 +417,7 @@ static bool send_again(struct visit *v)
 		return true;
 	}
 	seq = bw_tcp__tx_note(m)->seq;
-	bytes = send_chunks(v, m, conn->mss, true);
+	bytes = send_chunks(v, m, conn->mss, SEND_LOST);
 	if (bytes == 0)
 		return false;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
@@ -457,6 +470,22 @@ static uint32_t new_bytes(const struct visit *v)
 	return BW_MIN(bytes, segment);
 }
 
+/** Send up to `bytes` of what was never sent, as one packet. */
+static bool send_unsent(struct visit *v, uint32_t bytes)
+{
+	struct bw_tcp_conn *conn = v->conn;
+
+	bytes = send_chunks(v, conn->unsent, bytes, SEND_NEW);
+	if (bytes == 0)
+		return false;
+	conn->snd_nxt += bytes;
+	while (conn->unsent != NULL && (bw_tcp__tx_note(conn->unsent)->marks & BW_CHUNK_SENT))
+		conn->unsent = bw_tcp__sendq_next(conn, conn->unsent);
+	if ((conn->flags & BW_CONN_FIN_QUEUED) && conn->snd_nxt == conn->snd_end)
+		fin_is_sent(v);
+	return true;
+}
+
 /** Send one packet of new data or the FIN. False: nothing more to send now. */
 static bool send_new(struct visit *v)
 {
@@ -477,17 +506,7 @@ static bool send_new(struct visit *v)
 	if (is_idle)
 		bw_tcp__cc_on_restart(v->tcp, conn);
 	bytes = new_bytes(v);
-	if (bytes == 0)
-		return false;
-	bytes = send_chunks(v, conn->unsent, bytes, false);
-	if (bytes == 0)
-		return false;
-	conn->snd_nxt += bytes;
-	while (conn->unsent != NULL && (bw_tcp__tx_note(conn->unsent)->marks & BW_CHUNK_SENT))
-		conn->unsent = bw_tcp__sendq_next(conn, conn->unsent);
-	if ((conn->flags & BW_CONN_FIN_QUEUED) && conn->snd_nxt == conn->snd_end)
-		fin_is_sent(v);
-	return true;
+	return bytes != 0 && send_unsent(v, bytes);
 }
 
 static void arm_retx(struct visit *v)
@@ -502,13 +521,67 @@ static void arm_retx(struct visit *v)
 		use = BW_TCP_TIMER_PERSIST; /* RFC 9293 3.8.6.1: a window update may be lost */
 	else
 		return;
+	if (use == BW_TCP_TIMER_RTO && bw_tcp__awaits_ack(conn)) {
+		/* A second segment in flight makes a probe worth while. */
+		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0 && bw_tcp__probe_ms(tcp, conn) != 0)
+			bw_tcp__retx_restart(tcp, conn);
+		return;
+	}
 	if (conn->timer_use == use)
 		return;
 	/* R2 counts from when the data went out, not from when a shut window began to hold it back. */
 	if (conn->timer_use == BW_TCP_TIMER_OFF || !(conn->flags & BW_CONN_RELEASED))
 		conn->progress_ms = tcp->now_ms;
 	conn->backoff = 0;
-	bw_tcp__retx_arm(tcp, conn, use, bw_tcp__rto_ms(conn));
+	if (use == BW_TCP_TIMER_RTO)
+		bw_tcp__retx_restart(tcp, conn);
+	else
+		bw_tcp__retx_arm(tcp, conn, use, bw_tcp__rto_ms(conn));
+}
+
+/**
+ * A tail loss probe (RFC 8985 7.3): the next new segment if there is one, whatever cwnd says, else the last one
+ * again. Its ACK, or SACK, shows what else is missing, long before the time-out.
+ */
+static void send_loss_probe(struct visit *v)
+{
+	struct bw_tcp *tcp = v->tcp;
+	struct bw_tcp_conn *conn = v->conn;
+	struct rte_mbuf *last = NULL;
+	bool is_repeat = false, is_sent = false;
+	uint32_t usable = conn->snd_una + conn->snd_wnd - conn->snd_nxt, len;
+
+	if (conn->snd_una == conn->snd_nxt || (conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_LOSS_PROBED)))
+		return;
+	if (conn->unsent != NULL && (int32_t)usable > 0) {
+		len = BW_MIN(conn->snd_end - conn->snd_nxt, usable);
+		len = BW_MIN(len, (uint32_t)conn->mss);
+		is_sent = send_unsent(v, len);
+	} else if (conn->flags & BW_CONN_FIN_SENT) {
+		is_repeat = is_sent = send_bare(v, conn->snd_end, BW_TCP_FIN | BW_TCP_ACK);
+	} else {
+		for (struct rte_mbuf *m = bw_tcp__sendq_first(conn); m != NULL && m != conn->unsent;
+			m = bw_tcp__sendq_next(conn, m))
+			last = m;
+		if (last == NULL)
+			return;
+		len = bw_tcp__tx_note(last)->len;
+		if (len > conn->mss) { /* of what the device cuts, the last segment */
+			if (bw_tcp__sendq_split(tcp, conn, last, (len - 1) / conn->mss * conn->mss, false) !=
+				0)
+				return;
+			last = bw_tcp__sendq_next(conn, last);
+		}
+		is_repeat = is_sent = send_chunks(v, last, conn->mss, SEND_PROBE) != 0;
+	}
+	if (!is_sent)
+		return;
+	bw_tcp__count(tcp, BW_TCP_LOSS_PROBES);
+	if (is_repeat)
+		bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
+	bw_tcp__recovery_take(tcp, conn)->probe_end = conn->snd_nxt;
+	bw_tcp__recovery(tcp, conn)->probe_is_repeat = is_repeat;
+	conn->flags |= BW_CONN_LOSS_PROBED;
 }
 
 static void visit(struct visit *v)
@@ -516,6 +589,8 @@ static void visit(struct visit *v)
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
 
+	if (bw_unlikely(conn->flags & BW_CONN_RACK))
+		bw_tcp__recovery_turn(tcp, conn);
 	/*
 	 * Full segments leave no room for SACK blocks, and one with payload is no duplicate ACK: what arrived
 	 * out of order is reported by itself.
@@ -527,6 +602,10 @@ static void visit(struct visit *v)
 		do
 			send_bare(v, conn->snd_nxt, BW_TCP_ACK);
 		while (--owed != 0 && v->count < v->room);
+	}
+	if (bw_unlikely(conn->flags & BW_CONN_LOSS_PROBE) && v->count < v->room) {
+		conn->flags &= ~BW_CONN_LOSS_PROBE;
+		send_loss_probe(v);
 	}
 	while (v->count < v->room && bw_tcp__has_lost(tcp, conn) && send_again(v))
 		;
@@ -548,6 +627,13 @@ static void visit(struct visit *v)
 	}
 	if (v->count == 0 && (conn->flags & BW_CONN_ACK_NOW))
 		send_bare(v, conn->snd_nxt, BW_TCP_ACK);
+	if (v->count != 0) {
+		uint32_t in_flight = bw_tcp__in_flight(tcp, conn);
+
+		conn->cwnd_use = in_flight + conn->mss > conn->cwnd ? BW_CWND_FULL
+				 : 2ull * in_flight > conn->cwnd    ? BW_CWND_HALF
+								    : BW_CWND_IDLE;
+	}
 	arm_retx(v);
 }
 

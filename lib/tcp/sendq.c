@@ -377,10 +377,8 @@ int bw_tcp__sendq_split(
 
 void bw_tcp__sendq_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, struct bw_tcp__acked *acked)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
 	struct rte_mbuf *m;
 
-	*acked = (struct bw_tcp__acked){ 0 };
 	while ((m = bw_tcp__sendq_first(conn)) != NULL) {
 		struct bw_tcp__tx_note *note = bw_tcp__tx_note(m);
 		uint32_t n = ack - note->seq;
@@ -388,11 +386,18 @@ void bw_tcp__sendq_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack,
 		if (!(note->marks & BW_CHUNK_SENT) || bw_seq_leq(ack, note->seq))
 			return;
 		n = BW_MIN(n, note->len);
-		if (bw_unlikely(note->marks & (BW_CHUNK_SACKED | BW_CHUNK_LOST | BW_CHUNK_RESENT))) {
-			cold->sacked_bytes -= note->marks & BW_CHUNK_SACKED ? n : 0;
-			cold->lost_bytes -= note->marks & BW_CHUNK_LOST ? n : 0;
-			cold->resent_bytes -= note->marks & BW_CHUNK_RESENT ? n : 0;
+		if (bw_unlikely(conn->flags & BW_CONN_SCOREBOARD)) {
+			struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
+
+			if (!(note->marks & BW_CHUNK_SACKED))
+				bw_tcp__rack_delivered(tcp, conn, note, acked->seg);
+			r->sacked_bytes -= note->marks & BW_CHUNK_SACKED ? n : 0;
+			r->sacked_chunks -= (note->marks & BW_CHUNK_SACKED) && n == note->len;
+			r->lost_bytes -= note->marks & BW_CHUNK_LOST ? n : 0;
+			r->resent_bytes -= note->marks & BW_CHUNK_RESENT ? n : 0;
 		}
+		acked->delivered += note->marks & BW_CHUNK_SACKED ? 0 : n;
+		acked->has_original |= !(note->marks & (BW_CHUNK_SACKED | BW_CHUNK_RETRANSMIT));
 		if (note->marks & BW_CHUNK_RETRANSMIT) {
 			acked->was_resent = true;
 		} else if (!acked->has_sample && !(note->marks & BW_CHUNK_SACKED)) {

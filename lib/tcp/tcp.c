@@ -73,7 +73,8 @@ static size_t pages(size_t bytes)
 
 struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 {
-	size_t conn_bytes, cold_bytes, state_bytes, half_open_bytes, time_wait_bytes, reassembly_bytes;
+	size_t conn_bytes, cold_bytes, state_bytes, half_open_bytes, time_wait_bytes, reassembly_bytes,
+		recovery_bytes;
 	uint32_t state_stride;
 	struct bw_tcp *tcp;
 	uint8_t *map;
@@ -90,8 +91,9 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	half_open_bytes = pages((size_t)conf->half_open_max * sizeof(*tcp->half_opens));
 	time_wait_bytes = pages((size_t)conf->time_wait_max * sizeof(*tcp->time_waits));
 	reassembly_bytes = pages((size_t)conf->connections_max * sizeof(*tcp->reassemblies));
-	map_bytes =
-		conn_bytes + cold_bytes + state_bytes + half_open_bytes + time_wait_bytes + reassembly_bytes;
+	recovery_bytes = pages((size_t)conf->connections_max * sizeof(*tcp->recoveries));
+	map_bytes = conn_bytes + cold_bytes + state_bytes + half_open_bytes + time_wait_bytes +
+		    reassembly_bytes + recovery_bytes;
 	map = mmap(
 		NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED) {
@@ -117,6 +119,8 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	tcp->time_waits = (struct bw_tcp__time_wait *)map;
 	map += time_wait_bytes;
 	tcp->reassemblies = (struct bw_tcp__reassembly *)map;
+	map += reassembly_bytes;
+	tcp->recoveries = (struct bw_tcp__recovery *)map;
 
 	tcp->conf = *conf;
 	if (tcp->conf.recv_bytes_max == 0)
@@ -129,6 +133,7 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	slab_init(&tcp->half_open_slab, conf->half_open_max);
 	slab_init(&tcp->time_wait_slab, conf->time_wait_max);
 	slab_init(&tcp->reassembly_slab, conf->connections_max);
+	slab_init(&tcp->recovery_slab, conf->connections_max);
 	tcp->ready_head = tcp->ready_tail = tcp->pending_head = tcp->pending_tail = BW_TCP__NONE;
 	for (unsigned i = 0; i <= BW_TCP__SYN_ACK_RETRIES; i++)
 		tcp->half_open_fifo[i] = (struct bw_tcp__fifo){ BW_TCP__NONE, BW_TCP__NONE };

@@ -57,6 +57,13 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		give_up(tcp, conn);
 		return;
 	}
+	if (use == BW_TCP_TIMER_LOSS_PROBE || use == BW_TCP_TIMER_REORDER) {
+		/* Not a time-out yet: that timer goes on from here (RFC 8985 6.2 step 5, 7.3). */
+		conn->flags |= use == BW_TCP_TIMER_LOSS_PROBE ? BW_CONN_LOSS_PROBE : BW_CONN_RACK;
+		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, bw_tcp__rto_ms(conn));
+		bw_tcp__mark_ready(tcp, conn);
+		return;
+	}
 	if (conn->backoff < 15)
 		conn->backoff++;
 	if (use == BW_TCP_TIMER_PERSIST) {

@@ -459,6 +459,7 @@ struct peer *established_with(const struct offer *offer)
 					 : 1460,
 		.wscale = offer->wscale, .sack_permitted = offer->sack);
 	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	p->now += offer->rtt;
 	IN(p, .seq = PEER + 1, .ack = 1);
 	QUIET(p);
 	assert_int_equal(p->opened, 1);

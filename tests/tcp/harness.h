@@ -102,6 +102,7 @@ struct offer {
 	uint32_t recv_bytes_max, send_bytes_max;
 	bw_ns keepalive_idle_ns;
 	bool nagle;
+	bw_ns rtt; /* of the handshake, which the first estimate comes from */
 	void (*tune)(struct bw_tcp_conf *conf);
 };
 
