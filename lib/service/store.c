@@ -696,7 +696,7 @@ static struct bw_resp__item *item_alloc(struct bw_resp__store *store, uint32_t h
 /* Room for one more entry in the key's chain. */
 static uint64_t *slot_alloc(struct bw_resp__store *store, uint32_t hash)
 {
-	struct bw_resp__bucket *last;
+	struct bw_resp__bucket *last = NULL;
 	uint64_t *slot = empty_slot(store, hash, &last);
 	struct overflow *overflow;
 
