@@ -89,7 +89,7 @@ struct conn {
 	uint16_t pending_count;
 	uint8_t phase;
 	bool is_reading; /* within data(), which settles at its end */
-	bool is_paused;  /* reading waits for the list: wake when it moves */
+	bool is_paused; /* there is more to read, and data() will be called for it, which alone clears this */
 	bool peer_is_closed;
 	bool is_starved; /* refused for want of buffers, not of room: nothing will call, try again */
 };
@@ -461,12 +461,18 @@ static void settle(struct worker *w, struct bw_stream *s, struct conn *c)
 		return;
 	if (c->is_paused) {
 		/* There may be whole requests in the receive queue: data() goes on, and settles. */
-		c->is_paused = false;
 		bw_stream_wake(s);
 		return;
 	}
-	if (c->phase == PHASE_OVER || c->peer_is_closed || (is_between && bw_stream_is_draining(s)))
+	if (c->phase == PHASE_OVER || c->peer_is_closed)
 		finish(w, s, c);
+	else if (is_between && bw_stream_is_draining(s)) {
+		/* A request may have come with the ACK that got us here. */
+		if (bw_stream_unread(s) > 0)
+			bw_stream_wake(s);
+		else
+			finish(w, s, c);
+	}
 }
 
 /* Send from the front of the list as far as it goes. */
@@ -501,12 +507,10 @@ static void pump(struct worker *w, struct bw_stream *s, struct conn *c)
 		c->since = bw_stream_now(s);
 	if (c->is_starved)
 		arm_by(s, c, bw_stream_now(s) + STARVED_NS);
-	if (c->first == NULL) {
+	if (c->first == NULL)
 		settle(w, s, c);
-	} else if (c->is_paused && !is_blocked(w, c)) {
-		c->is_paused = false;
+	else if (c->is_paused && !is_blocked(w, c))
 		bw_stream_wake(s);
-	}
 }
 
 /* ---- from request to reply ---------------------------------------------------------------------------- */
@@ -982,10 +986,11 @@ static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, c
 		/* Joined before, and crumbs behind it: nobody's honest client. */
 		refuse(w, s, c, 431);
 	} else if (bw_stream_pullup(s, len) == NULL) {
-		c->is_starved = is_hidden;
+		c->is_starved = c->is_paused = is_hidden;
 		if (is_hidden)
 			arm_by(s, c, bw_stream_now(s) + STARVED_NS);
 	} else if (is_hidden) {
+		c->is_paused = true;
 		bw_stream_wake(s);
 	}
 }
@@ -1042,6 +1047,7 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 		if (c->phase == PHASE_OVER)
 			return 0; /* `sum` may be in other pieces by now; the close discards it */
 	} else if (is_hidden) {
+		c->is_paused = true;
 		bw_stream_wake(s);
 	}
 	if (c->peer_is_closed && !is_hidden)
@@ -1140,7 +1146,7 @@ static void http_drain(struct bw_stream *s)
 	struct conn *c = bw_stream_state(s);
 
 	/* What is in flight is answered with "Connection: close"; without a whole head, the timer ends it. */
-	if (c->first == NULL && c->phase == PHASE_HEAD && c->scan.seen == 0)
+	if (c->first == NULL && c->phase == PHASE_HEAD && c->scan.seen == 0 && !c->is_paused)
 		finish(worker_of(s), s, c);
 }
 
