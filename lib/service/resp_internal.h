@@ -94,6 +94,7 @@ struct bw_resp__conn {
 	struct bw_resp__block *emit;           /* a value whose sending has begun; pinned */
 	struct bw_resp__chunk *emit_chunk;     /* where it stands, when it is a blob */
 	struct bw_resp__chunk *client;
+	bw_ns stuck_at; /* a reply was refused for want of room, and there was none since; 0: there is */
 	uint32_t emit_off;
 	uint16_t waiting_count;
 	uint8_t emit_is_bulk;
@@ -125,7 +126,7 @@ struct bw_resp {
 	struct bw_resp__request *requests_free;
 	uint32_t requests_free_count;
 	bw_ns sweep_at, started_at;
-	uint64_t commands, errors, connections_total, connections, mails, protocol_errors;
+	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled;
 	uint8_t lookup[256]; /* 1 + index of bw_resp__commands, open addressing */
 	struct bw_resp__name lookup_name[128];
 };

@@ -802,6 +802,129 @@ static void sends_that_fail_are_tried_again(void **state)
 	free(expected.p);
 }
 
+/* A key of that worker's, written into a buffer of 32. */
+static void key_of(struct fake *f, unsigned owner, char *key)
+{
+	unsigned n = 0;
+
+	do
+		snprintf(key, 32, "key%u", n++);
+	while (bw_resp__hash_key(worker(f, 0), (uint8_t *)key, (uint32_t)strlen(key)).owner != owner);
+}
+
+static void set_bytes(struct bw_stream *s, const char *key, size_t len)
+{
+	struct buf b = { 0 };
+	char *value = malloc(len);
+
+	memset(value, 'v', len);
+	put_text(&b, "*3\r\n");
+	put_bulk(&b, "SET", 3);
+	put_bulk(&b, key, strlen(key));
+	put_bulk(&b, value, len);
+	fake_feed(s, b.p, b.len);
+	assert_output(s, OK);
+	free(value);
+	free(b.p);
+}
+
+static void those_who_do_not_read_leave_requests_to_others_and_are_reset(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *s = fake_open(f, 0), *deaf[100], *slow = fake_open(f, 0);
+	char mine[32], theirs[32], words[64];
+	struct buf b = { 0 };
+
+	key_of(f, 0, mine);
+	key_of(f, 1, theirs);
+	set_bytes(s, theirs, 512 << 10);
+	snprintf(words, sizeof(words), "GET %s", theirs);
+	for (unsigned i = 0; i < 128; i++)
+		put_command(&b, words);
+	for (unsigned i = 0; i < 100; i++) {
+		deaf[i] = fake_open(f, 0);
+		fake_set_auto_ack(deaf[i], false);
+		fake_feed(deaf[i], b.p, b.len);
+	}
+	/* One that reads, if slowly, is no such. */
+	fake_set_auto_ack(slow, false);
+	fake_feed(slow, b.p, b.len);
+	/* The others are served as ever, whether a request is needed or not. */
+	snprintf(words, sizeof(words), "SET %s 1", mine);
+	ask(s, words, OK);
+	snprintf(words, sizeof(words), "GET %s", mine);
+	ask(s, words, BULK(1, "1"));
+	snprintf(words, sizeof(words), "STRLEN %s", theirs);
+	ask(s, words, ":524288\r\n");
+	snprintf(words, sizeof(words), "EXISTS %s %s", mine, theirs);
+	ask(s, words, ":2\r\n");
+	fake_advance(f, 30 * BW_NS_PER_SEC);
+	fake_ack(slow, 64 << 10);
+	fake_advance(f, 29 * BW_NS_PER_SEC);
+	for (unsigned i = 0; i < 100; i++)
+		assert_false(fake_is_closing(deaf[i]));
+	fake_advance(f, 2 * BW_NS_PER_SEC);
+	for (unsigned i = 0; i < 100; i++)
+		assert_true(fake_is_aborted(deaf[i]));
+	assert_false(fake_is_closing(slow));
+	assert_int_equal(worker(f, 0)->stalled, 100);
+	fake_set_auto_ack(slow, true);
+	fake_run(f);
+	assert_int_equal(fake_output_total(slow), 128 * ((512 << 10) + 11));
+	/* It took all: it may be idle for as long as it likes. */
+	fake_advance(f, 3600 * BW_NS_PER_SEC);
+	assert_false(fake_is_closing(slow));
+	fake_peer_reset(slow);
+	free(b.p);
+	finish(f, s);
+}
+
+static void what_needs_no_request_does_not_wait_for_one(void **state)
+{
+	struct bw_stream *s, *t, *last = NULL;
+	char mine[32], theirs[32], set[64], get[64], away[64];
+	struct buf b = { 0 };
+	struct fake *f;
+
+	conf.bulk_bytes_max = 1024;
+	f = server(32);
+	s = fake_open(f, 0);
+	t = fake_open(f, 0);
+	key_of(f, 0, mine);
+	key_of(f, 1, theirs);
+	snprintf(set, sizeof(set), "SET %s 1", mine);
+	snprintf(get, sizeof(get), "GET %s", mine);
+	snprintf(away, sizeof(away), "GET %s", theirs);
+	fake_hold_mail(f, true);
+	/* A request and 31 parts. */
+	while (worker(f, 0)->requests_free_count > 32) {
+		last = fake_open(f, 0);
+		fake_feed(last, "DBSIZE\r\n", 8);
+	}
+	ask(s, "PING", "+PONG\r\n");
+	ask(s, set, OK);
+	ask(s, get, BULK(1, "1"));
+	fake_feed_split(s, "get", 3, 1);
+	fake_feed(s, " nosuch a\r\n", 11);
+	assert_output(s, ARITY("get"));
+	/* These do, in one piece or not, and nothing is lost. */
+	put_command(&b, away);
+	put_command(&b, get);
+	fake_feed(s, b.p, b.len);
+	fake_feed_split(t, b.p, b.len, 5);
+	fake_advance(f, 10 * BW_NS_PER_MS);
+	assert_output(s, "");
+	assert_output(t, "");
+	fake_hold_mail(f, false);
+	fake_advance(f, 10 * BW_NS_PER_MS);
+	assert_output(s, NIL BULK(1, "1"));
+	assert_output(t, NIL BULK(1, "1"));
+	assert_output(last, ":0\r\n"); /* as it was when it was asked */
+	fake_drain(f);
+	free(b.p);
+	finish(f, s);
+}
+
 /* ---- ends ---- */
 
 static void quit_answers_and_closes(void **state)
@@ -1116,6 +1239,8 @@ int main(void)
 		TEST(a_full_server_that_may_not_evict_says_so),
 		TEST(a_client_that_does_not_read_is_throttled_and_loses_nothing),
 		TEST(sends_that_fail_are_tried_again),
+		TEST(those_who_do_not_read_leave_requests_to_others_and_are_reset),
+		TEST(what_needs_no_request_does_not_wait_for_one),
 		TEST(quit_answers_and_closes),
 		TEST(a_client_that_half_closes_gets_its_answers),
 		TEST(draining_lets_what_is_in_flight_finish),

@@ -14,7 +14,12 @@ struct bw_resp_conf {
 	uint32_t bulk_bytes_max;   /* one argument; default 512 KiB, at most 16 MiB */
 	uint32_t args_max;         /* arguments a command; default 1024 * 1024 as Redis has it */
 	uint32_t inline_bytes_max; /* an inline command; default 64 KiB as Redis has it */
-	bool evicts;               /* true (default): least recently used keys make room; false: OOM error */
+	/**
+	 * A client that has not taken a quarter of its send queue for so long, and has more to come, is reset; default
+	 * 60 s.
+	 */
+	bw_ns stall_timeout_ns;
+	bool evicts; /* true (default): least recently used keys make room; false: OOM error */
 	/* -- set by bw_resp_conf_prepare() -- */
 	uint64_t hash_seed;
 	struct bw_resp_shared *shared; /* what the workers' memory is mapped at */
