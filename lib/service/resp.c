@@ -14,7 +14,8 @@
  * writable(), piece by piece, whatever the queue's size, and nothing behind it runs meanwhile.
  *
  * A command that straddles views, or is larger than the receive window, is gathered into staged memory of the store,
- * bounded for a command and in all (resp_parse.h). A large value becomes the key's without being copied again.
+ * bounded for a command and in all (resp_parse.h), with a part that only small ones may use. One that stalls before it
+ * is whole ends its connection. A large value becomes the key's without being copied again.
  *
  * Other workers' keys. Then the command becomes a request: its arguments in a gather, it travels as mail to the
  * owner, which runs it, writes the reply into it and posts it back. Requests of a connection queue up, and
@@ -53,6 +54,7 @@
 #define WAITING_PART    8u    /* and at most this part of what is free */
 #define WORKERS_MAX     64u
 #define RETRY_NS        BW_NS_PER_MS /* where memory or requests ran out */
+#define STALL_RATE      16384u       /* bytes a second at which a command that arrives is never late */
 #define SWEEP_NS        BW_NS_PER_MS
 #define SWEEP_BUCKETS   32u
 #define SWEEP_ROUNDS    8u
@@ -156,10 +158,19 @@ static void retry_soon(struct bw_stream *s)
 	bw_stream_set_timer(s, bw_stream_now(s) + RETRY_NS);
 }
 
+static bool is_arriving(const struct bw_resp__gather *gather)
+{
+	return gather != NULL && gather->state != BW_RESP__GATHER_COMPLETE;
+}
+
 /* When a client that keeps what others need, and does not go on, is given up. */
 static bw_ns deadline_of(const struct bw_resp *r, const struct bw_resp__conn *conn)
 {
-	return conn->stuck_at != 0 ? conn->stuck_at + r->conf->stall_timeout_ns : BW_NEVER;
+	bw_ns since = conn->stuck_at != 0 ? conn->stuck_at : BW_NEVER;
+
+	if (is_arriving(conn->gather))
+		since = BW_MIN(since, conn->gather->progress_at);
+	return since != BW_NEVER ? since + r->conf->stall_timeout_ns : BW_NEVER;
 }
 
 /*
@@ -916,8 +927,7 @@ static void close_if_done(struct bw_resp *r, struct bw_stream *s, struct bw_resp
 	if (conn->flags & BW_RESP__CLOSING)
 		is_done = true;
 	else if (conn->flags & BW_RESP__PEER_DONE) /* half a command will never be a whole one */
-		is_done = unread == 0 &&
-			  (conn->gather == NULL || conn->gather->state != BW_RESP__GATHER_COMPLETE);
+		is_done = unread == 0 && (conn->gather == NULL || is_arriving(conn->gather));
 	else
 		is_done = unread == 0 && conn->gather == NULL;
 	if (!is_done)
@@ -925,6 +935,26 @@ static void close_if_done(struct bw_resp *r, struct bw_stream *s, struct bw_resp
 	window_commit(r);
 	conn->flags |= BW_RESP__CLOSING;
 	bw_stream_close(s);
+}
+
+static bool gather_begin(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	conn->gather = bw_resp__gather_new(&r->store);
+	if (conn->gather == NULL) {
+		retry_soon(s);
+		return false;
+	}
+	conn->gather->progress_at = bw_stream_now(s);
+	return true;
+}
+
+/* More of a command has come: that earns it time, but no credit for later. */
+static void gather_note(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t len)
+{
+	bw_ns earned = len * (BW_NS_PER_SEC / STALL_RATE);
+
+	conn->gather->progress_at = BW_MIN(conn->gather->progress_at + earned, bw_stream_now(s));
+	bw_stream_set_timer(s, deadline_of(r, conn));
 }
 
 /* One view's bytes. Returns how many were used: all, unless the connection has to wait or closes. */
@@ -942,13 +972,14 @@ static uint32_t take_view(
 				break;
 			p += len;
 		} else {
-			if (conn->gather == NULL && (conn->gather = bw_resp__gather_new(&r->store)) == NULL) {
-				retry_soon(s);
+			if (conn->gather == NULL && !gather_begin(r, s, conn))
 				break;
-			}
-			p += bw_resp__gather_feed(
+			len = bw_resp__gather_feed(
 				&r->store, conn->gather, &r->limits, p, (uint32_t)(end - p));
-			if (conn->gather->state == BW_RESP__GATHER_COMPLETE && !run_gathered(r, s, conn))
+			p += len;
+			if (is_arriving(conn->gather))
+				gather_note(r, s, conn, len);
+			else if (!run_gathered(r, s, conn))
 				break;
 		}
 		if (bw_unlikely(!pump(r, s, conn)))

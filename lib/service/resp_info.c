@@ -370,7 +370,7 @@ static struct bw_resp__client *client_for_change(struct bw_resp__call *call)
 	if (chunk == NULL) {
 		/* Names must not take all the memory that commands arrive in. */
 		if (call->r->store.staged_bytes < call->r->store.staged_bytes_max / 2)
-			chunk = bw_resp__chunk_alloc(&call->r->store, sizeof(struct bw_resp__client));
+			chunk = bw_resp__chunk_alloc(&call->r->store, sizeof(struct bw_resp__client), false);
 		if (chunk == NULL) {
 			bw_resp__reply_oom(call);
 			return NULL;

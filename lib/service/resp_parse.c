@@ -103,7 +103,7 @@ unsigned bw_resp__format_int(char *out, int64_t value)
 
 struct bw_resp__gather *bw_resp__gather_new(struct bw_resp__store *store)
 {
-	struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(store, HEAD_BYTES + 256);
+	struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(store, HEAD_BYTES + 256, true);
 	struct bw_resp__gather *gather;
 
 	if (chunk == NULL)
@@ -202,7 +202,8 @@ static struct bw_resp__rec *record_new(
 		uint32_t room = BW_MAX(512u, gather->head->total_bytes); /* doubles what is there */
 
 		room = BW_MIN(room, BW_RESP__CHUNK_ROOM_MAX);
-		chunk = bw_resp__chunk_alloc(store, BW_MAX(room, bytes));
+		chunk = bw_resp__chunk_alloc(
+			store, BW_MAX(room, bytes), gather->head->total_bytes <= BW_RESP__STAGED_SMALL);
 		if (chunk == NULL)
 			return NULL;
 		gather->tail->next = chunk;

@@ -48,6 +48,7 @@ struct bw_resp__gather {
 	struct bw_resp__chunk *text;        /* an inline command so far */
 	struct bw_resp__rec *rec;           /* the argument that is arriving */
 	const char *error;                  /* a protocol error: answer it and close */
+	bw_ns progress_at;                  /* the caller's: when it last came far enough */
 	uint32_t argc;                      /* arguments that are complete */
 	uint32_t args_left;
 	uint32_t bulk_left;

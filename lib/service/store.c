@@ -75,6 +75,7 @@ void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__sto
 	store->random = conf->random_seed | 1;
 	store->staged_bytes_max = conf->bytes_max / 4;
 	store->staged_command_bytes_max = conf->bytes_max / 8;
+	store->staged_small_bytes_max = store->staged_bytes_max + conf->bytes_max / 16;
 	/* Where keys are evicted, commands that arrive make their own room. */
 	if (!conf->evicts)
 		store->reserve_bytes = BW_MAX(conf->bytes_max / 32, (uint64_t)4 * BW_RESP__PAGE_BYTES);
@@ -591,12 +592,13 @@ static struct bw_resp__block *block_alloc(
 	return block != NULL ? block : bw_resp__slab_alloc_larger(slab, bytes, kind);
 }
 
-struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room)
+struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room, bool is_small)
 {
 	uint32_t bytes = (uint32_t)sizeof(struct bw_resp__chunk) + room;
 	struct bw_resp__chunk *chunk;
 
-	if (store->staged_bytes + bytes > store->staged_bytes_max)
+	if (store->staged_bytes + bytes >
+		(is_small ? store->staged_small_bytes_max : store->staged_bytes_max))
 		return NULL;
 	chunk = (struct bw_resp__chunk *)block_alloc(store, bytes, BW_RESP__CHUNK, 0);
 	if (chunk == NULL)
@@ -626,8 +628,9 @@ bool bw_resp__blob_append(struct bw_resp__store *store, struct bw_resp__chunk **
 		uint32_t n;
 
 		if (tail == NULL || tail->len == tail->room) {
-			struct bw_resp__chunk *chunk =
-				bw_resp__chunk_alloc(store, chunk_room(head, (uint64_t)len + hint));
+			uint64_t wanted = (uint64_t)len + hint;
+			struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(store, chunk_room(head, wanted),
+				head == NULL && wanted <= BW_RESP__STAGED_SMALL);
 
 			if (chunk == NULL)
 				return false;

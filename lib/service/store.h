@@ -70,6 +70,8 @@ struct bw_resp__store {
 	uint64_t payload_bytes;  /* keys and values of this epoch */
 	uint64_t evicted, expired;
 	uint64_t staged_bytes, staged_bytes_max, staged_command_bytes_max;
+	uint64_t
+		staged_small_bytes_max; /* more than staged_bytes_max, so that large commands leave some to small ones */
 	uint64_t reserve_bytes; /* what keys leave to commands that are arriving */
 	uint32_t bucket_max;
 	uint32_t sweep_next; /* the bucket that the sweep comes to next */
@@ -129,8 +131,13 @@ void bw_resp__store_check(const struct bw_resp__store *store);
 
 /* ---- staged memory ---- */
 
-/** A chunk with room for at least `room` bytes, at most CHUNK_ROOM_MAX. NULL: no memory, or too much is staged. */
-struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room);
+/** What a command may take as a small one. */
+#define BW_RESP__STAGED_SMALL 1024u
+/**
+ * A chunk with room for at least `room` bytes, at most CHUNK_ROOM_MAX. NULL: no memory, or too much is staged.
+ * @is_small  of a command of at most STAGED_SMALL so far: it may use what large ones leave
+ */
+struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room, bool is_small);
 /** Free a chain of staged chunks which nobody else refers to. */
 void bw_resp__chunks_free(struct bw_resp__store *store, struct bw_resp__chunk *chunk);
 /**

@@ -678,6 +678,117 @@ static void a_command_over_the_memory_bound_gets_an_error(void **state)
 	finish(f, s);
 }
 
+/* A key of that worker's, written into a buffer of 32. */
+static void key_of(struct fake *f, unsigned owner, char *key)
+{
+	unsigned n = 0;
+
+	do
+		snprintf(key, 32, "key%u", n++);
+	while (bw_resp__hash_key(worker(f, 0), (uint8_t *)key, (uint32_t)strlen(key)).owner != owner);
+}
+
+static void set_bytes(struct bw_stream *s, const char *key, size_t len)
+{
+	struct buf b = { 0 };
+	char *value = malloc(len);
+
+	memset(value, 'v', len);
+	put_text(&b, "*3\r\n");
+	put_bulk(&b, "SET", 3);
+	put_bulk(&b, key, strlen(key));
+	put_bulk(&b, value, len);
+	fake_feed(s, b.p, b.len);
+	assert_output(s, OK);
+	free(value);
+	free(b.p);
+}
+
+/* As much of a command as one may stage, nearly. */
+static void feed_half_a_command(struct fake *f, struct bw_stream *s)
+{
+	static char value[512 << 10];
+	struct buf b = { 0 };
+
+	put_text(&b, "*129\r\n");
+	put_bulk(&b, "MSET", 4);
+	fake_feed(s, b.p, b.len);
+	b.len = 0;
+	put_bulk(&b, "k", 1);
+	put_bulk(&b, value, sizeof(value));
+	for (uint64_t left = worker(f, 0)->store.staged_command_bytes_max - 4096; left > b.len; left -= b.len)
+		fake_feed_split(s, b.p, b.len, 60000);
+	free(b.p);
+}
+
+static void half_sent_commands_leave_room_for_small_ones_and_are_dropped(void **state)
+{
+	struct fake *f = server(2);
+	const struct bw_resp__store *store = &worker(f, 0)->store;
+	struct bw_stream *s = fake_open(f, 0), *half[2000], *steady = fake_open(f, 0),
+			 *drip = fake_open(f, 0);
+	char line[1024] = "ECHO ", expected[1100];
+	unsigned count = 0;
+
+	fake_feed(steady, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$500000\r\n", 29);
+	fake_feed(drip, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$500000\r\n", 29);
+	while (count < 2) {
+		half[count] = fake_open(f, 0);
+		feed_half_a_command(f, half[count++]);
+	}
+	/* To the brim. */
+	while (store->staged_bytes + 400 < store->staged_bytes_max) {
+		assert_true(count < BW_ARRAY_LEN(half));
+		half[count] = fake_open(f, 0);
+		fake_feed(half[count++], "*2\r\n$4\r\nECHO\r\n$9000\r\nx", 22);
+	}
+	/* In pieces, inline, and with another worker's keys: these need staged memory too. */
+	for (unsigned i = 0; i < 8; i++) {
+		char words[64];
+
+		snprintf(words, sizeof(words), "*3\r\n$3\r\nSET\r\n$1\r\n%u\r\n$1\r\n%u\r\n", i, i);
+		fake_feed_split(s, words, strlen(words), 1);
+		snprintf(words, sizeof(words), "GET %u\r\n", i);
+		fake_feed(s, words, strlen(words));
+		snprintf(words, sizeof(words), OK "$1\r\n%u\r\n", i);
+		assert_output(s, words);
+	}
+	memset(line + 5, 'x', 500);
+	snprintf(expected, sizeof(expected), "$500\r\n%s\r\n", line + 5);
+	strcat(line, "\r\n");
+	fake_feed(s, line, strlen(line));
+	assert_output(s, expected);
+	/* Who does not go on is dropped, and who only drips. */
+	for (unsigned i = 0; i < 59; i++) {
+		static char bytes[20000];
+
+		fake_feed(drip, bytes, 1);
+		if (i < 24)
+			fake_feed(steady, bytes, sizeof(bytes));
+		fake_advance(f, BW_NS_PER_SEC);
+	}
+	for (unsigned i = 0; i < count; i++)
+		assert_false(fake_is_closing(half[i]));
+	assert_false(fake_is_closing(drip));
+	fake_advance(f, 2 * BW_NS_PER_SEC);
+	for (unsigned i = 0; i < count; i++)
+		assert_true(fake_is_aborted(half[i]));
+	assert_true(fake_is_aborted(drip));
+	/* Who keeps coming is not, however long it takes. */
+	fake_advance(f, 20 * BW_NS_PER_SEC);
+	assert_false(fake_is_closing(steady));
+	static char rest[20002];
+
+	fake_feed(steady, rest, sizeof(rest));
+	assert_output(steady, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+	/* There is room again. */
+	set_bytes(s, "k", 500000);
+	fake_advance(f, 3600 * BW_NS_PER_SEC);
+	assert_false(fake_is_closing(steady));
+	fake_peer_reset(steady);
+	finish(f, s);
+}
+
 static void many_arguments_are_fine(void **state)
 {
 	struct buf b = { 0 }, expected = { 0 };
@@ -800,32 +911,6 @@ static void sends_that_fail_are_tried_again(void **state)
 	}
 	free(b.p);
 	free(expected.p);
-}
-
-/* A key of that worker's, written into a buffer of 32. */
-static void key_of(struct fake *f, unsigned owner, char *key)
-{
-	unsigned n = 0;
-
-	do
-		snprintf(key, 32, "key%u", n++);
-	while (bw_resp__hash_key(worker(f, 0), (uint8_t *)key, (uint32_t)strlen(key)).owner != owner);
-}
-
-static void set_bytes(struct bw_stream *s, const char *key, size_t len)
-{
-	struct buf b = { 0 };
-	char *value = malloc(len);
-
-	memset(value, 'v', len);
-	put_text(&b, "*3\r\n");
-	put_bulk(&b, "SET", 3);
-	put_bulk(&b, key, strlen(key));
-	put_bulk(&b, value, len);
-	fake_feed(s, b.p, b.len);
-	assert_output(s, OK);
-	free(value);
-	free(b.p);
 }
 
 static void those_who_do_not_read_leave_requests_to_others_and_are_reset(void **state)
@@ -1235,6 +1320,7 @@ int main(void)
 		TEST(values_up_to_the_bound_go_in_and_out),
 		TEST(announcing_takes_no_memory),
 		TEST(a_command_over_the_memory_bound_gets_an_error),
+		TEST(half_sent_commands_leave_room_for_small_ones_and_are_dropped),
 		TEST(many_arguments_are_fine),
 		TEST(a_full_server_that_may_not_evict_says_so),
 		TEST(a_client_that_does_not_read_is_throttled_and_loses_nothing),

@@ -314,7 +314,7 @@ static void without_eviction_the_store_fills_up_and_says_so(void **state)
 	assert_null(put(&rig, n, bytes, sizeof(bytes), 0));
 	assert_null(find(&rig, n)); /* a refused one left nothing */
 	/* What is staged still finds memory, which the keys left to it. */
-	struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(&rig.store, 300);
+	struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(&rig.store, 300, false);
 
 	assert_non_null(chunk);
 	bw_resp__chunks_free(&rig.store, chunk);

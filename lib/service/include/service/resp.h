@@ -15,8 +15,8 @@ struct bw_resp_conf {
 	uint32_t args_max;         /* arguments a command; default 1024 * 1024 as Redis has it */
 	uint32_t inline_bytes_max; /* an inline command; default 64 KiB as Redis has it */
 	/**
-	 * A client that has not taken a quarter of its send queue for so long, and has more to come, is reset; default
-	 * 60 s.
+	 * A client that has not taken a quarter of its send queue for so long, and has more to come, is reset; and one
+	 * whose command is not whole, and so long behind 16 KiB a second; default 60 s.
 	 */
 	bw_ns stall_timeout_ns;
 	bool evicts; /* true (default): least recently used keys make room; false: OOM error */
