@@ -28,7 +28,7 @@
 #define TAG_BY_CONTENT_MAX (1024 * 1024) /* larger files are tagged by time and size */
 #define LOAD_ATTEMPTS      3
 
-/* A path that a helper is busy with; others that want it wait for that one. */
+/* A path that a helper is busy with. Others that want it come again: a second helper must not wait for the first. */
 struct busy {
 	struct bw_link link;
 	const uint8_t *path;
@@ -50,7 +50,6 @@ struct bw_http_files {
 	_Atomic(struct bw_http__object *) dead;
 
 	pthread_mutex_t mutex; /* over all below */
-	pthread_cond_t is_free;
 	struct bw_list busy;
 	struct bw_list recent;
 	bw_ns warn_at;
@@ -736,8 +735,10 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t 
 	bw_http__files_bury(files);
 	*object = NULL;
 	pthread_mutex_lock(&files->mutex);
-	while (is_busy(files, path, path_len))
-		pthread_cond_wait(&files->is_free, &files->mutex);
+	if (is_busy(files, path, path_len)) {
+		pthread_mutex_unlock(&files->mutex);
+		return BW_HTTP__GOT_BUSY;
+	}
 	old = table_find(files, path, path_len);
 	if (old != NULL) {
 		/* Here is what "recently used" means: somebody asked within the last second or so. */
@@ -758,7 +759,6 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t 
 
 	pthread_mutex_lock(&files->mutex);
 	bw_link_remove(&busy.link);
-	pthread_cond_broadcast(&files->is_free);
 	present = table_find(files, path, path_len);
 	if (*object != NULL && !is_negative(*object)) {
 		if (present != *object) {
@@ -975,7 +975,6 @@ static void files_free(struct bw_http_files *files)
 	bw_http__mime_free(files->mime);
 	if (files->root_fd >= 0)
 		close(files->root_fd);
-	pthread_cond_destroy(&files->is_free);
 	pthread_mutex_destroy(&files->mutex);
 	free(files->constants);
 	free(files->index);
@@ -1006,7 +1005,6 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	bw_list_init(&files->busy);
 	bw_list_init(&files->recent);
 	pthread_mutex_init(&files->mutex, NULL);
-	pthread_cond_init(&files->is_free, NULL);
 	files->bytes_max = conf->cache_bytes_max;
 	files->negative_bytes_max = BW_MIN(conf->cache_bytes_max / 16 + 65536, 16ull << 20);
 	clock_gettime(CLOCK_REALTIME, &seed[0]);

@@ -433,6 +433,9 @@ static void workers_share_what_they_load(void **state)
 			streams[i] = fake_open(f, i % 4);
 			ask(streams[i], "/shared");
 		}
+		/* Those whose helper found another at it come again in a tick. */
+		fake_settle(f);
+		fake_advance(f, MS(100));
 		fake_settle(f);
 		for (unsigned i = 0; i < BW_ARRAY_LEN(streams); i++) {
 			assert_int_equal(status_of(streams[i]), 200);
@@ -441,13 +444,106 @@ static void workers_share_what_they_load(void **state)
 		}
 		assert_int_equal(figure(0, "cache_loads"), 1 + round / 5);
 		assert_true(figure(0, "cache_bytes") <= MIB);
-		fake_advance(f, MS(200));
+		fake_advance(f, MS(100));
 		if (round % 5 == 4) {
 			write_big("shared", 300000, round % 2 ? 's' : 't');
 			fake_advance(f, SEC(5));
 			fake_settle(f);
 		}
 	}
+	site_close();
+}
+
+/* An old answer waits for the look at the disk, but not for long. */
+static void a_slow_disk_does_not_stall_what_is_in_memory(void **state)
+{
+	struct bw_stream *s, *t;
+
+	write_file("a", "one");
+	write_file("b", "two");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	t = fake_open(f, 0);
+	assert_string_equal(get(s, "/a"), "one");
+	assert_string_equal(get(s, "/b"), "two");
+	fake_hold_jobs(f, true);
+	write_file("a", "new");
+	fake_advance(f, SEC(10));
+	ask(s, "/a");
+	fake_advance(f, MS(200));
+	ask(t, "/a");
+	assert_int_equal(status_of(s), 0);
+	assert_int_equal(status_of(t), 0);
+	/* Both have waited for the same look, and long enough. */
+	fake_advance(f, MS(100));
+	assert_string_equal(body_of(s), "one");
+	assert_string_equal(body_of(t), "one");
+	assert_string_equal(get(s, "/a"), "one");
+	/* What is not in memory waits. */
+	ask(t, "/c");
+	ask(s, "/b");
+	fake_advance(f, MS(400));
+	assert_int_equal(status_of(t), 0);
+	assert_string_equal(body_of(s), "two");
+	/* A stream may go, and an old answer, while it is waited for. */
+	fake_advance(f, SEC(10));
+	ask(s, "/b");
+	fake_peer_reset(s);
+	s = fake_open(f, 0);
+	fake_run_jobs(f, ~0u);
+	fake_hold_jobs(f, false);
+	assert_string_equal(get(s, "/a"), "new");
+	assert_string_equal(get(s, "/b"), "two");
+	assert_int_equal(status_of(t), 404);
+	site_close();
+}
+
+/*
+ * A helper is busy with one file for as long as we like (its warning does not fit the pipe that is its stderr), and
+ * another worker wants the same file: the second helper has better things to do than to wait for the first.
+ */
+static void a_busy_file_keeps_one_helper_only(void **state)
+{
+	struct bw_stream *s[2], *other;
+	int ends[2], saved = dup(STDERR_FILENO);
+	char filler[4096] = { 0 };
+
+	write_big("large", 2 * MIB, 'l');
+	write_file("a", "one");
+	site_open(MIB, 2);
+	fake_start_helpers(f, 2);
+	assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+	while (write(ends[1], filler, sizeof(filler)) > 0)
+		;
+	assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+	assert_int_equal(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	s[0] = fake_open(f, 0);
+	s[1] = fake_open(f, 1);
+	other = fake_open(f, 1);
+	ask(s[0], "/large");
+	while (figure(0, "cache_no_room") == 0)
+		usleep(100);
+	ask(s[1], "/large");
+	ask(other, "/a");
+	for (int i = 0; i < 1000 && status_of(other) == 0; i++) {
+		usleep(1000);
+		fake_run(f);
+	}
+	dup2(saved, STDERR_FILENO);
+	assert_int_equal(status_of(s[0]), 0);
+	assert_int_equal(status_of(s[1]), 0);
+	assert_string_equal(body_of(other), "one");
+	/* The warning goes out at last. */
+	while (read(ends[0], filler, sizeof(filler)) > 0)
+		;
+	fake_settle(f);
+	fake_advance(f, MS(200));
+	fake_settle(f);
+	assert_int_equal(status_of(s[0]), 503);
+	assert_int_equal(status_of(s[1]), 503);
+	close(ends[0]);
+	close(ends[1]);
+	close(saved);
 	site_close();
 }
 
@@ -617,6 +713,8 @@ int main(void)
 		cmocka_unit_test(a_connection_may_end_while_its_file_waits_for_room),
 		cmocka_unit_test(more_lookups_than_there_may_be_are_a_503),
 		cmocka_unit_test(workers_share_what_they_load),
+		cmocka_unit_test(a_slow_disk_does_not_stall_what_is_in_memory),
+		cmocka_unit_test(a_busy_file_keeps_one_helper_only),
 		cmocka_unit_test(many_files_on_real_threads),
 		cmocka_unit_test(a_file_beyond_one_slice_of_space),
 		cmocka_unit_test(an_unreadable_file_is_a_403),
