@@ -421,15 +421,9 @@ void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *a
 	reply_by_reference(call, &blob->b, true);
 }
 
-static uint32_t block_value_bytes(const struct bw_resp__block *block)
-{
-	return block->kind == BW_RESP__CHUNK ? ((const struct bw_resp__chunk *)block)->total_bytes
-					     : ((const struct bw_resp__item *)block)->value_bytes;
-}
-
 void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block)
 {
-	uint32_t len = block_value_bytes(block);
+	uint32_t len = bw_resp__block_value_bytes(block);
 
 	/* A blob is longer than that. */
 	if (len < BW_RESP__REF_MIN) {
@@ -520,7 +514,7 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 		struct bw_resp__cursor next = request->cursor;
 		struct bw_resp__rec *rec = bw_resp__gather_next(&next);
 		struct bw_resp__block *found = rec->found;
-		uint32_t len = found != NULL ? block_value_bytes(found) : 0;
+		uint32_t len = found != NULL ? bw_resp__block_value_bytes(found) : 0;
 		bool is_short = len < BW_RESP__REF_MIN;
 		uint32_t room = is_short ? BW_RESP__TEXT_MAX : 16;
 		char *begin = bw_stream_reserve(s, room), *to;
@@ -542,6 +536,7 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 		rec->found = NULL;
 		if (found == NULL)
 			continue;
+		bw_resp__unlist(found);
 		if (is_short) {
 			bw_resp__block_unpin(found);
 			continue;

@@ -123,8 +123,10 @@ static void records_free(struct bw_resp__store *store, struct bw_resp__gather *g
 	for (rec = bw_resp__gather_first(gather, &cursor); rec != NULL; rec = bw_resp__gather_next(&cursor))
 		if (rec->is_blob && rec->blob != NULL)
 			bw_resp__blob_free(store, rec->blob);
-		else if (!rec->is_blob && rec->found != NULL)
+		else if (!rec->is_blob && rec->found != NULL) {
+			bw_resp__unlist(rec->found);
 			bw_resp__block_unpin(rec->found);
+		}
 	bw_resp__chunks_free(store, gather->head->next);
 	gather->head->next = NULL;
 	gather->head->len = HEAD_BYTES;

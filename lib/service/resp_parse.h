@@ -17,7 +17,7 @@ struct bw_resp__rec {
 	bool is_blob; /* longer than KEY_MAX: the bytes are a chain of chunks */
 	union {
 		struct bw_resp__chunk *blob;
-		struct bw_resp__block *found; /* MGET: the value of this key, pinned; NULL: none */
+		struct bw_resp__block *found; /* MGET: the value of this key, pinned and listed; NULL: none */
 	};
 	uint8_t bytes[];
 };

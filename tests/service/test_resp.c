@@ -46,6 +46,7 @@ static void assert_quiet(struct fake *f, unsigned workers)
 		bw_resp__store_check(&worker(f, i)->store);
 		assert_int_equal(worker(f, i)->store.staged_bytes, 0);
 		assert_int_equal(worker(f, i)->requests_free_count, 8192);
+		assert_int_equal(worker(f, i)->store.slab.listed_bytes, 0);
 	}
 }
 
@@ -1010,6 +1011,57 @@ static void what_needs_no_request_does_not_wait_for_one(void **state)
 	finish(f, s);
 }
 
+/* One client asks for all there is and does not read; the others neither lose their keys nor their room. */
+static void a_deaf_client_does_not_pin_the_keyspace(void **state)
+{
+	char words[1100], key[32], value[1001];
+	unsigned refused = 0;
+
+	conf.memory_bytes_max = 16u << 20;
+	for (unsigned workers = 1; workers <= 2; workers++) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0), *deaf = fake_open(f, 0);
+		unsigned count = 0;
+
+		memset(value, 'v', 1000);
+		value[1000] = '\0';
+		while (worker(f, 0)->store.evicted == 0) {
+			snprintf(words, sizeof(words), "SET key%u %s", count++, value);
+			ask(s, words, OK);
+		}
+		fake_set_auto_ack(deaf, false);
+		fake_set_space(deaf, 4096);
+		for (unsigned at = 0; at < count; at += 500) {
+			struct buf b = { 0 };
+
+			put_text(&b, "*501\r\n");
+			put_bulk(&b, "MGET", 4);
+			for (unsigned i = at; i < at + 500; i++)
+				put_bulk(&b, key, (size_t)snprintf(key, sizeof(key), "key%u", i));
+			fake_feed(deaf, b.p, b.len);
+			free(b.p);
+		}
+		for (unsigned i = 0; i < workers; i++)
+			assert_true(worker(f, i)->store.slab.listed_bytes <=
+				    worker(f, i)->store.listed_bytes_max);
+		/* There is room for as much as is not pinned. */
+		for (unsigned i = 0; i < count; i++) {
+			snprintf(words, sizeof(words), "SET new%u %s", i, value);
+			refused += strcmp(reply(s, words), OK) != 0;
+		}
+		assert_int_equal(refused, 0);
+		assert_true(worker(f, 0)->store.keys > count / workers / 2);
+		/* The deaf one reads on: what it was promised, or that it was too much. */
+		fake_set_auto_ack(deaf, true);
+		fake_run(f);
+		assert_null(strstr(fake_output(deaf, NULL), "$1000\r\n$"));
+		assert_non_null(strstr(fake_output(deaf, NULL), "\r\n-OOM command not allowed"));
+		fake_peer_reset(deaf);
+		fake_output_clear(s);
+		finish(f, s);
+	}
+}
+
 /* ---- ends ---- */
 
 static void quit_answers_and_closes(void **state)
@@ -1327,6 +1379,7 @@ int main(void)
 		TEST(sends_that_fail_are_tried_again),
 		TEST(those_who_do_not_read_leave_requests_to_others_and_are_reset),
 		TEST(what_needs_no_request_does_not_wait_for_one),
+		TEST(a_deaf_client_does_not_pin_the_keyspace),
 		TEST(quit_answers_and_closes),
 		TEST(a_client_that_half_closes_gets_its_answers),
 		TEST(draining_lets_what_is_in_flight_finish),

@@ -8,7 +8,7 @@ struct bw_resp_conf {
 	/**
 	 * Keys, values, index and commands that are arriving, all workers together; default 256 MiB. Each worker's
 	 * share must be at least 1 MiB + 8 * bulk_bytes_max: an eighth of it is what one command may take while it
-	 * arrives, a quarter what all may.
+	 * arrives, a quarter what all may, and another what replies to MGET may hold before they are sent.
 	 */
 	uint64_t memory_bytes_max;
 	uint32_t bulk_bytes_max;   /* one argument; default 512 KiB, at most 16 MiB */
