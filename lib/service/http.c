@@ -38,6 +38,7 @@
 #define PULLUP_MAX   2048 /* what bw_stream_pullup() grants */
 #define PULLUP_VIEWS 8    /* a head in more pieces than this is joined: an mbuf a byte is dear */
 #define SLICE_MAX    (1u << 30)
+#define BODY_RATE    1024u /* bytes a second at which a request's body is never late */
 
 /* How a reply is to be sent. */
 enum {
@@ -736,6 +737,7 @@ static void request_begin(
 		c->phase = request->is_chunked ? PHASE_CHUNKS : PHASE_LENGTH;
 		c->body_bytes = request->body_bytes;
 		c->chunks = (struct bw_http__chunks){ .left = 0 };
+		arm_by(s, c, c->since + w->conf->header_timeout_ns);
 		if (c->first == p)
 			pump(w, s, c);
 	} else if (reply.flags & REPLY_CLOSE) {
@@ -941,11 +943,20 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 	return true;
 }
 
+/*
+ * Of a body, `n` bytes more: they earn it time, but no credit for later. One that only drips keeps a pending answer,
+ * of which there is an end, for no longer than one that does not come at all.
+ */
+static void note_body(struct bw_stream *s, struct conn *c, uint32_t n)
+{
+	c->since = BW_MIN(c->since + n * (BW_NS_PER_SEC / BODY_RATE), bw_stream_now(s));
+}
+
 static void input_length(struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor)
 {
 	uint32_t n = (uint32_t)BW_MIN((uint64_t)(cursor->view->len - cursor->at), c->body_bytes);
 
-	c->since = bw_stream_now(s);
+	note_body(s, c, n);
 	c->body_bytes -= n;
 	cursor_skip(cursor, n);
 	if (c->body_bytes == 0)
@@ -958,7 +969,7 @@ static void input_chunks(struct worker *w, struct bw_stream *s, struct conn *c, 
 	uint32_t n = bw_http__chunks_discard(&c->chunks, cursor->view->data + cursor->at,
 		cursor->view->len - cursor->at, &c->body_bytes, &is_done, &is_bad);
 
-	c->since = bw_stream_now(s);
+	note_body(s, c, n);
 	cursor_skip(cursor, n);
 	if (is_bad)
 		body_end(w, s, c, 400);
@@ -1102,6 +1113,8 @@ static bw_ns deadline_of(const struct worker *w, const struct conn *c, bw_ns now
 	if (c->first != NULL && c->first->waits & WAIT_OBJECT)
 		return now + w->conf->idle_timeout_ns; /* for us, not for the peer */
 	if (c->first == NULL && c->phase == PHASE_HEAD && c->scan.seen > 0)
+		return c->since + w->conf->header_timeout_ns;
+	if (c->first != NULL && c->first->waits & WAIT_BODY)
 		return c->since + w->conf->header_timeout_ns;
 	return c->since + w->conf->idle_timeout_ns;
 }

@@ -940,6 +940,64 @@ static void deadlines(void **state)
 	site_close(&site);
 }
 
+/* As a head may not drip, a body may not either; one that keeps coming may take as long as it needs. */
+static void a_body_must_keep_coming(void **state)
+{
+	static const char head[] = "GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
+	static const char chunked[] =
+		"GET /healthz HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n186a0\r\n";
+	static char bytes[2000];
+	struct site site;
+	struct response r;
+
+	site_open(&site);
+	for (unsigned i = 0; i < 4; i++) {
+		bool drips = i % 2;
+
+		site_reopen(&site);
+		feed(&site, i < 2 ? head : chunked);
+		for (unsigned sent = 0; sent < 100000 && !fake_is_closing(site.s);) {
+			unsigned n = drips ? 1 : 2000;
+
+			fake_feed(site.s, bytes, n);
+			sent += n;
+			fake_advance(site.f, SEC(1));
+			assert_true(!drips || sent < 12);
+		}
+		if (!drips && i >= 2)
+			feed(&site, "\r\n0\r\n\r\n");
+		take(&site, &r, false);
+		assert_int_equal(r.status, drips ? 408 : 200);
+		assert_int_equal(fake_is_closed(site.s), drips);
+		nothing_more(&site);
+	}
+	/* After a burst it may not rest for longer than at the start. */
+	site_reopen(&site);
+	feed(&site, head);
+	for (unsigned i = 0; i < 40; i++)
+		fake_feed(site.s, bytes, 2000);
+	fake_advance(site.f, SEC(9));
+	assert_false(fake_is_closing(site.s));
+	fake_advance(site.f, SEC(2));
+	take(&site, &r, false);
+	assert_int_equal(r.status, 408);
+	/* The wait for the answer before is not the body's. */
+	site_reopen(&site);
+	fake_hold_jobs(site.f, true);
+	feed(&site, "GET /digits HTTP/1.1\r\nHost: h\r\n\r\n");
+	feed(&site, "GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nx");
+	fake_advance(site.f, SEC(100));
+	assert_false(fake_is_closing(site.s));
+	fake_run_jobs(site.f, 1);
+	fake_hold_jobs(site.f, false);
+	feed(&site, "x");
+	take(&site, &r, false);
+	BODY(r, "0123456789");
+	take(&site, &r, false);
+	BODY(r, "ok\n");
+	site_close(&site);
+}
+
 static void waiting_for_our_own_helper_is_no_idleness(void **state)
 {
 	struct site site;
@@ -1363,6 +1421,7 @@ int main(void)
 		cmocka_unit_test(bodies_go_by_reference_and_small_ones_by_copy),
 		cmocka_unit_test(an_empty_buffer_pool_is_waited_out),
 		cmocka_unit_test(deadlines),
+		cmocka_unit_test(a_body_must_keep_coming),
 		cmocka_unit_test(waiting_for_our_own_helper_is_no_idleness),
 		cmocka_unit_test(the_date_moves_once_a_second),
 		cmocka_unit_test(a_keep_alive_request_does_not_touch_the_timer),
