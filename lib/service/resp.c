@@ -76,7 +76,7 @@ void bw_resp_conf_init(struct bw_resp_conf *conf)
 	*conf = (struct bw_resp_conf){
 		.memory_bytes_max = 256ull << 20,
 		.bulk_bytes_max = 512 << 10,
-		.args_max = 1024 * 1024,
+		.args_max = 64 * 1024,
 		.inline_bytes_max = 64 << 10,
 		.stall_timeout_ns = 60 * BW_NS_PER_SEC,
 		.evicts = true,

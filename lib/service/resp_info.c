@@ -619,6 +619,11 @@ static void run_config_get(struct bw_resp__call *call)
 	struct text t = text_begin(call);
 	unsigned count = 0;
 
+	/* Four for each name: whoever has more asks for the work, not for the answer. */
+	if (call->argc > 2 + 4 * CONFIG_COUNT) {
+		bw_resp__reply_error(call, "ERR too many patterns");
+		return;
+	}
 	for (uint32_t a = 2; a < call->argc; a++)
 		for (unsigned i = 0; i < CONFIG_COUNT && call->argv[a].len <= 64; i++)
 			is_wanted[i] |=

@@ -398,6 +398,7 @@ static void protocol_errors_are_answered_and_end_it(void **state)
 {
 	static const struct exchange errors[] = {
 		{ "*abc\r\n", "invalid multibulk length" },
+		{ "*65537\r\n", "invalid multibulk length" },
 		{ "*1048577\r\n", "invalid multibulk length" },
 		{ "*99999999999999999999999999999999999\r\n", "invalid multibulk length" },
 		{ "*01\r\n", "invalid multibulk length" },
@@ -790,12 +791,51 @@ static void half_sent_commands_leave_room_for_small_ones_and_are_dropped(void **
 	finish(f, s);
 }
 
+/* What one command may cost is bounded: how many arguments there are, and how many of a costly kind. */
+static void too_many_arguments_are_refused(void **state)
+{
+	static const struct {
+		const char *words;
+		unsigned count;
+		const char *reply;
+	} cases[] = {
+		{ "CONFIG GET", 36, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n" },
+		{ "CONFIG GET", 37, "-ERR too many patterns\r\n" },
+		{ "COMMAND DOCS", 177, "-ERR too many command names\r\n" },
+		{ "DEL x", 65536 - 2, ":0\r\n" },
+		{ "DEL x", 65536 - 1, "-ERR Protocol error: invalid multibulk length\r\n" },
+	};
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		struct fake *f = server(1);
+		struct bw_stream *s = fake_open(f, 0);
+		struct buf b = { 0 };
+		char text[32];
+
+		put(&b, text, (size_t)snprintf(text, sizeof(text), "*%u\r\n", 2 + cases[i].count));
+		for (const char *word = cases[i].words; word != NULL; word = strchr(word, ' ')) {
+			word += *word == ' ';
+			put_bulk(&b, word, strcspn(word, " "));
+		}
+		for (unsigned n = 0; n < cases[i].count; n++)
+			put_bulk(&b, "s*e", 3);
+		fake_feed_split(s, b.p, b.len, 60000);
+		assert_output(s, cases[i].reply);
+		free(b.p);
+		finish(f, s);
+	}
+}
+
 static void many_arguments_are_fine(void **state)
 {
 	struct buf b = { 0 }, expected = { 0 };
-	struct fake *f = server(2);
-	struct bw_stream *s = fake_open(f, 1);
+	struct bw_stream *s;
+	struct fake *f;
 	char text[32];
+
+	conf.args_max = 1024 * 1024;
+	f = server(2);
+	s = fake_open(f, 1);
 
 	put_text(&b, "*100001\r\n");
 	put_bulk(&b, "MSET", 4);
@@ -1373,6 +1413,7 @@ int main(void)
 		TEST(announcing_takes_no_memory),
 		TEST(a_command_over_the_memory_bound_gets_an_error),
 		TEST(half_sent_commands_leave_room_for_small_ones_and_are_dropped),
+		TEST(too_many_arguments_are_refused),
 		TEST(many_arguments_are_fine),
 		TEST(a_full_server_that_may_not_evict_says_so),
 		TEST(a_client_that_does_not_read_is_throttled_and_loses_nothing),

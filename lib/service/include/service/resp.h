@@ -11,8 +11,8 @@ struct bw_resp_conf {
 	 * arrives, a quarter what all may, and another what replies to MGET may hold before they are sent.
 	 */
 	uint64_t memory_bytes_max;
-	uint32_t bulk_bytes_max;   /* one argument; default 512 KiB, at most 16 MiB */
-	uint32_t args_max;         /* arguments a command; default 1024 * 1024 as Redis has it */
+	uint32_t bulk_bytes_max; /* one argument; default 512 KiB, at most 16 MiB */
+	uint32_t args_max; /* arguments a command, which runs in one go; default 65536, of Redis 1048576 */
 	uint32_t inline_bytes_max; /* an inline command; default 64 KiB as Redis has it */
 	/**
 	 * A client that has not taken a quarter of its send queue for so long, and has more to come, is reset; and one
