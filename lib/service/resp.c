@@ -55,6 +55,7 @@
 #define WORKERS_MAX     64u
 #define RETRY_NS        BW_NS_PER_MS /* where memory or requests ran out */
 #define STALL_RATE      16384u       /* bytes a second at which a command that arrives is never late */
+#define RESYNC_NS       (60 * BW_NS_PER_SEC)
 #define SWEEP_NS        BW_NS_PER_MS
 #define SWEEP_BUCKETS   32u
 #define SWEEP_ROUNDS    8u
@@ -137,6 +138,17 @@ static struct bw_resp *resp_of(struct bw_context *ctx)
 static void set_now(struct bw_resp *r, bw_ns now)
 {
 	bw_resp__store_set_now(&r->store, (now + r->wall_ns) / BW_NS_PER_MS);
+}
+
+/* Once a minute: wall clocks are stepped, and drift against ours. */
+static void resync(struct bw_resp *r, bw_ns now)
+{
+	struct timespec wall;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	/* Modulo 2^64, where the context's clock is ahead. */
+	r->wall_ns = (uint64_t)wall.tv_sec * BW_NS_PER_SEC + (uint64_t)wall.tv_nsec - now;
+	r->resync_at = now + RESYNC_NS;
 }
 
 struct bw_resp__keyhash bw_resp__hash_key(const struct bw_resp *r, const uint8_t *key, uint32_t len)
@@ -1166,7 +1178,6 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 	uint64_t wanted =
 		SHARE_BYTES_MIN + 8ull * conf->bulk_bytes_max; /* an eighth of it holds one command */
 	size_t index_bytes, argv_bytes, scratch_bytes, requests_bytes, bytes;
-	struct timespec wall;
 	uint8_t *base;
 
 	if (share < wanted || share > SHARE_BYTES_MAX) {
@@ -1234,10 +1245,8 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 	}
 	r->requests_free_count = REQUESTS_MAX;
 	bw_resp__index_commands(r);
-	clock_gettime(CLOCK_REALTIME, &wall);
 	r->started_at = bw_context_now(ctx);
-	/* Modulo 2^64, where the context's clock is ahead. */
-	r->wall_ns = (uint64_t)wall.tv_sec * BW_NS_PER_SEC + (uint64_t)wall.tv_nsec - r->started_at;
+	resync(r, r->started_at);
 	set_now(r, r->started_at);
 	return 0;
 }
@@ -1249,6 +1258,8 @@ static void resp_tick(struct bw_context *ctx, bw_ns now)
 	if (now < r->sweep_at)
 		return;
 	r->sweep_at = now + SWEEP_NS;
+	if (now >= r->resync_at)
+		resync(r, now);
 	set_now(r, now);
 	/* As long as a slice is worth it: more than one item freed for every two buckets. */
 	for (unsigned i = 0; i < SWEEP_ROUNDS; i++)

@@ -125,7 +125,7 @@ struct bw_resp {
 	uint64_t wall_ns; /* unix time less the context's */
 	struct bw_resp__request *requests_free;
 	uint32_t requests_free_count;
-	bw_ns sweep_at, started_at;
+	bw_ns sweep_at, resync_at, started_at;
 	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled;
 	uint8_t lookup[256]; /* 1 + index of bw_resp__commands, open addressing */
 	struct bw_resp__name lookup_name[128];

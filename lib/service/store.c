@@ -534,10 +534,13 @@ static uint32_t page_age(struct bw_resp__store *store, const struct bw_resp__pag
 
 	for (unsigned n = 0; n < looks && looked_at < PAGE_BLOCKS; n++, i = (i + 1) % page->fresh) {
 		const struct bw_resp__item *item = owner_of(store, page, i);
+		int32_t idle;
 
 		if (item == NULL)
 			continue;
-		age = BW_MIN(age, store->used_now - item->used_at + 1);
+		idle = (int32_t)(store->used_now -
+				 item->used_at); /* negative after a step of the wall clock */
+		age = BW_MIN(age, (uint32_t)BW_MAX(idle, 0) + 1);
 		looked_at++;
 	}
 	return age != UINT32_MAX ? age : 0;

@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -1322,6 +1325,43 @@ static void keys_expire_while_nobody_looks(void **state)
 	finish(f, s);
 }
 
+static int64_t wall_step_s;
+
+/* In the place of the C library's: a wall clock that is stepped. */
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	int rc = (int)syscall(SYS_clock_gettime, clock, ts);
+
+	if (clock == CLOCK_REALTIME)
+		ts->tv_sec += wall_step_s;
+	return rc;
+}
+
+static void a_step_of_the_wall_clock_is_followed(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *s = fake_open(f, 0);
+	char words[64];
+	int64_t before = time(NULL);
+	long long told;
+
+	ask(s, "SET a 1", OK);
+	snprintf(words, sizeof(words), "EXPIREAT a %lld", (long long)before + 3600);
+	ask(s, words, ":1\r\n");
+	wall_step_s = 3000;
+	fake_advance(f, 61 * BW_NS_PER_SEC);
+	assert_int_equal(sscanf(reply(s, "TIME"), "*2\r\n$10\r\n%lld", &told), 1);
+	assert_in_range(told, before + 3000, before + 3000 + 10);
+	assert_int_equal(sscanf(reply(s, "TTL a"), ":%lld", &told), 1);
+	assert_in_range(told, 580, 600);
+	fake_output_clear(s);
+	wall_step_s = 3700;
+	fake_advance(f, 60 * BW_NS_PER_SEC);
+	ask(s, "GET a", NIL);
+	wall_step_s = 0;
+	finish(f, s);
+}
+
 /* ---- anything at all ---- */
 
 static uint64_t seed;
@@ -1429,6 +1469,7 @@ int main(void)
 		TEST(a_connection_may_die_while_its_mail_is_out),
 		TEST(large_values_of_other_workers_are_not_copied),
 		TEST(keys_expire_while_nobody_looks),
+		TEST(a_step_of_the_wall_clock_is_followed),
 		TEST(random_bytes_break_nothing),
 		TEST(a_bad_configuration_is_refused),
 	};
