@@ -909,7 +909,9 @@ static bool run_gathered(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 				r->scratch, gather->line_len, r->argv, r->limits.args_max);
 		}
 		if (argc < 0)
-			protocol_error(r, s, conn, "Protocol error: unbalanced quotes in request");
+			protocol_error(r, s, conn,
+				argc == -1 ? "Protocol error: unbalanced quotes in request"
+					   : "Protocol error: invalid multibulk length");
 	} else {
 		argc = (int)bw_resp__gather_args(gather, r->argv);
 	}

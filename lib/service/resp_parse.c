@@ -472,13 +472,15 @@ int bw_resp__split_inline(uint8_t *line, uint32_t len, struct bw_resp__arg *argv
 	const uint8_t *p = line, *end = line + len;
 	uint32_t argc = 0;
 
-	while (argc < args_max) {
+	for (;;) {
 		uint8_t *start, *to;
 
 		while (p < end && is_blank(*p))
 			p++;
 		if (p == end)
-			break;
+			return (int)argc;
+		if (argc == args_max)
+			return -2;
 		/* What is written is never longer than what was read, so it stays behind the reader. */
 		start = to = line + (p - line);
 		while (p < end && !is_blank(*p)) {
@@ -492,5 +494,4 @@ int bw_resp__split_inline(uint8_t *line, uint32_t len, struct bw_resp__arg *argv
 		}
 		argv[argc++] = (struct bw_resp__arg){ .data = start, .len = (uint32_t)(to - start) };
 	}
-	return (int)argc;
 }

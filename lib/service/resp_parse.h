@@ -87,7 +87,7 @@ struct bw_resp__rec *bw_resp__gather_next(struct bw_resp__cursor *cursor);
 
 /**
  * Split an inline command as redis-cli's users expect: blanks, "double" with escapes, 'single'. In place: the
- * arguments point into `line`. -1: unbalanced quotes.
+ * arguments point into `line`. -1: unbalanced quotes; -2: more than args_max.
  */
 int bw_resp__split_inline(uint8_t *line, uint32_t len, struct bw_resp__arg *argv, uint32_t args_max);
 

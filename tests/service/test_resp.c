@@ -397,6 +397,27 @@ static void inline_commands_are_split_as_redis_does(void **state)
 	}
 }
 
+/* Nor is a part of it run. */
+static void an_inline_command_with_too_many_arguments_is_an_error(void **state)
+{
+	struct bw_stream *s;
+	struct fake *f;
+
+	conf.args_max = 16;
+	f = server(1);
+	s = fake_open(f, 0);
+	fake_feed(s, "SET a 1\r\nDEL a 2 3 4 5 6 7 8 9 10 11 12 13 14 15\r\n", 50);
+	assert_output(s, OK ":1\r\n");
+	fake_feed(s, "SET a 1\r\nDEL a 2 3 4 5 6 7 8 9 10 11 12 13 14 15  \t\r\n", 53);
+	assert_output(s, OK ":1\r\n");
+	fake_feed(s, "SET a 1\r\nDEL a 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\r\n", 53);
+	assert_output(s, OK "-ERR Protocol error: invalid multibulk length\r\n");
+	assert_true(fake_is_closed(s));
+	assert_int_equal(worker(f, 0)->store.keys, 1);
+	assert_quiet(f, 1);
+	fake_destroy(f);
+}
+
 static void protocol_errors_are_answered_and_end_it(void **state)
 {
 	static const struct exchange errors[] = {
@@ -1444,6 +1465,7 @@ int main(void)
 		TEST(so_it_does_with_three_workers),
 		TEST(long_texts_are_whole),
 		TEST(inline_commands_are_split_as_redis_does),
+		TEST(an_inline_command_with_too_many_arguments_is_an_error),
 		TEST(protocol_errors_are_answered_and_end_it),
 		TEST(endless_lines_are_cut_short),
 		TEST(empty_multibulks_say_nothing),
