@@ -455,14 +455,17 @@ unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
 
 void bw_resp__store_flush(struct bw_resp__store *store)
 {
+	/*
+	 * Once in 65,536 times a full round frees every dead item, so that none is ever taken for one of a later
+	 * epoch: before the wrap, for behind it those of epoch 0 are alive. The slices of the flushes before have left
+	 * it next to nothing.
+	 */
+	if (store->epoch == UINT16_MAX)
+		bw_resp__store_sweep(store, store->bucket_count);
 	store->dead += store->keys;
 	store->keys = store->expiring = store->payload_bytes = 0;
 	store->epoch++;
-	/*
-	 * Once in 65,536 times a full round frees every dead item, so that none is ever taken for one of a later
-	 * epoch. The slices of the flushes before have left it next to nothing.
-	 */
-	bw_resp__store_sweep(store, store->epoch == 0 ? store->bucket_count : DEAD_BUCKETS);
+	bw_resp__store_sweep(store, DEAD_BUCKETS);
 }
 
 /* ---- making room ---- */

@@ -413,6 +413,28 @@ static void a_flushed_key_never_comes_back(void **state)
 	rig_end(&rig);
 }
 
+static void a_flushed_key_does_not_come_back_when_epochs_wrap(void **state)
+{
+	static const uint8_t value[] = "value";
+	struct rig rig;
+
+	rig_make(&rig, 8 << 20, true);
+	for (unsigned i = 0; i < 10000; i++)
+		assert_non_null(put(&rig, i, value, 5, 0));
+	bw_resp__store_flush(&rig.store);
+	assert_true(rig.store.dead > 5000); /* a slice is swept at once, the rest is to come */
+	/* As if the next 65,534 flushes had followed before the sweep came to it. */
+	rig.store.epoch = UINT16_MAX;
+	for (unsigned i = 10000; i < 12000; i++)
+		assert_non_null(put(&rig, i, value, 5, 0));
+	bw_resp__store_flush(&rig.store);
+	assert_int_equal(rig.store.epoch, 0);
+	for (unsigned i = 0; i < 12000; i++)
+		assert_null(find(&rig, i));
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
 static void a_staged_blob_becomes_a_value_without_a_copy(void **state)
 {
 	static uint8_t bytes[100000];
@@ -563,6 +585,7 @@ int main(void)
 		cmocka_unit_test(expired_keys_are_gone_at_once_and_freed_by_the_sweep),
 		cmocka_unit_test(small_keys_cost_little),
 		cmocka_unit_test(a_flushed_key_never_comes_back),
+		cmocka_unit_test(a_flushed_key_does_not_come_back_when_epochs_wrap),
 		cmocka_unit_test(a_staged_blob_becomes_a_value_without_a_copy),
 		cmocka_unit_test(what_is_pinned_is_not_evicted),
 		cmocka_unit_test(another_core_may_read_while_the_owner_writes),
