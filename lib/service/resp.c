@@ -1159,8 +1159,7 @@ static void resp_closed(struct bw_stream *s, enum bw_close_reason reason)
 		bw_resp__block_unpin(conn->emit);
 	if (conn->gather != NULL)
 		bw_resp__gather_free(&r->store, conn->gather);
-	if (conn->client != NULL)
-		bw_resp__chunks_free(&r->store, conn->client);
+	bw_resp__client_free(r, conn);
 	r->connections--;
 }
 

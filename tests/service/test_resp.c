@@ -850,6 +850,51 @@ static void too_many_arguments_are_refused(void **state)
 	}
 }
 
+/* Names take what they are long, an eighth of the memory that commands arrive in at most, and come back. */
+static void names_have_a_bound_of_their_own(void **state)
+{
+	struct bw_stream *s[2000], *t;
+	const struct bw_resp *r;
+	char words[300] = "CLIENT SETNAME ";
+	unsigned count = 0;
+	struct fake *f;
+
+	conf.memory_bytes_max = 8u << 20;
+	f = server(1);
+	r = worker(f, 0);
+	t = fake_open(f, 0);
+	ask(t, "CLIENT SETNAME me", OK);
+	ask(t, "CLIENT SETINFO lib-name redis-py", OK);
+	ask(t, "CLIENT SETINFO lib-ver 5.0.1", OK);
+	assert_true(r->clients_bytes <= 112);
+	assert_non_null(strstr(reply(t, "CLIENT INFO"), " name=me db=0 resp=2 user=default "
+							"lib-name=redis-py lib-ver=5.0.1\n"));
+	assert_non_null(strstr(reply(t, "RESET"), "+RESET"));
+	assert_non_null(strstr(reply(t, "CLIENT INFO"), " name= db=0 resp=2 user=default "
+							"lib-name=redis-py lib-ver=5.0.1\n"));
+	fake_output_clear(t);
+	ask(t, "CLIENT GETNAME", NIL);
+	memset(words + 15, 'n', 256);
+	do {
+		assert_true(count < BW_ARRAY_LEN(s));
+		s[count] = fake_open(f, 0);
+	} while (strcmp(reply(s[count++], words), OK) == 0);
+	assert_non_null(strstr(fake_output(s[count - 1], NULL), "-OOM "));
+	assert_true(r->store.staged_bytes < r->store.staged_bytes_max / 8 + 512);
+	assert_true(count > 700);
+	/* Who has one may change it for a shorter one, or none. */
+	fake_output_clear(s[0]);
+	ask(s[0], "CLIENT SETNAME b", OK);
+	ask(s[0], "CLIENT GETNAME", BULK(1, "b"));
+	ask(s[0], "CLIENT SETNAME ", OK);
+	fake_output_clear(s[count - 1]);
+	ask(s[count - 1], words, OK);
+	for (unsigned i = 0; i < count; i++)
+		fake_peer_reset(s[i]);
+	assert_true(r->clients_bytes <= 112);
+	finish(f, t);
+}
+
 static void many_arguments_are_fine(void **state)
 {
 	struct buf b = { 0 }, expected = { 0 };
@@ -1476,6 +1521,7 @@ int main(void)
 		TEST(a_command_over_the_memory_bound_gets_an_error),
 		TEST(half_sent_commands_leave_room_for_small_ones_and_are_dropped),
 		TEST(too_many_arguments_are_refused),
+		TEST(names_have_a_bound_of_their_own),
 		TEST(many_arguments_are_fine),
 		TEST(a_full_server_that_may_not_evict_says_so),
 		TEST(a_client_that_does_not_read_is_throttled_and_loses_nothing),
