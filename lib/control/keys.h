@@ -74,4 +74,5 @@
 	X(bulk, BYTES, bulk_bytes_max, 64, 16 * MIB)                                                         \
 	X(args, NUMBER, args_max, 16, 1048576)                                                               \
 	X(inline_command, BYTES, inline_bytes_max, 64, 64 * KIB)                                             \
+	X(stall_timeout, DURATION, stall_timeout_ns, 100 * MS, 86400 * SEC)                                  \
 	X(evict, BOOL, evicts, 0, 1)

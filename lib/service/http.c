@@ -38,6 +38,7 @@
 #define PULLUP_MAX   2048 /* what bw_stream_pullup() grants */
 #define PULLUP_VIEWS 8    /* a head in more pieces than this is joined: an mbuf a byte is dear */
 #define SLICE_MAX    (1u << 30)
+#define BODY_RATE    1024u /* bytes a second at which a request's body is never late */
 
 /* How a reply is to be sent. */
 enum {
@@ -89,7 +90,7 @@ struct conn {
 	uint16_t pending_count;
 	uint8_t phase;
 	bool is_reading; /* within data(), which settles at its end */
-	bool is_paused;  /* reading waits for the list: wake when it moves */
+	bool is_paused; /* there is more to read, and data() will be called for it, which alone clears this */
 	bool peer_is_closed;
 	bool is_starved; /* refused for want of buffers, not of room: nothing will call, try again */
 };
@@ -461,12 +462,18 @@ static void settle(struct worker *w, struct bw_stream *s, struct conn *c)
 		return;
 	if (c->is_paused) {
 		/* There may be whole requests in the receive queue: data() goes on, and settles. */
-		c->is_paused = false;
 		bw_stream_wake(s);
 		return;
 	}
-	if (c->phase == PHASE_OVER || c->peer_is_closed || (is_between && bw_stream_is_draining(s)))
+	if (c->phase == PHASE_OVER || c->peer_is_closed)
 		finish(w, s, c);
+	else if (is_between && bw_stream_is_draining(s)) {
+		/* A request may have come with the ACK that got us here. */
+		if (bw_stream_unread(s) > 0)
+			bw_stream_wake(s);
+		else
+			finish(w, s, c);
+	}
 }
 
 /* Send from the front of the list as far as it goes. */
@@ -501,12 +508,10 @@ static void pump(struct worker *w, struct bw_stream *s, struct conn *c)
 		c->since = bw_stream_now(s);
 	if (c->is_starved)
 		arm_by(s, c, bw_stream_now(s) + STARVED_NS);
-	if (c->first == NULL) {
+	if (c->first == NULL)
 		settle(w, s, c);
-	} else if (c->is_paused && !is_blocked(w, c)) {
-		c->is_paused = false;
+	else if (c->is_paused && !is_blocked(w, c))
 		bw_stream_wake(s);
-	}
 }
 
 /* ---- from request to reply ---------------------------------------------------------------------------- */
@@ -732,6 +737,7 @@ static void request_begin(
 		c->phase = request->is_chunked ? PHASE_CHUNKS : PHASE_LENGTH;
 		c->body_bytes = request->body_bytes;
 		c->chunks = (struct bw_http__chunks){ .left = 0 };
+		arm_by(s, c, c->since + w->conf->header_timeout_ns);
 		if (c->first == p)
 			pump(w, s, c);
 	} else if (reply.flags & REPLY_CLOSE) {
@@ -937,11 +943,20 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 	return true;
 }
 
+/*
+ * Of a body, `n` bytes more: they earn it time, but no credit for later. One that only drips keeps a pending answer,
+ * of which there is an end, for no longer than one that does not come at all.
+ */
+static void note_body(struct bw_stream *s, struct conn *c, uint32_t n)
+{
+	c->since = BW_MIN(c->since + n * (BW_NS_PER_SEC / BODY_RATE), bw_stream_now(s));
+}
+
 static void input_length(struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor)
 {
 	uint32_t n = (uint32_t)BW_MIN((uint64_t)(cursor->view->len - cursor->at), c->body_bytes);
 
-	c->since = bw_stream_now(s);
+	note_body(s, c, n);
 	c->body_bytes -= n;
 	cursor_skip(cursor, n);
 	if (c->body_bytes == 0)
@@ -954,7 +969,7 @@ static void input_chunks(struct worker *w, struct bw_stream *s, struct conn *c, 
 	uint32_t n = bw_http__chunks_discard(&c->chunks, cursor->view->data + cursor->at,
 		cursor->view->len - cursor->at, &c->body_bytes, &is_done, &is_bad);
 
-	c->since = bw_stream_now(s);
+	note_body(s, c, n);
 	cursor_skip(cursor, n);
 	if (is_bad)
 		body_end(w, s, c, 400);
@@ -982,10 +997,11 @@ static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, c
 		/* Joined before, and crumbs behind it: nobody's honest client. */
 		refuse(w, s, c, 431);
 	} else if (bw_stream_pullup(s, len) == NULL) {
-		c->is_starved = is_hidden;
+		c->is_starved = c->is_paused = is_hidden;
 		if (is_hidden)
 			arm_by(s, c, bw_stream_now(s) + STARVED_NS);
 	} else if (is_hidden) {
+		c->is_paused = true;
 		bw_stream_wake(s);
 	}
 }
@@ -1042,6 +1058,7 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 		if (c->phase == PHASE_OVER)
 			return 0; /* `sum` may be in other pieces by now; the close discards it */
 	} else if (is_hidden) {
+		c->is_paused = true;
 		bw_stream_wake(s);
 	}
 	if (c->peer_is_closed && !is_hidden)
@@ -1097,6 +1114,8 @@ static bw_ns deadline_of(const struct worker *w, const struct conn *c, bw_ns now
 		return now + w->conf->idle_timeout_ns; /* for us, not for the peer */
 	if (c->first == NULL && c->phase == PHASE_HEAD && c->scan.seen > 0)
 		return c->since + w->conf->header_timeout_ns;
+	if (c->first != NULL && c->first->waits & WAIT_BODY)
+		return c->since + w->conf->header_timeout_ns;
 	return c->since + w->conf->idle_timeout_ns;
 }
 
@@ -1140,7 +1159,7 @@ static void http_drain(struct bw_stream *s)
 	struct conn *c = bw_stream_state(s);
 
 	/* What is in flight is answered with "Connection: close"; without a whole head, the timer ends it. */
-	if (c->first == NULL && c->phase == PHASE_HEAD && c->scan.seen == 0)
+	if (c->first == NULL && c->phase == PHASE_HEAD && c->scan.seen == 0 && !c->is_paused)
 		finish(worker_of(s), s, c);
 }
 

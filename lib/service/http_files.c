@@ -25,10 +25,12 @@
 
 #define BUCKETS            65536
 #define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped: they go back to the system */
-#define TAG_BY_CONTENT_MAX (1024 * 1024) /* larger files are tagged by time and size */
+#define TAG_BY_CONTENT_MAX (1024 * 1024) /* larger files are tagged by their times */
 #define LOAD_ATTEMPTS      3
+#define CLOCK_TICK_NS                                                                                        \
+	(20 * (int64_t)BW_NS_PER_MS) /* of a file system's clock: twice the longest that Linux has */
 
-/* A path that a helper is busy with; others that want it wait for that one. */
+/* A path that a helper is busy with. Others that want it come again: a second helper must not wait for the first. */
 struct busy {
 	struct bw_link link;
 	const uint8_t *path;
@@ -50,7 +52,6 @@ struct bw_http_files {
 	_Atomic(struct bw_http__object *) dead;
 
 	pthread_mutex_t mutex; /* over all below */
-	pthread_cond_t is_free;
 	struct bw_list busy;
 	struct bw_list recent;
 	bw_ns warn_at;
@@ -470,14 +471,33 @@ static int read_all(int fd, uint8_t *into, uint64_t bytes)
 	return 0;
 }
 
-static uint64_t tag_of(const uint8_t *body, const struct stat *st)
+/*
+ * Was it changed so lately that a change to come could have the same times? (Git calls such a file racy.) A time in
+ * the future is nobody's tick.
+ */
+static bool is_racy(const struct stat *st, const struct timespec *wall)
 {
-	static const struct bw_siphash_key fixed = { { 0, 0 } }; /* the same tag on every server of a farm */
-	uint64_t words[2] = { (uint64_t)st->st_size, (uint64_t)ns_of(&st->st_mtim) };
+	int64_t age = ns_of(wall) - ns_of(&st->st_ctim);
 
-	/* Strong either way (RFC 9110 8.8.1), the first also against two changes within one tick of the file
-	 * system's clock, and unchanged by a copy or a touch. */
-	if (st->st_size <= TAG_BY_CONTENT_MAX)
+	return age < CLOCK_TICK_NS && age > -CLOCK_TICK_NS;
+}
+
+/*
+ * Strong (RFC 9110 8.8.1). By content, it is the same on every server of a farm, and unchanged by a copy or a touch;
+ * but a large file is read often enough. Then it is by what no two contents share, where it is not racy: whoever
+ * changes the file, or sets its mtime back, changes its ctime.
+ */
+static uint64_t tag_of(const uint8_t *body, const struct stat *st, bool racy)
+{
+	static const struct bw_siphash_key fixed = { { 0, 0 } };
+	uint64_t words[4] = {
+		(uint64_t)st->st_size,
+		(uint64_t)ns_of(&st->st_mtim),
+		(uint64_t)ns_of(&st->st_ctim),
+		(uint64_t)st->st_ino,
+	};
+
+	if (st->st_size <= TAG_BY_CONTENT_MAX || racy)
 		return bw_siphash(&fixed, body, (size_t)st->st_size);
 	return bw_siphash(&fixed, words, sizeof(words));
 }
@@ -490,6 +510,7 @@ static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t 
 	struct stat st, after;
 	struct timespec wall;
 	uint64_t room, map_bytes = 0;
+	bool racy;
 	uint8_t *body = NULL;
 	struct plan plan;
 	int rc;
@@ -513,12 +534,14 @@ static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t 
 			goto free_body;
 	}
 	rc = fstat(fd, &after) < 0 ? -errno : 0;
-	if (rc == 0 && (after.st_size != st.st_size || ns_of(&after.st_mtim) != ns_of(&st.st_mtim)))
+	if (rc == 0 && (after.st_size != st.st_size || ns_of(&after.st_mtim) != ns_of(&st.st_mtim) ||
+			       ns_of(&after.st_ctim) != ns_of(&st.st_ctim)))
 		rc = -EAGAIN; /* written meanwhile: half old, half new */
 	if (rc < 0)
 		goto free_body;
 	/* RFC 9110 8.8.2.1: not later than the Date it is sent with. */
 	clock_gettime(CLOCK_REALTIME, &wall);
+	racy = is_racy(&st, &wall);
 	plan = (struct plan){
 		.path = path,
 		.path_len = path_len,
@@ -527,7 +550,7 @@ static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t 
 		.body = body,
 		.body_bytes = (uint64_t)st.st_size,
 		.has_tag = true,
-		.tag = tag_of(body, &st),
+		.tag = tag_of(body, &st, racy),
 		.has_modified = true,
 		.modified_s = BW_MIN((int64_t)st.st_mtim.tv_sec, (int64_t)wall.tv_sec),
 	};
@@ -540,7 +563,8 @@ static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t 
 	(*object)->cost_bytes += map_bytes > 0 ? map_bytes : (uint64_t)st.st_size;
 	(*object)->device = st.st_dev;
 	(*object)->inode = st.st_ino;
-	(*object)->mtime_ns = ns_of(&st.st_mtim);
+	/* The next look at a racy file must not find it the same, whatever it finds. */
+	(*object)->mtime_ns = racy ? INT64_MIN : ns_of(&st.st_mtim);
 	(*object)->ctime_ns = ns_of(&st.st_ctim);
 	atomic_fetch_sub(&files->bytes, room - (*object)->cost_bytes);
 	return 0;
@@ -736,8 +760,10 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t 
 	bw_http__files_bury(files);
 	*object = NULL;
 	pthread_mutex_lock(&files->mutex);
-	while (is_busy(files, path, path_len))
-		pthread_cond_wait(&files->is_free, &files->mutex);
+	if (is_busy(files, path, path_len)) {
+		pthread_mutex_unlock(&files->mutex);
+		return BW_HTTP__GOT_BUSY;
+	}
 	old = table_find(files, path, path_len);
 	if (old != NULL) {
 		/* Here is what "recently used" means: somebody asked within the last second or so. */
@@ -758,7 +784,6 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t 
 
 	pthread_mutex_lock(&files->mutex);
 	bw_link_remove(&busy.link);
-	pthread_cond_broadcast(&files->is_free);
 	present = table_find(files, path, path_len);
 	if (*object != NULL && !is_negative(*object)) {
 		if (present != *object) {
@@ -975,7 +1000,6 @@ static void files_free(struct bw_http_files *files)
 	bw_http__mime_free(files->mime);
 	if (files->root_fd >= 0)
 		close(files->root_fd);
-	pthread_cond_destroy(&files->is_free);
 	pthread_mutex_destroy(&files->mutex);
 	free(files->constants);
 	free(files->index);
@@ -1006,7 +1030,6 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	bw_list_init(&files->busy);
 	bw_list_init(&files->recent);
 	pthread_mutex_init(&files->mutex, NULL);
-	pthread_cond_init(&files->is_free, NULL);
 	files->bytes_max = conf->cache_bytes_max;
 	files->negative_bytes_max = BW_MIN(conf->cache_bytes_max / 16 + 65536, 16ull << 20);
 	clock_gettime(CLOCK_REALTIME, &seed[0]);

@@ -21,11 +21,13 @@
 #include <service/http.h>
 
 /** The largest response head, status line to empty line: what bw_stream_reserve() grants. */
-#define BW_HTTP__HEAD_MAX 1024
+#define BW_HTTP__HEAD_MAX    1024
 /** An answer that is younger needs no look at the disk. */
-#define BW_HTTP__FRESH_NS BW_NS_PER_SEC
+#define BW_HTTP__FRESH_NS    BW_NS_PER_SEC
 /** An answer that is older is not given before the disk was looked at; in between, it is given meanwhile. */
-#define BW_HTTP__STALE_NS (3 * BW_NS_PER_SEC)
+#define BW_HTTP__STALE_NS    (3 * BW_NS_PER_SEC)
+/** But where helpers have no time for that, or the disk none for them, the wait is no longer than this. */
+#define BW_HTTP__PATIENCE_NS (250 * BW_NS_PER_MS)
 
 struct bw_http_files;
 
@@ -79,6 +81,7 @@ enum bw_http__got {
 	BW_HTTP__GOT_OBJECT,
 	BW_HTTP__GOT_STATUS,  /* refused, and not worth remembering or no room for that */
 	BW_HTTP__GOT_NO_ROOM, /* what was evicted is still being sent: ask again a little later */
+	BW_HTTP__GOT_BUSY,    /* another helper is at it: the same */
 };
 
 /** On a helper thread: may block. *object comes with a reference. @now the asking worker's time;

@@ -90,20 +90,37 @@ static void lookup_work(struct bw_job *job)
 		lookup->asked_at, lookup->insists, &lookup->object, &lookup->status);
 }
 
+/* The look-up goes on, if it is not done, with nobody waiting. */
+static void answer_waiters(struct bw_http__table *table, struct bw_http__lookup *lookup,
+	struct bw_http__object *object, unsigned status)
+{
+	struct bw_list waiters;
+	struct bw_link *link;
+
+	bw_link_remove(&lookup->awaited);
+	bw_list_init(&waiters);
+	while ((link = bw_list_pop_front(&lookup->waiters)) != NULL)
+		bw_list_push_back(&waiters, link);
+	table->ready(table->ctx, &waiters, object, status);
+	BW_ASSERT(bw_list_is_empty(&waiters));
+}
+
 static void lookup_done(struct bw_context *ctx, struct bw_job *job)
 {
 	struct bw_http__lookup *lookup = bw_container_of(job, struct bw_http__lookup, job);
 	struct bw_http__table *table = lookup->table;
 	struct bw_http__slot *slot = &table->slots[lookup->slot];
 	struct bw_http__object *old = slot->object;
-	struct bw_list waiters;
-	struct bw_link *link;
 	bw_ns now = bw_context_now(ctx);
 
 	BW_ASSERT(slot->lookup == lookup);
-	if (lookup->got == BW_HTTP__GOT_NO_ROOM && now < lookup->give_up_at) {
+	if (lookup->got == BW_HTTP__GOT_BUSY ||
+		(lookup->got == BW_HTTP__GOT_NO_ROOM && now < lookup->give_up_at)) {
 		/* What was evicted is partly ours: give it back, and ask again. */
-		table->sweep_left = table->slots_used;
+		if (lookup->got == BW_HTTP__GOT_NO_ROOM)
+			table->sweep_left = table->slots_used;
+		else
+			lookup->give_up_at = now + GIVE_UP_NS; /* it has not begun to wait for room */
 		lookup->retry_at = now + RETRY_NS;
 		bw_list_push_back(&table->lookups_again, &lookup->link);
 		return;
@@ -122,11 +139,7 @@ static void lookup_done(struct bw_context *ctx, struct bw_job *job)
 		slot->key = (const uint8_t *)slot->object->path;
 	if (old != NULL)
 		bw_http__object_put(old);
-	bw_list_init(&waiters);
-	while ((link = bw_list_pop_front(&lookup->waiters)) != NULL)
-		bw_list_push_back(&waiters, link);
-	table->ready(ctx, &waiters, lookup->object, lookup->status);
-	BW_ASSERT(bw_list_is_empty(&waiters));
+	answer_waiters(table, lookup, lookup->object, lookup->status);
 	if (slot->object == NULL)
 		slot_remove(table, lookup->slot);
 	bw_list_push_front(&table->lookups_free, &lookup->link);
@@ -147,11 +160,12 @@ static struct bw_http__lookup *lookup_begin(
 	lookup->slot = index;
 	lookup->path_len = path_len;
 	memcpy(lookup->path, path, path_len);
-	lookup->asked_at = now;
+	lookup->begun_at = lookup->asked_at = now;
 	lookup->give_up_at = now + GIVE_UP_NS;
 	lookup->insists = false;
 	lookup->object = NULL;
 	bw_list_init(&lookup->waiters);
+	bw_link_init(&lookup->awaited);
 	if (bw_job_submit(table->ctx, &lookup->job) < 0) {
 		bw_list_push_front(&table->lookups_free, &lookup->link);
 		return NULL;
@@ -255,13 +269,31 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint
 			if (slot->lookup == NULL)
 				lookup_begin(table, index, path, path_len, now);
 			/* Where no helper has time, an old answer is better than none. */
-			if (age >= (int64_t)BW_HTTP__STALE_NS && slot->lookup != NULL)
+			if (age >= (int64_t)BW_HTTP__STALE_NS && slot->lookup != NULL &&
+				now - slot->lookup->begun_at < BW_HTTP__PATIENCE_NS) {
+				if (!bw_link_is_linked(&slot->lookup->awaited))
+					bw_list_push_back(&table->lookups_awaited, &slot->lookup->awaited);
 				return wait_for(table, slot->lookup, lookup);
+			}
 		}
 	}
 	table->hits++;
 	*object = slot->object;
 	return BW_HTTP__FOUND;
+}
+
+/* Whoever has waited for long enough gets the old answer. At most LOOKUPS_MAX are in the list, mostly none. */
+static void lose_patience(struct bw_http__table *table, bw_ns now)
+{
+	BW_LIST_FOREACH_SAFE (link, tmp, &table->lookups_awaited) {
+		struct bw_http__lookup *lookup = bw_container_of(link, struct bw_http__lookup, awaited);
+		struct bw_http__object *object = table->slots[lookup->slot].object;
+
+		if (object == NULL || is_spent(object, now))
+			bw_link_remove(link); /* there is none any more */
+		else if (now - lookup->begun_at >= BW_HTTP__PATIENCE_NS)
+			answer_waiters(table, lookup, object, 0);
+	}
 }
 
 /* ---- housekeeping ------------------------------------------------------------------------------------- */
@@ -312,6 +344,7 @@ void bw_http__table_tick(struct bw_http__table *table, bw_ns now)
 	table->tick_at = now + TICK_NS;
 	sweep(table, now);
 	begin_again(table, now);
+	lose_patience(table, now);
 	if (!table->bury_is_out && bw_http__files_has_dead(table->files)) {
 		table->bury_job = (struct bw_job){ .work = bury_work, .done = bury_done };
 		table->bury_is_out = bw_job_submit(table->ctx, &table->bury_job) == 0;
@@ -327,6 +360,7 @@ int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, co
 
 	bw_list_init(&table->lookups_free);
 	bw_list_init(&table->lookups_again);
+	bw_list_init(&table->lookups_awaited);
 	table->ctx = ctx;
 	table->files = conf->files;
 	table->ready = ready;

@@ -23,9 +23,10 @@ struct bw_http__lookup {
 	struct bw_http__table *table;
 	struct bw_list waiters; /* the service's */
 	struct bw_link link;    /* among the free, or those to be asked again */
+	struct bw_link awaited; /* among those that requests wait for although there is an old answer */
 	uint32_t slot;
 	uint32_t path_len;
-	bw_ns asked_at, retry_at, give_up_at;
+	bw_ns begun_at, asked_at, retry_at, give_up_at;
 	bool insists;
 	/* -- the helper's answer -- */
 	enum bw_http__got got;
@@ -54,7 +55,7 @@ struct bw_http__table {
 	uint32_t slots_used, slot_free, hand;
 	uint32_t count;
 	uint8_t *lookup_memory;
-	struct bw_list lookups_free, lookups_again;
+	struct bw_list lookups_free, lookups_again, lookups_awaited;
 	bw_ns tick_at;
 	uint64_t epoch_seen;
 	uint32_t sweep_at, sweep_left; /* slots to look at soon, because something went stale */

@@ -9,11 +9,13 @@
  * reply is ever lost. Values of 512 bytes and more are attached by reference.
  *
  * What does not fit. A client that does not read fills its send queue; then commands are left unread, which closes
- * the window it sends into. A large value on its way out is a state of the connection (conn.emit): it continues in
+ * the window it sends into; and after stall_timeout it is reset, for what it has asked for holds requests and values
+ * that others need. A large value on its way out is a state of the connection (conn.emit): it continues in
  * writable(), piece by piece, whatever the queue's size, and nothing behind it runs meanwhile.
  *
  * A command that straddles views, or is larger than the receive window, is gathered into staged memory of the store,
- * bounded for a command and in all (resp_parse.h). A large value becomes the key's without being copied again.
+ * bounded for a command and in all (resp_parse.h), with a part that only small ones may use. One that stalls before it
+ * is whole ends its connection. A large value becomes the key's without being copied again.
  *
  * Other workers' keys. Then the command becomes a request: its arguments in a gather, it travels as mail to the
  * owner, which runs it, writes the reply into it and posts it back. Requests of a connection queue up, and
@@ -27,6 +29,10 @@
  * returns them (slab.h). A connection that ends leaves its requests to come home and be freed.
  *
  * With one worker there is no request but for a long MGET.
+ *
+ * Requests are a worker's, and there is an end of them. A command that needs none never waits for one; and the fewer
+ * are left, the fewer one connection may have (a dynamic threshold: Choudhury and Hahne, 1998), so that those who
+ * have many leave some to those who have none.
  */
 #include "resp_internal.h"
 
@@ -45,8 +51,11 @@
 #define WINDOW_BYTES    1024u /* what bw_stream_reserve() gives at most */
 #define REQUESTS_MAX    8192u /* a worker */
 #define WAITING_MAX     128u  /* a connection */
+#define WAITING_PART    8u    /* and at most this part of what is free */
 #define WORKERS_MAX     64u
 #define RETRY_NS        BW_NS_PER_MS /* where memory or requests ran out */
+#define STALL_RATE      16384u       /* bytes a second at which a command that arrives is never late */
+#define RESYNC_NS       (60 * BW_NS_PER_SEC)
 #define SWEEP_NS        BW_NS_PER_MS
 #define SWEEP_BUCKETS   32u
 #define SWEEP_ROUNDS    8u
@@ -68,8 +77,9 @@ void bw_resp_conf_init(struct bw_resp_conf *conf)
 	*conf = (struct bw_resp_conf){
 		.memory_bytes_max = 256ull << 20,
 		.bulk_bytes_max = 512 << 10,
-		.args_max = 1024 * 1024,
+		.args_max = 64 * 1024,
 		.inline_bytes_max = 64 << 10,
+		.stall_timeout_ns = 60 * BW_NS_PER_SEC,
 		.evicts = true,
 	};
 }
@@ -86,6 +96,10 @@ int bw_resp_conf_prepare(struct bw_resp_conf *conf)
 	}
 	if (conf->inline_bytes_max < 64 || conf->inline_bytes_max > 1024 * 1024) {
 		bw_error("resp: inline_bytes_max is %u: set it to 64 .. 1048576", conf->inline_bytes_max);
+		return -EINVAL;
+	}
+	if (conf->stall_timeout_ns == 0) {
+		bw_error("resp: stall_timeout must be more than 0");
 		return -EINVAL;
 	}
 	if (getrandom(&conf->hash_seed, sizeof(conf->hash_seed), 0) != (ssize_t)sizeof(conf->hash_seed)) {
@@ -126,6 +140,17 @@ static void set_now(struct bw_resp *r, bw_ns now)
 	bw_resp__store_set_now(&r->store, (now + r->wall_ns) / BW_NS_PER_MS);
 }
 
+/* Once a minute: wall clocks are stepped, and drift against ours. */
+static void resync(struct bw_resp *r, bw_ns now)
+{
+	struct timespec wall;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	/* Modulo 2^64, where the context's clock is ahead. */
+	r->wall_ns = (uint64_t)wall.tv_sec * BW_NS_PER_SEC + (uint64_t)wall.tv_nsec - now;
+	r->resync_at = now + RESYNC_NS;
+}
+
 struct bw_resp__keyhash bw_resp__hash_key(const struct bw_resp *r, const uint8_t *key, uint32_t len)
 {
 	uint64_t hash = XXH3_64bits_withSeed(key, len, r->hash_seed);
@@ -137,13 +162,44 @@ struct bw_resp__keyhash bw_resp__hash_key(const struct bw_resp *r, const uint8_t
 }
 
 /*
- * A send of `len` bytes was refused. Where the queue is too full writable() will tell; where there is room it was the
- * pool that had no buffer, and nothing tells when it has one again. Always false.
+ * The stream's one timer is set for what stopped the connection last, since whatever calls it in between tries all of
+ * it again. When it fires, it looks at the deadline too.
+ */
+static void retry_soon(struct bw_stream *s)
+{
+	bw_stream_set_timer(s, bw_stream_now(s) + RETRY_NS);
+}
+
+static bool is_arriving(const struct bw_resp__gather *gather)
+{
+	return gather != NULL && gather->state != BW_RESP__GATHER_COMPLETE;
+}
+
+/* When a client that keeps what others need, and does not go on, is given up. */
+static bw_ns deadline_of(const struct bw_resp *r, const struct bw_resp__conn *conn)
+{
+	bw_ns since = conn->stuck_at != 0 ? conn->stuck_at : BW_NEVER;
+
+	if (is_arriving(conn->gather))
+		since = BW_MIN(since, conn->gather->progress_at);
+	return since != BW_NEVER ? since + r->conf->stall_timeout_ns : BW_NEVER;
+}
+
+/*
+ * A send of `len` bytes was refused. Where the queue is too full writable() will tell, or the client does not read;
+ * where there is room it was the pool that had no buffer, and nothing tells when it has one again. Always false.
  */
 static bool refused(struct bw_stream *s, uint32_t len)
 {
-	if (bw_stream_space(s) >= len)
-		bw_stream_set_timer(s, bw_stream_now(s) + RETRY_NS);
+	struct bw_resp__conn *conn = bw_stream_state(s);
+
+	if (bw_stream_space(s) >= len) {
+		retry_soon(s);
+		return false;
+	}
+	if (conn->stuck_at == 0)
+		conn->stuck_at = bw_stream_now(s);
+	bw_stream_set_timer(s, deadline_of(resp_of(bw_stream_context(s)), conn));
 	return false;
 }
 
@@ -177,7 +233,7 @@ static struct bw_resp__request *request_alloc(struct bw_resp *r, const struct bw
 {
 	struct bw_resp__request *request = r->requests_free;
 
-	BW_ASSERT(request != NULL); /* is_ready() looked */
+	BW_ASSERT(request != NULL); /* has_requests() looked */
 	r->requests_free = request->next;
 	r->requests_free_count--;
 	/* All but the text. */
@@ -196,6 +252,12 @@ static void request_free(struct bw_resp *r, struct bw_resp__request *request)
 	request->next = r->requests_free;
 	r->requests_free = request;
 	r->requests_free_count++;
+}
+
+/* For any one command: its own, and a part for every other worker? */
+static bool has_requests(const struct bw_resp *r)
+{
+	return r->requests_free_count > r->workers;
 }
 
 /* One more in the connection's queue. */
@@ -371,15 +433,9 @@ void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *a
 	reply_by_reference(call, &blob->b, true);
 }
 
-static uint32_t block_value_bytes(const struct bw_resp__block *block)
-{
-	return block->kind == BW_RESP__CHUNK ? ((const struct bw_resp__chunk *)block)->total_bytes
-					     : ((const struct bw_resp__item *)block)->value_bytes;
-}
-
 void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block)
 {
-	uint32_t len = block_value_bytes(block);
+	uint32_t len = bw_resp__block_value_bytes(block);
 
 	/* A blob is longer than that. */
 	if (len < BW_RESP__REF_MIN) {
@@ -470,7 +526,7 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 		struct bw_resp__cursor next = request->cursor;
 		struct bw_resp__rec *rec = bw_resp__gather_next(&next);
 		struct bw_resp__block *found = rec->found;
-		uint32_t len = found != NULL ? block_value_bytes(found) : 0;
+		uint32_t len = found != NULL ? bw_resp__block_value_bytes(found) : 0;
 		bool is_short = len < BW_RESP__REF_MIN;
 		uint32_t room = is_short ? BW_RESP__TEXT_MAX : 16;
 		char *begin = bw_stream_reserve(s, room), *to;
@@ -492,6 +548,7 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 		rec->found = NULL;
 		if (found == NULL)
 			continue;
+		bw_resp__unlist(found);
 		if (is_short) {
 			bw_resp__block_unpin(found);
 			continue;
@@ -550,18 +607,21 @@ static bool pump(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *c
 
 /* ---- execution ---- */
 
-/* Whatever the command, can it run now and its reply be kept? If not, something is under way that will wake us. */
+/*
+ * Can a command run now and its reply be kept? One that needs a request and would be the connection's first may still
+ * find none, see run(). If not, something is under way that will wake us.
+ */
 static bool is_ready(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
 	if (bw_unlikely(conn->emit != NULL))
 		return false;
-	if (bw_unlikely(r->requests_free_count <= r->workers)) {
-		bw_stream_set_timer(s, bw_stream_now(s) + RETRY_NS);
-		return false;
-	}
 	if (bw_likely(conn->first == NULL))
 		return window_open(r, s);
-	return conn->waiting_count < WAITING_MAX;
+	if (!has_requests(r)) {
+		retry_soon(s);
+		return false;
+	}
+	return conn->waiting_count < BW_MIN(WAITING_MAX, r->requests_free_count / WAITING_PART);
 }
 
 static void reply_unknown_command(struct bw_resp__call *call)
@@ -725,41 +785,53 @@ static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__
 		finish_spread(whole);
 }
 
-/* True: there is a reply. False: there will be one, in a request. */
-static bool run(struct bw_resp__call *call, struct bw_resp__gather **gathered)
+enum ran {
+	RAN_HERE, /* there is a reply */
+	RAN_AWAY, /* there will be one, in a request */
+	RAN_NOT,  /* no request is free, nothing was done */
+};
+
+static enum ran run(struct bw_resp__call *call, struct bw_resp__gather **gathered)
 {
 	const struct bw_resp__command *command = call->command;
 	uint64_t mine = 1ull << call->r->worker, owners = mine;
 
 	if (bw_unlikely(command == NULL)) {
 		reply_unknown_command(call);
-		return true;
+		return RAN_HERE;
 	}
 	if (bw_unlikely(!check_arity(call)))
-		return true;
+		return RAN_HERE;
 	if (command->first_key != 0) {
 		owners = find_owners(call);
 		if (bw_unlikely(owners == 0))
-			return true;
+			return RAN_HERE;
 	} else if (command->spread != BW_RESP__ONE) {
 		owners = UINT64_MAX >> (64 - call->r->workers);
 	}
 	if (bw_likely(command->spread == BW_RESP__ONE)) {
 		if (bw_likely(owners == mine)) {
 			command->run(call);
-			return true;
+			return RAN_HERE;
 		}
+		if (call->request == NULL && !has_requests(call->r))
+			return RAN_NOT;
 		send_away(call, owners, gathered);
-		return false;
+		return RAN_AWAY;
 	}
 	if (owners == mine && bw_resp__run_spread_here(call))
-		return true;
+		return RAN_HERE;
+	if (call->request == NULL && !has_requests(call->r))
+		return RAN_NOT;
 	spread(call, owners, gathered);
-	return false;
+	return RAN_AWAY;
 }
 
-/* The command in r->argv. `*gathered`: where its arguments are, if anywhere; NULL afterwards if they are kept. */
-static void execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t argc,
+/*
+ * The command in r->argv. `*gathered`: where its arguments are, if anywhere; NULL afterwards if they are kept. False:
+ * not now, and the timer is armed.
+ */
+static bool execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t argc,
 	struct bw_resp__gather **gathered)
 {
 	const struct bw_resp__command *command = bw_resp__find_command(r, r->argv[0].data, r->argv[0].len);
@@ -777,13 +849,24 @@ static void execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 	if (bw_unlikely(command == NULL && is_http(&r->argv[0]))) {
 		conn->flags |= BW_RESP__CLOSING | BW_RESP__ABORTED;
 		bw_stream_abort(s);
-		return;
+		return true;
 	}
 	/* What comes behind a request is answered into one too. */
 	if (bw_unlikely(conn->first != NULL))
 		call.request = request_push(&call);
-	if (run(&call, gathered) && call.request != NULL)
-		call.request->is_done = true;
+	switch (run(&call, gathered)) {
+	case RAN_HERE:
+		if (bw_unlikely(call.request != NULL))
+			call.request->is_done = true;
+		break;
+	case RAN_AWAY:
+		break;
+	case RAN_NOT:
+		r->commands--;
+		retry_soon(s);
+		return false;
+	}
+	return true;
 }
 
 static void protocol_error(
@@ -826,12 +909,16 @@ static bool run_gathered(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 				r->scratch, gather->line_len, r->argv, r->limits.args_max);
 		}
 		if (argc < 0)
-			protocol_error(r, s, conn, "Protocol error: unbalanced quotes in request");
+			protocol_error(r, s, conn,
+				argc == -1 ? "Protocol error: unbalanced quotes in request"
+					   : "Protocol error: invalid multibulk length");
 	} else {
 		argc = (int)bw_resp__gather_args(gather, r->argv);
 	}
-	if (argc > 0)
-		execute(r, s, conn, (uint32_t)argc, &gather);
+	if (argc > 0 && !execute(r, s, conn, (uint32_t)argc, &gather)) {
+		conn->gather = gather;
+		return false;
+	}
 	if (gather != NULL)
 		bw_resp__gather_free(&r->store, gather);
 	return true;
@@ -849,8 +936,7 @@ static void close_if_done(struct bw_resp *r, struct bw_stream *s, struct bw_resp
 	if (conn->flags & BW_RESP__CLOSING)
 		is_done = true;
 	else if (conn->flags & BW_RESP__PEER_DONE) /* half a command will never be a whole one */
-		is_done = unread == 0 &&
-			  (conn->gather == NULL || conn->gather->state != BW_RESP__GATHER_COMPLETE);
+		is_done = unread == 0 && (conn->gather == NULL || is_arriving(conn->gather));
 	else
 		is_done = unread == 0 && conn->gather == NULL;
 	if (!is_done)
@@ -858,6 +944,26 @@ static void close_if_done(struct bw_resp *r, struct bw_stream *s, struct bw_resp
 	window_commit(r);
 	conn->flags |= BW_RESP__CLOSING;
 	bw_stream_close(s);
+}
+
+static bool gather_begin(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	conn->gather = bw_resp__gather_new(&r->store);
+	if (conn->gather == NULL) {
+		retry_soon(s);
+		return false;
+	}
+	conn->gather->progress_at = bw_stream_now(s);
+	return true;
+}
+
+/* More of a command has come: that earns it time, but no credit for later. */
+static void gather_note(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t len)
+{
+	bw_ns earned = len * (BW_NS_PER_SEC / STALL_RATE);
+
+	conn->gather->progress_at = BW_MIN(conn->gather->progress_at + earned, bw_stream_now(s));
+	bw_stream_set_timer(s, deadline_of(r, conn));
 }
 
 /* One view's bytes. Returns how many were used: all, unless the connection has to wait or closes. */
@@ -871,18 +977,18 @@ static uint32_t take_view(
 	while (p < end && (conn->flags & BW_RESP__CLOSING) == 0) {
 		if (bw_likely(conn->gather == NULL) &&
 			bw_likely((len = bw_resp__parse_in_place(p, end, &r->limits, r->argv, &argc)) > 0)) {
-			if (!is_ready(r, s, conn))
+			if (!is_ready(r, s, conn) || bw_unlikely(!execute(r, s, conn, argc, &none)))
 				break;
 			p += len;
-			execute(r, s, conn, argc, &none);
 		} else {
-			if (conn->gather == NULL && (conn->gather = bw_resp__gather_new(&r->store)) == NULL) {
-				bw_stream_set_timer(s, bw_stream_now(s) + RETRY_NS);
+			if (conn->gather == NULL && !gather_begin(r, s, conn))
 				break;
-			}
-			p += bw_resp__gather_feed(
+			len = bw_resp__gather_feed(
 				&r->store, conn->gather, &r->limits, p, (uint32_t)(end - p));
-			if (conn->gather->state == BW_RESP__GATHER_COMPLETE && !run_gathered(r, s, conn))
+			p += len;
+			if (is_arriving(conn->gather))
+				gather_note(r, s, conn, len);
+			else if (!run_gathered(r, s, conn))
 				break;
 		}
 		if (bw_unlikely(!pump(r, s, conn)))
@@ -932,10 +1038,29 @@ static void resume(struct bw_resp *r, struct bw_stream *s)
 		close_if_done(r, s, conn, bw_stream_unread(s));
 }
 
-static void resp_resume(struct bw_stream *s)
+static void resp_writable(struct bw_stream *s)
 {
 	struct bw_resp *r = resp_of(bw_stream_context(s));
+	struct bw_resp__conn *conn = bw_stream_state(s);
 
+	conn->stuck_at = 0; /* a quarter of the send queue is free again: it reads */
+	set_now(r, bw_stream_now(s));
+	resume(r, s);
+}
+
+static void resp_timer(struct bw_stream *s)
+{
+	struct bw_resp *r = resp_of(bw_stream_context(s));
+	struct bw_resp__conn *conn = bw_stream_state(s);
+	bw_ns deadline = deadline_of(r, conn);
+
+	if (bw_stream_now(s) >= deadline) {
+		r->stalled++;
+		conn->flags |= BW_RESP__CLOSING | BW_RESP__ABORTED;
+		bw_stream_abort(s);
+		return;
+	}
+	bw_stream_set_timer(s, deadline);
 	set_now(r, bw_stream_now(s));
 	resume(r, s);
 }
@@ -1034,8 +1159,7 @@ static void resp_closed(struct bw_stream *s, enum bw_close_reason reason)
 		bw_resp__block_unpin(conn->emit);
 	if (conn->gather != NULL)
 		bw_resp__gather_free(&r->store, conn->gather);
-	if (conn->client != NULL)
-		bw_resp__chunks_free(&r->store, conn->client);
+	bw_resp__client_free(r, conn);
 	r->connections--;
 }
 
@@ -1055,7 +1179,6 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 	uint64_t wanted =
 		SHARE_BYTES_MIN + 8ull * conf->bulk_bytes_max; /* an eighth of it holds one command */
 	size_t index_bytes, argv_bytes, scratch_bytes, requests_bytes, bytes;
-	struct timespec wall;
 	uint8_t *base;
 
 	if (share < wanted || share > SHARE_BYTES_MAX) {
@@ -1123,10 +1246,8 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 	}
 	r->requests_free_count = REQUESTS_MAX;
 	bw_resp__index_commands(r);
-	clock_gettime(CLOCK_REALTIME, &wall);
 	r->started_at = bw_context_now(ctx);
-	/* Modulo 2^64, where the context's clock is ahead. */
-	r->wall_ns = (uint64_t)wall.tv_sec * BW_NS_PER_SEC + (uint64_t)wall.tv_nsec - r->started_at;
+	resync(r, r->started_at);
 	set_now(r, r->started_at);
 	return 0;
 }
@@ -1138,6 +1259,8 @@ static void resp_tick(struct bw_context *ctx, bw_ns now)
 	if (now < r->sweep_at)
 		return;
 	r->sweep_at = now + SWEEP_NS;
+	if (now >= r->resync_at)
+		resync(r, now);
 	set_now(r, now);
 	/* As long as a slice is worth it: more than one item freed for every two buckets. */
 	for (unsigned i = 0; i < SWEEP_ROUNDS; i++)
@@ -1156,6 +1279,7 @@ static size_t resp_stats(const struct bw_context *ctx, char *out, size_t out_byt
 		{ "errors", r->errors },
 		{ "protocol_errors", r->protocol_errors },
 		{ "connections", r->connections },
+		{ "stalled", r->stalled },
 		{ "hits", r->store.hits },
 		{ "misses", r->store.misses },
 		{ "keys", r->store.keys },
@@ -1187,10 +1311,10 @@ const struct bw_service bw_resp_service = {
 	.start = resp_start,
 	.opened = resp_opened,
 	.data = resp_data,
-	.writable = resp_resume,
+	.writable = resp_writable,
 	.peer_closed = resp_peer_closed,
 	.closed = resp_closed,
-	.timer = resp_resume,
+	.timer = resp_timer,
 	.mail = resp_mail,
 	.drain = resp_drain,
 	.tick = resp_tick,

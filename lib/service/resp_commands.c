@@ -467,11 +467,16 @@ void bw_resp__run_spread_part(
 		}
 		item = bw_resp__store_find(&r->store, key.hash, rec->bytes, rec->len);
 		if (command->spread == BW_RESP__MGET) {
-			rec->found = item != NULL ? pin_value(item) : NULL;
-			if (item != NULL)
-				r->store.hits++;
-			else
+			if (item == NULL) {
 				r->store.misses++;
+				continue;
+			}
+			r->store.hits++;
+			rec->found = bw_resp__store_list(&r->store, item);
+			if (rec->found == NULL) {
+				part->is_over_memory = true;
+				break;
+			}
 			continue;
 		}
 		if (item == NULL)

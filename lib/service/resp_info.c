@@ -354,31 +354,72 @@ void bw_resp__run_command(struct bw_resp__call *call)
 
 /* ---- CLIENT ---- */
 
-static const struct bw_resp__client *client_of(const struct bw_resp__call *call)
-{
-	static const struct bw_resp__client nobody;
+#define CLIENT_NAME_MAX 256u
+#define CLIENT_LIB_MAX  64u
 
-	return call->conn->client != NULL ? (const struct bw_resp__client *)call->conn->client->bytes
-					  : &nobody;
+/* One of the texts; *len 0 where it was never said. */
+static const char *client_text(const struct bw_resp__conn *conn, unsigned which, uint32_t *len)
+{
+	const struct bw_resp__client *client;
+	uint32_t at = 0;
+
+	*len = 0;
+	if (conn->client == NULL)
+		return "";
+	client = (const struct bw_resp__client *)conn->client->bytes;
+	for (unsigned i = 0; i < which; i++)
+		at += client->len[i];
+	*len = client->len[which];
+	return client->texts + at;
 }
 
-/* NULL after an error reply. */
-static struct bw_resp__client *client_for_change(struct bw_resp__call *call)
+void bw_resp__client_free(struct bw_resp *r, struct bw_resp__conn *conn)
+{
+	if (conn->client == NULL)
+		return;
+	r->clients_bytes -= bw_resp__block_bytes(conn->client);
+	bw_resp__chunks_free(&r->store, conn->client);
+	conn->client = NULL;
+}
+
+/* Replace one of the texts. False after an error reply. */
+static bool client_set(struct bw_resp__call *call, unsigned which, const struct bw_resp__arg *arg)
 {
 	struct bw_resp__chunk *chunk = call->conn->client;
+	struct bw_resp *r = call->r;
+	_Alignas(struct bw_resp__client) char
+		all[sizeof(struct bw_resp__client) + CLIENT_NAME_MAX + 2 * CLIENT_LIB_MAX];
+	struct bw_resp__client *client = (struct bw_resp__client *)all;
+	char *to = client->texts;
+	uint32_t bytes;
 
-	if (chunk == NULL) {
-		/* Names must not take all the memory that commands arrive in. */
-		if (call->r->store.staged_bytes < call->r->store.staged_bytes_max / 2)
-			chunk = bw_resp__chunk_alloc(&call->r->store, sizeof(struct bw_resp__client));
+	for (unsigned i = 0; i < 3; i++) {
+		uint32_t len = arg->len;
+		const char *text = i == which ? (const char *)arg->data : client_text(call->conn, i, &len);
+
+		client->len[i] = (uint16_t)len;
+		to = mempcpy(to, text, len);
+	}
+	bytes = (uint32_t)(to - all);
+	if (bytes == sizeof(*client)) {
+		bw_resp__client_free(r, call->conn);
+		return true;
+	}
+	if (chunk == NULL || chunk->room < bytes) {
+		/* They may have an eighth of what is for commands that arrive. */
+		chunk = r->clients_bytes < r->store.staged_bytes_max / 8
+				? bw_resp__chunk_alloc(&r->store, bytes, true)
+				: NULL;
 		if (chunk == NULL) {
 			bw_resp__reply_oom(call);
-			return NULL;
+			return false;
 		}
-		memset(chunk->bytes, 0, sizeof(struct bw_resp__client));
+		bw_resp__client_free(r, call->conn);
+		r->clients_bytes += bw_resp__block_bytes(chunk);
 		call->conn->client = chunk;
 	}
-	return (struct bw_resp__client *)chunk->bytes;
+	memcpy(chunk->bytes, all, bytes);
+	return true;
 }
 
 static bool is_graphic(const struct bw_resp__arg *arg)
@@ -389,20 +430,11 @@ static bool is_graphic(const struct bw_resp__arg *arg)
 	return true;
 }
 
-static void keep(char *to, uint16_t *to_len, const struct bw_resp__arg *arg)
-{
-	memcpy(to, arg->data, arg->len);
-	*to_len = (uint16_t)arg->len;
-}
-
 /* False after an error reply. */
 static bool set_name(struct bw_resp__call *call, const struct bw_resp__arg *name)
 {
-	struct bw_resp__client *client;
-
-	if (name->len > sizeof(client->name)) {
-		bw_resp__reply_error(
-			call, "ERR Client names are at most %zu bytes long.", sizeof(client->name));
+	if (name->len > CLIENT_NAME_MAX) {
+		bw_resp__reply_error(call, "ERR Client names are at most %u bytes long.", CLIENT_NAME_MAX);
 		return false;
 	}
 	if (!is_graphic(name)) {
@@ -410,13 +442,7 @@ static bool set_name(struct bw_resp__call *call, const struct bw_resp__arg *name
 			call, "ERR Client names cannot contain spaces, newlines or special characters.");
 		return false;
 	}
-	if (name->len == 0 && call->conn->client == NULL)
-		return true;
-	client = client_for_change(call);
-	if (client == NULL)
-		return false;
-	keep(client->name, &client->name_len, name);
-	return true;
+	return client_set(call, BW_RESP__CLIENT_NAME, name);
 }
 
 static void run_client_setname(struct bw_resp__call *call)
@@ -427,12 +453,13 @@ static void run_client_setname(struct bw_resp__call *call)
 
 static void run_client_getname(struct bw_resp__call *call)
 {
-	const struct bw_resp__client *client = client_of(call);
+	uint32_t len;
+	const char *name = client_text(call->conn, BW_RESP__CLIENT_NAME, &len);
 
-	if (client->name_len == 0)
+	if (len == 0)
 		bw_resp__reply_nil(call);
 	else
-		bw_resp__reply_bulk(call, client->name, client->name_len);
+		bw_resp__reply_bulk(call, name, len);
 }
 
 static void run_client_id(struct bw_resp__call *call)
@@ -444,26 +471,19 @@ static void run_client_setinfo(struct bw_resp__call *call)
 {
 	const struct bw_resp__arg *value = &call->argv[3];
 	bool is_name = bw_resp__arg_is(&call->argv[2], "lib-name");
-	struct bw_resp__client *client;
 
 	if (!is_name && !bw_resp__arg_is(&call->argv[2], "lib-ver")) {
 		bw_resp__reply_error(call, "ERR Unrecognized option '%.*s'",
 			(int)BW_MIN(call->argv[2].len, 128u), (const char *)call->argv[2].data);
 		return;
 	}
-	if (value->len > sizeof(client->lib_name) || !is_graphic(value)) {
+	if (value->len > CLIENT_LIB_MAX || !is_graphic(value)) {
 		bw_resp__reply_error(call, "ERR %s cannot contain spaces, newlines or special characters.",
 			is_name ? "lib-name" : "lib-ver");
 		return;
 	}
-	client = client_for_change(call);
-	if (client == NULL)
-		return;
-	if (is_name)
-		keep(client->lib_name, &client->lib_name_len, value);
-	else
-		keep(client->lib_ver, &client->lib_ver_len, value);
-	bw_resp__reply_ok(call);
+	if (client_set(call, is_name ? BW_RESP__CLIENT_LIB_NAME : BW_RESP__CLIENT_LIB_VER, value))
+		bw_resp__reply_ok(call);
 }
 
 static void add_address(struct text *t, const struct bw_ip *ip, uint16_t port_be)
@@ -483,7 +503,8 @@ static void add_address(struct text *t, const struct bw_ip *ip, uint16_t port_be
 /* CLIENT LIST knows the connection that asks: the others are other workers' or not worth a list of their own. */
 static void run_client_info(struct bw_resp__call *call)
 {
-	const struct bw_resp__client *client = client_of(call);
+	const char *text[3];
+	uint32_t len[3];
 	const struct bw_flow *flow = bw_stream_flow(call->stream);
 	struct text t = text_begin(call);
 
@@ -491,8 +512,10 @@ static void run_client_info(struct bw_resp__call *call)
 	add_address(&t, &flow->remote, flow->remote_port_be);
 	add(&t, " laddr=");
 	add_address(&t, &flow->local, flow->local_port_be);
-	add(&t, " name=%.*s db=0 resp=2 user=default lib-name=%.*s lib-ver=%.*s\n", client->name_len,
-		client->name, client->lib_name_len, client->lib_name, client->lib_ver_len, client->lib_ver);
+	for (unsigned i = 0; i < 3; i++)
+		text[i] = client_text(call->conn, i, &len[i]);
+	add(&t, " name=%.*s db=0 resp=2 user=default lib-name=%.*s lib-ver=%.*s\n", (int)len[0], text[0],
+		(int)len[1], text[1], (int)len[2], text[2]);
 	bw_resp__reply_bulk(call, t.begin, (uint32_t)t.len);
 }
 
@@ -619,6 +642,11 @@ static void run_config_get(struct bw_resp__call *call)
 	struct text t = text_begin(call);
 	unsigned count = 0;
 
+	/* Four for each name: whoever has more asks for the work, not for the answer. */
+	if (call->argc > 2 + 4 * CONFIG_COUNT) {
+		bw_resp__reply_error(call, "ERR too many patterns");
+		return;
+	}
 	for (uint32_t a = 2; a < call->argc; a++)
 		for (unsigned i = 0; i < CONFIG_COUNT && call->argv[a].len <= 64; i++)
 			is_wanted[i] |=
@@ -755,10 +783,9 @@ void bw_resp__run_hello(struct bw_resp__call *call)
 
 void bw_resp__run_reset(struct bw_resp__call *call)
 {
-	if (call->conn->client != NULL) {
-		struct bw_resp__client *client = (struct bw_resp__client *)call->conn->client->bytes;
+	static const struct bw_resp__arg none = { .data = (const uint8_t *)"" };
 
-		client->name_len = 0;
-	}
-	bw_resp__reply_literal(call, "+RESET\r\n");
+	/* What the client is it stays. This takes no memory. */
+	if (client_set(call, BW_RESP__CLIENT_NAME, &none))
+		bw_resp__reply_literal(call, "+RESET\r\n");
 }

@@ -81,10 +81,15 @@ struct bw_resp__request {
 #define BW_RESP__PEER_DONE 2 /* the peer sends nothing more */
 #define BW_RESP__ABORTED   4 /* closed() is next; set with CLOSING */
 
-/** CLIENT SETNAME and SETINFO: most connections have none. In a staged chunk. */
+/** CLIENT SETNAME and SETINFO. In a staged chunk, as long as it must be: most clients say what they are. */
 struct bw_resp__client {
-	uint16_t name_len, lib_name_len, lib_ver_len;
-	char name[256], lib_name[64], lib_ver[64];
+	uint16_t len[3]; /* in the order of the texts */
+	char texts[];    /* one after the other */
+};
+enum {
+	BW_RESP__CLIENT_NAME,
+	BW_RESP__CLIENT_LIB_NAME,
+	BW_RESP__CLIENT_LIB_VER,
 };
 
 /** A connection. All zero when it is idle, but for `client`. */
@@ -94,6 +99,7 @@ struct bw_resp__conn {
 	struct bw_resp__block *emit;           /* a value whose sending has begun; pinned */
 	struct bw_resp__chunk *emit_chunk;     /* where it stands, when it is a blob */
 	struct bw_resp__chunk *client;
+	bw_ns stuck_at; /* a reply was refused for want of room, and there was none since; 0: there is */
 	uint32_t emit_off;
 	uint16_t waiting_count;
 	uint8_t emit_is_bulk;
@@ -124,8 +130,9 @@ struct bw_resp {
 	uint64_t wall_ns; /* unix time less the context's */
 	struct bw_resp__request *requests_free;
 	uint32_t requests_free_count;
-	bw_ns sweep_at, started_at;
-	uint64_t commands, errors, connections_total, connections, mails, protocol_errors;
+	uint64_t clients_bytes; /* staged for names */
+	bw_ns sweep_at, resync_at, started_at;
+	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled;
 	uint8_t lookup[256]; /* 1 + index of bw_resp__commands, open addressing */
 	struct bw_resp__name lookup_name[128];
 };
@@ -193,6 +200,8 @@ void bw_resp__run_config(struct bw_resp__call *call);
 void bw_resp__run_hello(struct bw_resp__call *call);
 void bw_resp__run_auth(struct bw_resp__call *call);
 void bw_resp__run_reset(struct bw_resp__call *call);
+/** The names that a connection leaves behind. */
+void bw_resp__client_free(struct bw_resp *r, struct bw_resp__conn *conn);
 
 static inline bool bw_resp__arg_is(const struct bw_resp__arg *arg, const char *word_lower)
 {

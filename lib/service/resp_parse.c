@@ -103,7 +103,7 @@ unsigned bw_resp__format_int(char *out, int64_t value)
 
 struct bw_resp__gather *bw_resp__gather_new(struct bw_resp__store *store)
 {
-	struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(store, HEAD_BYTES + 256);
+	struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(store, HEAD_BYTES + 256, true);
 	struct bw_resp__gather *gather;
 
 	if (chunk == NULL)
@@ -123,8 +123,10 @@ static void records_free(struct bw_resp__store *store, struct bw_resp__gather *g
 	for (rec = bw_resp__gather_first(gather, &cursor); rec != NULL; rec = bw_resp__gather_next(&cursor))
 		if (rec->is_blob && rec->blob != NULL)
 			bw_resp__blob_free(store, rec->blob);
-		else if (!rec->is_blob && rec->found != NULL)
+		else if (!rec->is_blob && rec->found != NULL) {
+			bw_resp__unlist(rec->found);
 			bw_resp__block_unpin(rec->found);
+		}
 	bw_resp__chunks_free(store, gather->head->next);
 	gather->head->next = NULL;
 	gather->head->len = HEAD_BYTES;
@@ -202,7 +204,8 @@ static struct bw_resp__rec *record_new(
 		uint32_t room = BW_MAX(512u, gather->head->total_bytes); /* doubles what is there */
 
 		room = BW_MIN(room, BW_RESP__CHUNK_ROOM_MAX);
-		chunk = bw_resp__chunk_alloc(store, BW_MAX(room, bytes));
+		chunk = bw_resp__chunk_alloc(
+			store, BW_MAX(room, bytes), gather->head->total_bytes <= BW_RESP__STAGED_SMALL);
 		if (chunk == NULL)
 			return NULL;
 		gather->tail->next = chunk;
@@ -469,13 +472,15 @@ int bw_resp__split_inline(uint8_t *line, uint32_t len, struct bw_resp__arg *argv
 	const uint8_t *p = line, *end = line + len;
 	uint32_t argc = 0;
 
-	while (argc < args_max) {
+	for (;;) {
 		uint8_t *start, *to;
 
 		while (p < end && is_blank(*p))
 			p++;
 		if (p == end)
-			break;
+			return (int)argc;
+		if (argc == args_max)
+			return -2;
 		/* What is written is never longer than what was read, so it stays behind the reader. */
 		start = to = line + (p - line);
 		while (p < end && !is_blank(*p)) {
@@ -489,5 +494,4 @@ int bw_resp__split_inline(uint8_t *line, uint32_t len, struct bw_resp__arg *argv
 		}
 		argv[argc++] = (struct bw_resp__arg){ .data = start, .len = (uint32_t)(to - start) };
 	}
-	return (int)argc;
 }

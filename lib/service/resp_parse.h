@@ -17,7 +17,7 @@ struct bw_resp__rec {
 	bool is_blob; /* longer than KEY_MAX: the bytes are a chain of chunks */
 	union {
 		struct bw_resp__chunk *blob;
-		struct bw_resp__block *found; /* MGET: the value of this key, pinned; NULL: none */
+		struct bw_resp__block *found; /* MGET: the value of this key, pinned and listed; NULL: none */
 	};
 	uint8_t bytes[];
 };
@@ -48,6 +48,7 @@ struct bw_resp__gather {
 	struct bw_resp__chunk *text;        /* an inline command so far */
 	struct bw_resp__rec *rec;           /* the argument that is arriving */
 	const char *error;                  /* a protocol error: answer it and close */
+	bw_ns progress_at;                  /* the caller's: when it last came far enough */
 	uint32_t argc;                      /* arguments that are complete */
 	uint32_t args_left;
 	uint32_t bulk_left;
@@ -86,7 +87,7 @@ struct bw_resp__rec *bw_resp__gather_next(struct bw_resp__cursor *cursor);
 
 /**
  * Split an inline command as redis-cli's users expect: blanks, "double" with escapes, 'single'. In place: the
- * arguments point into `line`. -1: unbalanced quotes.
+ * arguments point into `line`. -1: unbalanced quotes; -2: more than args_max.
  */
 int bw_resp__split_inline(uint8_t *line, uint32_t len, struct bw_resp__arg *argv, uint32_t args_max);
 

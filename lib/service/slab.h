@@ -78,6 +78,7 @@ struct bw_resp__slab {
 	uint16_t class_bytes[BW_RESP__CLASSES];
 	uint8_t class_of_units[BW_RESP__BLOCK_MAX / BW_RESP__BLOCK_ALIGN + 1];
 	struct bw_resp__block *returned __attribute__((aligned(64))); /* atomic: the stack */
+	uint64_t listed_bytes; /* atomic: store.h's, here because other cores write it */
 };
 
 /** @arena  page-aligned, of bytes_max. @bucket_bytes  the size of BUCKET blocks */

@@ -23,7 +23,8 @@
  * Eviction. Where an allocation fails: first what TX returned, then dead items, then the least recently used of
  * a sample (the keys of a few buckets), again and again up to a bound. Sampling frees blocks of
  * whatever classes; where that does not help, whole pages are emptied, which makes room for any class. Each step
- * is bounded, so is an operation.
+ * is bounded, so is an operation. What TX reads is spared: its memory would not come back, and its key be lost for
+ * nothing. So that there is always something else, what long replies pin before their turn is bounded too.
  */
 #include "store.h"
 
@@ -32,13 +33,14 @@
 #define LOAD         5 /* items a bucket, at which a bucket is split */
 #define LOAD_MAX     7 /* at which a page is taken from the items to let the index grow */
 
-#define EVICT_TRIES   32 /* sampled victims an allocation may take */
-#define EVICT_SAMPLES 8  /* items compared for each */
-#define EVICT_BUCKETS 64 /* buckets looked at for those */
-#define PAGE_TRIES    16 /* pages emptied for an allocation */
-#define PAGE_BLOCKS   4  /* blocks looked at in each */
-#define PAGE_SAMPLES  8  /* pages compared for each */
-#define DEAD_SWEEPS   16 /* slices of DEAD_BUCKETS swept for an allocation while there are dead items */
+#define EVICT_TRIES   32  /* sampled victims an allocation may take */
+#define EVICT_SAMPLES 8   /* items compared for each */
+#define EVICT_BUCKETS 64  /* buckets looked at for those */
+#define PAGE_TRIES    16  /* pages emptied for an allocation */
+#define PAGE_BLOCKS   4   /* keys looked at in each */
+#define PAGE_LOOKS    64u /* blocks, to find those */
+#define PAGE_SAMPLES  8   /* pages compared for each */
+#define DEAD_SWEEPS   16  /* slices of DEAD_BUCKETS swept for an allocation while there are dead items */
 #define DEAD_BUCKETS  64
 
 struct bw_resp__bucket {
@@ -75,6 +77,8 @@ void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__sto
 	store->random = conf->random_seed | 1;
 	store->staged_bytes_max = conf->bytes_max / 4;
 	store->staged_command_bytes_max = conf->bytes_max / 8;
+	store->listed_bytes_max = conf->bytes_max / 4;
+	store->staged_small_bytes_max = store->staged_bytes_max + conf->bytes_max / 16;
 	/* Where keys are evicted, commands that arrive make their own room. */
 	if (!conf->evicts)
 		store->reserve_bytes = BW_MAX(conf->bytes_max / 32, (uint64_t)4 * BW_RESP__PAGE_BYTES);
@@ -315,6 +319,12 @@ static void item_drop(struct bw_resp__store *store, struct bw_resp__item *item)
 		item_free(store, item);
 }
 
+/* Does anybody but the key refer to the value? Then evicting the key frees nothing. */
+static bool item_is_pinned(struct bw_resp__item *item)
+{
+	return !bw_resp__block_is_sole(bw_resp__item_value_block(item));
+}
+
 static void item_count(struct bw_resp__store *store, const struct bw_resp__item *item, int sign)
 {
 	uint64_t bytes = (uint64_t)bw_resp__item_key_len(item) + item->value_bytes;
@@ -445,14 +455,17 @@ unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
 
 void bw_resp__store_flush(struct bw_resp__store *store)
 {
+	/*
+	 * Once in 65,536 times a full round frees every dead item, so that none is ever taken for one of a later
+	 * epoch: before the wrap, for behind it those of epoch 0 are alive. The slices of the flushes before have left
+	 * it next to nothing.
+	 */
+	if (store->epoch == UINT16_MAX)
+		bw_resp__store_sweep(store, store->bucket_count);
 	store->dead += store->keys;
 	store->keys = store->expiring = store->payload_bytes = 0;
 	store->epoch++;
-	/*
-	 * Once in 65,536 times a full round frees every dead item, so that none is ever taken for one of a later
-	 * epoch. The slices of the flushes before have left it next to nothing.
-	 */
-	bw_resp__store_sweep(store, store->epoch == 0 ? store->bucket_count : DEAD_BUCKETS);
+	bw_resp__store_sweep(store, DEAD_BUCKETS);
 }
 
 /* ---- making room ---- */
@@ -484,6 +497,8 @@ static bool evict_one(struct bw_resp__store *store)
 					continue;
 				if (item_collect(store, item, &b->slot[i]))
 					return true;
+				if (item_is_pinned(item))
+					continue;
 				samples++;
 				if (oldest != NULL && (int32_t)(item->used_at - oldest->used_at) >= 0)
 					continue;
@@ -511,21 +526,24 @@ static struct bw_resp__item *owner_of(
 		item = (struct bw_resp__item *)block;
 	else if (block->kind == BW_RESP__CHUNK)
 		item = ((struct bw_resp__chunk *)block)->owner;
-	return item != store->keep ? item : NULL;
+	return item != NULL && item != store->keep && !item_is_pinned(item) ? item : NULL;
 }
 
 /* For how long nobody used a few blocks of the page. 0: there is nobody. */
 static uint32_t page_age(struct bw_resp__store *store, const struct bw_resp__page *page)
 {
 	uint32_t age = UINT32_MAX, i = random_below(store, page->fresh);
-	unsigned looked_at = 0;
+	unsigned looks = BW_MIN((uint32_t)page->fresh, PAGE_LOOKS), looked_at = 0;
 
-	for (unsigned n = 0; n < page->fresh && looked_at < PAGE_BLOCKS; n++, i = (i + 1) % page->fresh) {
+	for (unsigned n = 0; n < looks && looked_at < PAGE_BLOCKS; n++, i = (i + 1) % page->fresh) {
 		const struct bw_resp__item *item = owner_of(store, page, i);
+		int32_t idle;
 
 		if (item == NULL)
 			continue;
-		age = BW_MIN(age, store->used_now - item->used_at + 1);
+		idle = (int32_t)(store->used_now -
+				 item->used_at); /* negative after a step of the wall clock */
+		age = BW_MIN(age, (uint32_t)BW_MAX(idle, 0) + 1);
 		looked_at++;
 	}
 	return age != UINT32_MAX ? age : 0;
@@ -591,12 +609,13 @@ static struct bw_resp__block *block_alloc(
 	return block != NULL ? block : bw_resp__slab_alloc_larger(slab, bytes, kind);
 }
 
-struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room)
+struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room, bool is_small)
 {
 	uint32_t bytes = (uint32_t)sizeof(struct bw_resp__chunk) + room;
 	struct bw_resp__chunk *chunk;
 
-	if (store->staged_bytes + bytes > store->staged_bytes_max)
+	if (store->staged_bytes + bytes >
+		(is_small ? store->staged_small_bytes_max : store->staged_bytes_max))
 		return NULL;
 	chunk = (struct bw_resp__chunk *)block_alloc(store, bytes, BW_RESP__CHUNK, 0);
 	if (chunk == NULL)
@@ -626,8 +645,9 @@ bool bw_resp__blob_append(struct bw_resp__store *store, struct bw_resp__chunk **
 		uint32_t n;
 
 		if (tail == NULL || tail->len == tail->room) {
-			struct bw_resp__chunk *chunk =
-				bw_resp__chunk_alloc(store, chunk_room(head, (uint64_t)len + hint));
+			uint64_t wanted = (uint64_t)len + hint;
+			struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(store, chunk_room(head, wanted),
+				head == NULL && wanted <= BW_RESP__STAGED_SMALL);
 
 			if (chunk == NULL)
 				return false;
@@ -696,7 +716,7 @@ static struct bw_resp__item *item_alloc(struct bw_resp__store *store, uint32_t h
 /* Room for one more entry in the key's chain. */
 static uint64_t *slot_alloc(struct bw_resp__store *store, uint32_t hash)
 {
-	struct bw_resp__bucket *last;
+	struct bw_resp__bucket *last = NULL;
 	uint64_t *slot = empty_slot(store, hash, &last);
 	struct overflow *overflow;
 
@@ -890,6 +910,33 @@ void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__ite
 {
 	store->expiring += (uint64_t)(expires_ms != 0) - (uint64_t)(item->b.word != 0);
 	item->b.word = expires_ms;
+}
+
+/* ---- lists of values ---- */
+
+/* As much as the smallest item takes counts for none at all. */
+static uint64_t listed_bytes_of(const struct bw_resp__block *block)
+{
+	return sizeof(struct bw_resp__item) + (uint64_t)bw_resp__block_value_bytes(block);
+}
+
+struct bw_resp__block *bw_resp__store_list(struct bw_resp__store *store, struct bw_resp__item *item)
+{
+	struct bw_resp__block *block = bw_resp__item_value_block(item);
+	uint64_t bytes = listed_bytes_of(block);
+
+	if (__atomic_load_n(&store->slab.listed_bytes, __ATOMIC_RELAXED) + bytes > store->listed_bytes_max)
+		return NULL;
+	__atomic_fetch_add(&store->slab.listed_bytes, bytes, __ATOMIC_RELAXED);
+	bw_resp__block_pin(block);
+	return block;
+}
+
+void bw_resp__unlist(struct bw_resp__block *block)
+{
+	struct bw_resp__slab *slab = bw_resp__page_of(block)->slab;
+
+	__atomic_fetch_sub(&slab->listed_bytes, listed_bytes_of(block), __ATOMIC_RELAXED);
 }
 
 /* ---- for tests ---- */

@@ -70,6 +70,9 @@ struct bw_resp__store {
 	uint64_t payload_bytes;  /* keys and values of this epoch */
 	uint64_t evicted, expired;
 	uint64_t staged_bytes, staged_bytes_max, staged_command_bytes_max;
+	uint64_t
+		staged_small_bytes_max; /* more than staged_bytes_max, so that large commands leave some to small ones */
+	uint64_t listed_bytes_max;
 	uint64_t reserve_bytes; /* what keys leave to commands that are arriving */
 	uint32_t bucket_max;
 	uint32_t sweep_next; /* the bucket that the sweep comes to next */
@@ -127,10 +130,23 @@ void bw_resp__store_reap(struct bw_resp__store *store);
 /** For tests: the index, lists and counts agree. Aborts when they do not. */
 void bw_resp__store_check(const struct bw_resp__store *store);
 
+/**
+ * Pin an item's value for a list of values that are sent one after the other: the reference, or NULL where too much
+ * waits in such lists already. What is pinned cannot make room for anything else.
+ */
+struct bw_resp__block *bw_resp__store_list(struct bw_resp__store *store, struct bw_resp__item *item);
+/** Its turn has come: a reference like any other. By any core. */
+void bw_resp__unlist(struct bw_resp__block *block);
+
 /* ---- staged memory ---- */
 
-/** A chunk with room for at least `room` bytes, at most CHUNK_ROOM_MAX. NULL: no memory, or too much is staged. */
-struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room);
+/** What a command may take as a small one. */
+#define BW_RESP__STAGED_SMALL 1024u
+/**
+ * A chunk with room for at least `room` bytes, at most CHUNK_ROOM_MAX. NULL: no memory, or too much is staged.
+ * @is_small  of a command of at most STAGED_SMALL so far: it may use what large ones leave
+ */
+struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room, bool is_small);
 /** Free a chain of staged chunks which nobody else refers to. */
 void bw_resp__chunks_free(struct bw_resp__store *store, struct bw_resp__chunk *chunk);
 /**
@@ -187,4 +203,11 @@ static inline uint64_t bw_resp__item_expires_ms(const struct bw_resp__item *item
 static inline struct bw_resp__block *bw_resp__item_value_block(struct bw_resp__item *item)
 {
 	return bw_resp__item_has_blob(item) ? &bw_resp__item_blob(item)->b : &item->b;
+}
+
+/** Of what item_value_block() gave, also when there is no key any more. */
+static inline uint32_t bw_resp__block_value_bytes(const struct bw_resp__block *block)
+{
+	return block->kind == BW_RESP__CHUNK ? ((const struct bw_resp__chunk *)block)->total_bytes
+					     : ((const struct bw_resp__item *)block)->value_bytes;
 }

@@ -145,6 +145,7 @@ static const char everything[] = "device: tap:bw0\n"
 				 "resp:\n"
 				 "  - port: 6379\n"
 				 "    memory: 1G\n"
+				 "    stall_timeout: 5s\n"
 				 "    evict: no\n"
 				 "tcp:\n"
 				 "  receive_buffer: 512K\n"
@@ -173,6 +174,7 @@ static void a_file(void **state)
 	assert_int_equal(constants[1].status, 200);
 	assert_string_equal(constants[1].content_type, "text/html");
 	assert_true(view->resp[1]->memory_bytes_max == 1 << 30);
+	assert_true(view->resp[1]->stall_timeout_ns == 5 * BW_NS_PER_SEC);
 	assert_false(view->resp[1]->evicts);
 	assert_int_equal(view->engine.tcp.recv_bytes_max, 512 << 10);
 	assert_int_equal(view->engine.tcp.reassembly_bytes_max, 512 << 10);

@@ -292,10 +292,39 @@ static void end_stream(struct bw_stream *s, enum bw_close_reason reason)
 	s->state = NULL;
 }
 
+static bool tell_peer_close(struct bw_stream *s)
+{
+	struct fake *f = s->ctx->f;
+
+	if (!is_open(s) || !s->peer_is_closed || s->peer_close_told)
+		return false;
+	s->peer_close_told = true;
+	if (f->service->peer_closed != NULL)
+		UPCALL(f, f->service->peer_closed(s));
+	else
+		bw_stream_close(s);
+	reserve_drop(s);
+	return true;
+}
+
+/* As the stack does: only when space grew after a send was cut short, and a quarter of the bound is free. */
+static bool tell_writable(struct bw_stream *s)
+{
+	struct fake *f = s->ctx->f;
+
+	if (!is_open(s) || !s->wants_writable || !s->has_grown || s->is_shut ||
+		s->space_max - s->queued < s->space_max / 4 || s->queued >= s->space_max)
+		return false;
+	s->wants_writable = false;
+	if (f->service->writable != NULL)
+		UPCALL(f, f->service->writable(s));
+	reserve_drop(s);
+	return true;
+}
+
 /* One turn's worth of a stream. Returns whether anything happened. */
 static bool turn_stream(struct bw_stream *s)
 {
-	struct fake *f = s->ctx->f;
 	bool did = false;
 
 	if (s->is_closed)
@@ -308,28 +337,12 @@ static bool turn_stream(struct bw_stream *s)
 		call_data(s);
 		did = true;
 	}
-	if (is_open(s) && s->peer_is_closed && !s->peer_close_told) {
-		s->peer_close_told = true;
-		if (f->service->peer_closed != NULL)
-			UPCALL(f, f->service->peer_closed(s));
-		else
-			bw_stream_close(s);
-		reserve_drop(s);
-		did = true;
-	}
+	did |= tell_peer_close(s);
 	if (s->has_auto_ack && s->queued > 0) {
 		ack(s, s->queued);
 		did = true;
 	}
-	/* As the stack does: only when space grew after a send was cut short, and a quarter of the bound is free. */
-	if (is_open(s) && s->wants_writable && s->has_grown && !s->is_shut &&
-		s->space_max - s->queued >= s->space_max / 4 && s->queued < s->space_max) {
-		s->wants_writable = false;
-		if (f->service->writable != NULL)
-			UPCALL(f, f->service->writable(s));
-		reserve_drop(s);
-		did = true;
-	}
+	did |= tell_writable(s);
 	if (!s->is_aborted && !s->is_reset && s->queued == 0 &&
 		(s->is_closing || (s->is_shut && s->peer_close_told))) {
 		end_stream(s, BW_CLOSE_NORMAL);
@@ -575,6 +588,15 @@ void fake_deliver(struct bw_stream *s)
 	fake_run(s->ctx->f);
 }
 
+void fake_deliver_and_close(struct bw_stream *s)
+{
+	s->peer_is_closed = true;
+	if (is_open(s))
+		call_data(s);
+	tell_peer_close(s);
+	fake_run(s->ctx->f);
+}
+
 void fake_feed(struct bw_stream *s, const void *data, size_t len)
 {
 	fake_queue(s, data, len);
@@ -629,6 +651,15 @@ size_t fake_ack(struct bw_stream *s, size_t len)
 
 	fake_run(s->ctx->f);
 	return acked;
+}
+
+void fake_ack_and_close(struct bw_stream *s, size_t len)
+{
+	ack(s, len);
+	s->peer_is_closed = true;
+	tell_writable(s);
+	tell_peer_close(s);
+	fake_run(s->ctx->f);
 }
 
 void fake_starve(struct bw_stream *s, unsigned count)

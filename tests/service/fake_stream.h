@@ -51,6 +51,8 @@ void fake_queue(struct bw_stream *s, const void *data, size_t len);
 void fake_deliver(struct bw_stream *s);
 void fake_peer_close(struct bw_stream *s); /* FIN */
 void fake_peer_reset(struct bw_stream *s); /* RST: closed(BW_CLOSE_RESET) */
+/** The two in one burst: data() once, then peer_closed(), and nothing between them. */
+void fake_deliver_and_close(struct bw_stream *s);
 /** Views a data() call gets at most; default 64. */
 void fake_set_views_max(struct bw_stream *s, unsigned views_max);
 
@@ -60,6 +62,8 @@ void fake_set_space(struct bw_stream *s, uint32_t space_bytes_max);
 void fake_set_auto_ack(struct bw_stream *s, bool is_automatic);
 /** The peer acknowledges `len` bytes more; wholly acknowledged references are released. Returns how many. */
 size_t fake_ack(struct bw_stream *s, size_t len);
+/** The same with a FIN in the same segment: writable() and peer_closed(), and nothing between them. */
+void fake_ack_and_close(struct bw_stream *s, size_t len);
 /** Let the next `count` sends fail with -ENOBUFS (or 0 bytes, or NULL) as an empty pool makes them. */
 void fake_starve(struct bw_stream *s, unsigned count);
 

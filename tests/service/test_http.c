@@ -940,6 +940,64 @@ static void deadlines(void **state)
 	site_close(&site);
 }
 
+/* As a head may not drip, a body may not either; one that keeps coming may take as long as it needs. */
+static void a_body_must_keep_coming(void **state)
+{
+	static const char head[] = "GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
+	static const char chunked[] =
+		"GET /healthz HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n186a0\r\n";
+	static char bytes[2000];
+	struct site site;
+	struct response r;
+
+	site_open(&site);
+	for (unsigned i = 0; i < 4; i++) {
+		bool drips = i % 2;
+
+		site_reopen(&site);
+		feed(&site, i < 2 ? head : chunked);
+		for (unsigned sent = 0; sent < 100000 && !fake_is_closing(site.s);) {
+			unsigned n = drips ? 1 : 2000;
+
+			fake_feed(site.s, bytes, n);
+			sent += n;
+			fake_advance(site.f, SEC(1));
+			assert_true(!drips || sent < 12);
+		}
+		if (!drips && i >= 2)
+			feed(&site, "\r\n0\r\n\r\n");
+		take(&site, &r, false);
+		assert_int_equal(r.status, drips ? 408 : 200);
+		assert_int_equal(fake_is_closed(site.s), drips);
+		nothing_more(&site);
+	}
+	/* After a burst it may not rest for longer than at the start. */
+	site_reopen(&site);
+	feed(&site, head);
+	for (unsigned i = 0; i < 40; i++)
+		fake_feed(site.s, bytes, 2000);
+	fake_advance(site.f, SEC(9));
+	assert_false(fake_is_closing(site.s));
+	fake_advance(site.f, SEC(2));
+	take(&site, &r, false);
+	assert_int_equal(r.status, 408);
+	/* The wait for the answer before is not the body's. */
+	site_reopen(&site);
+	fake_hold_jobs(site.f, true);
+	feed(&site, "GET /digits HTTP/1.1\r\nHost: h\r\n\r\n");
+	feed(&site, "GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nx");
+	fake_advance(site.f, SEC(100));
+	assert_false(fake_is_closing(site.s));
+	fake_run_jobs(site.f, 1);
+	fake_hold_jobs(site.f, false);
+	feed(&site, "x");
+	take(&site, &r, false);
+	BODY(r, "0123456789");
+	take(&site, &r, false);
+	BODY(r, "ok\n");
+	site_close(&site);
+}
+
 static void waiting_for_our_own_helper_is_no_idleness(void **state)
 {
 	struct site site;
@@ -1051,6 +1109,75 @@ static void a_peer_that_closes_its_half_still_gets_its_answers(void **state)
 	site_close(&site);
 }
 
+#define HEALTHZ "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+
+/* The FIN comes with the very ACK that makes room for the last of the answer before. */
+static void a_fin_with_an_ack_does_not_overtake_what_is_unread(void **state)
+{
+	/* In one piece, as two packets, a body that is there but not read, and a request that will never be whole. */
+	static const struct {
+		const char *first, *second;
+		unsigned statuses[2];
+	} cases[] = {
+		{ HEALTHZ, "", { 200, 0 } },
+		{ HEALTHZ, HEALTHZ, { 200, 200 } },
+		{ "GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", HEALTHZ, { 200, 200 } },
+		{ "GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab", "c", { 200, 0 } },
+		{ HEALTHZ, "GET /hea", { 200, 0 } },
+	};
+	struct site site;
+	struct response r;
+	size_t len;
+
+	site_open(&site);
+	get(&site, "/big.bin", "");
+	for (unsigned i = 0; i < 2 * BW_ARRAY_LEN(cases); i++) {
+		site_reopen(&site);
+		fake_set_auto_ack(site.s, false);
+		fake_set_space(site.s, 2 * 1024 * 1024);
+		/* One view a call: what is behind it is hidden. */
+		fake_set_views_max(site.s, i % 2 ? 1 : 64);
+		feed(&site, "GET /big.bin HTTP/1.1\r\nHost: h\r\n\r\n");
+		feed(&site, cases[i / 2].first);
+		feed(&site, cases[i / 2].second);
+		assert_true(fake_unread(site.s) > 0);
+		len = fake_queued(site.s);
+		fake_ack_and_close(site.s, len);
+		fake_set_auto_ack(site.s, true);
+		fake_run(site.f);
+		take(&site, &r, false);
+		assert_int_equal(r.body_len, BIG_BYTES);
+		for (unsigned n = 0; n < 2 && cases[i / 2].statuses[n] != 0; n++) {
+			take(&site, &r, false);
+			assert_int_equal(r.status, cases[i / 2].statuses[n]);
+		}
+		nothing_more(&site);
+		assert_true(fake_is_closed(site.s));
+		assert_int_equal(fake_close_reason(site.s), BW_CLOSE_NORMAL);
+	}
+	site_close(&site);
+}
+
+/* The stack gives a head of many views in parts, and the FIN comes before the second part. */
+static void a_fin_does_not_overtake_views_that_are_hidden(void **state)
+{
+	struct site site;
+	struct response r;
+
+	site_open(&site);
+	fake_set_views_max(site.s, 1);
+	fake_queue(site.s, HEALTHZ "GET /hea", strlen(HEALTHZ) + 8);
+	fake_queue(site.s, "lthz HTTP/1.1\r\nHost: h\r\n\r\n", 26);
+	fake_deliver_and_close(site.s);
+	for (int i = 0; i < 2; i++) {
+		take(&site, &r, false);
+		BODY(r, "ok\n");
+	}
+	nothing_more(&site);
+	assert_true(fake_is_closed(site.s));
+	site_close(&site);
+}
+
 static void a_connection_may_end_while_its_file_is_loaded(void **state)
 {
 	struct site site;
@@ -1098,6 +1225,33 @@ static void draining(void **state)
 	assert_string_equal(field(&r, "Connection"), "close");
 	assert_true(fake_is_closed(partial));
 	fake_hold_jobs(site.f, false);
+	site_close(&site);
+}
+
+/* A request that came before the connection was idle is in flight, although it was not read yet. */
+static void draining_answers_what_came_with_the_last_ack(void **state)
+{
+	struct site site;
+	struct response r;
+
+	site_open(&site);
+	get(&site, "/big.bin", "");
+	site_reopen(&site);
+	fake_set_auto_ack(site.s, false);
+	fake_set_space(site.s, 2 * 1024 * 1024);
+	feed(&site, "GET /big.bin HTTP/1.1\r\nHost: h\r\n\r\n");
+	fake_drain(site.f);
+	assert_false(fake_is_closing(site.s));
+	fake_queue(site.s, HEALTHZ, strlen(HEALTHZ));
+	fake_ack(site.s, 2 * 1024 * 1024);
+	fake_set_auto_ack(site.s, true);
+	fake_run(site.f);
+	take(&site, &r, false);
+	take(&site, &r, false);
+	BODY(r, "ok\n");
+	assert_string_equal(field(&r, "Connection"), "close");
+	nothing_more(&site);
+	assert_true(fake_is_closed(site.s));
 	site_close(&site);
 }
 
@@ -1267,12 +1421,16 @@ int main(void)
 		cmocka_unit_test(bodies_go_by_reference_and_small_ones_by_copy),
 		cmocka_unit_test(an_empty_buffer_pool_is_waited_out),
 		cmocka_unit_test(deadlines),
+		cmocka_unit_test(a_body_must_keep_coming),
 		cmocka_unit_test(waiting_for_our_own_helper_is_no_idleness),
 		cmocka_unit_test(the_date_moves_once_a_second),
 		cmocka_unit_test(a_keep_alive_request_does_not_touch_the_timer),
 		cmocka_unit_test(a_peer_that_closes_its_half_still_gets_its_answers),
+		cmocka_unit_test(a_fin_with_an_ack_does_not_overtake_what_is_unread),
+		cmocka_unit_test(a_fin_does_not_overtake_views_that_are_hidden),
 		cmocka_unit_test(a_connection_may_end_while_its_file_is_loaded),
 		cmocka_unit_test(draining),
+		cmocka_unit_test(draining_answers_what_came_with_the_last_ack),
 		cmocka_unit_test(any_bytes_are_survived),
 	};
 

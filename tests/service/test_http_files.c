@@ -33,6 +33,12 @@ static const char *in_root(const char *name)
 	return path;
 }
 
+/* Past the tick of the file system's clock in which another change would look the same: such a file is read twice. */
+static void wait_a_tick(void)
+{
+	usleep(25000);
+}
+
 /* Replaced as editors do it: written beside and renamed, so that nobody sees half of it. */
 static void write_file(const char *name, const char *text)
 {
@@ -45,6 +51,7 @@ static void write_file(const char *name, const char *text)
 	assert_true(fputs(text, file) >= 0);
 	fclose(file);
 	assert_int_equal(rename(temporary, in_root(name)), 0);
+	wait_a_tick();
 }
 
 static void write_big(const char *name, size_t bytes, char fill)
@@ -58,6 +65,30 @@ static void write_big(const char *name, size_t bytes, char fill)
 	assert_int_equal(fwrite(data, 1, bytes, file), bytes);
 	fclose(file);
 	free(data);
+	wait_a_tick();
+}
+
+/*
+ * In the place of the C library's: the clock of every file system ticks each 10 ms at most, which is what kernels
+ * before 6.13 have, and later ones on some file systems.
+ */
+int fstat(int fd, struct stat *st)
+{
+	int rc = fstatat(fd, "", st, AT_EMPTY_PATH);
+
+	st->st_mtim.tv_nsec -= st->st_mtim.tv_nsec % 10000000;
+	st->st_ctim.tv_nsec -= st->st_ctim.tv_nsec % 10000000;
+	return rc;
+}
+
+/* In place, and at once. */
+static void overwrite(const char *name, const char *text)
+{
+	int fd = open(in_root(name), O_WRONLY | O_CREAT, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
 }
 
 static void site_open(uint64_t cache_bytes_max, unsigned workers)
@@ -204,6 +235,68 @@ static void the_same_size_and_second_are_told_apart(void **state)
 	fake_advance(f, SEC(5));
 	get(s, "/a");
 	assert_memory_equal(first, strstr(fake_output(s, NULL), "ETag: "), 24);
+	site_close();
+}
+
+/* Same file, same size, same times: only the bytes tell. */
+static void a_change_within_a_tick_of_the_clock_is_seen(void **state)
+{
+	struct bw_stream *s;
+	char name[16], path[17];
+
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "tick%u", i);
+		snprintf(path, sizeof(path), "/%s", name);
+		overwrite(name, "one");
+		assert_string_equal(get(s, path), "one");
+		overwrite(name, "two");
+		fake_advance(f, SEC(5));
+		assert_string_equal(get(s, path), "two");
+	}
+	wait_a_tick();
+	fake_advance(f, SEC(5));
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned i = 0; i < 20; i++) {
+			snprintf(path, sizeof(path), "/tick%u", i);
+			assert_string_equal(get(s, path), "two");
+			fake_advance(f, SEC(round == 0 ? 0 : 5));
+		}
+	/* And then it is at rest: looked at, and not read again. */
+	unsigned long long loads = figure(0, "cache_loads");
+
+	for (unsigned i = 0; i < 20; i++) {
+		fake_advance(f, SEC(5));
+		get(s, path);
+	}
+	assert_int_equal(figure(0, "cache_loads"), loads);
+	site_close();
+}
+
+/* Two versions of a large file of the same size and time, as rsync and cp -p leave them. */
+static void a_large_file_has_a_strong_tag_too(void **state)
+{
+	static const struct timespec times[2] = { { .tv_sec = 1000000 }, { .tv_sec = 1000000 } };
+	char tags[4][64];
+	struct bw_stream *s;
+
+	site_open(16 * MIB, 1);
+	s = fake_open(f, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		write_big("big", 2 * MIB, (char)('a' + i / 2));
+		assert_int_equal(utimensat(AT_FDCWD, in_root("big"), times, 0), 0);
+		/* Once right away, once a while later. */
+		if (i % 2)
+			wait_a_tick();
+		fake_advance(f, SEC(5));
+		get(s, "/big");
+		assert_int_equal(span(s, i < 2 ? "a" : "b"), 2 * MIB);
+		memcpy(tags[i], strstr(fake_output(s, NULL), "ETag: "), 24);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned j = 2; j < 4; j++)
+			assert_memory_not_equal(tags[i], tags[j], 24);
 	site_close();
 }
 
@@ -433,6 +526,9 @@ static void workers_share_what_they_load(void **state)
 			streams[i] = fake_open(f, i % 4);
 			ask(streams[i], "/shared");
 		}
+		/* Those whose helper found another at it come again in a tick. */
+		fake_settle(f);
+		fake_advance(f, MS(100));
 		fake_settle(f);
 		for (unsigned i = 0; i < BW_ARRAY_LEN(streams); i++) {
 			assert_int_equal(status_of(streams[i]), 200);
@@ -441,13 +537,106 @@ static void workers_share_what_they_load(void **state)
 		}
 		assert_int_equal(figure(0, "cache_loads"), 1 + round / 5);
 		assert_true(figure(0, "cache_bytes") <= MIB);
-		fake_advance(f, MS(200));
+		fake_advance(f, MS(100));
 		if (round % 5 == 4) {
 			write_big("shared", 300000, round % 2 ? 's' : 't');
 			fake_advance(f, SEC(5));
 			fake_settle(f);
 		}
 	}
+	site_close();
+}
+
+/* An old answer waits for the look at the disk, but not for long. */
+static void a_slow_disk_does_not_stall_what_is_in_memory(void **state)
+{
+	struct bw_stream *s, *t;
+
+	write_file("a", "one");
+	write_file("b", "two");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	t = fake_open(f, 0);
+	assert_string_equal(get(s, "/a"), "one");
+	assert_string_equal(get(s, "/b"), "two");
+	fake_hold_jobs(f, true);
+	write_file("a", "new");
+	fake_advance(f, SEC(10));
+	ask(s, "/a");
+	fake_advance(f, MS(200));
+	ask(t, "/a");
+	assert_int_equal(status_of(s), 0);
+	assert_int_equal(status_of(t), 0);
+	/* Both have waited for the same look, and long enough. */
+	fake_advance(f, MS(100));
+	assert_string_equal(body_of(s), "one");
+	assert_string_equal(body_of(t), "one");
+	assert_string_equal(get(s, "/a"), "one");
+	/* What is not in memory waits. */
+	ask(t, "/c");
+	ask(s, "/b");
+	fake_advance(f, MS(400));
+	assert_int_equal(status_of(t), 0);
+	assert_string_equal(body_of(s), "two");
+	/* A stream may go, and an old answer, while it is waited for. */
+	fake_advance(f, SEC(10));
+	ask(s, "/b");
+	fake_peer_reset(s);
+	s = fake_open(f, 0);
+	fake_run_jobs(f, ~0u);
+	fake_hold_jobs(f, false);
+	assert_string_equal(get(s, "/a"), "new");
+	assert_string_equal(get(s, "/b"), "two");
+	assert_int_equal(status_of(t), 404);
+	site_close();
+}
+
+/*
+ * A helper is busy with one file for as long as we like (its warning does not fit the pipe that is its stderr), and
+ * another worker wants the same file: the second helper has better things to do than to wait for the first.
+ */
+static void a_busy_file_keeps_one_helper_only(void **state)
+{
+	struct bw_stream *s[2], *other;
+	int ends[2], saved = dup(STDERR_FILENO);
+	char filler[4096] = { 0 };
+
+	write_big("large", 2 * MIB, 'l');
+	write_file("a", "one");
+	site_open(MIB, 2);
+	fake_start_helpers(f, 2);
+	assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+	while (write(ends[1], filler, sizeof(filler)) > 0)
+		;
+	assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+	assert_int_equal(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	s[0] = fake_open(f, 0);
+	s[1] = fake_open(f, 1);
+	other = fake_open(f, 1);
+	ask(s[0], "/large");
+	while (figure(0, "cache_no_room") == 0)
+		usleep(100);
+	ask(s[1], "/large");
+	ask(other, "/a");
+	for (int i = 0; i < 1000 && status_of(other) == 0; i++) {
+		usleep(1000);
+		fake_run(f);
+	}
+	dup2(saved, STDERR_FILENO);
+	assert_int_equal(status_of(s[0]), 0);
+	assert_int_equal(status_of(s[1]), 0);
+	assert_string_equal(body_of(other), "one");
+	/* The warning goes out at last. */
+	while (read(ends[0], filler, sizeof(filler)) > 0)
+		;
+	fake_settle(f);
+	fake_advance(f, MS(200));
+	fake_settle(f);
+	assert_int_equal(status_of(s[0]), 503);
+	assert_int_equal(status_of(s[1]), 503);
+	close(ends[0]);
+	close(ends[1]);
+	close(saved);
 	site_close();
 }
 
@@ -608,6 +797,8 @@ int main(void)
 		cmocka_unit_test(a_hit_asks_nobody),
 		cmocka_unit_test(a_changed_file_replaces_the_old_one),
 		cmocka_unit_test(the_same_size_and_second_are_told_apart),
+		cmocka_unit_test(a_change_within_a_tick_of_the_clock_is_seen),
+		cmocka_unit_test(a_large_file_has_a_strong_tag_too),
 		cmocka_unit_test(a_refusal_is_remembered_for_a_second),
 		cmocka_unit_test(a_flood_of_unknown_paths_stays_within_its_bound),
 		cmocka_unit_test(the_old_content_lives_until_its_last_reader_is_done),
@@ -617,6 +808,8 @@ int main(void)
 		cmocka_unit_test(a_connection_may_end_while_its_file_waits_for_room),
 		cmocka_unit_test(more_lookups_than_there_may_be_are_a_503),
 		cmocka_unit_test(workers_share_what_they_load),
+		cmocka_unit_test(a_slow_disk_does_not_stall_what_is_in_memory),
+		cmocka_unit_test(a_busy_file_keeps_one_helper_only),
 		cmocka_unit_test(many_files_on_real_threads),
 		cmocka_unit_test(a_file_beyond_one_slice_of_space),
 		cmocka_unit_test(an_unreadable_file_is_a_403),

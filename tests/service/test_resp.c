@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -46,6 +49,7 @@ static void assert_quiet(struct fake *f, unsigned workers)
 		bw_resp__store_check(&worker(f, i)->store);
 		assert_int_equal(worker(f, i)->store.staged_bytes, 0);
 		assert_int_equal(worker(f, i)->requests_free_count, 8192);
+		assert_int_equal(worker(f, i)->store.slab.listed_bytes, 0);
 	}
 }
 
@@ -393,10 +397,32 @@ static void inline_commands_are_split_as_redis_does(void **state)
 	}
 }
 
+/* Nor is a part of it run. */
+static void an_inline_command_with_too_many_arguments_is_an_error(void **state)
+{
+	struct bw_stream *s;
+	struct fake *f;
+
+	conf.args_max = 16;
+	f = server(1);
+	s = fake_open(f, 0);
+	fake_feed(s, "SET a 1\r\nDEL a 2 3 4 5 6 7 8 9 10 11 12 13 14 15\r\n", 50);
+	assert_output(s, OK ":1\r\n");
+	fake_feed(s, "SET a 1\r\nDEL a 2 3 4 5 6 7 8 9 10 11 12 13 14 15  \t\r\n", 53);
+	assert_output(s, OK ":1\r\n");
+	fake_feed(s, "SET a 1\r\nDEL a 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\r\n", 53);
+	assert_output(s, OK "-ERR Protocol error: invalid multibulk length\r\n");
+	assert_true(fake_is_closed(s));
+	assert_int_equal(worker(f, 0)->store.keys, 1);
+	assert_quiet(f, 1);
+	fake_destroy(f);
+}
+
 static void protocol_errors_are_answered_and_end_it(void **state)
 {
 	static const struct exchange errors[] = {
 		{ "*abc\r\n", "invalid multibulk length" },
+		{ "*65537\r\n", "invalid multibulk length" },
 		{ "*1048577\r\n", "invalid multibulk length" },
 		{ "*99999999999999999999999999999999999\r\n", "invalid multibulk length" },
 		{ "*01\r\n", "invalid multibulk length" },
@@ -678,12 +704,207 @@ static void a_command_over_the_memory_bound_gets_an_error(void **state)
 	finish(f, s);
 }
 
+/* A key of that worker's, written into a buffer of 32. */
+static void key_of(struct fake *f, unsigned owner, char *key)
+{
+	unsigned n = 0;
+
+	do
+		snprintf(key, 32, "key%u", n++);
+	while (bw_resp__hash_key(worker(f, 0), (uint8_t *)key, (uint32_t)strlen(key)).owner != owner);
+}
+
+static void set_bytes(struct bw_stream *s, const char *key, size_t len)
+{
+	struct buf b = { 0 };
+	char *value = malloc(len);
+
+	memset(value, 'v', len);
+	put_text(&b, "*3\r\n");
+	put_bulk(&b, "SET", 3);
+	put_bulk(&b, key, strlen(key));
+	put_bulk(&b, value, len);
+	fake_feed(s, b.p, b.len);
+	assert_output(s, OK);
+	free(value);
+	free(b.p);
+}
+
+/* As much of a command as one may stage, nearly. */
+static void feed_half_a_command(struct fake *f, struct bw_stream *s)
+{
+	static char value[512 << 10];
+	struct buf b = { 0 };
+
+	put_text(&b, "*129\r\n");
+	put_bulk(&b, "MSET", 4);
+	fake_feed(s, b.p, b.len);
+	b.len = 0;
+	put_bulk(&b, "k", 1);
+	put_bulk(&b, value, sizeof(value));
+	for (uint64_t left = worker(f, 0)->store.staged_command_bytes_max - 4096; left > b.len; left -= b.len)
+		fake_feed_split(s, b.p, b.len, 60000);
+	free(b.p);
+}
+
+static void half_sent_commands_leave_room_for_small_ones_and_are_dropped(void **state)
+{
+	struct fake *f = server(2);
+	const struct bw_resp__store *store = &worker(f, 0)->store;
+	struct bw_stream *s = fake_open(f, 0), *half[2000], *steady = fake_open(f, 0),
+			 *drip = fake_open(f, 0);
+	char line[1024] = "ECHO ", expected[1100];
+	unsigned count = 0;
+
+	fake_feed(steady, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$500000\r\n", 29);
+	fake_feed(drip, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$500000\r\n", 29);
+	while (count < 2) {
+		half[count] = fake_open(f, 0);
+		feed_half_a_command(f, half[count++]);
+	}
+	/* To the brim. */
+	while (store->staged_bytes + 400 < store->staged_bytes_max) {
+		assert_true(count < BW_ARRAY_LEN(half));
+		half[count] = fake_open(f, 0);
+		fake_feed(half[count++], "*2\r\n$4\r\nECHO\r\n$9000\r\nx", 22);
+	}
+	/* In pieces, inline, and with another worker's keys: these need staged memory too. */
+	for (unsigned i = 0; i < 8; i++) {
+		char words[64];
+
+		snprintf(words, sizeof(words), "*3\r\n$3\r\nSET\r\n$1\r\n%u\r\n$1\r\n%u\r\n", i, i);
+		fake_feed_split(s, words, strlen(words), 1);
+		snprintf(words, sizeof(words), "GET %u\r\n", i);
+		fake_feed(s, words, strlen(words));
+		snprintf(words, sizeof(words), OK "$1\r\n%u\r\n", i);
+		assert_output(s, words);
+	}
+	memset(line + 5, 'x', 500);
+	snprintf(expected, sizeof(expected), "$500\r\n%s\r\n", line + 5);
+	strcat(line, "\r\n");
+	fake_feed(s, line, strlen(line));
+	assert_output(s, expected);
+	/* Who does not go on is dropped, and who only drips. */
+	for (unsigned i = 0; i < 59; i++) {
+		static char bytes[20000];
+
+		fake_feed(drip, bytes, 1);
+		if (i < 24)
+			fake_feed(steady, bytes, sizeof(bytes));
+		fake_advance(f, BW_NS_PER_SEC);
+	}
+	for (unsigned i = 0; i < count; i++)
+		assert_false(fake_is_closing(half[i]));
+	assert_false(fake_is_closing(drip));
+	fake_advance(f, 2 * BW_NS_PER_SEC);
+	for (unsigned i = 0; i < count; i++)
+		assert_true(fake_is_aborted(half[i]));
+	assert_true(fake_is_aborted(drip));
+	/* Who keeps coming is not, however long it takes. */
+	fake_advance(f, 20 * BW_NS_PER_SEC);
+	assert_false(fake_is_closing(steady));
+	static char rest[20002];
+
+	fake_feed(steady, rest, sizeof(rest));
+	assert_output(steady, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+	/* There is room again. */
+	set_bytes(s, "k", 500000);
+	fake_advance(f, 3600 * BW_NS_PER_SEC);
+	assert_false(fake_is_closing(steady));
+	fake_peer_reset(steady);
+	finish(f, s);
+}
+
+/* What one command may cost is bounded: how many arguments there are, and how many of a costly kind. */
+static void too_many_arguments_are_refused(void **state)
+{
+	static const struct {
+		const char *words;
+		unsigned count;
+		const char *reply;
+	} cases[] = {
+		{ "CONFIG GET", 36, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n" },
+		{ "CONFIG GET", 37, "-ERR too many patterns\r\n" },
+		{ "COMMAND DOCS", 177, "-ERR too many command names\r\n" },
+		{ "DEL x", 65536 - 2, ":0\r\n" },
+		{ "DEL x", 65536 - 1, "-ERR Protocol error: invalid multibulk length\r\n" },
+	};
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		struct fake *f = server(1);
+		struct bw_stream *s = fake_open(f, 0);
+		struct buf b = { 0 };
+		char text[32];
+
+		put(&b, text, (size_t)snprintf(text, sizeof(text), "*%u\r\n", 2 + cases[i].count));
+		for (const char *word = cases[i].words; word != NULL; word = strchr(word, ' ')) {
+			word += *word == ' ';
+			put_bulk(&b, word, strcspn(word, " "));
+		}
+		for (unsigned n = 0; n < cases[i].count; n++)
+			put_bulk(&b, "s*e", 3);
+		fake_feed_split(s, b.p, b.len, 60000);
+		assert_output(s, cases[i].reply);
+		free(b.p);
+		finish(f, s);
+	}
+}
+
+/* Names take what they are long, an eighth of the memory that commands arrive in at most, and come back. */
+static void names_have_a_bound_of_their_own(void **state)
+{
+	struct bw_stream *s[2000], *t;
+	const struct bw_resp *r;
+	char words[300] = "CLIENT SETNAME ";
+	unsigned count = 0;
+	struct fake *f;
+
+	conf.memory_bytes_max = 8u << 20;
+	f = server(1);
+	r = worker(f, 0);
+	t = fake_open(f, 0);
+	ask(t, "CLIENT SETNAME me", OK);
+	ask(t, "CLIENT SETINFO lib-name redis-py", OK);
+	ask(t, "CLIENT SETINFO lib-ver 5.0.1", OK);
+	assert_true(r->clients_bytes <= 112);
+	assert_non_null(strstr(reply(t, "CLIENT INFO"), " name=me db=0 resp=2 user=default "
+							"lib-name=redis-py lib-ver=5.0.1\n"));
+	assert_non_null(strstr(reply(t, "RESET"), "+RESET"));
+	assert_non_null(strstr(reply(t, "CLIENT INFO"), " name= db=0 resp=2 user=default "
+							"lib-name=redis-py lib-ver=5.0.1\n"));
+	fake_output_clear(t);
+	ask(t, "CLIENT GETNAME", NIL);
+	memset(words + 15, 'n', 256);
+	do {
+		assert_true(count < BW_ARRAY_LEN(s));
+		s[count] = fake_open(f, 0);
+	} while (strcmp(reply(s[count++], words), OK) == 0);
+	assert_non_null(strstr(fake_output(s[count - 1], NULL), "-OOM "));
+	assert_true(r->store.staged_bytes < r->store.staged_bytes_max / 8 + 512);
+	assert_true(count > 700);
+	/* Who has one may change it for a shorter one, or none. */
+	fake_output_clear(s[0]);
+	ask(s[0], "CLIENT SETNAME b", OK);
+	ask(s[0], "CLIENT GETNAME", BULK(1, "b"));
+	ask(s[0], "CLIENT SETNAME ", OK);
+	fake_output_clear(s[count - 1]);
+	ask(s[count - 1], words, OK);
+	for (unsigned i = 0; i < count; i++)
+		fake_peer_reset(s[i]);
+	assert_true(r->clients_bytes <= 112);
+	finish(f, t);
+}
+
 static void many_arguments_are_fine(void **state)
 {
 	struct buf b = { 0 }, expected = { 0 };
-	struct fake *f = server(2);
-	struct bw_stream *s = fake_open(f, 1);
+	struct bw_stream *s;
+	struct fake *f;
 	char text[32];
+
+	conf.args_max = 1024 * 1024;
+	f = server(2);
+	s = fake_open(f, 1);
 
 	put_text(&b, "*100001\r\n");
 	put_bulk(&b, "MSET", 4);
@@ -800,6 +1021,154 @@ static void sends_that_fail_are_tried_again(void **state)
 	}
 	free(b.p);
 	free(expected.p);
+}
+
+static void those_who_do_not_read_leave_requests_to_others_and_are_reset(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *s = fake_open(f, 0), *deaf[100], *slow = fake_open(f, 0);
+	char mine[32], theirs[32], words[64];
+	struct buf b = { 0 };
+
+	key_of(f, 0, mine);
+	key_of(f, 1, theirs);
+	set_bytes(s, theirs, 512 << 10);
+	snprintf(words, sizeof(words), "GET %s", theirs);
+	for (unsigned i = 0; i < 128; i++)
+		put_command(&b, words);
+	for (unsigned i = 0; i < 100; i++) {
+		deaf[i] = fake_open(f, 0);
+		fake_set_auto_ack(deaf[i], false);
+		fake_feed(deaf[i], b.p, b.len);
+	}
+	/* One that reads, if slowly, is no such. */
+	fake_set_auto_ack(slow, false);
+	fake_feed(slow, b.p, b.len);
+	/* The others are served as ever, whether a request is needed or not. */
+	snprintf(words, sizeof(words), "SET %s 1", mine);
+	ask(s, words, OK);
+	snprintf(words, sizeof(words), "GET %s", mine);
+	ask(s, words, BULK(1, "1"));
+	snprintf(words, sizeof(words), "STRLEN %s", theirs);
+	ask(s, words, ":524288\r\n");
+	snprintf(words, sizeof(words), "EXISTS %s %s", mine, theirs);
+	ask(s, words, ":2\r\n");
+	fake_advance(f, 30 * BW_NS_PER_SEC);
+	fake_ack(slow, 64 << 10);
+	fake_advance(f, 29 * BW_NS_PER_SEC);
+	for (unsigned i = 0; i < 100; i++)
+		assert_false(fake_is_closing(deaf[i]));
+	fake_advance(f, 2 * BW_NS_PER_SEC);
+	for (unsigned i = 0; i < 100; i++)
+		assert_true(fake_is_aborted(deaf[i]));
+	assert_false(fake_is_closing(slow));
+	assert_int_equal(worker(f, 0)->stalled, 100);
+	fake_set_auto_ack(slow, true);
+	fake_run(f);
+	assert_int_equal(fake_output_total(slow), 128 * ((512 << 10) + 11));
+	/* It took all: it may be idle for as long as it likes. */
+	fake_advance(f, 3600 * BW_NS_PER_SEC);
+	assert_false(fake_is_closing(slow));
+	fake_peer_reset(slow);
+	free(b.p);
+	finish(f, s);
+}
+
+static void what_needs_no_request_does_not_wait_for_one(void **state)
+{
+	struct bw_stream *s, *t, *last = NULL;
+	char mine[32], theirs[32], set[64], get[64], away[64];
+	struct buf b = { 0 };
+	struct fake *f;
+
+	conf.bulk_bytes_max = 1024;
+	f = server(32);
+	s = fake_open(f, 0);
+	t = fake_open(f, 0);
+	key_of(f, 0, mine);
+	key_of(f, 1, theirs);
+	snprintf(set, sizeof(set), "SET %s 1", mine);
+	snprintf(get, sizeof(get), "GET %s", mine);
+	snprintf(away, sizeof(away), "GET %s", theirs);
+	fake_hold_mail(f, true);
+	/* A request and 31 parts. */
+	while (worker(f, 0)->requests_free_count > 32) {
+		last = fake_open(f, 0);
+		fake_feed(last, "DBSIZE\r\n", 8);
+	}
+	ask(s, "PING", "+PONG\r\n");
+	ask(s, set, OK);
+	ask(s, get, BULK(1, "1"));
+	fake_feed_split(s, "get", 3, 1);
+	fake_feed(s, " nosuch a\r\n", 11);
+	assert_output(s, ARITY("get"));
+	/* These do, in one piece or not, and nothing is lost. */
+	put_command(&b, away);
+	put_command(&b, get);
+	fake_feed(s, b.p, b.len);
+	fake_feed_split(t, b.p, b.len, 5);
+	fake_advance(f, 10 * BW_NS_PER_MS);
+	assert_output(s, "");
+	assert_output(t, "");
+	fake_hold_mail(f, false);
+	fake_advance(f, 10 * BW_NS_PER_MS);
+	assert_output(s, NIL BULK(1, "1"));
+	assert_output(t, NIL BULK(1, "1"));
+	assert_output(last, ":0\r\n"); /* as it was when it was asked */
+	fake_drain(f);
+	free(b.p);
+	finish(f, s);
+}
+
+/* One client asks for all there is and does not read; the others neither lose their keys nor their room. */
+static void a_deaf_client_does_not_pin_the_keyspace(void **state)
+{
+	char words[1100], key[32], value[1001];
+	unsigned refused = 0;
+
+	conf.memory_bytes_max = 16u << 20;
+	for (unsigned workers = 1; workers <= 2; workers++) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0), *deaf = fake_open(f, 0);
+		unsigned count = 0;
+
+		memset(value, 'v', 1000);
+		value[1000] = '\0';
+		while (worker(f, 0)->store.evicted == 0) {
+			snprintf(words, sizeof(words), "SET key%u %s", count++, value);
+			ask(s, words, OK);
+		}
+		fake_set_auto_ack(deaf, false);
+		fake_set_space(deaf, 4096);
+		for (unsigned at = 0; at < count; at += 500) {
+			struct buf b = { 0 };
+
+			put_text(&b, "*501\r\n");
+			put_bulk(&b, "MGET", 4);
+			for (unsigned i = at; i < at + 500; i++)
+				put_bulk(&b, key, (size_t)snprintf(key, sizeof(key), "key%u", i));
+			fake_feed(deaf, b.p, b.len);
+			free(b.p);
+		}
+		for (unsigned i = 0; i < workers; i++)
+			assert_true(worker(f, i)->store.slab.listed_bytes <=
+				    worker(f, i)->store.listed_bytes_max);
+		/* There is room for as much as is not pinned. */
+		for (unsigned i = 0; i < count; i++) {
+			snprintf(words, sizeof(words), "SET new%u %s", i, value);
+			refused += strcmp(reply(s, words), OK) != 0;
+		}
+		assert_int_equal(refused, 0);
+		assert_true(worker(f, 0)->store.keys > count / workers / 2);
+		/* The deaf one reads on: what it was promised, or that it was too much. */
+		fake_set_auto_ack(deaf, true);
+		fake_run(f);
+		assert_null(strstr(fake_output(deaf, NULL), "$1000\r\n$"));
+		assert_non_null(strstr(fake_output(deaf, NULL), "\r\n-OOM command not allowed"));
+		fake_peer_reset(deaf);
+		fake_output_clear(s);
+		finish(f, s);
+	}
 }
 
 /* ---- ends ---- */
@@ -1022,6 +1391,43 @@ static void keys_expire_while_nobody_looks(void **state)
 	finish(f, s);
 }
 
+static int64_t wall_step_s;
+
+/* In the place of the C library's: a wall clock that is stepped. */
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	int rc = (int)syscall(SYS_clock_gettime, clock, ts);
+
+	if (clock == CLOCK_REALTIME)
+		ts->tv_sec += wall_step_s;
+	return rc;
+}
+
+static void a_step_of_the_wall_clock_is_followed(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *s = fake_open(f, 0);
+	char words[64];
+	int64_t before = time(NULL);
+	long long told;
+
+	ask(s, "SET a 1", OK);
+	snprintf(words, sizeof(words), "EXPIREAT a %lld", (long long)before + 3600);
+	ask(s, words, ":1\r\n");
+	wall_step_s = 3000;
+	fake_advance(f, 61 * BW_NS_PER_SEC);
+	assert_int_equal(sscanf(reply(s, "TIME"), "*2\r\n$10\r\n%lld", &told), 1);
+	assert_in_range(told, before + 3000, before + 3000 + 10);
+	assert_int_equal(sscanf(reply(s, "TTL a"), ":%lld", &told), 1);
+	assert_in_range(told, 580, 600);
+	fake_output_clear(s);
+	wall_step_s = 3700;
+	fake_advance(f, 60 * BW_NS_PER_SEC);
+	ask(s, "GET a", NIL);
+	wall_step_s = 0;
+	finish(f, s);
+}
+
 /* ---- anything at all ---- */
 
 static uint64_t seed;
@@ -1104,6 +1510,7 @@ int main(void)
 		TEST(so_it_does_with_three_workers),
 		TEST(long_texts_are_whole),
 		TEST(inline_commands_are_split_as_redis_does),
+		TEST(an_inline_command_with_too_many_arguments_is_an_error),
 		TEST(protocol_errors_are_answered_and_end_it),
 		TEST(endless_lines_are_cut_short),
 		TEST(empty_multibulks_say_nothing),
@@ -1112,10 +1519,16 @@ int main(void)
 		TEST(values_up_to_the_bound_go_in_and_out),
 		TEST(announcing_takes_no_memory),
 		TEST(a_command_over_the_memory_bound_gets_an_error),
+		TEST(half_sent_commands_leave_room_for_small_ones_and_are_dropped),
+		TEST(too_many_arguments_are_refused),
+		TEST(names_have_a_bound_of_their_own),
 		TEST(many_arguments_are_fine),
 		TEST(a_full_server_that_may_not_evict_says_so),
 		TEST(a_client_that_does_not_read_is_throttled_and_loses_nothing),
 		TEST(sends_that_fail_are_tried_again),
+		TEST(those_who_do_not_read_leave_requests_to_others_and_are_reset),
+		TEST(what_needs_no_request_does_not_wait_for_one),
+		TEST(a_deaf_client_does_not_pin_the_keyspace),
 		TEST(quit_answers_and_closes),
 		TEST(a_client_that_half_closes_gets_its_answers),
 		TEST(draining_lets_what_is_in_flight_finish),
@@ -1124,6 +1537,7 @@ int main(void)
 		TEST(a_connection_may_die_while_its_mail_is_out),
 		TEST(large_values_of_other_workers_are_not_copied),
 		TEST(keys_expire_while_nobody_looks),
+		TEST(a_step_of_the_wall_clock_is_followed),
 		TEST(random_bytes_break_nothing),
 		TEST(a_bad_configuration_is_refused),
 	};

@@ -314,7 +314,7 @@ static void without_eviction_the_store_fills_up_and_says_so(void **state)
 	assert_null(put(&rig, n, bytes, sizeof(bytes), 0));
 	assert_null(find(&rig, n)); /* a refused one left nothing */
 	/* What is staged still finds memory, which the keys left to it. */
-	struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(&rig.store, 300);
+	struct bw_resp__chunk *chunk = bw_resp__chunk_alloc(&rig.store, 300, false);
 
 	assert_non_null(chunk);
 	bw_resp__chunks_free(&rig.store, chunk);
@@ -413,6 +413,28 @@ static void a_flushed_key_never_comes_back(void **state)
 	rig_end(&rig);
 }
 
+static void a_flushed_key_does_not_come_back_when_epochs_wrap(void **state)
+{
+	static const uint8_t value[] = "value";
+	struct rig rig;
+
+	rig_make(&rig, 8 << 20, true);
+	for (unsigned i = 0; i < 10000; i++)
+		assert_non_null(put(&rig, i, value, 5, 0));
+	bw_resp__store_flush(&rig.store);
+	assert_true(rig.store.dead > 5000); /* a slice is swept at once, the rest is to come */
+	/* As if the next 65,534 flushes had followed before the sweep came to it. */
+	rig.store.epoch = UINT16_MAX;
+	for (unsigned i = 10000; i < 12000; i++)
+		assert_non_null(put(&rig, i, value, 5, 0));
+	bw_resp__store_flush(&rig.store);
+	assert_int_equal(rig.store.epoch, 0);
+	for (unsigned i = 0; i < 12000; i++)
+		assert_null(find(&rig, i));
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
 static void a_staged_blob_becomes_a_value_without_a_copy(void **state)
 {
 	static uint8_t bytes[100000];
@@ -500,6 +522,59 @@ static void another_core_may_read_while_the_owner_writes(void **state)
 	rig_end(&rig);
 }
 
+/* A full store of which a part is being sent: what is pinned stays, and is not lost for nothing. */
+static void what_is_pinned_is_not_evicted(void **state)
+{
+	/* One block with its key, and a blob. */
+	static const uint32_t sizes[] = { 700, 9000 };
+	static uint8_t bytes[9000];
+	struct bw_resp__block *pinned[20000];
+	struct rig rig;
+
+	for (unsigned n = 0; n < BW_ARRAY_LEN(sizes); n++) {
+		unsigned count = 0, key = 0;
+
+		rig_make(&rig, 4 << 20, true);
+		while (rig.store.evicted == 0)
+			assert_non_null(put(&rig, key++, bytes, sizes[n], 0));
+		for (unsigned i = 0; i < key; i++) {
+			struct bw_resp__item *item = find(&rig, i);
+
+			if (item == NULL || i % 8 == 0)
+				continue;
+			pinned[count] = bw_resp__item_value_block(item);
+			bw_resp__block_pin(pinned[count++]);
+		}
+		rig_pass(&rig, 1000000); /* they are the oldest by far */
+		for (unsigned i = 0; i < 3000; i++)
+			put(&rig, key + i, bytes, sizes[n], 0);
+		for (unsigned i = 0, found = 0; i < key; i++) {
+			found += find(&rig, i) != NULL && i % 8 != 0;
+			if (i == key - 1)
+				assert_int_equal(found, count);
+		}
+		/* All of it: nothing can be had, nothing is lost. */
+		for (unsigned i = 0; i < key + 3000; i++) {
+			struct bw_resp__item *item = find(&rig, i);
+
+			if (item == NULL || !bw_resp__block_is_sole(bw_resp__item_value_block(item)))
+				continue;
+			assert_true(count < BW_ARRAY_LEN(pinned));
+			pinned[count] = bw_resp__item_value_block(item);
+			bw_resp__block_pin(pinned[count++]);
+		}
+		uint64_t keys = rig.store.keys;
+
+		for (unsigned i = 0; i < 100; i++)
+			put(&rig, key + 3000 + i, bytes, 16000, 0);
+		assert_true(rig.store.keys >= keys);
+		for (unsigned i = 0; i < count; i++)
+			bw_resp__block_unpin(pinned[i]);
+		assert_non_null(put(&rig, 1u << 20, bytes, sizes[n], 0));
+		rig_end(&rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -510,7 +585,9 @@ int main(void)
 		cmocka_unit_test(expired_keys_are_gone_at_once_and_freed_by_the_sweep),
 		cmocka_unit_test(small_keys_cost_little),
 		cmocka_unit_test(a_flushed_key_never_comes_back),
+		cmocka_unit_test(a_flushed_key_does_not_come_back_when_epochs_wrap),
 		cmocka_unit_test(a_staged_blob_becomes_a_value_without_a_copy),
+		cmocka_unit_test(what_is_pinned_is_not_evicted),
 		cmocka_unit_test(another_core_may_read_while_the_owner_writes),
 	};
 

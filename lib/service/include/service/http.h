@@ -25,8 +25,9 @@ struct bw_http_conf {
 	uint64_t body_bytes_max;   /* a request's body, read and discarded; default 1 MiB: above it 413 */
 	uint32_t
 		pipeline_depth_max; /* responses queued or awaited a connection; default 64, then reading pauses */
-	bw_ns header_timeout_ns; /* first byte of a request to its last header; default 10 s: 408 */
-	bw_ns idle_timeout_ns;   /* between requests; default 60 s: close */
+	/** First byte of a request to its last header, or how far its body may be behind 1 KiB/s; default 10 s: 408. */
+	bw_ns header_timeout_ns;
+	bw_ns idle_timeout_ns; /* between requests; default 60 s: close */
 	/* -- set by bw_http_conf_prepare() -- */
 	struct bw_http_files *files; /* the cache all workers share */
 };

@@ -8,13 +8,18 @@ struct bw_resp_conf {
 	/**
 	 * Keys, values, index and commands that are arriving, all workers together; default 256 MiB. Each worker's
 	 * share must be at least 1 MiB + 8 * bulk_bytes_max: an eighth of it is what one command may take while it
-	 * arrives, a quarter what all may.
+	 * arrives, a quarter what all may, and another what replies to MGET may hold before they are sent.
 	 */
 	uint64_t memory_bytes_max;
-	uint32_t bulk_bytes_max;   /* one argument; default 512 KiB, at most 16 MiB */
-	uint32_t args_max;         /* arguments a command; default 1024 * 1024 as Redis has it */
+	uint32_t bulk_bytes_max; /* one argument; default 512 KiB, at most 16 MiB */
+	uint32_t args_max; /* arguments a command, which runs in one go; default 65536, of Redis 1048576 */
 	uint32_t inline_bytes_max; /* an inline command; default 64 KiB as Redis has it */
-	bool evicts;               /* true (default): least recently used keys make room; false: OOM error */
+	/**
+	 * A client that has not taken a quarter of its send queue for so long, and has more to come, is reset; and one
+	 * whose command is not whole, and so long behind 16 KiB a second; default 60 s.
+	 */
+	bw_ns stall_timeout_ns;
+	bool evicts; /* true (default): least recently used keys make room; false: OOM error */
 	/* -- set by bw_resp_conf_prepare() -- */
 	uint64_t hash_seed;
 	struct bw_resp_shared *shared; /* what the workers' memory is mapped at */
