@@ -17,6 +17,7 @@
 #define ICMP6_PARAMETER   4
 #define ICMP6_NS          135
 #define ICMP6_NA          136
+#define ND_SOLICITED      0x40
 
 void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 {
@@ -43,8 +44,10 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 		goto out;
 	}
 	is_for_us = bw_route_is_ours(w->engine, &arp.target);
-	bw_neigh_learn(
-		w, &arp.sender, &arp.sender_mac, is_for_us && arp.opcode == RTE_ARP_OP_REPLY, is_for_us);
+	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &arp.sender,
+				  .mac = &arp.sender_mac,
+				  .is_answer = is_for_us && arp.opcode == RTE_ARP_OP_REPLY,
+				  .creates = is_for_us });
 	if (is_for_us && arp.opcode == RTE_ARP_OP_REQUEST && is_from_device &&
 		(bw_route_is_on_link(w->engine, &arp.sender) || bw_ip_is_unspecified(&arp.sender)))
 		bw_neigh_answer_arp(w, &arp);
@@ -69,7 +72,8 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 			return;
 		}
 		if (!bw_ip_is_unspecified(from) && nd.has_link_addr)
-			bw_neigh_learn(w, from, &nd.link_addr, false, true);
+			bw_neigh_learn(w, &(struct bw_neigh_claim){
+						  .ip = from, .mac = &nd.link_addr, .creates = true });
 		if (is_from_device)
 			bw_neigh_answer_nd(w, &nd, from);
 		return;
@@ -84,12 +88,10 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 		}
 		return;
 	}
-	/*
-	 * RFC 4861 section 7.2.5. An answer to a unicast question may leave the address out; the frame's source
-	 * is not trusted in its place, the entry just stays as it is until the probe's time is up.
-	 */
-	if (nd.has_link_addr)
-		bw_neigh_learn(w, &nd.target, &nd.link_addr, (nd.flags & 0x40) != 0, false);
+	/* RFC 4861 section 7.2.4: the answer to a question that was put to it alone may leave the address out. */
+	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &nd.target,
+				  .mac = nd.has_link_addr ? &nd.link_addr : NULL,
+				  .is_answer = (nd.flags & ND_SOLICITED) != 0 });
 }
 
 /** Turn an echo request around in its own buffer. Takes the mbuf. */

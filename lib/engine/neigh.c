@@ -309,34 +309,45 @@ static void flush_queued(struct bw_worker *w, struct bw_neigh *n)
 	n->queued_count = 0;
 }
 
-void bw_neigh_learn(
-	struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer, bool creates)
+/** A usable address, confirmed or not, from now on. */
+static void settle(struct bw_worker *w, struct bw_neigh *n, bool is_confirmed)
 {
+	n->probe_count = 0;
+	n->state = is_confirmed ? BW_NEIGH_REACHABLE : BW_NEIGH_STALE;
+	bw_timer_arm(&w->wheel, &n->timer, w->now + (is_confirmed ? REACHABLE_NS : STALE_NS));
+}
+
+void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
+{
+	const struct bw_ip *ip = claim->ip;
+	const struct bw_mac *mac = claim->mac;
 	struct bw_neigh *n = find(&w->neigh, ip);
-	bool is_same;
+	bool has_address;
 
 	/* A group has no single owner, and an address of ours is not a neighbour's. */
-	if ((mac->b[0] & 1) != 0 || bw_ip_is_unspecified(ip) || !bw_route_is_on_link(w->engine, ip) ||
-		bw_route_is_ours(w->engine, ip))
+	if ((mac != NULL && (mac->b[0] & 1) != 0) || bw_ip_is_unspecified(ip) ||
+		!bw_route_is_on_link(w->engine, ip) || bw_route_is_ours(w->engine, ip))
 		return;
 	if (n == NULL) {
-		if (!creates)
+		if (!claim->creates || mac == NULL)
 			return;
 		n = create(w, ip);
 		n->mac = *mac;
-		n->state = BW_NEIGH_STALE;
-		bw_timer_arm(&w->wheel, &n->timer, w->now + STALE_NS);
+		settle(w, n, false);
 		return;
 	}
-	is_same = memcmp(&n->mac, mac, sizeof(*mac)) == 0;
-	/* What we did not ask for confirms nothing: unless it tells something new it changes nothing. */
-	if (!is_answer && is_same && n->state != BW_NEIGH_INCOMPLETE && n->state != BW_NEIGH_FAILED)
+	has_address = n->state != BW_NEIGH_INCOMPLETE && n->state != BW_NEIGH_FAILED;
+	if (has_address && (mac == NULL || memcmp(&n->mac, mac, sizeof(*mac)) == 0)) {
+		/* Nothing new. What we did not ask for confirms nothing, and the paths stay good. */
+		if (claim->is_answer)
+			settle(w, n, true);
+		return;
+	}
+	if (mac == NULL) /* nothing is known that it could confirm (RFC 4861 section 7.2.5) */
 		return;
 	n->mac = *mac;
-	n->probe_count = 0;
 	n->generation++; /* paths look the new address up */
-	n->state = is_answer ? BW_NEIGH_REACHABLE : BW_NEIGH_STALE;
-	bw_timer_arm(&w->wheel, &n->timer, w->now + (is_answer ? REACHABLE_NS : STALE_NS));
+	settle(w, n, claim->is_answer);
 	flush_queued(w, n);
 }
 

@@ -76,12 +76,16 @@ static inline const struct bw_mac *bw_neigh_of_path(struct bw_neigh_cache *cache
 	return &n->mac;
 }
 
-/**
- * A neighbour said where it is. `is_answer`: to a question of ours, which confirms it; `creates`: it spoke to
- * us, so an entry is worth making. An entry that exists is brought up to date either way.
- */
-void bw_neigh_learn(
-	struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer, bool creates);
+/** What a neighbour said of itself. */
+struct bw_neigh_claim {
+	const struct bw_ip *ip;
+	const struct bw_mac *mac; /* NULL: an answer that leaves it out, "where you asked me" */
+	bool is_answer;           /* to a question of ours, which confirms it */
+	bool creates;             /* it spoke to us, so an entry is worth making */
+};
+
+/** Bring the entry up to date, if there is one or it is worth making. */
+void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim);
 
 /** The worker's wheel fired an entry's timer. */
 void bw_neigh_timer(struct bw_worker *w, struct bw_neigh *n);

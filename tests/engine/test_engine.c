@@ -29,7 +29,7 @@ static struct bw_nic_plan plan;
 static struct bw_nic nic;
 static struct bw_engine *engine;
 static struct rte_ring *to_engine, *to_second, *from_engine[2];
-static struct bw_ip ours4, ours6, peer4, peer6, far4, gateway4;
+static struct bw_ip ours4, ours6, peer4, peer6, shy6, far4, gateway4;
 
 /* ---- a service that uses mail and jobs ------------------------------------------------------------------- */
 
@@ -174,6 +174,49 @@ static struct rte_mbuf *receive_answering(const struct bw_ip *who, struct bw_pkt
 		rte_pktmbuf_free(m);
 	}
 	return NULL;
+}
+
+/** A neighbour's word about itself, or with a target of ours its question about us. */
+static void send_nd(const struct bw_nd_out *nd, const struct bw_mac *from)
+{
+	struct rte_mbuf *m = fresh();
+
+	bw_nd_write(m, nd);
+	bw_ip_prepend(m,
+		&(struct bw_ip_out){ .src = nd->src, .dst = nd->dst, .proto = IPPROTO_ICMPV6, .ttl = 255 });
+	bw_eth_prepend(m, from, &nic.mac, RTE_ETHER_TYPE_IPV6, 0);
+	send_frame(m);
+}
+
+/** What the engine is asked by, and asks with. */
+enum question {
+	NOTHING,
+	TO_EVERYBODY,
+	TO_ONE,
+};
+
+/** The engine's next question about an IPv6 address, for as long as a second and a half: longer than it waits. */
+static enum question next_question(const struct bw_ip *who)
+{
+	const struct bw_cidr all[] = { { *who, 64 } };
+	struct bw_wire_host host = { .mac = peer_mac, .addr_count = 1, .addrs = all };
+	enum question question = NOTHING;
+	struct bw_nd_fields nd;
+	struct bw_pkt pkt;
+
+	for (int i = 0; i < 8 && question == NOTHING; i++) {
+		struct rte_mbuf *m = receive();
+
+		if (m == NULL)
+			continue;
+		m->ol_flags = 0;
+		bw_pkt_parse(m, &host, &pkt);
+		if (pkt.kind == BW_PKT_ICMP6 && bw_nd_parse(&pkt, &nd) == 0 && nd.type == 135 &&
+			bw_ip_eq(&nd.target, who))
+			question = pkt.is_to_multicast ? TO_EVERYBODY : TO_ONE;
+		rte_pktmbuf_free(m);
+	}
+	return question;
 }
 
 static void quiet(void)
@@ -338,6 +381,28 @@ static void queues_a_bounded_number_for_a_silent_neighbour(void **state)
 	assert_non_null(strstr(names, "10.1.0.66 does not answer ARP"));
 }
 
+/**
+ * What Linux does: it asks for us with its address, so we know it without having asked, and it leaves the
+ * address out of its answer to a question that was put to it alone (RFC 4861 section 7.2.4).
+ */
+static void takes_an_answer_without_an_address_for_a_yes(void **state)
+{
+	(void)state;
+	send_nd(
+		&(struct bw_nd_out){
+			.type = 135, .src = &shy6, .dst = &ours6, .target = &ours6, .link_addr = &peer_mac },
+		&peer_mac);
+	send_udp(&shy6, &ours6, 7, "hello");
+	assert_int_equal(next_question(&shy6), TO_ONE);
+	send_nd(
+		&(struct bw_nd_out){
+			.type = 136, .flags = 0x40, .src = &shy6, .dst = &ours6, .target = &shy6 },
+		&peer_mac);
+	assert_int_equal(next_question(&shy6), NOTHING);
+	send_udp(&shy6, &ours6, 7, "and again");
+	assert_int_equal(next_question(&shy6), NOTHING);
+}
+
 static void resets_segments_for_closed_ports(void **state)
 {
 	struct bw_pkt pkt;
@@ -489,6 +554,7 @@ static int start_with(bool has_rss)
 	ours6 = conf.addrs[1].ip;
 	bw_ip_parse("10.1.0.1", &peer4);
 	bw_ip_parse("fd01::1", &peer6);
+	bw_ip_parse("fd01::55", &shy6);
 	bw_ip_parse("192.0.2.9", &far4);
 	bw_ip_parse("10.1.0.254", &gateway4);
 	bw_cidr_parse("0.0.0.0/0", &conf.routes[0].prefix);
@@ -544,6 +610,7 @@ int main(void)
 		cmocka_unit_test(reaches_far_hosts_through_the_gateway),
 		cmocka_unit_test(carries_mail_and_jobs_home),
 		cmocka_unit_test(queues_a_bounded_number_for_a_silent_neighbour),
+		cmocka_unit_test(takes_an_answer_without_an_address_for_a_yes),
 		cmocka_unit_test(resets_segments_for_closed_ports),
 	};
 	const struct CMUnitTest spread_by_the_device[] = {
