@@ -65,8 +65,8 @@ static bool turn(struct bw_worker *w)
 		ticks(w);
 	work += bw_mail_flush(w);
 	work += bw_egress(w);
-	bw_egress_flush(w);
-	return work > 0 || w->tx_count > 0;
+	work += bw_egress_flush(w); /* a backlog that the device does not take is no work */
+	return work > 0;
 }
 
 /** Charge the cycles since the last call to what they were spent on. */

@@ -79,6 +79,7 @@ struct bw_worker {
 	struct rte_mempool *pool;
 	struct bw_wire_host host;
 	unsigned tx_count;
+	bw_ns tx_stuck_at; /* since when the device has taken nothing; 0: it does */
 	struct rte_mbuf *tx[BW_TX_BACKLOG_MAX + BW_BURST_MAX];
 
 	/* the network */
@@ -167,8 +168,8 @@ unsigned bw_ingress_inbox(struct bw_worker *w);
 /* egress.c */
 /** Drain TCP's ready connections into packets. Returns how many. */
 unsigned bw_egress(struct bw_worker *w);
-/** Hand the burst to the device; what does not fit stays, in order. */
-void bw_egress_flush(struct bw_worker *w);
+/** Hand the burst to the device; what does not fit stays, in order. Returns how many it took. */
+unsigned bw_egress_flush(struct bw_worker *w);
 /** An IP packet without its Ethernet header: route, resolve, send. `path` may be NULL. Takes the mbuf. */
 void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst, uint32_t *path);
 /** An IP packet that may be larger than the MTU: fragmented if it has to be. Checksums must be done. */

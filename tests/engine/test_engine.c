@@ -403,6 +403,41 @@ static void takes_an_answer_without_an_address_for_a_yes(void **state)
 	assert_int_equal(next_question(&shy6), NOTHING);
 }
 
+static uint64_t counted(enum bw_counter which)
+{
+	struct bw_counters counters;
+
+	bw_engine_counters(engine, &counters);
+	return counters.value[which];
+}
+
+/** A peer that takes nothing for seconds and then comes back gets no news that is seconds old. */
+static void drops_what_a_dead_device_never_took(void **state)
+{
+	uint64_t dropped = counted(BW_DROP_TX_BACKLOG), sent = counted(BW_TX_PACKETS);
+	unsigned arrived = 0;
+	struct rte_mbuf *m;
+
+	(void)state;
+	for (unsigned i = 0; i < 1500; i++) { /* the ring takes 1023 */
+		send_udp(&peer4, &ours4, 7, "to the dead");
+		if (i % 50 == 0)
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 300000000 }, NULL);
+	sent = counted(BW_TX_PACKETS) - sent;
+	dropped = counted(BW_DROP_TX_BACKLOG) - dropped;
+	assert_in_range(sent, 1, 1023);
+	assert_in_range(dropped, 1500 - 1023, 1500 - sent + 8); /* and a few questions about neighbours */
+	while ((m = receive()) != NULL) {
+		rte_pktmbuf_free(m);
+		arrived++;
+	}
+	assert_int_equal(arrived, sent);
+	send_udp(&peer4, &ours4, 7, "back to life");
+	expect_udp(&peer4, 7, "back to life");
+}
+
 static void resets_segments_for_closed_ports(void **state)
 {
 	struct bw_pkt pkt;
@@ -612,6 +647,7 @@ int main(void)
 		cmocka_unit_test(queues_a_bounded_number_for_a_silent_neighbour),
 		cmocka_unit_test(takes_an_answer_without_an_address_for_a_yes),
 		cmocka_unit_test(resets_segments_for_closed_ports),
+		cmocka_unit_test(drops_what_a_dead_device_never_took),
 	};
 	const struct CMUnitTest spread_by_the_device[] = {
 		cmocka_unit_test(brings_fragments_of_a_flow_to_its_worker),
