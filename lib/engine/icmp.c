@@ -18,6 +18,7 @@
 #define ICMP6_NS          135
 #define ICMP6_NA          136
 #define ND_SOLICITED      0x40
+#define ND_OVERRIDE       0x20
 
 void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 {
@@ -47,6 +48,7 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &arp.sender,
 				  .mac = &arp.sender_mac,
 				  .is_answer = is_for_us && arp.opcode == RTE_ARP_OP_REPLY,
+				  .overrides = true,
 				  .creates = is_for_us });
 	if (is_for_us && arp.opcode == RTE_ARP_OP_REQUEST && is_from_device &&
 		(bw_route_is_on_link(w->engine, &arp.sender) || bw_ip_is_unspecified(&arp.sender)))
@@ -72,13 +74,18 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 			return;
 		}
 		if (!bw_ip_is_unspecified(from) && nd.has_link_addr)
-			bw_neigh_learn(w, &(struct bw_neigh_claim){
-						  .ip = from, .mac = &nd.link_addr, .creates = true });
+			bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = from,
+						  .mac = &nd.link_addr,
+						  .overrides = true,
+						  .creates = true });
 		if (is_from_device)
 			bw_neigh_answer_nd(w, &nd, from);
 		return;
 	}
 	if (bw_route_is_ours(w->engine, &nd.target)) {
+		/* A link that reflects brings our own announcements back. */
+		if (nd.has_link_addr && memcmp(&nd.link_addr, &w->host.mac, sizeof(nd.link_addr)) == 0)
+			return;
 		bw_count(&w->counters, BW_ARP_CONFLICTS);
 		if (is_from_device && nd.has_link_addr) {
 			char ip[BW_IP_STRLEN], mac[BW_MAC_STRLEN];
@@ -91,7 +98,8 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 	/* RFC 4861 section 7.2.4: the answer to a question that was put to it alone may leave the address out. */
 	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &nd.target,
 				  .mac = nd.has_link_addr ? &nd.link_addr : NULL,
-				  .is_answer = (nd.flags & ND_SOLICITED) != 0 });
+				  .is_answer = (nd.flags & ND_SOLICITED) != 0,
+				  .overrides = (nd.flags & ND_OVERRIDE) != 0 });
 }
 
 /** Turn an echo request around in its own buffer. Takes the mbuf. */

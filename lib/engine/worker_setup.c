@@ -9,7 +9,8 @@
 
 #include "worker.h"
 
-#define SCRATCH_BYTES 65536
+#define SCRATCH_BYTES     65536
+#define NEIGH_QUEUE_SHARE 16 /* of the worker's buffers, what may wait for neighbours: one in so many */
 
 static int tcp_setup(struct bw_worker *w)
 {
@@ -70,7 +71,9 @@ int bw_worker_setup(struct bw_worker *w)
 	bw_wheel_init(&w->wheel, w->now);
 	bw_timer_init(&w->announce_timer, BW_TIMER_ANNOUNCE);
 	w->datagram_scratch = malloc(SCRATCH_BYTES);
-	error = w->datagram_scratch != NULL ? bw_neigh_init(&w->neigh, engine->conf.neighbours_max) : -ENOMEM;
+	error = w->datagram_scratch != NULL ? bw_neigh_init(&w->neigh, engine->conf.neighbours_max,
+						      w->nic->mbufs_per_worker / NEIGH_QUEUE_SHARE)
+					    : -ENOMEM;
 	if (error == 0)
 		error = bw_fragments_init(w);
 	if (error == 0)

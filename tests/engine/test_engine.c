@@ -219,6 +219,14 @@ static enum question next_question(const struct bw_ip *who)
 	return question;
 }
 
+static uint64_t counted(enum bw_counter which)
+{
+	struct bw_counters counters;
+
+	bw_engine_counters(engine, &counters);
+	return counters.value[which];
+}
+
 static void quiet(void)
 {
 	struct bw_pkt pkt;
@@ -403,14 +411,6 @@ static void takes_an_answer_without_an_address_for_a_yes(void **state)
 	assert_int_equal(next_question(&shy6), NOTHING);
 }
 
-static uint64_t counted(enum bw_counter which)
-{
-	struct bw_counters counters;
-
-	bw_engine_counters(engine, &counters);
-	return counters.value[which];
-}
-
 /** A peer that takes nothing for seconds and then comes back gets no news that is seconds old. */
 static void drops_what_a_dead_device_never_took(void **state)
 {
@@ -436,6 +436,155 @@ static void drops_what_a_dead_device_never_took(void **state)
 	assert_int_equal(arrived, sent);
 	send_udp(&peer4, &ours4, 7, "back to life");
 	expect_udp(&peer4, 7, "back to life");
+}
+
+/** Two addresses for one neighbour: which one the engine sends to. */
+static void expect_at(const struct bw_ip *who, const struct bw_mac *mac, const char *text)
+{
+	const struct bw_cidr all[] = { { *who, 64 } };
+	struct bw_wire_host host = { .mac = *mac, .addr_count = 1, .addrs = all };
+	struct rte_mbuf *m;
+	struct bw_pkt pkt = { 0 };
+
+	send_udp(who, bw_ip_is_v4(who) ? &ours4 : &ours6, 7, text);
+	while ((m = receive()) != NULL) {
+		m->ol_flags = 0;
+		bw_pkt_parse(m, &host, &pkt);
+		if (pkt.kind == BW_PKT_UDP) {
+			assert_memory_equal(
+				rte_pktmbuf_mtod_offset(m, void *, pkt.payload_off), text, strlen(text));
+			rte_pktmbuf_free(m);
+			return;
+		}
+		rte_pktmbuf_free(m);
+	}
+	fail_msg("%s: nothing came", text);
+}
+
+/** RFC 4861 section 7.2.5: without the Override flag another address is a reason to ask, and no more. */
+static void keeps_an_address_that_is_not_overridden(void **state)
+{
+	static const struct bw_mac thief = { { 2, 0, 0, 0, 0, 99 } };
+	struct bw_nd_out advert = {
+		.type = 136, .flags = 0x40, .src = &shy6, .dst = &ours6, .target = &shy6, .link_addr = &thief
+	};
+
+	(void)state;
+	/* REACHABLE since takes_an_answer_without_an_address_for_a_yes(). */
+	send_nd(&advert, &thief);
+	expect_at(&shy6, &peer_mac, "not moved");
+	advert.flags = 0x20;
+	send_nd(&advert, &thief);
+	expect_at(&shy6, &thief, "moved");
+	advert.flags = 0x60;
+	advert.link_addr = &peer_mac;
+	send_nd(&advert, &peer_mac);
+	expect_at(&shy6, &peer_mac, "back home");
+}
+
+/** RFC 4861 section 7.2.4: also who does not say where it is gets its answer, when it has been asked in turn. */
+static void answers_a_question_without_an_address(void **state)
+{
+	struct bw_ip unknown = shy6;
+	struct bw_nd_fields nd;
+	struct bw_pkt pkt;
+	struct rte_mbuf *m;
+
+	(void)state;
+	unknown.b[15] = 0x56;
+	send_nd(&(struct bw_nd_out){ .type = 135, .src = &unknown, .dst = &ours6, .target = &ours6 },
+		&peer_mac);
+	assert_int_equal(next_question(&unknown), TO_EVERYBODY);
+	send_nd(&(struct bw_nd_out){ .type = 136,
+			.flags = 0x60,
+			.src = &unknown,
+			.dst = &ours6,
+			.target = &unknown,
+			.link_addr = &peer_mac },
+		&peer_mac);
+	m = receive();
+	assert_non_null(m);
+	m->ol_flags = 0;
+	bw_pkt_parse(m,
+		&(struct bw_wire_host){
+			.mac = peer_mac, .addr_count = 1, .addrs = &(struct bw_cidr){ unknown, 64 } },
+		&pkt);
+	assert_int_equal(pkt.kind, BW_PKT_ICMP6);
+	assert_int_equal(bw_nd_parse(&pkt, &nd), 0);
+	assert_int_equal(nd.type, 136);
+	assert_true(bw_ip_eq(&nd.target, &ours6));
+	rte_pktmbuf_free(m);
+}
+
+/** An ARP reply that nobody asked for may be true, but is not taken for proof: the address is asked when used. */
+static void asks_again_after_an_unasked_reply(void **state)
+{
+	static const struct bw_mac moved = { { 2, 0, 0, 0, 0, 7 } };
+	struct rte_mbuf *m = fresh();
+	struct bw_pkt pkt;
+	uint64_t asked;
+
+	(void)state;
+	send_udp(&peer4, &ours4, 7, "known");
+	expect_udp(&peer4, 7, "known");
+	bw_arp_write(m, RTE_ARP_OP_REPLY, &moved, &peer4, &nic.mac, &ours4);
+	bw_eth_prepend(m, &moved, &nic.mac, RTE_ETHER_TYPE_ARP, 0);
+	send_frame(m);
+	assert_null(receive_answering(&peer4, &pkt));
+	asked = counted(BW_ARP_REQUESTS);
+	expect_at(&peer4, &moved, "where you say");
+	assert_int_equal(counted(BW_ARP_REQUESTS), asked + 1);
+	m = fresh();
+	bw_arp_write(m, RTE_ARP_OP_REPLY, &peer_mac, &peer4, &nic.mac, &ours4);
+	bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_ARP, 0);
+	send_frame(m);
+	quiet();
+}
+
+/** A link that reflects shows us our own announcements: no conflict. Another's claim to our address is one. */
+static void knows_its_own_announcement(void **state)
+{
+	struct bw_nd_out advert = { .type = 136,
+		.flags = 0x20,
+		.src = &ours6,
+		.dst = &ours6,
+		.target = &ours6,
+		.link_addr = &nic.mac };
+	uint64_t conflicts = counted(BW_ARP_CONFLICTS);
+
+	(void)state;
+	send_nd(&advert, &nic.mac);
+	quiet();
+	assert_int_equal(counted(BW_ARP_CONFLICTS), conflicts);
+	advert.link_addr = &peer_mac;
+	send_nd(&advert, &peer_mac);
+	quiet();
+	assert_true(counted(BW_ARP_CONFLICTS) > conflicts);
+}
+
+/** A hundred neighbours that do not exist, and sixteen packets for each: the pool has better uses. */
+static void queues_a_bounded_number_for_all_neighbours(void **state)
+{
+	uint64_t refused = counted(BW_DROP_NEIGH_QUEUE);
+	unsigned share = nic.mbufs_per_worker / 16;
+	struct bw_ip nobody = peer4;
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		nobody.b[15] = (uint8_t)(100 + i);
+		for (unsigned k = 0; k < 16; k++)
+			send_udp(&nobody, &ours4, 7, "is there anybody?");
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	quiet();
+	assert_int_equal(counted(BW_DROP_NEIGH_QUEUE) - refused, 1600 - share);
+	/* The neighbours fail after three seconds, and others can be waited for again. */
+	nanosleep(&(struct timespec){ .tv_sec = 3, .tv_nsec = 300000000 }, NULL);
+	nobody.b[15] = 99;
+	refused = counted(BW_DROP_NEIGH_QUEUE);
+	send_udp(&nobody, &ours4, 7, "and now?");
+	quiet();
+	assert_int_equal(counted(BW_DROP_NEIGH_QUEUE), refused);
 }
 
 static void resets_segments_for_closed_ports(void **state)
@@ -646,8 +795,13 @@ int main(void)
 		cmocka_unit_test(carries_mail_and_jobs_home),
 		cmocka_unit_test(queues_a_bounded_number_for_a_silent_neighbour),
 		cmocka_unit_test(takes_an_answer_without_an_address_for_a_yes),
+		cmocka_unit_test(keeps_an_address_that_is_not_overridden),
+		cmocka_unit_test(answers_a_question_without_an_address),
+		cmocka_unit_test(asks_again_after_an_unasked_reply),
+		cmocka_unit_test(knows_its_own_announcement),
 		cmocka_unit_test(resets_segments_for_closed_ports),
 		cmocka_unit_test(drops_what_a_dead_device_never_took),
+		cmocka_unit_test(queues_a_bounded_number_for_all_neighbours),
 	};
 	const struct CMUnitTest spread_by_the_device[] = {
 		cmocka_unit_test(brings_fragments_of_a_flow_to_its_worker),
