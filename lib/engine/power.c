@@ -29,6 +29,16 @@ static bool inbox_is_empty(const struct bw_worker *w)
 	       rte_ring_empty(w->jobs_done);
 }
 
+/** Told by the controlling thread, perhaps since this turn looked. */
+static bool has_orders(const struct bw_worker *w)
+{
+	struct bw_engine *engine = w->engine;
+
+	return atomic_load_explicit(&engine->stops, memory_order_relaxed) ||
+	       (atomic_load_explicit(&engine->drains, memory_order_relaxed) && !w->is_draining) ||
+	       (atomic_load_explicit(&engine->drain_expired, memory_order_relaxed) && !w->has_cut_off);
+}
+
 void bw_power_idle(struct bw_worker *w)
 {
 	bw_ns next = BW_MIN(bw_tcp_next_deadline(w->tcp), bw_wheel_next(&w->wheel));
@@ -49,7 +59,7 @@ void bw_power_idle(struct bw_worker *w)
 		return;
 	atomic_store_explicit(&w->is_sleeping, true, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (inbox_is_empty(w) && !atomic_load_explicit(&w->engine->stops, memory_order_relaxed)) {
+	if (inbox_is_empty(w) && !has_orders(w)) {
 		w->sleeps++;
 		bw_nic_sleep(w->nic, w->has_own_rx ? w->rx_queue : UINT32_MAX, w->wake_fd, limit);
 	}

@@ -68,7 +68,7 @@ struct bw_worker {
 	bw_ns now;
 	uint64_t turn_cycles; /* TSC at the turn's start */
 	bool had_work;
-	bool is_draining;
+	bool is_draining, has_cut_off;
 	bool has_own_rx, has_own_tx;
 	bool dispatches; /* flows are spread by our hash, not by the device */
 	uint16_t index, worker_count;
@@ -152,6 +152,9 @@ struct bw_engine {
 /* engine.c */
 /** Wait until all parties are here. */
 void bw_gate_pass(struct bw_gate *gate);
+/** The same in two halves, for who has something to do meanwhile: be here, and ask whether all are. */
+unsigned bw_gate_arrive(struct bw_gate *gate);
+bool bw_gate_is_open(struct bw_gate *gate, unsigned generation);
 
 /* worker.c */
 void *bw_worker_main(void *worker);

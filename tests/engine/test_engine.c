@@ -3,6 +3,7 @@
  * The whole engine with its real workers and helpers, on a device made of rings: the test is the peer at the
  * other end. All it sends goes to one of the two queues, so what the other worker owns crosses between cores.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@
 #include <wire/build.h>
 
 #define PROBE_PORT 99
+#define FLOOD_PORT 98
+#define FLOOD      20000 /* more mails than the ring between two workers holds */
 
 static const struct bw_mac peer_mac = { { 2, 0, 0, 0, 0, 1 } };
 static struct bw_nic_plan plan;
@@ -88,6 +91,36 @@ static const struct bw_service errand_service = {
 	.name = "errand",
 	.datagram = errand_datagram,
 	.mail = errand_mail,
+};
+
+/* ---- a service that has much to say, just when everything ends ------------------------------------------ */
+
+static _Atomic unsigned flood_delivered;
+
+static void flood_mail(struct bw_context *ctx, struct bw_mail *mail)
+{
+	/* The flood's source is slow to go on, and the other has long found that there is nothing more. */
+	if (mail->from_worker == bw_context_worker(ctx))
+		usleep(300000);
+	else
+		flood_delivered++;
+	free(mail);
+}
+
+static void flood_datagram(struct bw_context *ctx, const struct bw_datagram *dgram)
+{
+	(void)dgram;
+	usleep(300000);
+	for (unsigned i = 0; i < FLOOD; i++)
+		bw_mail_post(ctx, (bw_context_worker(ctx) + 1) % bw_context_worker_count(ctx),
+			calloc(1, sizeof(struct bw_mail)));
+	bw_mail_post(ctx, bw_context_worker(ctx), calloc(1, sizeof(struct bw_mail)));
+}
+
+static const struct bw_service flood_service = {
+	.name = "flood",
+	.datagram = flood_datagram,
+	.mail = flood_mail,
 };
 
 /* ---- the peer -------------------------------------------------------------------------------------------- */
@@ -614,17 +647,22 @@ static void resets_segments_for_closed_ports(void **state)
 	quiet();
 }
 
-static struct rte_mbuf *tcp_segment(const struct bw_tcp_fields *fields, const char *text)
+static struct rte_mbuf *segment_from(uint16_t port, const struct bw_tcp_fields *fields, const char *text)
 {
 	struct rte_mbuf *m = fresh();
 	uint16_t length = (uint16_t)(20 + strlen(text)), sum;
 	uint8_t *tcp = (uint8_t *)rte_pktmbuf_append(m, length);
 
-	bw_tcp_header_write(tcp, rte_cpu_to_be_16(4000), rte_cpu_to_be_16(7), fields);
+	bw_tcp_header_write(tcp, rte_cpu_to_be_16(port), rte_cpu_to_be_16(7), fields);
 	memcpy(tcp + 20, text, strlen(text));
 	sum = (uint16_t)~bw_sum_fold(bw_sum(tcp, length, bw_sum_pseudo(&peer4, &ours4, IPPROTO_TCP, length)));
 	memcpy(tcp + 16, &sum, 2);
 	return m;
+}
+
+static struct rte_mbuf *tcp_segment(const struct bw_tcp_fields *fields, const char *text)
+{
+	return segment_from(4000, fields, text);
 }
 
 static struct rte_mbuf *expect_tcp(uint8_t flags, struct bw_pkt *pkt)
@@ -716,14 +754,97 @@ static void brings_fragments_of_a_flow_to_its_worker(void **state)
 	quiet();
 }
 
-static int start_with(bool has_rss)
+static void *drain_main(void *cut_off)
 {
-	static const struct bw_service *services[] = { &bw_echo_service, &errand_service };
-	static const uint16_t ports[] = { 7, PROBE_PORT };
+	*(unsigned *)cut_off = bw_engine_drain(engine, BW_NS_PER_SEC);
+	return NULL;
+}
+
+static bw_ns monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (bw_ns)t.tv_sec * BW_NS_PER_SEC + (bw_ns)t.tv_nsec;
+}
+
+/** The peer's half of a handshake: its SYN, and what makes a connection of it. Returns our initial sequence. */
+static bw_seq shake(uint16_t port)
+{
+	struct rte_mbuf *m;
+	struct bw_pkt pkt;
+	bw_seq iss;
+
+	send_ip(segment_from(port,
+			&(struct bw_tcp_fields){ .seq = 1000, .flags = BW_TCP_SYN, .window = 9000 }, ""),
+		&peer4, &ours4, IPPROTO_TCP);
+	m = expect_tcp(BW_TCP_SYN | BW_TCP_ACK, &pkt);
+	iss = pkt.tcp.seq;
+	rte_pktmbuf_free(m);
+	return iss;
+}
+
+static void shake_back(uint16_t port, bw_seq iss)
+{
+	send_ip(segment_from(port,
+			&(struct bw_tcp_fields){
+				.seq = 1001, .ack = iss + 1, .flags = BW_TCP_ACK, .window = 9000 },
+			""),
+		&peer4, &ours4, IPPROTO_TCP);
+}
+
+/**
+ * One of the workers has no queue of its own and sleeps for a tenth of a second at a time: told to drain, it
+ * says goodbye to idle connections at once, and later to one whose handshake was under way.
+ */
+static void says_goodbye_at_once(void **state)
+{
+	unsigned cut_off = 0;
+	struct bw_pkt pkt;
+	pthread_t thread;
+	bw_seq late;
+	bw_ns began;
+
+	(void)state;
+	for (uint16_t port = 5000; port < 5016; port++)
+		shake_back(port, shake(port));
+	late = shake(5016);
+	quiet();
+	began = monotonic();
+	assert_int_equal(pthread_create(&thread, NULL, drain_main, &cut_off), 0);
+	for (unsigned i = 0; i < 16; i++)
+		rte_pktmbuf_free(expect_tcp(BW_TCP_FIN | BW_TCP_ACK, &pkt));
+	assert_in_range(monotonic() - began, 0, 80 * BW_NS_PER_MS);
+	shake_back(5016, late);
+	do { /* the others may say it again */
+		rte_pktmbuf_free(expect_tcp(BW_TCP_FIN | BW_TCP_ACK, &pkt));
+	} while (rte_be_to_cpu_16(pkt.flow.local_port_be) != 5016);
+	pthread_join(thread, NULL);
+	assert_int_equal(cut_off, 17); /* the peer never answered */
+}
+
+/** Mails that fill the way between two workers several times, in the very moment of the end, all arrive. */
+static void brings_all_mail_home_at_the_end(void **state)
+{
+	uint64_t datagrams = counted(BW_UDP_DATAGRAMS_IN);
+
+	(void)state;
+	send_udp(&peer4, &ours4, FLOOD_PORT, "begin");
+	while (counted(BW_UDP_DATAGRAMS_IN) == datagrams)
+		usleep(1000);
+	bw_engine_destroy(engine);
+	engine = NULL;
+	assert_int_equal(flood_delivered, FLOOD);
+}
+
+static int start_with(unsigned queues, bool has_rss)
+{
+	static const struct bw_service *services[] = { &bw_echo_service, &errand_service, &flood_service };
+	static const uint16_t ports[] = { 7, PROBE_PORT, FLOOD_PORT };
 	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
 	struct bw_engine_conf conf;
 
-	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_nic_open(&nic, &nic_conf) != 0)
+	if (bw_nic_plan("ring", queues, &plan) != 0 || bw_nic_open(&nic, &nic_conf) != 0)
 		return -1;
 	nic.has_rss = has_rss;
 	to_engine = bw_nic_ring_rx(&nic, 0);
@@ -746,8 +867,8 @@ static int start_with(bool has_rss)
 	conf.route_count = 1;
 	conf.worker_count = 2;
 	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
-	conf.service_count = 2;
-	for (unsigned i = 0; i < 2; i++)
+	conf.service_count = BW_ARRAY_LEN(services);
+	for (unsigned i = 0; i < conf.service_count; i++)
 		conf.services[i] = (struct bw_engine_service){ .service = services[i], .port = ports[i] };
 	return bw_engine_create(&conf, &nic, &engine) != 0 || bw_engine_start(engine) != 0 ? -1 : 0;
 }
@@ -755,13 +876,19 @@ static int start_with(bool has_rss)
 static int start(void **state)
 {
 	(void)state;
-	return start_with(false);
+	return start_with(2, false);
+}
+
+static int start_with_one_queue(void **state)
+{
+	(void)state;
+	return start_with(1, false);
 }
 
 static int start_spread_by_the_device(void **state)
 {
 	(void)state;
-	return start_with(true);
+	return start_with(2, true);
 }
 
 /** Everything stops, and every buffer is back. */
@@ -771,7 +898,8 @@ static int stop(void **state)
 	unsigned lost;
 
 	(void)state;
-	bw_engine_drain(engine, BW_NS_PER_SEC);
+	if (engine != NULL)
+		bw_engine_drain(engine, BW_NS_PER_SEC);
 	bw_engine_destroy(engine);
 	bw_nic_stop_queues(&nic);
 	while (rte_ring_sc_dequeue(from_engine[0], &m) == 0 || rte_ring_sc_dequeue(from_engine[1], &m) == 0 ||
@@ -803,6 +931,12 @@ int main(void)
 		cmocka_unit_test(drops_what_a_dead_device_never_took),
 		cmocka_unit_test(queues_a_bounded_number_for_all_neighbours),
 	};
+	const struct CMUnitTest with_one_queue[] = {
+		cmocka_unit_test(says_goodbye_at_once),
+	};
+	const struct CMUnitTest the_end[] = {
+		cmocka_unit_test(brings_all_mail_home_at_the_end),
+	};
 	const struct CMUnitTest spread_by_the_device[] = {
 		cmocka_unit_test(brings_fragments_of_a_flow_to_its_worker),
 	};
@@ -811,5 +945,7 @@ int main(void)
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
 		return 1;
 	return cmocka_run_group_tests(tests, start, stop) |
+	       cmocka_run_group_tests(with_one_queue, start_with_one_queue, stop) |
+	       cmocka_run_group_tests(the_end, start, stop) |
 	       cmocka_run_group_tests(spread_by_the_device, start_spread_by_the_device, stop);
 }
