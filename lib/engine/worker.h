@@ -197,6 +197,8 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device);
 enum bw_icmp_reason {
 	BW_ICMP_PORT_UNREACHABLE,
 	BW_ICMP_PROTOCOL_UNREACHABLE,
+	BW_ICMP_REASSEMBLY_TIMEOUT,
+	BW_ICMP_BAD_HEADER, /* the packet says what is bad */
 };
 /** Send an error about a packet if the RFCs let us and the rate limit does. Does not take the packet. */
 void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_reason reason);

@@ -172,7 +172,7 @@ static struct rte_mbuf *receive_answering(const struct bw_ip *who, struct bw_pkt
 		struct bw_arp_fields arp;
 		struct bw_nd_fields nd;
 
-		m->ol_flags = 0;
+		m->ol_flags &= RTE_MBUF_F_INDIRECT;
 		bw_pkt_parse(m, &host, pkt);
 		if (pkt->kind == BW_PKT_ARP && bw_arp_parse(pkt, &arp) == 0) {
 			if (arp.opcode == RTE_ARP_OP_REPLY)
@@ -267,7 +267,8 @@ static void quiet(void)
 	assert_null(receive_answering(&peer4, &pkt));
 }
 
-static void send_udp(const struct bw_ip *src, const struct bw_ip *dst, uint16_t port, const char *text)
+static struct rte_mbuf *datagram(
+	const struct bw_ip *src, const struct bw_ip *dst, uint16_t port, const char *text)
 {
 	struct rte_mbuf *m = fresh();
 	uint16_t length = (uint16_t)(sizeof(struct rte_udp_hdr) + strlen(text));
@@ -279,7 +280,12 @@ static void send_udp(const struct bw_ip *src, const struct bw_ip *dst, uint16_t 
 	memcpy(udp + 1, text, strlen(text));
 	udp->dgram_cksum =
 		(uint16_t)~bw_sum_fold(bw_sum(udp, length, bw_sum_pseudo(src, dst, IPPROTO_UDP, length)));
-	send_ip(m, src, dst, IPPROTO_UDP);
+	return m;
+}
+
+static void send_udp(const struct bw_ip *src, const struct bw_ip *dst, uint16_t port, const char *text)
+{
+	send_ip(datagram(src, dst, port, text), src, dst, IPPROTO_UDP);
 }
 
 static void expect_udp(const struct bw_ip *who, uint16_t from_port, const char *text)
@@ -675,28 +681,30 @@ static struct rte_mbuf *expect_tcp(uint8_t flags, struct bw_pkt *pkt)
 	return m;
 }
 
+/** One fragment of an IPv4 packet: `n` bytes from `from` (a multiple of 8) of what is behind its IP header. */
+static void send_fragment(
+	struct rte_mbuf *whole, uint16_t from, uint16_t n, uint8_t proto, uint16_t id, uint16_t tci)
+{
+	bool has_more = from + n < rte_pktmbuf_data_len(whole);
+	struct rte_mbuf *m = fresh();
+	struct rte_ipv4_hdr *ip;
+
+	memcpy(rte_pktmbuf_append(m, n), rte_pktmbuf_mtod_offset(whole, void *, from), n);
+	bw_ip_prepend(m, &(struct bw_ip_out){ .src = &peer4, .dst = &ours4, .proto = proto, .ttl = 64 });
+	ip = rte_pktmbuf_mtod(m, struct rte_ipv4_hdr *);
+	ip->packet_id = rte_cpu_to_be_16(id);
+	ip->fragment_offset = rte_cpu_to_be_16((uint16_t)(from / 8 | (has_more ? RTE_IPV4_HDR_MF_FLAG : 0)));
+	ip->hdr_checksum = 0;
+	ip->hdr_checksum = rte_ipv4_cksum(ip);
+	bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_IPV4, tci);
+	send_frame(m);
+}
+
 /** A segment in two fragments, split behind `split` bytes of TCP header and text (a multiple of 8). */
 static void send_in_fragments(struct rte_mbuf *whole, uint16_t split)
 {
-	uint16_t len = rte_pktmbuf_data_len(whole);
-
-	for (unsigned i = 0; i < 2; i++) {
-		uint16_t from = i == 0 ? 0 : split, n = i == 0 ? split : (uint16_t)(len - split);
-		struct rte_mbuf *m = fresh();
-		struct rte_ipv4_hdr *ip;
-
-		memcpy(rte_pktmbuf_append(m, n), rte_pktmbuf_mtod_offset(whole, void *, from), n);
-		bw_ip_prepend(m,
-			&(struct bw_ip_out){ .src = &peer4, .dst = &ours4, .proto = IPPROTO_TCP, .ttl = 64 });
-		ip = rte_pktmbuf_mtod(m, struct rte_ipv4_hdr *);
-		ip->packet_id = 0x1234;
-		ip->fragment_offset =
-			rte_cpu_to_be_16((uint16_t)(from / 8 | (i == 0 ? RTE_IPV4_HDR_MF_FLAG : 0)));
-		ip->hdr_checksum = 0;
-		ip->hdr_checksum = rte_ipv4_cksum(ip);
-		bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_IPV4, 0);
-		send_frame(m);
-	}
+	send_fragment(whole, 0, split, IPPROTO_TCP, 0x1234, 0);
+	send_fragment(whole, split, (uint16_t)(rte_pktmbuf_data_len(whole) - split), IPPROTO_TCP, 0x1234, 0);
 	rte_pktmbuf_free(whole);
 }
 
@@ -751,6 +759,132 @@ static void brings_fragments_of_a_flow_to_its_worker(void **state)
 		tcp_segment(&(struct bw_tcp_fields){ .seq = 1017, .ack = iss + 17, .flags = BW_TCP_ACK },
 			"too late"),
 		24);
+	quiet();
+}
+
+/** An ICMP error of the engine's, which may take its time; returns the 32 bits behind the checksum. */
+static uint32_t expect_icmp(const struct bw_ip *who, uint8_t type, uint8_t code)
+{
+	struct rte_mbuf *m = NULL;
+	const uint8_t *icmp;
+	struct bw_pkt pkt;
+	uint32_t param;
+
+	for (int i = 0; i < 20 && m == NULL; i++)
+		m = receive_answering(who, &pkt);
+	assert_non_null(m);
+	assert_int_equal(pkt.kind, bw_ip_is_v4(who) ? BW_PKT_ICMP4 : BW_PKT_ICMP6);
+	icmp = rte_pktmbuf_mtod_offset(m, const uint8_t *, pkt.l4_off);
+	assert_int_equal(icmp[0], type);
+	assert_int_equal(icmp[1], code);
+	memcpy(&param, icmp + 4, sizeof(param));
+	rte_pktmbuf_free(m);
+	return rte_be_to_cpu_32(param);
+}
+
+static void send_behind_extension(const uint8_t extension[8], uint8_t proto, const char *text)
+{
+	struct rte_mbuf *m = datagram(&peer6, &ours6, 7, text);
+
+	memcpy(rte_pktmbuf_prepend(m, 8), extension, 8);
+	send_ip(m, &peer6, &ours6, proto);
+}
+
+static void tells_senders_what_it_cannot_do(void **state)
+{
+	static const uint8_t option[8] = { IPPROTO_UDP, 0, 1, 0, 0x9e, 2 };
+	static const uint8_t routing[8] = { IPPROTO_UDP, 0, 4, 1 };
+	static const uint8_t crooked[8] = { IPPROTO_UDP, 0, 0, 1, 0, 0, 0, 1 };
+
+	(void)state;
+	send_behind_extension(option, IPPROTO_DSTOPTS, "an option that nobody knows");
+	assert_int_equal(expect_icmp(&peer6, 4, 2), 44);
+	send_behind_extension(routing, IPPROTO_ROUTING, "to be sent on");
+	assert_int_equal(expect_icmp(&peer6, 4, 0), 42);
+	send_behind_extension(crooked, IPPROTO_FRAGMENT, "no multiple of eight");
+	assert_int_equal(expect_icmp(&peer6, 4, 0), 4);
+	quiet();
+}
+
+/** The rest never comes. Only a first fragment says whose it is. */
+static void tells_senders_that_fragments_went_missing(void **state)
+{
+	static const uint8_t first[8] = { IPPROTO_UDP, 0, 0, 1, 0, 0, 0, 2 };
+	struct rte_mbuf *whole = datagram(&peer4, &ours4, 7, "the first of two, and nothing more");
+	struct rte_mbuf *error = fresh();
+	uint8_t *unreachable = (uint8_t *)rte_pktmbuf_append(error, 64);
+
+	(void)state;
+	assert_non_null(unreachable);
+	memset(unreachable, 3, 64); /* about an ICMP error there is none */
+	send_fragment(error, 0, 16, IPPROTO_ICMP, 1, 0);
+	send_fragment(whole, 16, 8, IPPROTO_UDP, 2, 0);
+	send_fragment(whole, 0, 16, IPPROTO_UDP, 3, 0);
+	expect_icmp(&peer4, 11, 1);
+	quiet();
+	send_behind_extension(first, IPPROTO_FRAGMENT, "24 bytes with the header");
+	expect_icmp(&peer6, 3, 1);
+	quiet();
+	rte_pktmbuf_free(whole);
+	rte_pktmbuf_free(error);
+}
+
+/** Where IP begins differs between the fragments: only the second has a tag, of priority alone. */
+static void puts_fragments_together_of_which_one_is_tagged(void **state)
+{
+	struct rte_mbuf *whole = datagram(&peer4, &ours4, 7, "tagged at the end");
+
+	(void)state;
+	send_fragment(whole, 0, 16, IPPROTO_UDP, 4, 0);
+	send_fragment(whole, 16, (uint16_t)(rte_pktmbuf_data_len(whole) - 16), IPPROTO_UDP, 4, 0xe000);
+	rte_pktmbuf_free(whole);
+	expect_udp(&peer4, 7, "tagged at the end");
+	quiet();
+}
+
+/** Fragments whose rest never comes, more than there is room for, keep nobody's out for long. */
+static void puts_fragments_together_beside_lone_ones(void **state)
+{
+	struct rte_mbuf *lone = datagram(&peer4, &ours4, 7, "one of them, and always the same one");
+	struct rte_mbuf *whole = datagram(&peer4, &ours4, 7, "two of two");
+
+	(void)state;
+	for (uint16_t id = 100; id < 400; id++)
+		send_fragment(lone, 16, 8, IPPROTO_UDP, id, 0);
+	nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);
+	send_fragment(whole, 0, 8, IPPROTO_UDP, 5, 0);
+	send_fragment(whole, 8, (uint16_t)(rte_pktmbuf_data_len(whole) - 8), IPPROTO_UDP, 5, 0);
+	rte_pktmbuf_free(lone);
+	rte_pktmbuf_free(whole);
+	expect_udp(&peer4, 7, "two of two");
+	quiet();
+}
+
+/** A buffer that lies in another's memory is sent back, and both come home: stop() counts them. */
+static void answers_echo_out_of_borrowed_memory(void **state)
+{
+	uint8_t icmp[40] = {
+		8
+	}; /* the answer is all zeros: a test of its own, as its checksum can only be ~0 */
+	struct rte_mbuf *m = fresh(), *clone;
+	struct bw_pkt pkt;
+	uint16_t sum = (uint16_t)~bw_sum_fold(bw_sum(icmp, sizeof(icmp), 0));
+
+	(void)state;
+	memcpy(icmp + 2, &sum, 2);
+	memcpy(rte_pktmbuf_append(m, sizeof(icmp)), icmp, sizeof(icmp));
+	bw_ip_prepend(
+		m, &(struct bw_ip_out){ .src = &peer4, .dst = &ours4, .proto = IPPROTO_ICMP, .ttl = 64 });
+	bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_IPV4, 0);
+	m->ol_flags = 0;
+	clone = rte_pktmbuf_clone(m, nic.pools[0]);
+	assert_non_null(clone);
+	rte_pktmbuf_free(m);
+	assert_int_equal(rte_ring_sp_enqueue(to_engine, clone), 0);
+	m = receive_answering(&peer4, &pkt);
+	assert_non_null(m);
+	assert_int_equal(pkt.kind, BW_PKT_ICMP4);
+	rte_pktmbuf_free(m);
 	quiet();
 }
 
@@ -867,6 +1001,7 @@ static int start_with(unsigned queues, bool has_rss)
 	conf.route_count = 1;
 	conf.worker_count = 2;
 	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
+	conf.fragment_timeout_ns = 2 * BW_NS_PER_SEC;
 	conf.service_count = BW_ARRAY_LEN(services);
 	for (unsigned i = 0; i < conf.service_count; i++)
 		conf.services[i] = (struct bw_engine_service){ .service = services[i], .port = ports[i] };
@@ -931,6 +1066,13 @@ int main(void)
 		cmocka_unit_test(drops_what_a_dead_device_never_took),
 		cmocka_unit_test(queues_a_bounded_number_for_all_neighbours),
 	};
+	const struct CMUnitTest fragments_and_errors[] = {
+		cmocka_unit_test(tells_senders_what_it_cannot_do),
+		cmocka_unit_test(tells_senders_that_fragments_went_missing),
+		cmocka_unit_test(puts_fragments_together_of_which_one_is_tagged),
+		cmocka_unit_test(puts_fragments_together_beside_lone_ones),
+		cmocka_unit_test(answers_echo_out_of_borrowed_memory),
+	};
 	const struct CMUnitTest with_one_queue[] = {
 		cmocka_unit_test(says_goodbye_at_once),
 	};
@@ -945,6 +1087,7 @@ int main(void)
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
 		return 1;
 	return cmocka_run_group_tests(tests, start, stop) |
+	       cmocka_run_group_tests(fragments_and_errors, start, stop) |
 	       cmocka_run_group_tests(with_one_queue, start_with_one_queue, stop) |
 	       cmocka_run_group_tests(the_end, start, stop) |
 	       cmocka_run_group_tests(spread_by_the_device, start_spread_by_the_device, stop);
