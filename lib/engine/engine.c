@@ -13,6 +13,7 @@
 
 #define DRAIN_POLL_NS (10 * BW_NS_PER_MS)
 #define CUT_OFF_POLLS 50
+#define IP6_MTU_MIN   1280 /* RFC 8200 section 5 */
 
 void bw_engine_conf_init(struct bw_engine_conf *conf)
 {
@@ -175,6 +176,16 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 		conf->helper_count > BW_ARRAY_LEN(engine->helpers) || conf->addr_count == 0) {
 		bw_error("the engine needs 1 to %u workers, 1 to %zu helper threads and an address",
 			BW_WORKERS_MAX, BW_ARRAY_LEN(engine->helpers));
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < conf->addr_count; i++) {
+		char text[BW_IP_STRLEN];
+
+		if (bw_ip_is_v4(&conf->addrs[i].ip) || nic->mtu >= IP6_MTU_MIN)
+			continue;
+		bw_error(
+			"--dev %s: an MTU of %u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
+			nic->plan.spec, nic->mtu, IP6_MTU_MIN, bw_ip_format(&conf->addrs[i].ip, text));
 		return -EINVAL;
 	}
 	bw_clock_init();

@@ -3,6 +3,7 @@
  * The whole engine with its real workers and helpers, on a device made of rings: the test is the peer at the
  * other end. All it sends goes to one of the two queues, so what the other worker owns crosses between cores.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -1008,6 +1009,28 @@ static int start_with(unsigned queues, bool has_rss)
 	return bw_engine_create(&conf, &nic, &engine) != 0 || bw_engine_start(engine) != 0 ? -1 : 0;
 }
 
+/** The MTU that was not given, but is the interface's, is known only when the device is open. */
+static void refuses_ipv6_on_a_link_too_small_for_it(void **state)
+{
+	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 1, .mtu = 1279 };
+	struct bw_engine_conf conf;
+
+	(void)state;
+	assert_int_equal(bw_nic_plan("ring", 1, &plan), 0);
+	assert_int_equal(bw_nic_open(&nic, &nic_conf), 0);
+	bw_engine_conf_init(&conf);
+	bw_cidr_parse("10.1.0.2/24", &conf.addrs[0]);
+	bw_cidr_parse("fd01::2/64", &conf.addrs[1]);
+	conf.addr_count = 2;
+	engine = NULL;
+	assert_int_equal(bw_engine_create(&conf, &nic, &engine), -EINVAL);
+	assert_null(engine);
+	conf.addr_count = 1;
+	assert_int_equal(bw_engine_create(&conf, &nic, &engine), 0);
+	bw_engine_destroy(engine);
+	bw_nic_close(&nic);
+}
+
 static int start(void **state)
 {
 	(void)state;
@@ -1076,6 +1099,9 @@ int main(void)
 	const struct CMUnitTest with_one_queue[] = {
 		cmocka_unit_test(says_goodbye_at_once),
 	};
+	const struct CMUnitTest no_start[] = {
+		cmocka_unit_test(refuses_ipv6_on_a_link_too_small_for_it),
+	};
 	const struct CMUnitTest the_end[] = {
 		cmocka_unit_test(brings_all_mail_home_at_the_end),
 	};
@@ -1086,7 +1112,7 @@ int main(void)
 
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
 		return 1;
-	return cmocka_run_group_tests(tests, start, stop) |
+	return cmocka_run_group_tests(tests, start, stop) | cmocka_run_group_tests(no_start, NULL, NULL) |
 	       cmocka_run_group_tests(fragments_and_errors, start, stop) |
 	       cmocka_run_group_tests(with_one_queue, start_with_one_queue, stop) |
 	       cmocka_run_group_tests(the_end, start, stop) |
