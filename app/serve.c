@@ -266,6 +266,16 @@ static int run(struct server *server)
 			server->plan.spec);
 		return EXIT_REFUSED;
 	}
+	if (view->without_host != NULL && server->plan.kind == BW_NIC_TAP) {
+		char text[BW_CIDR_STRLEN];
+
+		bw_error(
+			"--dev auto: took %s, and %s leaves no address for its kernel's end; give a shorter prefix, "
+			"such as /%u",
+			server->plan.spec, bw_cidr_format(view->without_host, text),
+			bw_ip_is_v4(&view->without_host->ip) ? 24u : 64u);
+		return EXIT_REFUSED;
+	}
 	if (services_prepare(view) != 0)
 		return EXIT_REFUSED;
 	if (eal_start(server) != 0)

@@ -299,6 +299,10 @@ static int host_addrs_apply(struct bw_conf *conf)
 		if (!bw_cidr_contains(ours, &host.ip) || bw_cidr_is_broadcast(ours, &host.ip)) {
 			char path[PATH_BYTES], text[BW_CIDR_STRLEN];
 
+			if (device_is(conf, "auto")) { /* which may take a NIC, and a NIC needs none */
+				view->without_host = ours;
+				continue;
+			}
 			snprintf(path, sizeof(path), "addresses[%u]", i);
 			return bw_control__fail(conf, path,
 				"%s leaves no address for the kernel's end of the tap; give a shorter prefix, such as "

@@ -62,6 +62,23 @@ static void isolated_read(cpu_set_t *set)
 	fclose(file);
 }
 
+/** The isolated cores that the cpuset leaves us: the kernel takes the others out of a mask that it is given. */
+static void isolated_keep_ours(cpu_set_t *isolated)
+{
+	cpu_set_t before;
+
+	if (CPU_COUNT(isolated) == 0)
+		return;
+	if (sched_getaffinity(0, sizeof(before), &before) != 0) {
+		CPU_ZERO(isolated);
+		return;
+	}
+	if (sched_setaffinity(0, sizeof(*isolated), isolated) != 0 ||
+		sched_getaffinity(0, sizeof(*isolated), isolated) != 0)
+		CPU_ZERO(isolated);
+	(void)sched_setaffinity(0, sizeof(before), &before);
+}
+
 /** Isolated cores first, then from the highest down, as the kernel gives CPU 0 most of its own work. */
 static void choose(unsigned count, const cpu_set_t *isolated, const cpu_set_t *allowed, unsigned *cpus)
 {
@@ -140,6 +157,7 @@ int bw_control__cpus_apply(struct bw_conf *conf)
 	int error;
 
 	isolated_read(&isolated);
+	isolated_keep_ours(&isolated);
 	if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
 		CPU_ZERO(&allowed);
 	CPU_OR(&allowed, &allowed, &isolated);

@@ -2,14 +2,19 @@
 /**
  * The way out: TCP's ready connections become packets, packets get their IP and Ethernet headers, and leave
  * in one burst a queue. What the device does not take stays in order and goes first next turn; TCP is asked
- * for no more than there is room for, so its data waits in its send queues and is never dropped here.
+ * for no more than there is room for, so its data waits in its send queues.
+ *
+ * A device that takes nothing at all for a second is not slow but down: a memif that nobody has connected to, a
+ * TAP that was set down. What waited for it would be stale when it comes back, so it is dropped, and TCP's
+ * timers see to the rest.
  */
 #include <rte_ether.h>
 #include <rte_ip_frag.h>
 
 #include "worker.h"
 
-#define TCP_TTL 64
+#define TCP_TTL     64
+#define PATIENCE_NS BW_NS_PER_SEC
 
 void bw_egress_frame(struct bw_worker *w, struct rte_mbuf *m)
 {
@@ -154,7 +159,23 @@ static unsigned offer(struct bw_worker *w, struct rte_mbuf **pkts, unsigned coun
 	return taken;
 }
 
-void bw_egress_flush(struct bw_worker *w)
+/** The device left packets behind. Wait for it, but not for ever. */
+static void keep_backlog(struct bw_worker *w, unsigned sent)
+{
+	if (sent > 0 || w->tx_stuck_at == 0)
+		w->tx_stuck_at = w->now;
+	if (w->now - w->tx_stuck_at > PATIENCE_NS) {
+		bw_count_n(&w->counters, BW_DROP_TX_BACKLOG, w->tx_count);
+		rte_pktmbuf_free_bulk(w->tx, w->tx_count);
+		w->tx_count = 0;
+		w->tx_stuck_at = 0;
+		return;
+	}
+	bw_count_n(&w->counters, BW_TX_DEFERRED, w->tx_count);
+	memmove(w->tx, w->tx + sent, w->tx_count * sizeof(w->tx[0]));
+}
+
+unsigned bw_egress_flush(struct bw_worker *w)
 {
 	unsigned sent = 0, count;
 	uint64_t bytes = 0;
@@ -176,8 +197,9 @@ void bw_egress_flush(struct bw_worker *w)
 		bw_count_n(&w->counters, BW_TX_BYTES, bytes);
 	}
 	w->tx_count -= sent;
-	if (bw_unlikely(w->tx_count > 0)) {
-		bw_count_n(&w->counters, BW_TX_DEFERRED, w->tx_count);
-		memmove(w->tx, w->tx + sent, w->tx_count * sizeof(w->tx[0]));
-	}
+	if (bw_unlikely(w->tx_count > 0))
+		keep_backlog(w, sent);
+	else
+		w->tx_stuck_at = 0;
+	return sent;
 }

@@ -12,6 +12,8 @@
 #include "worker.h"
 
 #define DRAIN_POLL_NS (10 * BW_NS_PER_MS)
+#define CUT_OFF_POLLS 50
+#define IP6_MTU_MIN   1280 /* RFC 8200 section 5 */
 
 void bw_engine_conf_init(struct bw_engine_conf *conf)
 {
@@ -27,21 +29,48 @@ void bw_engine_conf_init(struct bw_engine_conf *conf)
 	bw_tcp_conf_init(&conf->tcp);
 }
 
-void bw_gate_pass(struct bw_gate *gate)
+static unsigned arrive(struct bw_gate *gate)
 {
-	unsigned generation;
+	unsigned generation = gate->generation;
 
-	pthread_mutex_lock(&gate->mutex);
-	generation = gate->generation;
 	/* `>=`: the parties may have become fewer while all that are left were waiting. */
 	if (++gate->waiting >= gate->parties) {
 		gate->waiting = 0;
 		gate->generation++;
 		pthread_cond_broadcast(&gate->cond);
 	}
+	return generation;
+}
+
+void bw_gate_pass(struct bw_gate *gate)
+{
+	unsigned generation;
+
+	pthread_mutex_lock(&gate->mutex);
+	generation = arrive(gate);
 	while (gate->generation == generation)
 		pthread_cond_wait(&gate->cond, &gate->mutex);
 	pthread_mutex_unlock(&gate->mutex);
+}
+
+unsigned bw_gate_arrive(struct bw_gate *gate)
+{
+	unsigned generation;
+
+	pthread_mutex_lock(&gate->mutex);
+	generation = arrive(gate);
+	pthread_mutex_unlock(&gate->mutex);
+	return generation;
+}
+
+bool bw_gate_is_open(struct bw_gate *gate, unsigned generation)
+{
+	bool is_open;
+
+	pthread_mutex_lock(&gate->mutex);
+	is_open = gate->generation != generation;
+	pthread_mutex_unlock(&gate->mutex);
+	return is_open;
 }
 
 static struct rte_ring *make_ring(const char *what, unsigned worker, unsigned size)
@@ -147,6 +176,16 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 		conf->helper_count > BW_ARRAY_LEN(engine->helpers) || conf->addr_count == 0) {
 		bw_error("the engine needs 1 to %u workers, 1 to %zu helper threads and an address",
 			BW_WORKERS_MAX, BW_ARRAY_LEN(engine->helpers));
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < conf->addr_count; i++) {
+		char text[BW_IP_STRLEN];
+
+		if (bw_ip_is_v4(&conf->addrs[i].ip) || nic->mtu >= IP6_MTU_MIN)
+			continue;
+		bw_error(
+			"--dev %s: an MTU of %u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
+			nic->plan.spec, nic->mtu, IP6_MTU_MIN, bw_ip_format(&conf->addrs[i].ip, text));
 		return -EINVAL;
 	}
 	bw_clock_init();
@@ -266,6 +305,7 @@ unsigned bw_engine_drain(struct bw_engine *engine, bw_ns timeout_ns)
 {
 	struct timespec pause = { .tv_nsec = DRAIN_POLL_NS };
 	bw_ns deadline = bw_clock_now() + timeout_ns;
+	unsigned left;
 
 	atomic_store_explicit(&engine->drains, true, memory_order_release);
 	wake_all(engine);
@@ -275,9 +315,16 @@ unsigned bw_engine_drain(struct bw_engine *engine, bw_ns timeout_ns)
 		return 0;
 	atomic_store_explicit(&engine->drain_expired, true, memory_order_release);
 	wake_all(engine);
-	/* Long enough for every worker's turn, in which it sends its RSTs. */
-	for (int i = 0; i < 50 && open_connections(engine) > 0; i++)
+	/* A turn has room for so many RSTs, and a device for so many packets: wait while they become fewer. */
+	left = open_connections(engine);
+	for (unsigned still = 0; left > 0 && still < CUT_OFF_POLLS; still++) {
+		unsigned before = left;
+
 		nanosleep(&pause, NULL);
+		left = open_connections(engine);
+		if (left < before)
+			still = 0;
+	}
 	return atomic_load(&engine->cut_off_count);
 }
 

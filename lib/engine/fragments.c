@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Reassembly (RFC 791, RFC 8200 section 4.5) through rte_ip_frag. Bounded: so many datagrams at a time, so
- * many fragments each (RTE_LIBRTE_IP_FRAG_MAX_FRAG), and a time limit, after which a timer lets go of them.
+ * many fragments each (RTE_LIBRTE_IP_FRAG_MAX_FRAG), and a time limit, after which a timer lets go of them, and
+ * their sender is told.
+ *
+ * When there is no room, what has waited for longer than fragments of one datagram usually are apart has to go:
+ * else a handful of lone fragments a second would keep everybody's out.
  */
 #include <errno.h>
 
@@ -10,14 +14,18 @@
 
 #include "worker.h"
 
+#define ICMP4_ECHO          8
+#define ICMP6_INFORMATIONAL 128 /* types from here on; below are errors */
+
 #define BUCKET_ENTRIES 4
-#define EXPIRE_NS      BW_NS_PER_SEC /* how often the timed-out are looked for */
+#define EXPIRE_NS      BW_NS_PER_SEC        /* how often the timed-out are looked for */
+#define CROWDED_NS     (200 * BW_NS_PER_MS) /* the time limit when there is no room */
 
 int bw_fragments_init(struct bw_worker *w)
 {
 	uint32_t max = w->engine->conf.fragments_max, buckets = 1;
 
-	while (buckets * BUCKET_ENTRIES < max)
+	while (buckets * BUCKET_ENTRIES < 2 * max) /* twice, as its buckets do not fill evenly */
 		buckets *= 2;
 	/* The library's "cycles" are whatever unit the times that it is given have: ours are nanoseconds. */
 	w->fragments = rte_ip_frag_table_create(
@@ -46,20 +54,34 @@ void bw_fragments_fini(struct bw_worker *w)
 	w->death_row = NULL;
 }
 
+static struct rte_mbuf *reassemble(struct bw_worker *w, struct bw_pkt *pkt)
+{
+	struct rte_mbuf *m = pkt->m;
+
+	if (pkt->ip_version == 4)
+		return rte_ipv4_frag_reassemble_packet(w->fragments, w->death_row, m, w->now,
+			rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, pkt->l3_off));
+	return rte_ipv6_frag_reassemble_packet(w->fragments, w->death_row, m, w->now,
+		rte_pktmbuf_mtod_offset(m, struct rte_ipv6_hdr *, pkt->l3_off),
+		rte_pktmbuf_mtod_offset(m, struct rte_ipv6_fragment_ext *, pkt->fragment_off));
+}
+
 struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt)
 {
-	struct rte_mbuf *m = pkt->m, *whole;
+	struct rte_ip_frag_death_row *row = w->death_row;
+	struct rte_mbuf *whole;
 
 	w->fragment_at = w->now;
 	if (!bw_timer_is_armed(&w->fragment_timer))
 		bw_timer_arm(&w->wheel, &w->fragment_timer, w->now + EXPIRE_NS);
-	if (pkt->ip_version == 4) {
-		whole = rte_ipv4_frag_reassemble_packet(w->fragments, w->death_row, m, w->now,
-			rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, pkt->l3_off));
-	} else {
-		whole = rte_ipv6_frag_reassemble_packet(w->fragments, w->death_row, m, w->now,
-			rte_pktmbuf_mtod_offset(m, struct rte_ipv6_hdr *, pkt->l3_off),
-			rte_pktmbuf_mtod_offset(m, struct rte_ipv6_fragment_ext *, pkt->fragment_off));
+	whole = reassemble(w, pkt);
+	/* Refused alone: there is no room. What is wrong with a fragment takes the others of its datagram with it. */
+	if (whole == NULL && row->cnt == 1 && row->row[0] == pkt->m) {
+		row->cnt = 0;
+		rte_ip_frag_table_del_expired_entries(
+			w->fragments, row, w->now + w->engine->conf.fragment_timeout_ns - CROWDED_NS);
+		bury(w);
+		whole = reassemble(w, pkt);
 	}
 	bury(w);
 	if (whole == NULL)
@@ -71,9 +93,28 @@ struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt)
 	return whole;
 }
 
+/** RFC 1122 section 3.3.2, RFC 8200 section 4.5: only about a first fragment, which says what it was. */
+static void tell_sender(struct bw_worker *w, struct rte_mbuf *m)
+{
+	struct bw_pkt pkt;
+	uint8_t type;
+
+	bw_pkt_parse(m, &w->host, &pkt);
+	if (pkt.kind != BW_PKT_FRAGMENT || !pkt.is_first_fragment)
+		return;
+	type = *rte_pktmbuf_mtod_offset(m, const uint8_t *, pkt.l4_off);
+	if (pkt.ip_proto == IPPROTO_ICMP && type != ICMP4_ECHO)
+		return; /* of errors there are no errors */
+	if (pkt.ip_proto == IPPROTO_ICMPV6 && type < ICMP6_INFORMATIONAL)
+		return;
+	bw_icmp_error(w, &pkt, BW_ICMP_REASSEMBLY_TIMEOUT);
+}
+
 void bw_fragments_timer(struct bw_worker *w)
 {
 	rte_ip_frag_table_del_expired_entries(w->fragments, w->death_row, w->now);
+	for (unsigned i = 0; i < w->death_row->cnt; i++)
+		tell_sender(w, w->death_row->row[i]);
 	bury(w);
 	if (w->now - w->fragment_at <= w->engine->conf.fragment_timeout_ns) /* else the table is empty */
 		bw_timer_arm(&w->wheel, &w->fragment_timer, w->now + EXPIRE_NS);

@@ -6,17 +6,21 @@
 
 #include "worker.h"
 
-#define ICMP_TTL          64
-#define ICMP4_ECHO        8
-#define ICMP4_ECHO_REPLY  0
-#define ICMP4_UNREACHABLE 3
-#define ICMP6_ECHO        128
-#define ICMP6_ECHO_REPLY  129
-#define ICMP6_UNREACHABLE 1
-#define ICMP6_TOO_BIG     2
-#define ICMP6_PARAMETER   4
-#define ICMP6_NS          135
-#define ICMP6_NA          136
+#define ICMP_TTL            64
+#define ICMP4_ECHO          8
+#define ICMP4_ECHO_REPLY    0
+#define ICMP4_UNREACHABLE   3
+#define ICMP4_TIME_EXCEEDED 11
+#define ICMP6_ECHO          128
+#define ICMP6_ECHO_REPLY    129
+#define ICMP6_UNREACHABLE   1
+#define ICMP6_TOO_BIG       2
+#define ICMP6_TIME_EXCEEDED 3
+#define ICMP6_PARAMETER     4
+#define ICMP6_NS            135
+#define ICMP6_NA            136
+#define ND_SOLICITED        0x40
+#define ND_OVERRIDE         0x20
 
 void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 {
@@ -43,8 +47,11 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 		goto out;
 	}
 	is_for_us = bw_route_is_ours(w->engine, &arp.target);
-	bw_neigh_learn(
-		w, &arp.sender, &arp.sender_mac, is_for_us && arp.opcode == RTE_ARP_OP_REPLY, is_for_us);
+	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &arp.sender,
+				  .mac = &arp.sender_mac,
+				  .is_answer = is_for_us && arp.opcode == RTE_ARP_OP_REPLY,
+				  .overrides = true,
+				  .creates = is_for_us });
 	if (is_for_us && arp.opcode == RTE_ARP_OP_REQUEST && is_from_device &&
 		(bw_route_is_on_link(w->engine, &arp.sender) || bw_ip_is_unspecified(&arp.sender)))
 		bw_neigh_answer_arp(w, &arp);
@@ -69,12 +76,18 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 			return;
 		}
 		if (!bw_ip_is_unspecified(from) && nd.has_link_addr)
-			bw_neigh_learn(w, from, &nd.link_addr, false, true);
+			bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = from,
+						  .mac = &nd.link_addr,
+						  .overrides = true,
+						  .creates = true });
 		if (is_from_device)
 			bw_neigh_answer_nd(w, &nd, from);
 		return;
 	}
 	if (bw_route_is_ours(w->engine, &nd.target)) {
+		/* A link that reflects brings our own announcements back. */
+		if (nd.has_link_addr && memcmp(&nd.link_addr, &w->host.mac, sizeof(nd.link_addr)) == 0)
+			return;
 		bw_count(&w->counters, BW_ARP_CONFLICTS);
 		if (is_from_device && nd.has_link_addr) {
 			char ip[BW_IP_STRLEN], mac[BW_MAC_STRLEN];
@@ -84,12 +97,11 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 		}
 		return;
 	}
-	/*
-	 * RFC 4861 section 7.2.5. An answer to a unicast question may leave the address out; the frame's source
-	 * is not trusted in its place, the entry just stays as it is until the probe's time is up.
-	 */
-	if (nd.has_link_addr)
-		bw_neigh_learn(w, &nd.target, &nd.link_addr, (nd.flags & 0x40) != 0, false);
+	/* RFC 4861 section 7.2.4: the answer to a question that was put to it alone may leave the address out. */
+	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &nd.target,
+				  .mac = nd.has_link_addr ? &nd.link_addr : NULL,
+				  .is_answer = (nd.flags & ND_SOLICITED) != 0,
+				  .overrides = (nd.flags & ND_OVERRIDE) != 0 });
 }
 
 /** Turn an echo request around in its own buffer. Takes the mbuf. */
@@ -117,7 +129,10 @@ static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_ty
 		sum += (uint16_t) ~(icmp[0] << 8) + (uint32_t)(reply_type << 8);
 		sum = (sum & 0xffff) + (sum >> 16);
 		sum = (sum & 0xffff) + (sum >> 16);
-		sum = ~sum;
+		sum = ~sum & 0xffff;
+		if (sum ==
+			0) /* the other zero, which is as good, and the only one for a message of zeros alone */
+			sum = 0xffff;
 		icmp[0] = reply_type;
 		icmp[2] = (uint8_t)(sum >> 8);
 		icmp[3] = (uint8_t)sum;
@@ -130,7 +145,7 @@ static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_ty
 			bw_sum_pseudo(src, &dst, IPPROTO_ICMPV6, rte_pktmbuf_pkt_len(m))));
 		memcpy(icmp + 2, &field, sizeof(field));
 	}
-	m->ol_flags = 0;
+	m->ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT; /* whose memory it is stays true */
 	ip = (struct bw_ip_out){
 		.src = src,
 		.dst = &dst,
@@ -214,13 +229,25 @@ void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_r
 	} error[] = {
 		[BW_ICMP_PORT_UNREACHABLE] = { ICMP4_UNREACHABLE, 3, ICMP6_UNREACHABLE, 4 },
 		[BW_ICMP_PROTOCOL_UNREACHABLE] = { ICMP4_UNREACHABLE, 2, ICMP6_PARAMETER, 1 },
+		[BW_ICMP_REASSEMBLY_TIMEOUT] = { ICMP4_TIME_EXCEEDED, 1, ICMP6_TIME_EXCEEDED, 1 },
+		[BW_ICMP_BAD_HEADER] = { 0, 0, ICMP6_PARAMETER,
+			0 }, /* IPv6 only, and the packet has the code */
 	};
 	bool is_v4 = pkt->ip_version == 4;
+	const struct bw_ip *src = &pkt->flow.local;
 	struct rte_mbuf *m;
+	uint8_t code = is_v4 ? error[reason].code4 : error[reason].code6;
 	uint32_t param = 0;
 
-	/* RFC 1122 section 3.2.2: never about a broadcast or multicast, nor to nobody. */
-	if (pkt->is_to_multicast || bw_ip_is_unspecified(&pkt->flow.remote) || !may_send_error(w))
+	/*
+	 * RFC 1122 section 3.2.2: never about a broadcast or multicast, nor to nobody. Of bad headers, the parse lets
+	 * only those through that are told of even then.
+	 */
+	if (pkt->is_to_multicast && reason == BW_ICMP_BAD_HEADER)
+		src = bw_route_source(w->engine, &pkt->flow.remote);
+	else if (pkt->is_to_multicast)
+		return;
+	if (src == NULL || bw_ip_is_unspecified(&pkt->flow.remote) || !may_send_error(w))
 		return;
 	m = bw_egress_alloc(w);
 	if (m == NULL)
@@ -228,10 +255,13 @@ void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_r
 	if (!is_v4 &&
 		reason == BW_ICMP_PROTOCOL_UNREACHABLE) /* points at the next-header field that named it */
 		param = (uint32_t)(pkt->ip6_proto_field_off - pkt->l3_off);
-	bw_icmp_error_write(m, pkt, is_v4 ? error[reason].type4 : error[reason].type6,
-		is_v4 ? error[reason].code4 : error[reason].code6, param, &pkt->flow.local,
+	if (reason == BW_ICMP_BAD_HEADER) {
+		code = pkt->problem_code;
+		param = (uint32_t)(pkt->problem_off - pkt->l3_off);
+	}
+	bw_icmp_error_write(m, pkt, is_v4 ? error[reason].type4 : error[reason].type6, code, param, src,
 		&pkt->flow.remote);
-	bw_ip_prepend(m, &(struct bw_ip_out){ .src = &pkt->flow.local,
+	bw_ip_prepend(m, &(struct bw_ip_out){ .src = src,
 				 .dst = &pkt->flow.remote,
 				 .proto = is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
 				 .ttl = ICMP_TTL });

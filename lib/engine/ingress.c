@@ -174,7 +174,8 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, enum source from, stru
 		whole = bw_fragments_input(w, pkt);
 		if (whole == NULL)
 			return false;
-		bw_pkt_parse_ip(whole, &w->host, pkt->l3_off, pkt);
+		bw_pkt_parse_ip(
+			whole, &w->host, whole->l2_len, pkt); /* the first fragment's, not this one's */
 		if (pkt->kind == BW_PKT_FRAGMENT) { /* a fragment header inside a reassembled packet */
 			drop(w, pkt, BW_DROP_FRAGMENT);
 			return false;
@@ -186,6 +187,9 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, enum source from, stru
 		bw_icmp_error(w, pkt, BW_ICMP_PROTOCOL_UNREACHABLE);
 		drop(w, pkt, BW_DROP_PROTOCOL);
 		return false;
+	case BW_PKT_BAD_HEADER:
+		bw_icmp_error(w, pkt, BW_ICMP_BAD_HEADER);
+		break;
 	case BW_PKT_DROP:
 		break;
 	}

@@ -36,9 +36,10 @@ static struct bw_neigh *find(struct bw_neigh_cache *cache, const struct bw_ip *i
 	return NULL;
 }
 
-static void drop_queued(struct bw_neigh *n)
+static void drop_queued(struct bw_neigh_cache *cache, struct bw_neigh *n)
 {
 	rte_pktmbuf_free_bulk(n->queued, n->queued_count);
+	cache->queued_total -= n->queued_count;
 	n->queued_count = 0;
 }
 
@@ -51,7 +52,7 @@ static void release(struct bw_worker *w, struct bw_neigh *n)
 	while (*link != index)
 		link = &cache->entry[*link].chain_next;
 	*link = n->chain_next;
-	drop_queued(n);
+	drop_queued(cache, n);
 	bw_timer_cancel(&w->wheel, &n->timer);
 	n->state = BW_NEIGH_FREE;
 	n->generation++; /* paths that remember the slot are void now */
@@ -98,7 +99,7 @@ static struct bw_neigh *create(struct bw_worker *w, const struct bw_ip *ip)
 	return n;
 }
 
-int bw_neigh_init(struct bw_neigh_cache *cache, uint32_t capacity)
+int bw_neigh_init(struct bw_neigh_cache *cache, uint32_t capacity, unsigned queued_max)
 {
 	unsigned buckets = 16;
 
@@ -109,11 +110,11 @@ int bw_neigh_init(struct bw_neigh_cache *cache, uint32_t capacity)
 	cache->entry = calloc(capacity + 1, sizeof(*cache->entry));
 	cache->bucket = calloc(buckets, sizeof(*cache->bucket));
 	if (cache->entry == NULL || cache->bucket == NULL) {
-		free(cache->entry);
-		free(cache->bucket);
+		bw_neigh_fini(cache);
 		return -ENOMEM;
 	}
 	cache->capacity = (uint16_t)capacity;
+	cache->queued_max = queued_max;
 	cache->bucket_mask = (uint16_t)(buckets - 1);
 	for (uint32_t i = 1; i <= capacity; i++) {
 		bw_timer_init(&cache->entry[i].timer, BW_TIMER_NEIGH);
@@ -126,7 +127,7 @@ int bw_neigh_init(struct bw_neigh_cache *cache, uint32_t capacity)
 void bw_neigh_fini(struct bw_neigh_cache *cache)
 {
 	for (uint32_t i = 1; cache->entry != NULL && i <= cache->capacity; i++)
-		drop_queued(&cache->entry[i]);
+		drop_queued(cache, &cache->entry[i]);
 	free(cache->entry);
 	free(cache->bucket);
 	cache->entry = NULL;
@@ -147,16 +148,25 @@ static void send_arp(struct bw_worker *w, uint16_t opcode, const struct bw_ip *s
 	bw_egress_frame(w, m);
 }
 
-static void send_nd(struct bw_worker *w, const struct bw_nd_out *nd, const struct bw_mac *dst_mac)
+static struct rte_mbuf *make_nd(struct bw_worker *w, const struct bw_nd_out *nd)
 {
 	struct rte_mbuf *m = bw_egress_alloc(w);
 
 	if (m == NULL)
-		return;
+		return NULL;
 	bw_nd_write(m, nd);
 	/* RFC 4861 section 4.3: hop limit 255 proves that it comes from the link. */
 	bw_ip_prepend(m,
 		&(struct bw_ip_out){ .src = nd->src, .dst = nd->dst, .proto = IPPROTO_ICMPV6, .ttl = 255 });
+	return m;
+}
+
+static void send_nd(struct bw_worker *w, const struct bw_nd_out *nd, const struct bw_mac *dst_mac)
+{
+	struct rte_mbuf *m = make_nd(w, nd);
+
+	if (m == NULL)
+		return;
 	bw_eth_prepend(m, &w->host.mac, dst_mac, RTE_ETHER_TYPE_IPV6, w->host.vlan);
 	bw_egress_frame(w, m);
 }
@@ -230,29 +240,26 @@ void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, cons
 	/* RFC 4861 section 7.2.4: a question from nobody (DAD) is answered to everybody, and not as solicited. */
 	struct bw_ip all_nodes = { .b = { 0xff, 0x02, [15] = 1 } };
 	bool is_dad = bw_ip_is_unspecified(asker);
-	const struct bw_ip *dst = is_dad ? &all_nodes : asker;
-	struct bw_mac dst_mac;
+	struct bw_mac all_nodes_mac = bw_mac_of_multicast(&all_nodes);
+	struct bw_nd_out advert = {
+		.type = 136,
+		.flags = is_dad ? 0x20 : 0x60,
+		.src = &nd->target,
+		.dst = is_dad ? &all_nodes : asker,
+		.target = &nd->target,
+		.link_addr = &w->host.mac,
+	};
+	struct rte_mbuf *m;
 
-	if (is_dad)
-		dst_mac = bw_mac_of_multicast(&all_nodes);
-	else if (nd->has_link_addr)
-		dst_mac = nd->link_addr;
-	else {
-		struct bw_neigh *n = find(&w->neigh, asker);
-
-		if (n == NULL || n->state == BW_NEIGH_INCOMPLETE || n->state == BW_NEIGH_FAILED)
-			return;
-		dst_mac = n->mac;
-	}
 	bw_count(&w->counters, BW_ND_ADVERTS);
-	send_nd(w,
-		&(struct bw_nd_out){ .type = 136,
-			.flags = is_dad ? 0x20 : 0x60,
-			.src = &nd->target,
-			.dst = dst,
-			.target = &nd->target,
-			.link_addr = &w->host.mac },
-		&dst_mac);
+	if (is_dad || nd->has_link_addr) {
+		send_nd(w, &advert, is_dad ? &all_nodes_mac : &nd->link_addr);
+		return;
+	}
+	/* Section 4.3: whoever asks us alone may leave its address out; we have it, or ask in turn. */
+	m = make_nd(w, &advert);
+	if (m != NULL)
+		bw_egress_ip(w, m, asker, NULL);
 }
 
 /* ---- the state machine ---------------------------------------------------------------------------------- */
@@ -282,8 +289,9 @@ const struct bw_mac *bw_neigh_resolve(
 	case BW_NEIGH_PROBE:
 		return &n->mac;
 	case BW_NEIGH_INCOMPLETE:
-		if (n->queued_count < BW_NEIGH_QUEUE_MAX) {
+		if (n->queued_count < BW_NEIGH_QUEUE_MAX && w->neigh.queued_total < w->neigh.queued_max) {
 			n->queued[n->queued_count++] = m;
+			w->neigh.queued_total++;
 			return NULL;
 		}
 		bw_count(&w->counters, BW_DROP_NEIGH_QUEUE);
@@ -306,37 +314,58 @@ static void flush_queued(struct bw_worker *w, struct bw_neigh *n)
 			bw_ip_is_v4(&n->ip) ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6, w->host.vlan);
 		bw_egress_frame(w, n->queued[i]);
 	}
+	w->neigh.queued_total -= n->queued_count;
 	n->queued_count = 0;
 }
 
-void bw_neigh_learn(
-	struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer, bool creates)
+/** A usable address, confirmed or not, from now on. */
+static void settle(struct bw_worker *w, struct bw_neigh *n, bool is_confirmed)
 {
+	n->probe_count = 0;
+	n->state = is_confirmed ? BW_NEIGH_REACHABLE : BW_NEIGH_STALE;
+	bw_timer_arm(&w->wheel, &n->timer, w->now + (is_confirmed ? REACHABLE_NS : STALE_NS));
+}
+
+void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
+{
+	const struct bw_ip *ip = claim->ip;
+	const struct bw_mac *mac = claim->mac;
 	struct bw_neigh *n = find(&w->neigh, ip);
-	bool is_same;
+	bool has_address, is_asked, confirms;
 
 	/* A group has no single owner, and an address of ours is not a neighbour's. */
-	if ((mac->b[0] & 1) != 0 || bw_ip_is_unspecified(ip) || !bw_route_is_on_link(w->engine, ip) ||
-		bw_route_is_ours(w->engine, ip))
+	if ((mac != NULL && (mac->b[0] & 1) != 0) || bw_ip_is_unspecified(ip) ||
+		!bw_route_is_on_link(w->engine, ip) || bw_route_is_ours(w->engine, ip))
 		return;
 	if (n == NULL) {
-		if (!creates)
+		if (!claim->creates || mac == NULL)
 			return;
 		n = create(w, ip);
 		n->mac = *mac;
-		n->state = BW_NEIGH_STALE;
-		bw_timer_arm(&w->wheel, &n->timer, w->now + STALE_NS);
+		settle(w, n, false);
 		return;
 	}
-	is_same = memcmp(&n->mac, mac, sizeof(*mac)) == 0;
-	/* What we did not ask for confirms nothing: unless it tells something new it changes nothing. */
-	if (!is_answer && is_same && n->state != BW_NEIGH_INCOMPLETE && n->state != BW_NEIGH_FAILED)
+	has_address = n->state != BW_NEIGH_INCOMPLETE && n->state != BW_NEIGH_FAILED;
+	is_asked = n->state == BW_NEIGH_INCOMPLETE || n->state == BW_NEIGH_PROBE;
+	/* An advertisement says that it answers. An ARP reply does not, so it takes an open question. */
+	confirms = claim->is_answer && (is_asked || !bw_ip_is_v4(ip));
+	if (has_address && (mac == NULL || memcmp(&n->mac, mac, sizeof(*mac)) == 0)) {
+		/* Nothing new. What we did not ask for confirms nothing, and the paths stay good. */
+		if (confirms)
+			settle(w, n, true);
 		return;
+	}
+	if (mac == NULL) /* nothing is known that it could confirm (RFC 4861 section 7.2.5) */
+		return;
+	if (has_address && !claim->overrides) {
+		/* RFC 4861 section 7.2.5: not believed, but reason enough to ask when the entry is used next. */
+		if (n->state == BW_NEIGH_REACHABLE)
+			settle(w, n, false);
+		return;
+	}
 	n->mac = *mac;
-	n->probe_count = 0;
 	n->generation++; /* paths look the new address up */
-	n->state = is_answer ? BW_NEIGH_REACHABLE : BW_NEIGH_STALE;
-	bw_timer_arm(&w->wheel, &n->timer, w->now + (is_answer ? REACHABLE_NS : STALE_NS));
+	settle(w, n, confirms);
 	flush_queued(w, n);
 }
 
@@ -349,7 +378,7 @@ void bw_neigh_timer(struct bw_worker *w, struct bw_neigh *n)
 			break;
 		}
 		bw_count_n(&w->counters, BW_DROP_NEIGH_FAILED, n->queued_count);
-		drop_queued(n);
+		drop_queued(&w->neigh, n);
 		n->state = BW_NEIGH_FAILED;
 		bw_timer_arm(&w->wheel, &n->timer, w->now + FAILED_NS);
 		break;

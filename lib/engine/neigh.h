@@ -9,7 +9,8 @@
  * costs a look-up and not a question a packet.
  *
  * Bounded: when the cache is full, a few entries are looked at and the one used longest ago makes room, a
- * confirmed one only if there is no other.
+ * confirmed one only if there is no other. All that waits together is bounded too, lest a scan through a prefix
+ * in which nobody lives takes the whole buffer pool.
  *
  * A connection remembers its neighbour as a path, a number that is index and generation; a path whose
  * generation is old is looked up again.
@@ -48,6 +49,7 @@ struct bw_neigh {
 struct bw_neigh_cache {
 	uint16_t capacity, clock_hand;
 	uint16_t bucket_mask, free_head;
+	unsigned queued_total, queued_max; /* packets that wait, in all entries */
 	uint16_t *bucket;
 	struct bw_neigh *entry; /* [0] is unused, so index 0 means none */
 };
@@ -55,7 +57,7 @@ struct bw_neigh_cache {
 struct bw_worker;
 
 /** 0, -EINVAL for a capacity of 0 or above 65,534, -ENOMEM. */
-int bw_neigh_init(struct bw_neigh_cache *cache, uint32_t capacity);
+int bw_neigh_init(struct bw_neigh_cache *cache, uint32_t capacity, unsigned queued_max);
 /** Frees waiting packets and memory. */
 void bw_neigh_fini(struct bw_neigh_cache *cache);
 
@@ -76,12 +78,17 @@ static inline const struct bw_mac *bw_neigh_of_path(struct bw_neigh_cache *cache
 	return &n->mac;
 }
 
-/**
- * A neighbour said where it is. `is_answer`: to a question of ours, which confirms it; `creates`: it spoke to
- * us, so an entry is worth making. An entry that exists is brought up to date either way.
- */
-void bw_neigh_learn(
-	struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac, bool is_answer, bool creates);
+/** What a neighbour said of itself. */
+struct bw_neigh_claim {
+	const struct bw_ip *ip;
+	const struct bw_mac *mac; /* NULL: an answer that leaves it out, "where you asked me" */
+	bool is_answer;           /* to a question of ours, which confirms it */
+	bool overrides;           /* another address than the known one is to be believed (RFC 4861 4.4) */
+	bool creates;             /* it spoke to us, so an entry is worth making */
+};
+
+/** Bring the entry up to date, if there is one or it is worth making. */
+void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim);
 
 /** The worker's wheel fired an entry's timer. */
 void bw_neigh_timer(struct bw_worker *w, struct bw_neigh *n);

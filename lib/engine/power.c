@@ -2,7 +2,8 @@
 /**
  * CPU manners. An adaptive worker spins for a moment after its last work, because the next packet of a busy
  * connection is microseconds away; then it sleeps, on the device's interrupt where the driver has one, else
- * in steps that double to a millisecond.
+ * in steps that double to a millisecond. So it does while the device takes no packet, since no interrupt says
+ * when it will again.
  *
  * Nobody's wake-up is lost: the sleeper says so before it looks at its rings a last time, the waker puts its
  * message in before it looks whether somebody sleeps, with a fence on both sides.
@@ -20,29 +21,45 @@
 
 static bool inbox_is_empty(const struct bw_worker *w)
 {
-	return rte_ring_empty(w->packets_in) && rte_ring_empty(w->control_in) && rte_ring_empty(w->tx_in) &&
-	       rte_ring_empty(w->mail_in) && rte_ring_empty(w->jobs_done);
+	bool has_room =
+		w->tx_count < BW_TX_BACKLOG_MAX; /* else what others built for our queue has to wait */
+
+	return rte_ring_empty(w->packets_in) && rte_ring_empty(w->control_in) &&
+	       (!has_room || rte_ring_empty(w->tx_in)) && rte_ring_empty(w->mail_in) &&
+	       rte_ring_empty(w->jobs_done);
+}
+
+/** Told by the controlling thread, perhaps since this turn looked. */
+static bool has_orders(const struct bw_worker *w)
+{
+	struct bw_engine *engine = w->engine;
+
+	return atomic_load_explicit(&engine->stops, memory_order_relaxed) ||
+	       (atomic_load_explicit(&engine->drains, memory_order_relaxed) && !w->is_draining) ||
+	       (atomic_load_explicit(&engine->drain_expired, memory_order_relaxed) && !w->has_cut_off);
 }
 
 void bw_power_idle(struct bw_worker *w)
 {
 	bw_ns next = BW_MIN(bw_tcp_next_deadline(w->tcp), bw_wheel_next(&w->wheel));
 	bw_ns limit = SLEEP_MAX_NS;
+	bool is_stuck = w->tx_count > 0;
 
 	if (w->now - w->active_at < SPIN_NS) {
 		rte_pause();
 		return;
 	}
-	if (w->has_own_rx && !w->nic->has_rx_interrupt) {
+	if (is_stuck || (w->has_own_rx && !w->nic->has_rx_interrupt)) {
 		w->sleep_ns = w->sleep_ns == 0 ? STEP_MIN_NS : BW_MIN(w->sleep_ns * 2, STEP_MAX_NS);
 		limit = w->sleep_ns;
 	}
-	if (next <= w->now)
+	if (next > w->now)
+		limit = BW_MIN(limit, next - w->now);
+	else if (!is_stuck) /* what is due now and was not done waits for the device */
 		return;
-	limit = BW_MIN(limit, next - w->now);
 	atomic_store_explicit(&w->is_sleeping, true, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (inbox_is_empty(w) && !atomic_load_explicit(&w->engine->stops, memory_order_relaxed)) {
+	if (inbox_is_empty(w) && !has_orders(w)) {
 		w->sleeps++;
 		bw_nic_sleep(w->nic, w->has_own_rx ? w->rx_queue : UINT32_MAX, w->wake_fd, limit);
 	}

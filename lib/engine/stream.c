@@ -32,12 +32,27 @@ static inline struct bw_context *context_of(const struct bw_tcp_conn *conn)
 
 /* ---- TCP calls the service ------------------------------------------------------------------------------ */
 
-static void on_opened(struct bw_tcp_conn *conn)
+static void drain_one(struct bw_tcp_conn *conn, void *unused)
 {
 	const struct bw_service *service = context_of(conn)->service;
 
-	if (service->opened != NULL)
-		service->opened(stream_of(conn));
+	(void)unused;
+	if (service->drain != NULL)
+		service->drain(stream_of(conn));
+	else
+		bw_tcp_close(conn); /* what is queued still goes out */
+}
+
+static void on_opened(struct bw_tcp_conn *conn)
+{
+	const struct bw_context *ctx = context_of(conn);
+
+	if (ctx->service->opened != NULL)
+		ctx->service->opened(stream_of(conn));
+	if (bw_unlikely(ctx->worker->has_cut_off))
+		bw_tcp_abort(conn);
+	else if (bw_unlikely(ctx->worker->is_draining)) /* its handshake began before */
+		drain_one(conn, NULL);
 }
 
 static void on_data(struct bw_tcp_conn *conn)
@@ -111,17 +126,6 @@ const struct bw_tcp_ops bw_stream_ops = {
 	.closed = on_closed,
 	.timer = on_timer,
 };
-
-static void drain_one(struct bw_tcp_conn *conn, void *arg)
-{
-	const struct bw_service *service = context_of(conn)->service;
-
-	(void)arg;
-	if (service->drain != NULL)
-		service->drain(stream_of(conn));
-	else
-		bw_tcp_close(conn); /* what is queued still goes out */
-}
 
 void bw_stream_drain_all(struct bw_worker *w)
 {

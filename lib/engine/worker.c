@@ -79,8 +79,8 @@ static bool turn(struct bw_worker *w)
 		ticks(w);
 	work += bw_mail_flush(w);
 	work += bw_egress(w);
-	bw_egress_flush(w);
-	return work > 0 || w->tx_count > 0;
+	work += bw_egress_flush(w); /* a backlog that the device does not take is no work */
+	return work > 0;
 }
 
 /** Charge the cycles since the last call to what they were spent on. */
@@ -101,23 +101,32 @@ static void cut_off(struct bw_tcp_conn *conn, void *count)
 	++*(unsigned *)count;
 }
 
-/** While draining: finish what is in flight, and at the deadline cut off the rest. */
-static void drain(struct bw_worker *w)
+/**
+ * While draining: finish what is in flight, and at the deadline cut off the rest. Returns whether TCP has got
+ * something to send by it, which no timer would wake this worker for.
+ */
+static bool drain(struct bw_worker *w)
 {
+	bool is_over = atomic_load_explicit(&w->engine->drain_expired, memory_order_acquire);
+	bool has_acted = false;
 	struct bw_tcp_stats stats;
 
 	if (!w->is_draining) {
 		bw_tcp_unlisten_all(w->tcp);
 		bw_stream_drain_all(w);
-	} else if (atomic_load_explicit(&w->engine->drain_expired, memory_order_acquire)) {
+		has_acted = true;
+	} else if (is_over && !w->has_cut_off) {
 		unsigned count = 0;
 
 		bw_tcp_foreach(w->tcp, cut_off, &count);
 		atomic_fetch_add(&w->engine->cut_off_count, count);
+		w->has_cut_off = true;
+		has_acted = true;
 	}
 	bw_tcp_stats(w->tcp, &stats);
 	atomic_store_explicit(&w->open_count, stats.connections, memory_order_relaxed);
 	__atomic_store_n(&w->is_draining, true, __ATOMIC_RELEASE);
+	return has_acted;
 }
 
 static void run(struct bw_worker *w)
@@ -131,7 +140,7 @@ static void run(struct bw_worker *w)
 		w->turns++;
 		account(w, had_work);
 		if (bw_unlikely(atomic_load_explicit(&engine->drains, memory_order_relaxed)))
-			drain(w);
+			had_work |= drain(w);
 		if (had_work) {
 			w->active_at = w->now;
 			w->sleep_ns = 0;
@@ -139,6 +148,19 @@ static void run(struct bw_worker *w)
 			bw_power_idle(w);
 			account(w, false);
 		}
+	}
+}
+
+/** At a gate, with an open ear: a worker that waits there takes in the mail of those that are not there yet. */
+static void wait_at_gate(struct bw_worker *w)
+{
+	struct bw_gate *gate = &w->engine->gate;
+	unsigned generation = bw_gate_arrive(gate);
+
+	while (!bw_gate_is_open(gate, generation)) {
+		if (bw_mail_deliver(w) == 0)
+			usleep(100);
+		bw_mail_flush(w);
 	}
 }
 
@@ -151,7 +173,7 @@ static void finish(struct bw_worker *w)
 	bw_tcp_destroy(w->tcp);
 	w->tcp = NULL;
 	for (int step = 0; step < BW_FINISH_STEPS - 1; step++) {
-		bw_gate_pass(&w->engine->gate);
+		wait_at_gate(w);
 		do {
 			while (bw_mail_deliver(w) > 0)
 				;
@@ -161,7 +183,7 @@ static void finish(struct bw_worker *w)
 		if (bw_jobs_deliver(w) == 0)
 			usleep(1000);
 	}
-	bw_gate_pass(&w->engine->gate);
+	wait_at_gate(w);
 }
 
 void *bw_worker_main(void *arg)

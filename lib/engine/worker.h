@@ -68,7 +68,7 @@ struct bw_worker {
 	bw_ns now;
 	uint64_t turn_cycles; /* TSC at the turn's start */
 	bool had_work;
-	bool is_draining;
+	bool is_draining, has_cut_off;
 	bool has_own_rx, has_own_tx;
 	bool dispatches; /* flows are spread by our hash, not by the device */
 	uint16_t index, worker_count;
@@ -79,6 +79,7 @@ struct bw_worker {
 	struct rte_mempool *pool;
 	struct bw_wire_host host;
 	unsigned tx_count;
+	bw_ns tx_stuck_at; /* since when the device has taken nothing; 0: it does */
 	struct rte_mbuf *tx[BW_TX_BACKLOG_MAX + BW_BURST_MAX];
 
 	/* the network */
@@ -151,6 +152,9 @@ struct bw_engine {
 /* engine.c */
 /** Wait until all parties are here. */
 void bw_gate_pass(struct bw_gate *gate);
+/** The same in two halves, for who has something to do meanwhile: be here, and ask whether all are. */
+unsigned bw_gate_arrive(struct bw_gate *gate);
+bool bw_gate_is_open(struct bw_gate *gate, unsigned generation);
 
 /* worker.c */
 void *bw_worker_main(void *worker);
@@ -167,8 +171,8 @@ unsigned bw_ingress_inbox(struct bw_worker *w);
 /* egress.c */
 /** Drain TCP's ready connections into packets. Returns how many. */
 unsigned bw_egress(struct bw_worker *w);
-/** Hand the burst to the device; what does not fit stays, in order. */
-void bw_egress_flush(struct bw_worker *w);
+/** Hand the burst to the device; what does not fit stays, in order. Returns how many it took. */
+unsigned bw_egress_flush(struct bw_worker *w);
 /** An IP packet without its Ethernet header: route, resolve, send. `path` may be NULL. Takes the mbuf. */
 void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst, uint32_t *path);
 /** An IP packet that may be larger than the MTU: fragmented if it has to be. Checksums must be done. */
@@ -193,6 +197,8 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device);
 enum bw_icmp_reason {
 	BW_ICMP_PORT_UNREACHABLE,
 	BW_ICMP_PROTOCOL_UNREACHABLE,
+	BW_ICMP_REASSEMBLY_TIMEOUT,
+	BW_ICMP_BAD_HEADER, /* the packet says what is bad */
 };
 /** Send an error about a packet if the RFCs let us and the rate limit does. Does not take the packet. */
 void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_reason reason);

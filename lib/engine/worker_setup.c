@@ -9,7 +9,8 @@
 
 #include "worker.h"
 
-#define SCRATCH_BYTES 65536
+#define SCRATCH_BYTES     65536
+#define NEIGH_QUEUE_SHARE 16 /* of the worker's buffers, what may wait for neighbours: one in so many */
 
 static int tcp_setup(struct bw_worker *w)
 {
@@ -57,6 +58,15 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 				     });
 }
 
+/** What one worker cannot have, the others cannot either: the first to find out says so. */
+static bool is_first_failure(struct bw_worker *w, int error)
+{
+	int none = 0;
+
+	return __atomic_compare_exchange_n(
+		&w->engine->start_error, &none, error, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
 int bw_worker_setup(struct bw_worker *w)
 {
 	struct bw_engine *engine = w->engine;
@@ -65,26 +75,33 @@ int bw_worker_setup(struct bw_worker *w)
 	w->now = bw_clock_now();
 	w->active_at = w->icmp_refilled_at = w->ticked_at = w->now;
 	w->icmp_tokens = engine->conf.icmp_errors_per_s;
-	w->ip_id = (uint16_t)rand();
-	w->ip6_fragment_id = (uint32_t)rand();
+	/* Not to be guessed from outside (RFC 7739), and no two workers count from the same. */
+	if (getrandom(&w->ip_id, sizeof(w->ip_id), 0) != sizeof(w->ip_id) ||
+		getrandom(&w->ip6_fragment_id, sizeof(w->ip6_fragment_id), 0) != sizeof(w->ip6_fragment_id))
+		return -EIO;
 	bw_wheel_init(&w->wheel, w->now);
 	bw_timer_init(&w->announce_timer, BW_TIMER_ANNOUNCE);
 	w->datagram_scratch = malloc(SCRATCH_BYTES);
-	error = w->datagram_scratch != NULL ? bw_neigh_init(&w->neigh, engine->conf.neighbours_max) : -ENOMEM;
+	error = w->datagram_scratch != NULL ? bw_neigh_init(&w->neigh, engine->conf.neighbours_max,
+						      w->nic->mbufs_per_worker / NEIGH_QUEUE_SHARE)
+					    : -ENOMEM;
 	if (error == 0)
 		error = bw_fragments_init(w);
 	if (error == 0)
 		error = tcp_setup(w);
 	if (error != 0) {
-		bw_error("worker %u cannot start: %s; lower the connection, neighbour or fragment limits",
-			w->index, strerror(-error));
+		if (is_first_failure(w, error))
+			bw_error(
+				"worker %u cannot start: %s; lower the connection, neighbour or fragment limits",
+				w->index, strerror(-error));
 		return error;
 	}
 	for (unsigned i = 0; i < engine->conf.service_count; i++) {
 		error = service_setup(w, &w->contexts[i]);
 		if (error != 0) {
-			bw_error("worker %u: %s on port %u cannot start: %s", w->index,
-				w->contexts[i].service->name, w->contexts[i].port, strerror(-error));
+			if (is_first_failure(w, error))
+				bw_error("worker %u: %s on port %u cannot start: %s", w->index,
+					w->contexts[i].service->name, w->contexts[i].port, strerror(-error));
 			return error;
 		}
 	}

@@ -35,17 +35,23 @@ enum bw_nic__rx_via {
 	BW_NIC__RX_STASH = 1,    /* RX interrupts have to be armed: see bw_nic_sleep() */
 	BW_NIC__RX_COPY = 2,     /* net_af_packet: from its large buffers into the worker's */
 	BW_NIC__RX_RESTARTS = 4, /* memif client: the port is stopped and started while workers poll */
+	BW_NIC__RX_READ = 8,     /* net_tap: from its descriptor, see tap_read() */
 };
+
+/* A TAP's largest frame in mbufs of the usual size. */
+#define BW_NIC__TAP_MBUFS_MAX 5
+_Static_assert(BW_NIC__TAP_MBUFS_MAX *RTE_MBUF_DEFAULT_DATAROOM >= 9000 + BW_NIC__FRAME_OVERHEAD, "MTU_MAX");
 
 struct bw_nic__queue {
 	unsigned rx_via;
 	int fd;                      /* readable when a packet is waiting; -1: none */
 	bool fd_is_counter;          /* an eventfd that has to be read */
-	int trigger_signal;          /* net_tap: what makes its receive function look again; 0: none */
 	struct rte_mempool *rx_pool; /* of BW_NIC__RX_COPY, else NULL */
 	uint16_t stash_count;
 	struct rte_mbuf *stash[BW_NIC__STASH_MAX];
-	uint64_t lost_no_mbuf;
+	uint64_t lost_no_mbuf, lost_too_long;
+	unsigned spare_count, spare_max; /* of BW_NIC__RX_READ: what the next frame is read into */
+	struct rte_mbuf *spare[BW_NIC__TAP_MBUFS_MAX];
 };
 
 struct bw_nic__state {
@@ -97,6 +103,10 @@ int bw_nic__iface_up(unsigned index);
 int bw_nic__iface_add_addr(unsigned index, const struct bw_cidr *addr);
 int bw_nic__iface_xdp_off(unsigned index, bool is_generic);
 bool bw_nic__has_capability(unsigned capability);
+
+/* io.c */
+/** Make the queue's spare mbufs as many as a frame may need. False: the pool is empty. */
+bool bw_nic__tap_fill(const struct bw_nic *nic, unsigned queue);
 
 /* finish.c */
 /** Fill in the TCP or UDP checksum that ol_flags ask for and clear the flag. Any chain. */

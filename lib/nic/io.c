@@ -2,7 +2,6 @@
 /* The bursts, and the sleep between them. What is unusual about a device is behind one test a burst. */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -35,6 +34,72 @@ static uint16_t rx_copy(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pk
 	return kept;
 }
 
+bool bw_nic__tap_fill(const struct bw_nic *nic, unsigned queue)
+{
+	struct bw_nic__queue *q = &nic->state->queue[queue];
+
+	while (q->spare_count < q->spare_max) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(nic->pools[queue]);
+
+		if (m == NULL)
+			return false;
+		q->spare[q->spare_count++] = m;
+	}
+	return true;
+}
+
+/* The frame of `bytes` bytes that was read into the spare mbufs, which become its segments. */
+static struct rte_mbuf *tap_frame(struct bw_nic__queue *q, unsigned bytes)
+{
+	struct rte_mbuf *m = q->spare[0], *last = m;
+	unsigned used = 0;
+
+	m->pkt_len = bytes;
+	for (;;) {
+		last->data_len = (uint16_t)BW_MIN(bytes, (unsigned)rte_pktmbuf_tailroom(last));
+		bytes -= last->data_len;
+		used++;
+		if (bytes == 0)
+			break;
+		last->next = q->spare[used];
+		last = last->next;
+	}
+	m->nb_segs = (uint16_t)used;
+	q->spare_count -= used;
+	memmove(q->spare, q->spare + used, q->spare_count * sizeof(q->spare[0]));
+	return m;
+}
+
+/*
+ * net_tap looks at its descriptor only after a signal for it, of which the kernel sends one a packet, to whichever
+ * thread; and it forgets one when it runs out of mbufs, or when two come at once. So the frames are read here,
+ * and the descriptor asks for no signals (nic.c). Without mbufs they wait where they are, in the kernel.
+ */
+static uint16_t tap_read(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
+{
+	struct bw_nic__queue *q = &nic->state->queue[queue];
+	struct tun_pi info;
+	struct iovec iov[1 + BW_NIC__TAP_MBUFS_MAX] = { { .iov_base = &info, .iov_len = sizeof(info) } };
+	uint16_t got = 0;
+
+	while (got < max && bw_nic__tap_fill(nic, queue)) {
+		ssize_t bytes;
+
+		for (unsigned i = 0; i < q->spare_count; i++)
+			iov[1 + i] = (struct iovec){ rte_pktmbuf_mtod(q->spare[i], void *),
+				rte_pktmbuf_tailroom(q->spare[i]) };
+		bytes = readv(q->fd, iov, 1 + (int)q->spare_count);
+		if (bytes <= (ssize_t)sizeof(info))
+			break;
+		if (info.flags & TUN_PKT_STRIP) { /* the kernel's end was given a larger MTU since */
+			q->lost_too_long++;
+			continue;
+		}
+		pkts[got++] = tap_frame(q, (unsigned)bytes - sizeof(info));
+	}
+	return got;
+}
+
 static uint16_t rx_unusual(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
 {
 	struct bw_nic__queue *q = &nic->state->queue[queue];
@@ -50,6 +115,8 @@ static uint16_t rx_unusual(struct bw_nic *nic, unsigned queue, struct rte_mbuf *
 	if ((q->rx_via & BW_NIC__RX_RESTARTS) &&
 		!__atomic_load_n(&nic->state->is_startable, __ATOMIC_ACQUIRE))
 		return 0;
+	if (q->rx_via & BW_NIC__RX_READ)
+		return tap_read(nic, queue, pkts, max);
 	if (q->rx_via & BW_NIC__RX_COPY)
 		return rx_copy(nic, queue, pkts, max);
 	return rte_eth_rx_burst(nic->port_id, (uint16_t)queue, pkts, max);
@@ -155,13 +222,6 @@ void bw_nic_sleep(struct bw_nic *nic, unsigned queue, int wake_fd, bw_ns timeout
 		if ((fds[1].revents & POLLIN) && q->fd_is_counter &&
 			read(q->fd, &counter, sizeof(counter)) < 0)
 			fds[1].revents = 0;
-		/*
-		 * net_tap looks at its descriptor only after a signal, which the kernel may yet have to deliver, to
-		 * whichever thread; and the driver forgets one when it runs out of mbufs. Signalling ourselves is
-		 * delivered before raise() returns.
-		 */
-		if ((fds[1].revents & POLLIN) && q->trigger_signal != 0)
-			raise(q->trigger_signal);
 	}
 	if (is_armed)
 		(void)rte_eth_dev_rx_intr_disable(nic->port_id, (uint16_t)queue);

@@ -6,8 +6,8 @@
  *
  * net_tap        The kernel's end has the port's MAC; the two ends of a link must differ, so ours is another.
  *                Its TX checksum adds odd pieces of a chain without swapping bytes, and its TSO is software on
- *                top of that: both stay off. It reads with one iovec for each RX descriptor: eight are plenty.
- *                MTU: see tap_write() in io.c.
+ *                top of that: both stay off. It fills as many mbufs as it has RX descriptors and needs few of
+ *                them, as we read in its place: see tap_read() in io.c. MTU: see tap_write() there.
  * net_af_packet  Knows neither interrupts nor groups: its sockets are found and polled, a socket of ours holds
  *                the memberships. Wants mbufs that hold a whole ring frame: see internal.h.
  * net_af_xdp     Same sockets. Takes a page for each mbuf, sends only what is in its own pool's mbufs and only
@@ -585,6 +585,22 @@ static int configure_and_start(
 	return rc;
 }
 
+/*
+ * From here on frames are read by tap_read(). Its signals would cost one interruption a packet for nothing, and
+ * when more are waiting than the kernel queues, it sends SIGIO in their place, which ends a process.
+ */
+static void tap_take_over(struct bw_nic *nic, unsigned queue)
+{
+	struct bw_nic__queue *q = &nic->state->queue[queue];
+	const int flags = q->fd >= 0 ? fcntl(q->fd, F_GETFL) : -1;
+
+	if (flags < 0 || fcntl(q->fd, F_SETFL, flags & ~O_ASYNC) != 0)
+		return; /* then the driver receives, as it does */
+	q->rx_via |= BW_NIC__RX_READ;
+	q->spare_max = (frame_bytes(nic->mtu) + RTE_MBUF_DEFAULT_DATAROOM - 1) / RTE_MBUF_DEFAULT_DATAROOM;
+	(void)bw_nic__tap_fill(nic, queue);
+}
+
 static void find_interrupts(struct bw_nic *nic, const struct bw_nic_conf *conf, struct sockets *sockets)
 {
 	nic->has_rx_interrupt = true;
@@ -595,7 +611,7 @@ static void find_interrupts(struct bw_nic *nic, const struct bw_nic_conf *conf, 
 			q->fd = sockets_next(sockets, AF_PACKET);
 		} else if (is_driver(nic, "net_tap")) {
 			q->fd = rte_eth_dev_rx_intr_ctl_q_get_fd(nic->port_id, (uint16_t)i);
-			q->trigger_signal = q->fd >= 0 ? BW_MAX(fcntl(q->fd, F_GETSIG), 0) : 0;
+			tap_take_over(nic, i);
 		} else if (nic->plan.kind == BW_NIC_PCI && conf->wants_interrupts &&
 			   rte_eth_dev_rx_intr_enable(nic->port_id, (uint16_t)i) == 0) {
 			(void)rte_eth_dev_rx_intr_disable(nic->port_id, (uint16_t)i);
@@ -734,6 +750,7 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	rc = set_mac(nic, conf);
 	if (rc != 0)
 		goto fail;
+	find_interrupts(nic, conf, &sockets);
 	if (nic->plan.kind == BW_NIC_TAP) {
 		rc = bw_nic__iface_up(iface.index);
 		if (rc != 0) {
@@ -742,7 +759,6 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 			goto fail;
 		}
 	}
-	find_interrupts(nic, conf, &sockets);
 	if (nic->plan.kind == BW_NIC_PACKET)
 		nic->accepts_partial_checksum = true;
 	if (nic->plan.kind == BW_NIC_XDP && bw_nic__iface_read(nic->plan.iface, &iface) == 0)
@@ -802,8 +818,12 @@ static void close_port(struct bw_nic *nic)
 	if (nic->plan.kind == BW_NIC_XDP)
 		detach_xdp(nic);
 	for (unsigned i = 0; i < nic->rx_queues; i++) {
-		rte_pktmbuf_free_bulk(state->queue[i].stash, state->queue[i].stash_count);
-		state->queue[i].stash_count = 0;
+		struct bw_nic__queue *q = &state->queue[i];
+
+		rte_pktmbuf_free_bulk(q->stash, q->stash_count);
+		rte_pktmbuf_free_bulk(q->spare, q->spare_count);
+		q->stash_count = 0;
+		q->spare_count = 0;
 	}
 	for (unsigned i = 0; i < state->ring_count; i++) {
 		drain_ring(state->ring_rx[i]);
@@ -906,6 +926,7 @@ void bw_nic_losses(const struct bw_nic *nic, struct bw_nic_losses *losses)
 		socklen_t len = sizeof(socket_stats);
 
 		losses->rx_no_mbuf += q->lost_no_mbuf;
+		losses->rx_errors += q->lost_too_long;
 		if (is_driver(nic, "net_af_packet") && q->fd >= 0 &&
 			getsockopt(q->fd, SOL_PACKET, PACKET_STATISTICS, &socket_stats, &len) == 0)
 			state->lost_in_socket += socket_stats.tp_drops;

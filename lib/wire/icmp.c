@@ -66,6 +66,21 @@ void bw_icmp_error_write(struct rte_mbuf *m, const struct bw_pkt *pkt, uint8_t t
 	memcpy(header + 2, &field, sizeof(field));
 }
 
+/*
+ * RFC 1191 sections 5 and 7.1: the next lower of the MTUs that links have, for routers that do not say theirs; 68
+ * is the least that IPv4 can have.
+ */
+static uint32_t plateau_below(uint32_t bytes)
+{
+	static const uint16_t plateaus[] = { 65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296,
+		68 };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(plateaus); i++)
+		if (plateaus[i] < bytes)
+			return plateaus[i];
+	return 0;
+}
+
 /* The quoted packet's bytes that can be read, as far as they were taken in. */
 struct quoted {
 	const uint8_t *at;
@@ -91,6 +106,8 @@ static bool parse_quoted_ip4(struct quoted *quoted, struct bw_icmp_quote *quote)
 	/* Only a first fragment has the ports. */
 	if ((bw_wire__load16(header + 6) & RTE_IPV4_HDR_OFFSET_MASK) != 0)
 		return false;
+	if (quote->type == ICMP4_UNREACHABLE && quote->code == ICMP4_FRAG_NEEDED && quote->mtu == 0)
+		quote->mtu = plateau_below(bw_wire__load16(header + 2));
 	quote->proto = header[9];
 	quote->flow.local = bw_wire__load_ip4(header + 12);
 	quote->flow.remote = bw_wire__load_ip4(header + 16);

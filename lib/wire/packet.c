@@ -25,14 +25,24 @@
 #define IP4_ALL_HOSTS         0xe0000001u
 
 #define IP6_OPT_PAD1         0
-#define IP6_OPT_ACTION       0xc0 /* what to do when the option is unknown; 00: skip it */
-#define IP6_ROUTING_TYPE0    0
+/* What to do when the option is unknown (RFC 8200 section 4.2). */
+#define IP6_OPT_ACTION       0xc0
+#define IP6_OPT_SKIP         0x00
+#define IP6_OPT_TELL         0x80 /* also when it went to a group */
 #define IP6_FRAGMENT_BYTES   8
 #define IP6_FRAGMENT_OFFSET  0xfff8
 #define IP6_FRAGMENT_MORE    1
 #define IP6_EXTENSION_BYTES  8 /* the least, and the unit */
 #define IP6_PROTO_FIELD_OFF  6
 #define IP6_LENGTH_FIELD_OFF 4
+
+/* RFC 4443 section 3.4: what a Parameter Problem is about. */
+#define PROBLEM_FIELD  0
+#define PROBLEM_OPTION 2
+
+#define ICMP6_INFORMATIONAL 128 /* types from here on; below are errors */
+#define ND_FIRST            133 /* router solicitation to redirect */
+#define ND_LAST             137
 
 #define VLAN_ID_MASK 0x0fff
 
@@ -50,6 +60,7 @@ struct parse {
 	const uint8_t *data; /* the first segment's */
 	unsigned end;        /* of the IP packet, from data */
 	bool is_reassembled;
+	bool was_fragmented; /* also if it came as a single fragment (RFC 6946) */
 	bool is_group_frame; /* the frame was sent to a multicast or broadcast MAC */
 	enum odd_source odd_source;
 };
@@ -58,6 +69,50 @@ static bool drop(struct parse *p, enum bw_counter why)
 {
 	p->pkt->kind = BW_PKT_DROP;
 	p->pkt->drop = (uint16_t)why;
+	return false;
+}
+
+/*
+ * May what the chain of extension headers from `off` on leads to be an ICMPv6 error? About errors there are no errors
+ * (RFC 4443 section 2.4 (e.1)). What cannot be seen may be one.
+ */
+static bool may_be_icmp6_error(const struct parse *p, uint8_t proto, unsigned off)
+{
+	const unsigned end = BW_MIN(p->end, (unsigned)p->pkt->m->data_len);
+
+	for (unsigned count = 0; count <= EXTENSIONS_MAX; count++) {
+		const uint8_t *header = p->data + off;
+		unsigned bytes;
+
+		if (proto != IPPROTO_HOPOPTS && proto != IPPROTO_ROUTING && proto != IPPROTO_DSTOPTS &&
+			proto != IPPROTO_FRAGMENT)
+			return proto == IPPROTO_ICMPV6 && (off >= end || header[0] < ICMP6_INFORMATIONAL);
+		if (off + IP6_EXTENSION_BYTES > end)
+			return true;
+		bytes = proto == IPPROTO_FRAGMENT ? IP6_FRAGMENT_BYTES
+						  : (header[1] + 1u) * IP6_EXTENSION_BYTES;
+		proto = header[0];
+		off += bytes;
+	}
+	return true;
+}
+
+/*
+ * drop() with an answer: an ICMPv6 Parameter Problem that points at `off`. To a group there is none (RFC 4443 section
+ * 2.4 (e.3)), unless the option itself asks for it.
+ */
+static bool problem(struct parse *p, enum bw_counter why, uint8_t code, unsigned off)
+{
+	struct bw_pkt *pkt = p->pkt;
+	const uint8_t first = p->data[pkt->l3_off + IP6_PROTO_FIELD_OFF];
+
+	if (p->odd_source != SOURCE_USUAL || (pkt->is_to_multicast && code != PROBLEM_OPTION) ||
+		may_be_icmp6_error(p, first, pkt->l3_off + BW_IP6_HEADER))
+		return drop(p, why);
+	pkt->kind = BW_PKT_BAD_HEADER;
+	pkt->drop = (uint16_t)why;
+	pkt->problem_code = code;
+	pkt->problem_off = (uint16_t)off;
 	return false;
 }
 
@@ -200,6 +255,10 @@ static bool parse_icmp(struct parse *p)
 		return drop(p, BW_DROP_L4_CHECKSUM);
 	if (!source_is_in_order(p, p->data[pkt->l4_off]))
 		return drop(p, BW_DROP_MARTIAN);
+	/* RFC 6980 section 5: filters on the way see through no fragments, so neighbour discovery has none. */
+	if (bw_unlikely(p->was_fragmented) && !is_v4 && p->data[pkt->l4_off] >= ND_FIRST &&
+		p->data[pkt->l4_off] <= ND_LAST)
+		return drop(p, BW_DROP_ND);
 
 	pkt->payload_off = pkt->l4_off;
 	pkt->payload_len = (uint16_t)l4_bytes;
@@ -357,6 +416,7 @@ static bool parse_fragment4(struct parse *p, unsigned l4_off, uint16_t flags_and
 
 	pkt->l4_off = pkt->payload_off = (uint16_t)l4_off;
 	pkt->payload_len = (uint16_t)bytes;
+	pkt->is_first_fragment = offset == 0;
 	pkt->m->l2_len = pkt->l3_off;
 	pkt->m->l3_len = header_bytes;
 	pkt->kind = BW_PKT_FRAGMENT;
@@ -457,19 +517,22 @@ static bool admit_ip6(struct parse *p)
  * The options of a hop-by-hop or destination header. We know none: each is skipped or, if it asks for it,
  * fatal.
  */
-static bool ip6_options_are_good(const uint8_t *options, unsigned bytes)
+static bool ip6_options_are_good(struct parse *p, unsigned off, unsigned bytes)
 {
+	const uint8_t *options = p->data + off;
 	unsigned at = 0;
 
 	while (at < bytes) {
+		const uint8_t action = options[at] & IP6_OPT_ACTION;
+
 		if (options[at] == IP6_OPT_PAD1) {
 			at++;
 			continue;
 		}
-		if ((options[at] & IP6_OPT_ACTION) != 0)
-			return false;
-		if (bytes - at < 2 || options[at + 1] > bytes - at - 2)
-			return false;
+		if (action == IP6_OPT_TELL || (action > IP6_OPT_TELL && !p->pkt->is_to_multicast))
+			return problem(p, BW_DROP_IP_OPTIONS, PROBLEM_OPTION, off + at);
+		if (action != IP6_OPT_SKIP || bytes - at < 2 || options[at + 1] > bytes - at - 2)
+			return drop(p, BW_DROP_IP_OPTIONS);
 		at += 2u + options[at + 1];
 	}
 	return true;
@@ -509,11 +572,13 @@ static bool parse_fragment6(struct parse *p, unsigned l4_off)
 		return drop(p, BW_DROP_MARTIAN);
 	if (bw_unlikely(pkt->is_to_multicast) && !may_go_to_group(p, pkt->ip_proto))
 		return false;
-	if (bytes == 0 || ((offset_and_more & IP6_FRAGMENT_MORE) != 0 && bytes % 8 != 0))
+	if (bytes == 0)
 		return drop(p, BW_DROP_FRAGMENT);
+	if ((offset_and_more & IP6_FRAGMENT_MORE) != 0 && bytes % 8 != 0)
+		return problem(p, BW_DROP_FRAGMENT, PROBLEM_FIELD, pkt->l3_off + IP6_LENGTH_FIELD_OFF);
 	/* RFC 8200 has 65,535 for the payload alone; l3_total_len, and IPv4, have it for the whole packet. */
 	if (BW_IP6_HEADER + offset + bytes > UINT16_MAX)
-		return drop(p, BW_DROP_FRAGMENT);
+		return problem(p, BW_DROP_FRAGMENT, PROBLEM_FIELD, pkt->fragment_off + 2u);
 	if (offset == 0 && !first_fragment_has_headers(p, l4_off, pkt->ip_proto))
 		return false;
 
@@ -523,6 +588,7 @@ static bool parse_fragment6(struct parse *p, unsigned l4_off)
 	pkt->ip_proto = p->data[pkt->fragment_off];
 	pkt->l4_off = pkt->payload_off = (uint16_t)(pkt->fragment_off + IP6_FRAGMENT_BYTES);
 	pkt->payload_len = (uint16_t)bytes;
+	pkt->is_first_fragment = offset == 0;
 	pkt->m->l2_len = pkt->l3_off;
 	pkt->m->l3_len = BW_IP6_HEADER + IP6_FRAGMENT_BYTES;
 	pkt->kind = BW_PKT_FRAGMENT;
@@ -561,6 +627,7 @@ static bool parse_ip6_extensions(struct parse *p, unsigned off)
 
 			if (pkt->fragment_off != 0 || p->is_reassembled)
 				return drop(p, BW_DROP_FRAGMENT);
+			p->was_fragmented = true;
 			pkt->fragment_off = (uint16_t)off;
 			is_fragment = (offset_and_more & (IP6_FRAGMENT_OFFSET | IP6_FRAGMENT_MORE)) != 0;
 			if ((offset_and_more & IP6_FRAGMENT_OFFSET) != 0) {
@@ -575,17 +642,17 @@ static bool parse_ip6_extensions(struct parse *p, unsigned off)
 				return false;
 			if (type == IPPROTO_ROUTING) {
 				/*
-				 * RFC 5095 is done with type 0; others are for routers until no segments are
-				 * left.
+				 * No type is known (RFC 5095 is done with 0): ignored without segments left, else it
+				 * wants a router (RFC 8200 section 4.4).
 				 */
-				if (header[2] == IP6_ROUTING_TYPE0 || header[3] != 0)
-					return drop(p, BW_DROP_IP_OPTIONS);
+				if (header[3] != 0)
+					return problem(p, BW_DROP_IP_OPTIONS, PROBLEM_FIELD, off + 2);
 			} else {
 				/* Hop-by-hop options come first or not at all (RFC 8200 section 4.1). */
 				if (type == IPPROTO_HOPOPTS && count != 0)
 					return drop(p, BW_DROP_IP_OPTIONS);
-				if (!ip6_options_are_good(header + 2, bytes - 2))
-					return drop(p, BW_DROP_IP_OPTIONS);
+				if (!ip6_options_are_good(p, off + 2, bytes - 2))
+					return false;
 			}
 		}
 		pkt->ip_proto = header[0];
@@ -743,6 +810,7 @@ void bw_pkt_parse_ip(struct rte_mbuf *m, const struct bw_wire_host *host, uint16
 		.host = host,
 		.data = rte_pktmbuf_mtod(m, const uint8_t *),
 		.is_reassembled = true,
+		.was_fragmented = true,
 	};
 
 	*pkt = (struct bw_pkt){ .m = m, .l3_off = l3_off };

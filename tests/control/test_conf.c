@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** What a configuration comes to, from flags, a file, and neither. */
 #include <errno.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "capture.h"
 
@@ -62,6 +65,34 @@ static void a_small_mtu_leaves_ipv6_out(void **state)
 	bw_conf_destroy(conf);
 }
 
+/** CPU 700 is isolated, says the file, but not this process's to have; CPU 0 is. */
+static void isolated_cpus_come_first_if_they_are_ours(void **state)
+{
+	static const char *const path = "/sys/devices/system/cpu/isolated";
+	struct bw_conf *conf;
+	cpu_set_t before, after;
+	FILE *file;
+
+	if (geteuid() != 0 || access(path, R_OK) != 0)
+		skip(); /* needs a mount namespace */
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	assert_int_equal(unshare(CLONE_NEWNS), 0);
+	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	file = fopen("isolated", "w");
+	assert_non_null(file);
+	fputs("0,700\n", file);
+	fclose(file);
+	assert_int_equal(mount("isolated", path, NULL, MS_BIND, NULL), 0);
+	conf = ACCEPTED(NULL, FLAGS("--echo", "7", "--workers", CPU_COUNT(&before) > 1 ? "2" : "1"));
+	assert_int_equal(bw_conf_view(conf)->engine.cpus[0], 0);
+	assert_int_not_equal(bw_conf_view(conf)->engine.cpus[1], 700);
+	bw_conf_destroy(conf);
+	assert_int_equal(sched_getaffinity(0, sizeof(after), &after), 0);
+	assert_true(CPU_EQUAL(&before, &after));
+	assert_int_equal(umount(path), 0);
+	assert_int_equal(unlink("isolated"), 0);
+}
+
 static void auto_is_told_apart(void **state)
 {
 	struct bw_conf *conf = ACCEPTED(NULL, FLAGS("--dev", "auto", "--echo", "7"));
@@ -73,6 +104,12 @@ static void auto_is_told_apart(void **state)
 	conf = ACCEPTED(NULL, FLAGS("--dev", "auto", "--echo", "7", "--addr", "192.0.2.2/24"));
 	assert_false(bw_conf_view(conf)->has_default_addrs);
 	assert_int_equal(bw_conf_view(conf)->engine.addr_count, 1);
+	bw_conf_destroy(conf);
+
+	/* A prefix without room for a kernel's end matters only if it takes a tap. */
+	conf = ACCEPTED(NULL, FLAGS("--dev", "auto", "--echo", "7", "--addr", "192.0.2.2/32"));
+	assert_addr(bw_conf_view(conf)->without_host, "192.0.2.2/32");
+	assert_int_equal(bw_conf_view(conf)->host_addr_count, 0);
 	bw_conf_destroy(conf);
 }
 
@@ -276,6 +313,7 @@ int main(void)
 		cmocka_unit_test(the_hosts_end_is_the_lowest_address_that_is_free),
 		cmocka_unit_test(a_small_mtu_leaves_ipv6_out),
 		cmocka_unit_test(auto_is_told_apart),
+		cmocka_unit_test(isolated_cpus_come_first_if_they_are_ours),
 		cmocka_unit_test(all_flags),
 		cmocka_unit_test(a_file),
 		cmocka_unit_test(an_empty_file_says_nothing),

@@ -3,6 +3,8 @@
  * The whole engine with its real workers and helpers, on a device made of rings: the test is the peer at the
  * other end. All it sends goes to one of the two queues, so what the other worker owns crosses between cores.
  */
+#include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -23,13 +25,15 @@
 #include <wire/build.h>
 
 #define PROBE_PORT 99
+#define FLOOD_PORT 98
+#define FLOOD      20000 /* more mails than the ring between two workers holds */
 
 static const struct bw_mac peer_mac = { { 2, 0, 0, 0, 0, 1 } };
 static struct bw_nic_plan plan;
 static struct bw_nic nic;
 static struct bw_engine *engine;
 static struct rte_ring *to_engine, *to_second, *from_engine[2];
-static struct bw_ip ours4, ours6, peer4, peer6, far4, gateway4;
+static struct bw_ip ours4, ours6, peer4, peer6, shy6, far4, gateway4;
 
 /* ---- a service that uses mail and jobs ------------------------------------------------------------------- */
 
@@ -90,6 +94,36 @@ static const struct bw_service errand_service = {
 	.mail = errand_mail,
 };
 
+/* ---- a service that has much to say, just when everything ends ------------------------------------------ */
+
+static _Atomic unsigned flood_delivered;
+
+static void flood_mail(struct bw_context *ctx, struct bw_mail *mail)
+{
+	/* The flood's source is slow to go on, and the other has long found that there is nothing more. */
+	if (mail->from_worker == bw_context_worker(ctx))
+		usleep(300000);
+	else
+		flood_delivered++;
+	free(mail);
+}
+
+static void flood_datagram(struct bw_context *ctx, const struct bw_datagram *dgram)
+{
+	(void)dgram;
+	usleep(300000);
+	for (unsigned i = 0; i < FLOOD; i++)
+		bw_mail_post(ctx, (bw_context_worker(ctx) + 1) % bw_context_worker_count(ctx),
+			calloc(1, sizeof(struct bw_mail)));
+	bw_mail_post(ctx, bw_context_worker(ctx), calloc(1, sizeof(struct bw_mail)));
+}
+
+static const struct bw_service flood_service = {
+	.name = "flood",
+	.datagram = flood_datagram,
+	.mail = flood_mail,
+};
+
 /* ---- the peer -------------------------------------------------------------------------------------------- */
 
 static struct rte_mbuf *fresh(void)
@@ -139,7 +173,7 @@ static struct rte_mbuf *receive_answering(const struct bw_ip *who, struct bw_pkt
 		struct bw_arp_fields arp;
 		struct bw_nd_fields nd;
 
-		m->ol_flags = 0;
+		m->ol_flags &= RTE_MBUF_F_INDIRECT;
 		bw_pkt_parse(m, &host, pkt);
 		if (pkt->kind == BW_PKT_ARP && bw_arp_parse(pkt, &arp) == 0) {
 			if (arp.opcode == RTE_ARP_OP_REPLY)
@@ -176,6 +210,57 @@ static struct rte_mbuf *receive_answering(const struct bw_ip *who, struct bw_pkt
 	return NULL;
 }
 
+/** A neighbour's word about itself, or with a target of ours its question about us. */
+static void send_nd(const struct bw_nd_out *nd, const struct bw_mac *from)
+{
+	struct rte_mbuf *m = fresh();
+
+	bw_nd_write(m, nd);
+	bw_ip_prepend(m,
+		&(struct bw_ip_out){ .src = nd->src, .dst = nd->dst, .proto = IPPROTO_ICMPV6, .ttl = 255 });
+	bw_eth_prepend(m, from, &nic.mac, RTE_ETHER_TYPE_IPV6, 0);
+	send_frame(m);
+}
+
+/** What the engine is asked by, and asks with. */
+enum question {
+	NOTHING,
+	TO_EVERYBODY,
+	TO_ONE,
+};
+
+/** The engine's next question about an IPv6 address, for as long as a second and a half: longer than it waits. */
+static enum question next_question(const struct bw_ip *who)
+{
+	const struct bw_cidr all[] = { { *who, 64 } };
+	struct bw_wire_host host = { .mac = peer_mac, .addr_count = 1, .addrs = all };
+	enum question question = NOTHING;
+	struct bw_nd_fields nd;
+	struct bw_pkt pkt;
+
+	for (int i = 0; i < 8 && question == NOTHING; i++) {
+		struct rte_mbuf *m = receive();
+
+		if (m == NULL)
+			continue;
+		m->ol_flags = 0;
+		bw_pkt_parse(m, &host, &pkt);
+		if (pkt.kind == BW_PKT_ICMP6 && bw_nd_parse(&pkt, &nd) == 0 && nd.type == 135 &&
+			bw_ip_eq(&nd.target, who))
+			question = pkt.is_to_multicast ? TO_EVERYBODY : TO_ONE;
+		rte_pktmbuf_free(m);
+	}
+	return question;
+}
+
+static uint64_t counted(enum bw_counter which)
+{
+	struct bw_counters counters;
+
+	bw_engine_counters(engine, &counters);
+	return counters.value[which];
+}
+
 static void quiet(void)
 {
 	struct bw_pkt pkt;
@@ -183,7 +268,8 @@ static void quiet(void)
 	assert_null(receive_answering(&peer4, &pkt));
 }
 
-static void send_udp(const struct bw_ip *src, const struct bw_ip *dst, uint16_t port, const char *text)
+static struct rte_mbuf *datagram(
+	const struct bw_ip *src, const struct bw_ip *dst, uint16_t port, const char *text)
 {
 	struct rte_mbuf *m = fresh();
 	uint16_t length = (uint16_t)(sizeof(struct rte_udp_hdr) + strlen(text));
@@ -195,7 +281,12 @@ static void send_udp(const struct bw_ip *src, const struct bw_ip *dst, uint16_t 
 	memcpy(udp + 1, text, strlen(text));
 	udp->dgram_cksum =
 		(uint16_t)~bw_sum_fold(bw_sum(udp, length, bw_sum_pseudo(src, dst, IPPROTO_UDP, length)));
-	send_ip(m, src, dst, IPPROTO_UDP);
+	return m;
+}
+
+static void send_udp(const struct bw_ip *src, const struct bw_ip *dst, uint16_t port, const char *text)
+{
+	send_ip(datagram(src, dst, port, text), src, dst, IPPROTO_UDP);
 }
 
 static void expect_udp(const struct bw_ip *who, uint16_t from_port, const char *text)
@@ -338,6 +429,204 @@ static void queues_a_bounded_number_for_a_silent_neighbour(void **state)
 	assert_non_null(strstr(names, "10.1.0.66 does not answer ARP"));
 }
 
+/**
+ * What Linux does: it asks for us with its address, so we know it without having asked, and it leaves the
+ * address out of its answer to a question that was put to it alone (RFC 4861 section 7.2.4).
+ */
+static void takes_an_answer_without_an_address_for_a_yes(void **state)
+{
+	(void)state;
+	send_nd(
+		&(struct bw_nd_out){
+			.type = 135, .src = &shy6, .dst = &ours6, .target = &ours6, .link_addr = &peer_mac },
+		&peer_mac);
+	send_udp(&shy6, &ours6, 7, "hello");
+	assert_int_equal(next_question(&shy6), TO_ONE);
+	send_nd(
+		&(struct bw_nd_out){
+			.type = 136, .flags = 0x40, .src = &shy6, .dst = &ours6, .target = &shy6 },
+		&peer_mac);
+	assert_int_equal(next_question(&shy6), NOTHING);
+	send_udp(&shy6, &ours6, 7, "and again");
+	assert_int_equal(next_question(&shy6), NOTHING);
+}
+
+/** A peer that takes nothing for seconds and then comes back gets no news that is seconds old. */
+static void drops_what_a_dead_device_never_took(void **state)
+{
+	uint64_t dropped = counted(BW_DROP_TX_BACKLOG), sent = counted(BW_TX_PACKETS);
+	unsigned arrived = 0;
+	struct rte_mbuf *m;
+
+	(void)state;
+	for (unsigned i = 0; i < 1500; i++) { /* the ring takes 1023 */
+		send_udp(&peer4, &ours4, 7, "to the dead");
+		if (i % 50 == 0)
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 300000000 }, NULL);
+	sent = counted(BW_TX_PACKETS) - sent;
+	dropped = counted(BW_DROP_TX_BACKLOG) - dropped;
+	assert_in_range(sent, 1, 1023);
+	assert_in_range(dropped, 1500 - 1023, 1500 - sent + 8); /* and a few questions about neighbours */
+	while ((m = receive()) != NULL) {
+		rte_pktmbuf_free(m);
+		arrived++;
+	}
+	assert_int_equal(arrived, sent);
+	send_udp(&peer4, &ours4, 7, "back to life");
+	expect_udp(&peer4, 7, "back to life");
+}
+
+/** Two addresses for one neighbour: which one the engine sends to. */
+static void expect_at(const struct bw_ip *who, const struct bw_mac *mac, const char *text)
+{
+	const struct bw_cidr all[] = { { *who, 64 } };
+	struct bw_wire_host host = { .mac = *mac, .addr_count = 1, .addrs = all };
+	struct rte_mbuf *m;
+	struct bw_pkt pkt = { 0 };
+
+	send_udp(who, bw_ip_is_v4(who) ? &ours4 : &ours6, 7, text);
+	while ((m = receive()) != NULL) {
+		m->ol_flags = 0;
+		bw_pkt_parse(m, &host, &pkt);
+		if (pkt.kind == BW_PKT_UDP) {
+			assert_memory_equal(
+				rte_pktmbuf_mtod_offset(m, void *, pkt.payload_off), text, strlen(text));
+			rte_pktmbuf_free(m);
+			return;
+		}
+		rte_pktmbuf_free(m);
+	}
+	fail_msg("%s: nothing came", text);
+}
+
+/** RFC 4861 section 7.2.5: without the Override flag another address is a reason to ask, and no more. */
+static void keeps_an_address_that_is_not_overridden(void **state)
+{
+	static const struct bw_mac thief = { { 2, 0, 0, 0, 0, 99 } };
+	struct bw_nd_out advert = {
+		.type = 136, .flags = 0x40, .src = &shy6, .dst = &ours6, .target = &shy6, .link_addr = &thief
+	};
+
+	(void)state;
+	/* REACHABLE since takes_an_answer_without_an_address_for_a_yes(). */
+	send_nd(&advert, &thief);
+	expect_at(&shy6, &peer_mac, "not moved");
+	advert.flags = 0x20;
+	send_nd(&advert, &thief);
+	expect_at(&shy6, &thief, "moved");
+	advert.flags = 0x60;
+	advert.link_addr = &peer_mac;
+	send_nd(&advert, &peer_mac);
+	expect_at(&shy6, &peer_mac, "back home");
+}
+
+/** RFC 4861 section 7.2.4: also who does not say where it is gets its answer, when it has been asked in turn. */
+static void answers_a_question_without_an_address(void **state)
+{
+	struct bw_ip unknown = shy6;
+	struct bw_nd_fields nd;
+	struct bw_pkt pkt;
+	struct rte_mbuf *m;
+
+	(void)state;
+	unknown.b[15] = 0x56;
+	send_nd(&(struct bw_nd_out){ .type = 135, .src = &unknown, .dst = &ours6, .target = &ours6 },
+		&peer_mac);
+	assert_int_equal(next_question(&unknown), TO_EVERYBODY);
+	send_nd(&(struct bw_nd_out){ .type = 136,
+			.flags = 0x60,
+			.src = &unknown,
+			.dst = &ours6,
+			.target = &unknown,
+			.link_addr = &peer_mac },
+		&peer_mac);
+	m = receive();
+	assert_non_null(m);
+	m->ol_flags = 0;
+	bw_pkt_parse(m,
+		&(struct bw_wire_host){
+			.mac = peer_mac, .addr_count = 1, .addrs = &(struct bw_cidr){ unknown, 64 } },
+		&pkt);
+	assert_int_equal(pkt.kind, BW_PKT_ICMP6);
+	assert_int_equal(bw_nd_parse(&pkt, &nd), 0);
+	assert_int_equal(nd.type, 136);
+	assert_true(bw_ip_eq(&nd.target, &ours6));
+	rte_pktmbuf_free(m);
+}
+
+/** An ARP reply that nobody asked for may be true, but is not taken for proof: the address is asked when used. */
+static void asks_again_after_an_unasked_reply(void **state)
+{
+	static const struct bw_mac moved = { { 2, 0, 0, 0, 0, 7 } };
+	struct rte_mbuf *m = fresh();
+	struct bw_pkt pkt;
+	uint64_t asked;
+
+	(void)state;
+	send_udp(&peer4, &ours4, 7, "known");
+	expect_udp(&peer4, 7, "known");
+	bw_arp_write(m, RTE_ARP_OP_REPLY, &moved, &peer4, &nic.mac, &ours4);
+	bw_eth_prepend(m, &moved, &nic.mac, RTE_ETHER_TYPE_ARP, 0);
+	send_frame(m);
+	assert_null(receive_answering(&peer4, &pkt));
+	asked = counted(BW_ARP_REQUESTS);
+	expect_at(&peer4, &moved, "where you say");
+	assert_int_equal(counted(BW_ARP_REQUESTS), asked + 1);
+	m = fresh();
+	bw_arp_write(m, RTE_ARP_OP_REPLY, &peer_mac, &peer4, &nic.mac, &ours4);
+	bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_ARP, 0);
+	send_frame(m);
+	quiet();
+}
+
+/** A link that reflects shows us our own announcements: no conflict. Another's claim to our address is one. */
+static void knows_its_own_announcement(void **state)
+{
+	struct bw_nd_out advert = { .type = 136,
+		.flags = 0x20,
+		.src = &ours6,
+		.dst = &ours6,
+		.target = &ours6,
+		.link_addr = &nic.mac };
+	uint64_t conflicts = counted(BW_ARP_CONFLICTS);
+
+	(void)state;
+	send_nd(&advert, &nic.mac);
+	quiet();
+	assert_int_equal(counted(BW_ARP_CONFLICTS), conflicts);
+	advert.link_addr = &peer_mac;
+	send_nd(&advert, &peer_mac);
+	quiet();
+	assert_true(counted(BW_ARP_CONFLICTS) > conflicts);
+}
+
+/** A hundred neighbours that do not exist, and sixteen packets for each: the pool has better uses. */
+static void queues_a_bounded_number_for_all_neighbours(void **state)
+{
+	uint64_t refused = counted(BW_DROP_NEIGH_QUEUE);
+	unsigned share = nic.mbufs_per_worker / 16;
+	struct bw_ip nobody = peer4;
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		nobody.b[15] = (uint8_t)(100 + i);
+		for (unsigned k = 0; k < 16; k++)
+			send_udp(&nobody, &ours4, 7, "is there anybody?");
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	quiet();
+	assert_int_equal(counted(BW_DROP_NEIGH_QUEUE) - refused, 1600 - share);
+	/* The neighbours fail after three seconds, and others can be waited for again. */
+	nanosleep(&(struct timespec){ .tv_sec = 3, .tv_nsec = 300000000 }, NULL);
+	nobody.b[15] = 99;
+	refused = counted(BW_DROP_NEIGH_QUEUE);
+	send_udp(&nobody, &ours4, 7, "and now?");
+	quiet();
+	assert_int_equal(counted(BW_DROP_NEIGH_QUEUE), refused);
+}
+
 static void resets_segments_for_closed_ports(void **state)
 {
 	struct bw_pkt pkt;
@@ -365,17 +654,22 @@ static void resets_segments_for_closed_ports(void **state)
 	quiet();
 }
 
-static struct rte_mbuf *tcp_segment(const struct bw_tcp_fields *fields, const char *text)
+static struct rte_mbuf *segment_from(uint16_t port, const struct bw_tcp_fields *fields, const char *text)
 {
 	struct rte_mbuf *m = fresh();
 	uint16_t length = (uint16_t)(20 + strlen(text)), sum;
 	uint8_t *tcp = (uint8_t *)rte_pktmbuf_append(m, length);
 
-	bw_tcp_header_write(tcp, rte_cpu_to_be_16(4000), rte_cpu_to_be_16(7), fields);
+	bw_tcp_header_write(tcp, rte_cpu_to_be_16(port), rte_cpu_to_be_16(7), fields);
 	memcpy(tcp + 20, text, strlen(text));
 	sum = (uint16_t)~bw_sum_fold(bw_sum(tcp, length, bw_sum_pseudo(&peer4, &ours4, IPPROTO_TCP, length)));
 	memcpy(tcp + 16, &sum, 2);
 	return m;
+}
+
+static struct rte_mbuf *tcp_segment(const struct bw_tcp_fields *fields, const char *text)
+{
+	return segment_from(4000, fields, text);
 }
 
 static struct rte_mbuf *expect_tcp(uint8_t flags, struct bw_pkt *pkt)
@@ -388,28 +682,30 @@ static struct rte_mbuf *expect_tcp(uint8_t flags, struct bw_pkt *pkt)
 	return m;
 }
 
+/** One fragment of an IPv4 packet: `n` bytes from `from` (a multiple of 8) of what is behind its IP header. */
+static void send_fragment(
+	struct rte_mbuf *whole, uint16_t from, uint16_t n, uint8_t proto, uint16_t id, uint16_t tci)
+{
+	bool has_more = from + n < rte_pktmbuf_data_len(whole);
+	struct rte_mbuf *m = fresh();
+	struct rte_ipv4_hdr *ip;
+
+	memcpy(rte_pktmbuf_append(m, n), rte_pktmbuf_mtod_offset(whole, void *, from), n);
+	bw_ip_prepend(m, &(struct bw_ip_out){ .src = &peer4, .dst = &ours4, .proto = proto, .ttl = 64 });
+	ip = rte_pktmbuf_mtod(m, struct rte_ipv4_hdr *);
+	ip->packet_id = rte_cpu_to_be_16(id);
+	ip->fragment_offset = rte_cpu_to_be_16((uint16_t)(from / 8 | (has_more ? RTE_IPV4_HDR_MF_FLAG : 0)));
+	ip->hdr_checksum = 0;
+	ip->hdr_checksum = rte_ipv4_cksum(ip);
+	bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_IPV4, tci);
+	send_frame(m);
+}
+
 /** A segment in two fragments, split behind `split` bytes of TCP header and text (a multiple of 8). */
 static void send_in_fragments(struct rte_mbuf *whole, uint16_t split)
 {
-	uint16_t len = rte_pktmbuf_data_len(whole);
-
-	for (unsigned i = 0; i < 2; i++) {
-		uint16_t from = i == 0 ? 0 : split, n = i == 0 ? split : (uint16_t)(len - split);
-		struct rte_mbuf *m = fresh();
-		struct rte_ipv4_hdr *ip;
-
-		memcpy(rte_pktmbuf_append(m, n), rte_pktmbuf_mtod_offset(whole, void *, from), n);
-		bw_ip_prepend(m,
-			&(struct bw_ip_out){ .src = &peer4, .dst = &ours4, .proto = IPPROTO_TCP, .ttl = 64 });
-		ip = rte_pktmbuf_mtod(m, struct rte_ipv4_hdr *);
-		ip->packet_id = 0x1234;
-		ip->fragment_offset =
-			rte_cpu_to_be_16((uint16_t)(from / 8 | (i == 0 ? RTE_IPV4_HDR_MF_FLAG : 0)));
-		ip->hdr_checksum = 0;
-		ip->hdr_checksum = rte_ipv4_cksum(ip);
-		bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_IPV4, 0);
-		send_frame(m);
-	}
+	send_fragment(whole, 0, split, IPPROTO_TCP, 0x1234, 0);
+	send_fragment(whole, split, (uint16_t)(rte_pktmbuf_data_len(whole) - split), IPPROTO_TCP, 0x1234, 0);
 	rte_pktmbuf_free(whole);
 }
 
@@ -467,14 +763,223 @@ static void brings_fragments_of_a_flow_to_its_worker(void **state)
 	quiet();
 }
 
-static int start_with(bool has_rss)
+/** An ICMP error of the engine's, which may take its time; returns the 32 bits behind the checksum. */
+static uint32_t expect_icmp(const struct bw_ip *who, uint8_t type, uint8_t code)
 {
-	static const struct bw_service *services[] = { &bw_echo_service, &errand_service };
-	static const uint16_t ports[] = { 7, PROBE_PORT };
+	struct rte_mbuf *m = NULL;
+	const uint8_t *icmp;
+	struct bw_pkt pkt;
+	uint32_t param;
+
+	for (int i = 0; i < 20 && m == NULL; i++)
+		m = receive_answering(who, &pkt);
+	assert_non_null(m);
+	assert_int_equal(pkt.kind, bw_ip_is_v4(who) ? BW_PKT_ICMP4 : BW_PKT_ICMP6);
+	icmp = rte_pktmbuf_mtod_offset(m, const uint8_t *, pkt.l4_off);
+	assert_int_equal(icmp[0], type);
+	assert_int_equal(icmp[1], code);
+	memcpy(&param, icmp + 4, sizeof(param));
+	rte_pktmbuf_free(m);
+	return rte_be_to_cpu_32(param);
+}
+
+static void send_behind_extension(const uint8_t extension[8], uint8_t proto, const char *text)
+{
+	struct rte_mbuf *m = datagram(&peer6, &ours6, 7, text);
+
+	memcpy(rte_pktmbuf_prepend(m, 8), extension, 8);
+	send_ip(m, &peer6, &ours6, proto);
+}
+
+static void tells_senders_what_it_cannot_do(void **state)
+{
+	static const uint8_t option[8] = { IPPROTO_UDP, 0, 1, 0, 0x9e, 2 };
+	static const uint8_t routing[8] = { IPPROTO_UDP, 0, 4, 1 };
+	static const uint8_t crooked[8] = { IPPROTO_UDP, 0, 0, 1, 0, 0, 0, 1 };
+
+	(void)state;
+	send_behind_extension(option, IPPROTO_DSTOPTS, "an option that nobody knows");
+	assert_int_equal(expect_icmp(&peer6, 4, 2), 44);
+	send_behind_extension(routing, IPPROTO_ROUTING, "to be sent on");
+	assert_int_equal(expect_icmp(&peer6, 4, 0), 42);
+	send_behind_extension(crooked, IPPROTO_FRAGMENT, "no multiple of eight");
+	assert_int_equal(expect_icmp(&peer6, 4, 0), 4);
+	quiet();
+}
+
+/** The rest never comes. Only a first fragment says whose it is. */
+static void tells_senders_that_fragments_went_missing(void **state)
+{
+	static const uint8_t first[8] = { IPPROTO_UDP, 0, 0, 1, 0, 0, 0, 2 };
+	struct rte_mbuf *whole = datagram(&peer4, &ours4, 7, "the first of two, and nothing more");
+	struct rte_mbuf *error = fresh();
+	uint8_t *unreachable = (uint8_t *)rte_pktmbuf_append(error, 64);
+
+	(void)state;
+	assert_non_null(unreachable);
+	memset(unreachable, 3, 64); /* about an ICMP error there is none */
+	send_fragment(error, 0, 16, IPPROTO_ICMP, 1, 0);
+	send_fragment(whole, 16, 8, IPPROTO_UDP, 2, 0);
+	send_fragment(whole, 0, 16, IPPROTO_UDP, 3, 0);
+	expect_icmp(&peer4, 11, 1);
+	quiet();
+	send_behind_extension(first, IPPROTO_FRAGMENT, "24 bytes with the header");
+	expect_icmp(&peer6, 3, 1);
+	quiet();
+	rte_pktmbuf_free(whole);
+	rte_pktmbuf_free(error);
+}
+
+/** Where IP begins differs between the fragments: only the second has a tag, of priority alone. */
+static void puts_fragments_together_of_which_one_is_tagged(void **state)
+{
+	struct rte_mbuf *whole = datagram(&peer4, &ours4, 7, "tagged at the end");
+
+	(void)state;
+	send_fragment(whole, 0, 16, IPPROTO_UDP, 4, 0);
+	send_fragment(whole, 16, (uint16_t)(rte_pktmbuf_data_len(whole) - 16), IPPROTO_UDP, 4, 0xe000);
+	rte_pktmbuf_free(whole);
+	expect_udp(&peer4, 7, "tagged at the end");
+	quiet();
+}
+
+/** Fragments whose rest never comes, more than there is room for, keep nobody's out for long. */
+static void puts_fragments_together_beside_lone_ones(void **state)
+{
+	struct rte_mbuf *lone = datagram(&peer4, &ours4, 7, "one of them, and always the same one");
+	struct rte_mbuf *whole = datagram(&peer4, &ours4, 7, "two of two");
+
+	(void)state;
+	for (uint16_t id = 100; id < 400; id++)
+		send_fragment(lone, 16, 8, IPPROTO_UDP, id, 0);
+	nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);
+	send_fragment(whole, 0, 8, IPPROTO_UDP, 5, 0);
+	send_fragment(whole, 8, (uint16_t)(rte_pktmbuf_data_len(whole) - 8), IPPROTO_UDP, 5, 0);
+	rte_pktmbuf_free(lone);
+	rte_pktmbuf_free(whole);
+	expect_udp(&peer4, 7, "two of two");
+	quiet();
+}
+
+/** A buffer that lies in another's memory is sent back, and both come home: stop() counts them. */
+static void answers_echo_out_of_borrowed_memory(void **state)
+{
+	uint8_t icmp[40] = {
+		8
+	}; /* the answer is all zeros: a test of its own, as its checksum can only be ~0 */
+	struct rte_mbuf *m = fresh(), *clone;
+	struct bw_pkt pkt;
+	uint16_t sum = (uint16_t)~bw_sum_fold(bw_sum(icmp, sizeof(icmp), 0));
+
+	(void)state;
+	memcpy(icmp + 2, &sum, 2);
+	memcpy(rte_pktmbuf_append(m, sizeof(icmp)), icmp, sizeof(icmp));
+	bw_ip_prepend(
+		m, &(struct bw_ip_out){ .src = &peer4, .dst = &ours4, .proto = IPPROTO_ICMP, .ttl = 64 });
+	bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_IPV4, 0);
+	m->ol_flags = 0;
+	clone = rte_pktmbuf_clone(m, nic.pools[0]);
+	assert_non_null(clone);
+	rte_pktmbuf_free(m);
+	assert_int_equal(rte_ring_sp_enqueue(to_engine, clone), 0);
+	m = receive_answering(&peer4, &pkt);
+	assert_non_null(m);
+	assert_int_equal(pkt.kind, BW_PKT_ICMP4);
+	rte_pktmbuf_free(m);
+	quiet();
+}
+
+static void *drain_main(void *cut_off)
+{
+	*(unsigned *)cut_off = bw_engine_drain(engine, BW_NS_PER_SEC);
+	return NULL;
+}
+
+static bw_ns monotonic(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (bw_ns)t.tv_sec * BW_NS_PER_SEC + (bw_ns)t.tv_nsec;
+}
+
+/** The peer's half of a handshake: its SYN, and what makes a connection of it. Returns our initial sequence. */
+static bw_seq shake(uint16_t port)
+{
+	struct rte_mbuf *m;
+	struct bw_pkt pkt;
+	bw_seq iss;
+
+	send_ip(segment_from(port,
+			&(struct bw_tcp_fields){ .seq = 1000, .flags = BW_TCP_SYN, .window = 9000 }, ""),
+		&peer4, &ours4, IPPROTO_TCP);
+	m = expect_tcp(BW_TCP_SYN | BW_TCP_ACK, &pkt);
+	iss = pkt.tcp.seq;
+	rte_pktmbuf_free(m);
+	return iss;
+}
+
+static void shake_back(uint16_t port, bw_seq iss)
+{
+	send_ip(segment_from(port,
+			&(struct bw_tcp_fields){
+				.seq = 1001, .ack = iss + 1, .flags = BW_TCP_ACK, .window = 9000 },
+			""),
+		&peer4, &ours4, IPPROTO_TCP);
+}
+
+/**
+ * One of the workers has no queue of its own and sleeps for a tenth of a second at a time: told to drain, it
+ * says goodbye to idle connections at once, and later to one whose handshake was under way.
+ */
+static void says_goodbye_at_once(void **state)
+{
+	unsigned cut_off = 0;
+	struct bw_pkt pkt;
+	pthread_t thread;
+	bw_seq late;
+	bw_ns began;
+
+	(void)state;
+	for (uint16_t port = 5000; port < 5016; port++)
+		shake_back(port, shake(port));
+	late = shake(5016);
+	quiet();
+	began = monotonic();
+	assert_int_equal(pthread_create(&thread, NULL, drain_main, &cut_off), 0);
+	for (unsigned i = 0; i < 16; i++)
+		rte_pktmbuf_free(expect_tcp(BW_TCP_FIN | BW_TCP_ACK, &pkt));
+	assert_in_range(monotonic() - began, 0, 80 * BW_NS_PER_MS);
+	shake_back(5016, late);
+	do { /* the others may say it again */
+		rte_pktmbuf_free(expect_tcp(BW_TCP_FIN | BW_TCP_ACK, &pkt));
+	} while (rte_be_to_cpu_16(pkt.flow.local_port_be) != 5016);
+	pthread_join(thread, NULL);
+	assert_int_equal(cut_off, 17); /* the peer never answered */
+}
+
+/** Mails that fill the way between two workers several times, in the very moment of the end, all arrive. */
+static void brings_all_mail_home_at_the_end(void **state)
+{
+	uint64_t datagrams = counted(BW_UDP_DATAGRAMS_IN);
+
+	(void)state;
+	send_udp(&peer4, &ours4, FLOOD_PORT, "begin");
+	while (counted(BW_UDP_DATAGRAMS_IN) == datagrams)
+		usleep(1000);
+	bw_engine_destroy(engine);
+	engine = NULL;
+	assert_int_equal(flood_delivered, FLOOD);
+}
+
+static int start_with(unsigned queues, bool has_rss)
+{
+	static const struct bw_service *services[] = { &bw_echo_service, &errand_service, &flood_service };
+	static const uint16_t ports[] = { 7, PROBE_PORT, FLOOD_PORT };
 	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
 	struct bw_engine_conf conf;
 
-	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_nic_open(&nic, &nic_conf) != 0)
+	if (bw_nic_plan("ring", queues, &plan) != 0 || bw_nic_open(&nic, &nic_conf) != 0)
 		return -1;
 	nic.has_rss = has_rss;
 	to_engine = bw_nic_ring_rx(&nic, 0);
@@ -489,6 +994,7 @@ static int start_with(bool has_rss)
 	ours6 = conf.addrs[1].ip;
 	bw_ip_parse("10.1.0.1", &peer4);
 	bw_ip_parse("fd01::1", &peer6);
+	bw_ip_parse("fd01::55", &shy6);
 	bw_ip_parse("192.0.2.9", &far4);
 	bw_ip_parse("10.1.0.254", &gateway4);
 	bw_cidr_parse("0.0.0.0/0", &conf.routes[0].prefix);
@@ -496,22 +1002,51 @@ static int start_with(bool has_rss)
 	conf.route_count = 1;
 	conf.worker_count = 2;
 	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
-	conf.service_count = 2;
-	for (unsigned i = 0; i < 2; i++)
+	conf.fragment_timeout_ns = 2 * BW_NS_PER_SEC;
+	conf.service_count = BW_ARRAY_LEN(services);
+	for (unsigned i = 0; i < conf.service_count; i++)
 		conf.services[i] = (struct bw_engine_service){ .service = services[i], .port = ports[i] };
 	return bw_engine_create(&conf, &nic, &engine) != 0 || bw_engine_start(engine) != 0 ? -1 : 0;
+}
+
+/** The MTU that was not given, but is the interface's, is known only when the device is open. */
+static void refuses_ipv6_on_a_link_too_small_for_it(void **state)
+{
+	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 1, .mtu = 1279 };
+	struct bw_engine_conf conf;
+
+	(void)state;
+	assert_int_equal(bw_nic_plan("ring", 1, &plan), 0);
+	assert_int_equal(bw_nic_open(&nic, &nic_conf), 0);
+	bw_engine_conf_init(&conf);
+	bw_cidr_parse("10.1.0.2/24", &conf.addrs[0]);
+	bw_cidr_parse("fd01::2/64", &conf.addrs[1]);
+	conf.addr_count = 2;
+	engine = NULL;
+	assert_int_equal(bw_engine_create(&conf, &nic, &engine), -EINVAL);
+	assert_null(engine);
+	conf.addr_count = 1;
+	assert_int_equal(bw_engine_create(&conf, &nic, &engine), 0);
+	bw_engine_destroy(engine);
+	bw_nic_close(&nic);
 }
 
 static int start(void **state)
 {
 	(void)state;
-	return start_with(false);
+	return start_with(2, false);
+}
+
+static int start_with_one_queue(void **state)
+{
+	(void)state;
+	return start_with(1, false);
 }
 
 static int start_spread_by_the_device(void **state)
 {
 	(void)state;
-	return start_with(true);
+	return start_with(2, true);
 }
 
 /** Everything stops, and every buffer is back. */
@@ -521,7 +1056,8 @@ static int stop(void **state)
 	unsigned lost;
 
 	(void)state;
-	bw_engine_drain(engine, BW_NS_PER_SEC);
+	if (engine != NULL)
+		bw_engine_drain(engine, BW_NS_PER_SEC);
 	bw_engine_destroy(engine);
 	bw_nic_stop_queues(&nic);
 	while (rte_ring_sc_dequeue(from_engine[0], &m) == 0 || rte_ring_sc_dequeue(from_engine[1], &m) == 0 ||
@@ -544,7 +1080,30 @@ int main(void)
 		cmocka_unit_test(reaches_far_hosts_through_the_gateway),
 		cmocka_unit_test(carries_mail_and_jobs_home),
 		cmocka_unit_test(queues_a_bounded_number_for_a_silent_neighbour),
+		cmocka_unit_test(takes_an_answer_without_an_address_for_a_yes),
+		cmocka_unit_test(keeps_an_address_that_is_not_overridden),
+		cmocka_unit_test(answers_a_question_without_an_address),
+		cmocka_unit_test(asks_again_after_an_unasked_reply),
+		cmocka_unit_test(knows_its_own_announcement),
 		cmocka_unit_test(resets_segments_for_closed_ports),
+		cmocka_unit_test(drops_what_a_dead_device_never_took),
+		cmocka_unit_test(queues_a_bounded_number_for_all_neighbours),
+	};
+	const struct CMUnitTest fragments_and_errors[] = {
+		cmocka_unit_test(tells_senders_what_it_cannot_do),
+		cmocka_unit_test(tells_senders_that_fragments_went_missing),
+		cmocka_unit_test(puts_fragments_together_of_which_one_is_tagged),
+		cmocka_unit_test(puts_fragments_together_beside_lone_ones),
+		cmocka_unit_test(answers_echo_out_of_borrowed_memory),
+	};
+	const struct CMUnitTest with_one_queue[] = {
+		cmocka_unit_test(says_goodbye_at_once),
+	};
+	const struct CMUnitTest no_start[] = {
+		cmocka_unit_test(refuses_ipv6_on_a_link_too_small_for_it),
+	};
+	const struct CMUnitTest the_end[] = {
+		cmocka_unit_test(brings_all_mail_home_at_the_end),
 	};
 	const struct CMUnitTest spread_by_the_device[] = {
 		cmocka_unit_test(brings_fragments_of_a_flow_to_its_worker),
@@ -553,6 +1112,9 @@ int main(void)
 
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
 		return 1;
-	return cmocka_run_group_tests(tests, start, stop) |
+	return cmocka_run_group_tests(tests, start, stop) | cmocka_run_group_tests(no_start, NULL, NULL) |
+	       cmocka_run_group_tests(fragments_and_errors, start, stop) |
+	       cmocka_run_group_tests(with_one_queue, start_with_one_queue, stop) |
+	       cmocka_run_group_tests(the_end, start, stop) |
 	       cmocka_run_group_tests(spread_by_the_device, start_spread_by_the_device, stop);
 }

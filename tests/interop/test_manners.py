@@ -10,7 +10,7 @@ import time
 import pytest
 
 from clients import Expected, download
-from conftest import DEVICES, ECHO, FAMILIES, HTTP, V4
+from conftest import DEVICES, ECHO, FAMILIES, HTTP, Server, V4
 from lab import cpu_seconds, stop, threads, wait_until
 
 
@@ -73,6 +73,23 @@ def test_an_idle_server_is_asleep(bench, files, device, workers):
     assert used < 0.25, "an idle adaptive server uses 5 % of a core or more"
     # It wakes for the next one.
     assert download(bench.client, bench.url("v4", "1"), files / "1") < 1.0
+
+
+def test_a_server_that_waits_for_its_peer_is_asleep(bench):
+    """A memif before its first client takes nothing, not even the announcements."""
+    ns = bench.namespace("s")
+    socket_path = bench.tmp_path / "memif.sock"
+    server = bench.server = Server(
+        ns, [bench.binary, "serve", "--dev", f"memif:{socket_path},role=server", "--echo", ECHO, "--addr", f"{V4}/24"],
+        bench.log("barewire"))
+    bench.servers.append(server)
+    wait_until(socket_path.exists, "the memif socket")
+    time.sleep(1)
+    before = cpu_seconds(server.pid)
+    time.sleep(4)
+    used = cpu_seconds(server.pid) - before
+    print(f"{used:.2f} s of CPU in 4 s")
+    assert used < 0.2, "a server without a peer uses 5 % of a core or more"
 
 
 def test_a_busy_server_is_not_asleep(bench, files):

@@ -487,7 +487,8 @@ static void icmp_errors_tell_whom_they_are_about(void **state)
 	static const struct error_case cases[] = {
 		{ true, true, 3, 3, 0, 5 },
 		{ true, false, 3, 4, 1400, 0, .mtu = 1400 },
-		{ true, false, 3, 4, 0, 1000 },
+		{ true, false, 3, 4, 0, 1000, .mtu = 1006 }, /* RFC 1191 section 5: the plateau below 1040 */
+		{ true, false, 3, 4, 0, 966, .mtu = 508 },
 		{ true, false, 11, 0, 0, 520 },
 		{ true, true, 12, 0, 0x14000000, 0 },
 		{ false, true, 1, 4, 0, 5 },

@@ -32,6 +32,7 @@
 #define EXT_OPTIONS(next)                   next "\x00\x05\x02\x00\x00\x01\x00" /* router alert, PadN */
 #define EXT_PADDED(next)                    next "\x01\x01\x04\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\x00"
 #define EXT_FATAL_OPTION(next)              next "\x00\xc2\x04\x00\x01\x00\x00" /* a jumbogram's */
+#define EXT_UNKNOWN_OPTION(next, type)      next "\x00\x01\x00" type "\x02\x00\x00"
 #define EXT_BROKEN_OPTION(next)             next "\x00\x01\x05\x00\x00\x00\x00"
 #define EXT_ROUTING(next, type, left)       next "\x00" type left "\x00\x00\x00\x00"
 #define EXT_FRAGMENT(next, offset_and_more) next "\x00" offset_and_more "\x00\x00\x00\x07"
@@ -93,6 +94,8 @@ static const struct craft good[] = {
 		EXT(0, EXT_OPTIONS("\x2b") EXT_ROUTING("\x3c", "\x04", "\x00") EXT_PADDED("\x2c")
 				EXT_FRAGMENT("\x06", "\x00\x00")),
 		.kind = BW_PKT_TCP },
+	{ "routing header of nobody's business", .dst = OURS6, .proto = IPPROTO_TCP, L4(TCP_PLAIN),
+		EXT(43, EXT_ROUTING("\x06", "\x00", "\x00")), .kind = BW_PKT_TCP },
 	{ "IPv6 first fragment", .dst = OURS6, .proto = IPPROTO_UDP, .l4_sum_off = -1,
 		L4("\x30\x39\x00\x35\x00\x40\x00\x00"
 		   "01234567"),
@@ -130,9 +133,16 @@ static void check_bounds(const struct bw_pkt *pkt)
 {
 	const struct rte_mbuf *m = pkt->m;
 
-	assert_in_range(pkt->kind, BW_PKT_DROP, BW_PKT_BAD_PROTOCOL);
+	assert_in_range(pkt->kind, BW_PKT_DROP, BW_PKT_BAD_HEADER);
 	if (pkt->kind == BW_PKT_DROP) {
 		assert_in_range(pkt->drop, BW_DROP_RUNT, BW_DROP_ND);
+		return;
+	}
+	if (pkt->kind == BW_PKT_BAD_HEADER) {
+		assert_true(pkt->drop == BW_DROP_IP_OPTIONS || pkt->drop == BW_DROP_FRAGMENT);
+		assert_int_equal(pkt->ip_version, 6);
+		assert_int_equal(m->pkt_len, pkt->l3_off + pkt->l3_total_len);
+		assert_in_range(pkt->problem_off, pkt->l3_off + 4, m->data_len - 1);
 		return;
 	}
 	assert_int_equal(pkt->drop, 0);
@@ -412,14 +422,8 @@ static const struct craft bad[] = {
 	/* Extension headers */
 	{ "hop-by-hop not first", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP,
 		L4(TCP_PLAIN), EXT(60, EXT_OPTIONS("\x00") EXT_OPTIONS("\x06")) },
-	{ "fatal option", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP, L4(TCP_PLAIN),
-		EXT(0, EXT_FATAL_OPTION("\x06")) },
 	{ "option beyond its header", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP,
 		L4(TCP_PLAIN), EXT(60, EXT_BROKEN_OPTION("\x06")) },
-	{ "routing header type 0", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP,
-		L4(TCP_PLAIN), EXT(43, EXT_ROUTING("\x06", "\x00", "\x00")) },
-	{ "segments left", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP, L4(TCP_PLAIN),
-		EXT(43, EXT_ROUTING("\x06", "\x04", "\x01")) },
 	{ "extension beyond the packet", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_DSTOPTS,
 		L4("\x06\x01\x01\x04\x00\x00\x00\x00") },
 	{ "too many extensions", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP,
@@ -430,16 +434,30 @@ static const struct craft bad[] = {
 	/* IPv6 fragments */
 	{ "empty IPv6 fragment", .dst = OURS6, .drop = BW_DROP_FRAGMENT, .proto = IPPROTO_UDP, L4(""),
 		EXT(44, EXT_FRAGMENT("\x11", "\x00\x10")) },
-	{ "crooked IPv6 fragment", .dst = OURS6, .drop = BW_DROP_FRAGMENT, .proto = IPPROTO_UDP,
-		L4("123456789"), .l4_sum_off = -1, EXT(44, EXT_FRAGMENT("\x11", "\x00\x11")) },
-	{ "IPv6 fragment beyond 65535", .dst = OURS6, .drop = BW_DROP_FRAGMENT, .proto = IPPROTO_UDP,
-		L4("12345678"), .l4_sum_off = -1, EXT(44, EXT_FRAGMENT("\x11", "\xff\xf8")) },
 	{ "tiny first IPv6 fragment", .dst = OURS6, .drop = BW_DROP_FRAGMENT, .proto = IPPROTO_TCP,
 		L4("12345678"), EXT(44, EXT_FRAGMENT("\x06", "\x00\x01")) },
 	{ "first IPv6 fragment without all headers", .dst = OURS6, .drop = BW_DROP_FRAGMENT,
 		.proto = IPPROTO_TCP, L4(""), EXT(44, EXT_FRAGMENT("\x3c", "\x00\x01") EXT_OPTIONS("\x3c")) },
 	{ "fragment in a fragment", .dst = OURS6, .drop = BW_DROP_FRAGMENT, .proto = IPPROTO_TCP,
 		L4(TCP_PLAIN), EXT(44, EXT_FRAGMENT("\x2c", "\x00\x00") EXT_FRAGMENT("\x06", "\x00\x01")) },
+	/* RFC 6980: not even one that is whole. */
+	{ "solicitation with a fragment header", .dst = OURS6, .ttl = 255, .drop = BW_DROP_ND,
+		.proto = IPPROTO_ICMPV6, L4(ND_OF_OURS6("\x87")), EXT(44, EXT_FRAGMENT("\x3a", "\x00\x00")) },
+	{ "advertisement with a fragment header", .dst = OURS6, .ttl = 255, .drop = BW_DROP_ND,
+		.proto = IPPROTO_ICMPV6, L4(ND_OF_OURS6("\x88")), EXT(44, EXT_FRAGMENT("\x3a", "\x00\x00")) },
+	/* Nobody is told */
+	{ "an option to be silent about", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP,
+		L4(TCP_PLAIN), EXT(60, EXT_UNKNOWN_OPTION("\x06", "\x5e")) },
+	{ "an option for one, sent to all", .dst = "ff02::1", .dst_mac = "\x33\x33\x00\x00\x00\x01",
+		.drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_ICMPV6, L4(ECHO6),
+		EXT(60, EXT_UNKNOWN_OPTION("\x3a", "\xde")) },
+	{ "segments left, sent to all", .dst = "ff02::1", .dst_mac = "\x33\x33\x00\x00\x00\x01",
+		.drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_ICMPV6, L4(ECHO6),
+		EXT(43, EXT_ROUTING("\x3a", "\x04", "\x01")) },
+	{ "an error with an option", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_ICMPV6,
+		L4("\x01\x04\x00\x00\x00\x00\x00\x00"), EXT(60, EXT_UNKNOWN_OPTION("\x3a", "\x9e")) },
+	{ "an error that cannot be seen", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_ICMPV6,
+		L4(""), EXT(60, EXT_UNKNOWN_OPTION("\x3a", "\x9e")) },
 	{ "fragment of UDP to all nodes", .dst = "ff02::1", .dst_mac = "\x33\x33\x00\x00\x00\x01",
 		.drop = BW_DROP_NOT_FOR_US_IP, .proto = IPPROTO_UDP, L4("12345678"), .l4_sum_off = -1,
 		EXT(44, EXT_FRAGMENT("\x11", "\x00\x10")) },
@@ -458,6 +476,56 @@ static void every_bad_packet_is_dropped_for_its_reason(void **state)
 		assert_int_equal(pkt.kind, BW_PKT_DROP);
 		assert_int_equal(pkt.drop, bad[i].drop);
 		assert_ptr_equal(pkt.m, m);
+		mbuf_free(m);
+	}
+}
+
+static void senders_are_told_what_is_wrong_and_where(void **state)
+{
+	static const struct {
+		struct craft c;
+		uint8_t code;
+		unsigned at; /* from the IPv6 header */
+	} problems[] = {
+		{ { "jumbogram", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP,
+			  L4(TCP_PLAIN), EXT(0, EXT_FATAL_OPTION("\x06")) },
+			2, 40 + 2 },
+		{ { "unknown option", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_ICMPV6,
+			  L4(ECHO6), EXT(60, EXT_PADDED("\x3c") EXT_UNKNOWN_OPTION("\x3a", "\x9e")) },
+			2, 40 + 16 + 4 },
+		{ { "unknown option for all", .dst = "ff02::1", .dst_mac = "\x33\x33\x00\x00\x00\x01",
+			  .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_ICMPV6, L4(ECHO6),
+			  EXT(60, EXT_UNKNOWN_OPTION("\x3a", "\x9e")) },
+			2, 40 + 4 },
+		{ { "segments left", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP,
+			  L4(TCP_PLAIN), EXT(43, EXT_ROUTING("\x06", "\x04", "\x01")) },
+			0, 40 + 2 },
+		{ { "segments left, type 0", .dst = OURS6, .drop = BW_DROP_IP_OPTIONS, .proto = IPPROTO_TCP,
+			  L4(TCP_PLAIN), EXT(43, EXT_ROUTING("\x06", "\x00", "\x01")) },
+			0, 40 + 2 },
+		{ { "crooked IPv6 fragment", .dst = OURS6, .drop = BW_DROP_FRAGMENT, .proto = IPPROTO_UDP,
+			  L4("123456789"), .l4_sum_off = -1, EXT(44, EXT_FRAGMENT("\x11", "\x00\x11")) },
+			0, 4 },
+		{ { "IPv6 fragment beyond 65535", .dst = OURS6, .drop = BW_DROP_FRAGMENT,
+			  .proto = IPPROTO_UDP, L4("12345678"), .l4_sum_off = -1,
+			  EXT(44, EXT_FRAGMENT("\x11", "\xff\xf8")) },
+			0, 40 + 2 },
+	};
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(problems); i++) {
+		const struct frame f = craft(&problems[i].c);
+		struct rte_mbuf *m = mbuf_of_frame(&f);
+		struct bw_pkt pkt;
+
+		parse(m, &pkt);
+		if (pkt.kind != BW_PKT_BAD_HEADER)
+			print_error(
+				"%s: kind %u, %s\n", problems[i].c.name, pkt.kind, bw_counter_name[pkt.drop]);
+		assert_int_equal(pkt.kind, BW_PKT_BAD_HEADER);
+		assert_int_equal(pkt.drop, problems[i].c.drop);
+		assert_int_equal(pkt.problem_code, problems[i].code);
+		assert_int_equal(pkt.problem_off, pkt.l3_off + problems[i].at);
+		check_bounds(&pkt);
 		mbuf_free(m);
 	}
 }
@@ -612,7 +680,8 @@ static void truncated_packets_stay_within_bounds(void **state)
 			m->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
 			parse(m, &pkt);
 			check_bounds(&pkt);
-			assert_true(pkt.kind == c.kind || pkt.kind == BW_PKT_DROP);
+			assert_true(pkt.kind == c.kind || pkt.kind == BW_PKT_DROP ||
+				    (c.kind == BW_PKT_FRAGMENT && pkt.kind == BW_PKT_BAD_HEADER));
 			mbuf_free(m);
 		}
 		for (unsigned length = 0; length < good[i].ext_len; length++) {
@@ -754,6 +823,14 @@ static void whole_that_was_put_together_parses_from_ip_on(void **state)
 	bw_pkt_parse_ip(m, &host, 14, &pkt);
 	assert_int_equal(pkt.drop, BW_DROP_FRAGMENT);
 	mbuf_free(m);
+
+	/* RFC 6980: neighbour discovery does not come in fragments. */
+	c = (struct craft){ .dst = OURS6, .ttl = 255, .proto = IPPROTO_ICMPV6, L4(ND_OF_OURS6("\x88")) };
+	f = craft(&c);
+	m = mbuf_of_frame(&f);
+	bw_pkt_parse_ip(m, &host, 14, &pkt);
+	assert_int_equal(pkt.drop, BW_DROP_ND);
+	mbuf_free(m);
 }
 
 static void parameter_problems_point_at_the_right_byte(void **state)
@@ -806,7 +883,7 @@ static void flow_hash_is_symmetric_keyed_and_spread(void **state)
 static void noise_never_leaves_the_bounds(void **state)
 {
 	uint64_t random = 0x9e3779b97f4a7c15u;
-	unsigned kinds[BW_PKT_BAD_PROTOCOL + 1] = { 0 };
+	unsigned kinds[BW_PKT_BAD_HEADER + 1] = { 0 };
 
 	for (unsigned round = 0; round < 400000; round++) {
 		const unsigned which = (unsigned)(random_next(&random) % (BW_ARRAY_LEN(good) + 1));
@@ -880,6 +957,7 @@ int main(void)
 		cmocka_unit_test_setup(tcp_fields_payload_and_hash, set_up),
 		cmocka_unit_test_setup(udp_payload_ends_where_udp_says, set_up),
 		cmocka_unit_test_setup(every_bad_packet_is_dropped_for_its_reason, set_up),
+		cmocka_unit_test_setup(senders_are_told_what_is_wrong_and_where, set_up),
 		cmocka_unit_test_setup(chain_of_extensions_is_bounded_in_bytes, set_up),
 		cmocka_unit_test_setup(only_our_vlan_is_ours, set_up),
 		cmocka_unit_test_setup(devices_are_believed_when_they_say_good_only, set_up),

@@ -36,7 +36,7 @@
 	X(DROP_NO_LISTENER, "drop.no_listener", "port that nobody listens on; answered with RST or ICMP")    \
 	X(DROP_NO_MBUF, "drop.no_mbuf", "the buffer pool was empty")                                         \
 	X(DROP_RING_FULL, "drop.ring_full", "another worker's inbox was full")                               \
-	X(DROP_TX_BACKLOG, "drop.tx_backlog", "the bounded backlog for a full device queue was full")        \
+	X(DROP_TX_BACKLOG, "drop.tx_backlog", "too many, or too long, behind a device queue that was full")  \
 	X(DROP_NO_ROUTE, "drop.no_route", "no on-link prefix and no gateway for the destination")            \
 	X(DROP_NEIGH_QUEUE, "drop.neigh_queue", "too many packets waiting for an unresolved neighbour")      \
 	X(DROP_NEIGH_FAILED, "drop.neigh_failed", "the neighbour did not answer")                            \

@@ -41,6 +41,8 @@ struct bw_conf_view {
 	uint32_t mbufs_per_worker;               /* 0: chosen from the device's rings */
 	struct bw_cidr host_addrs[BW_ADDRS_MAX]; /* tap's kernel end */
 	unsigned host_addr_count;
+	/* `auto`: an address whose prefix has none for a tap's kernel end, wrong if it takes one; NULL: none such */
+	const struct bw_cidr *without_host;
 	const struct bw_mac *mac; /* NULL: the device's */
 	struct bw_engine_conf engine;
 	/* Parallel to engine.services; NULL where it is another. */

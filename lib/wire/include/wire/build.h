@@ -104,7 +104,8 @@ void bw_icmp_error_write(struct rte_mbuf *m, const struct bw_pkt *pkt, uint8_t t
 struct bw_icmp_quote {
 	struct bw_flow flow;
 	uint8_t type, code, proto;
-	bw_seq seq;   /* of the quoted TCP header; 0 for UDP */
-	uint32_t mtu; /* of a too-big error; 0 when it says none */
+	bw_seq seq; /* of the quoted TCP header; 0 for UDP */
+	uint32_t
+		mtu; /* of a too-big error; if it says none, what the packet's length suggests (RFC 1191 5) */
 };
 int bw_icmp_quote_parse(const struct bw_pkt *pkt, struct bw_icmp_quote *quote);

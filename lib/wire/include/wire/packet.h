@@ -22,6 +22,7 @@ enum bw_pkt_kind {
 	BW_PKT_ICMP6,        /* likewise */
 	BW_PKT_FRAGMENT,     /* IPv4 or IPv6 fragment: for reassembly, then bw_pkt_parse_ip(); see there */
 	BW_PKT_BAD_PROTOCOL, /* IP for us, a protocol that we do not speak: ip_proto, for an ICMP error */
+	BW_PKT_BAD_HEADER, /* IPv6 for us, a drop that its sender is to hear of: `drop`, and problem_* for ICMPv6 */
 };
 
 /* TCP flags as on the wire. */
@@ -65,7 +66,10 @@ struct bw_pkt {
 	uint8_t ttl;          /* or hop limit */
 	uint8_t tos;          /* or traffic class: ECN in the low two bits */
 	bool is_to_multicast; /* destination MAC or IP is multicast or broadcast: no ICMP error, no RST */
-	uint16_t drop;        /* enum bw_counter when kind is BW_PKT_DROP */
+	bool is_first_fragment;
+	uint8_t problem_code; /* BW_PKT_BAD_HEADER: of the Parameter Problem */
+	uint16_t problem_off; /* ... and where it points, from the start of the mbuf's data */
+	uint16_t drop;        /* enum bw_counter when kind is BW_PKT_DROP or BW_PKT_BAD_HEADER */
 	uint16_t l3_off, l4_off, payload_off; /* from the start of the mbuf's data */
 	uint16_t l3_total_len; /* IP header to the end of the IP payload; the padding is trimmed off */
 	uint16_t payload_len;
