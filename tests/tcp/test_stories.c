@@ -2221,6 +2221,195 @@ TEST(every_abort_of_a_crowd_sends_its_rst)
 	done(p);
 }
 
+/* ---- losses by time: RACK-TLP (RFC 8985) ------------------------------------------------------------------- */
+
+/** Nothing comes behind the last segment that could tell of its loss: a probe does, long before the time-out. */
+TEST(tail_loss_is_probed_and_repaired)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 3 * 1460);
+	forget_sent(p);
+	AT(p, MS(40));
+	IN(p, .ack = 1461);
+	QUIET(p);
+	AT(p, MS(81));
+	QUIET(p);
+	AT(p, MS(86)); /* two round trips, and a little */
+	OUT(p, .seq = 2921, .len = 1460);
+	QUIET(p);
+	COUNTER(p, TCP_LOSS_PROBES, 1);
+	AT(p, MS(104)); /* a round trip later, so that it is the probe that is meant */
+	IN(p, .ack = 1461, .sack_count = 1, .sack = { { 2921, 4381 } });
+	OUT(p, .seq = 1461, .len = 1460); /* so the second was lost, too */
+	QUIET(p);
+	IN(p, .ack = 4381);
+	COUNTER(p, TCP_RTOS, 0);
+	bw_tcp_info(p->conn, &info);
+	assert_true(info.cwnd < 10 * 1460);
+	done(p);
+}
+
+/** With new data at hand the probe is that. */
+TEST(probe_prefers_new_data)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 11 * 1460); /* cwnd has room for ten */
+	forget_sent(p);
+	AT(p, MS(63));
+	OUT(p, .seq = 14601, .len = 1460);
+	QUIET(p);
+	COUNTER(p, TCP_RETRANSMITS, 0);
+	IN(p, .ack = 16061);
+	QUIET(p);
+	AT(p, S(2));
+	QUIET(p);
+	done(p);
+}
+
+/** A probe that repaired the loss silently still means that there was one; a D-SACK means that there was none. */
+TEST(repaired_tail_loss_costs_a_window)
+{
+	static const bool is_dsacked[] = { false, true };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct peer *p = established(.sack = true, .rtt = MS(20));
+		struct bw_tcp_info info;
+
+		send_bulk(p, 4 * 1460);
+		forget_sent(p);
+		AT(p, MS(63));
+		OUT(p, .seq = 4381, .len = 1460);
+		if (is_dsacked[i])
+			IN(p, .ack = 5841, .sack_count = 1, .sack = { { 4381, 5841 } });
+		else
+			IN(p, .ack = 5841);
+		send_bulk(p, 1000);
+		forget_sent(p);
+		IN(p, .ack = 6841);
+		bw_tcp_info(p->conn, &info);
+		assert_int_equal(info.ssthresh == UINT32_MAX, is_dsacked[i]);
+		done(p);
+	}
+}
+
+/** The repeat is lost as well: what was sent after it and has arrived says so, and no time-out is needed. */
+TEST(lost_retransmission_is_noticed)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 20 * 1460);
+	forget_sent(p);
+	AT(p, MS(40));
+	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 8761 } });
+	OUT(p, .seq = 1, .len = 1460);
+	forget_sent(p); /* and new data, as it is let in */
+	for (unsigned i = 0; i < 4; i++)
+		IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 10221 + 1460 * i } });
+	forget_sent(p);
+	AT(p, MS(61)); /* a round trip later something that was sent after the repeat arrives */
+	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 16061 } });
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 0);
+	done(p);
+}
+
+/** One that was merely overtaken has a quarter of a round trip to arrive. */
+TEST(reordering_is_given_time)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	AT(p, MS(40));
+	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 2921 } });
+	AT(p, MS(44));
+	QUIET(p);
+	IN(p, .ack = 2921);
+	AT(p, S(2));
+	QUIET(p);
+	COUNTER(p, TCP_RETRANSMITS, 0);
+	done(p);
+}
+
+/* ---- recoveries that were for nothing --------------------------------------------------------------------- */
+
+static void assert_undone(struct peer *p, unsigned cwnd_segments)
+{
+	struct bw_tcp_info info;
+
+	bw_tcp_info(p->conn, &info);
+	assert_true(info.cwnd >= cwnd_segments * 1448);
+	assert_int_equal(info.ssthresh, UINT32_MAX);
+	COUNTER(p, TCP_UNDOS, 1);
+}
+
+/** Eifel: the ACK echoes a time before the repeat, so it was the original that arrived, late. */
+TEST(echoed_time_shows_a_needless_timeout)
+{
+	struct peer *p = established(.timestamps = true, .rtt = MS(20));
+	uint32_t first_ts;
+
+	send_bulk(p, 10 * 1448);
+	first_ts = p->ts_echo;
+	forget_sent(p);
+	AT(p, MS(250));
+	OUT(p, .seq = 1, .len = 1448);
+	QUIET(p);
+	p->ts_echo = first_ts;
+	IN(p, .ack = 1449);
+	QUIET(p); /* the others are on their way as well */
+	assert_undone(p, 10);
+	IN(p, .ack = 14481);
+	AT(p, S(3));
+	QUIET(p);
+	COUNTER(p, TCP_RETRANSMITS, 1);
+	done(p);
+}
+
+/** F-RTO: an ACK of what was not sent again, and had not been reported before. */
+TEST(ack_beyond_the_repeat_shows_a_needless_timeout)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	AT(p, MS(62));
+	forget_sent(p); /* the probe, of the last segment */
+	AT(p, MS(300));
+	OUT(p, .seq = 1, .len = 1460);
+	IN(p, .ack = 5841);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.ssthresh, UINT32_MAX);
+	COUNTER(p, TCP_UNDOS, 1);
+	QUIET(p);
+	done(p);
+}
+
+/** The peer reports every repeat as received twice. */
+TEST(dsacks_show_a_needless_recovery)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	AT(p, MS(40));
+	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 8761 } });
+	OUT(p, .seq = 1, .len = 1460);
+	IN(p, .ack = 8761); /* the original */
+	IN(p, .ack = 8761, .sack_count = 1, .sack = { { 1, 1461 } });
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.ssthresh, UINT32_MAX);
+	COUNTER(p, TCP_UNDOS, 1);
+	IN(p, .ack = 14601);
+	QUIET(p);
+	done(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -2327,6 +2516,14 @@ int main(void)
 		cmocka_unit_test(low_buffers_refuse_what_is_new),
 		cmocka_unit_test(dry_buffers_are_for_those_that_hold_little),
 		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
+		cmocka_unit_test(tail_loss_is_probed_and_repaired),
+		cmocka_unit_test(probe_prefers_new_data),
+		cmocka_unit_test(repaired_tail_loss_costs_a_window),
+		cmocka_unit_test(lost_retransmission_is_noticed),
+		cmocka_unit_test(reordering_is_given_time),
+		cmocka_unit_test(echoed_time_shows_a_needless_timeout),
+		cmocka_unit_test(ack_beyond_the_repeat_shows_a_needless_timeout),
+		cmocka_unit_test(dsacks_show_a_needless_recovery),
 	};
 
 	if (harness_start() != 0)

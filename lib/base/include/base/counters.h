@@ -65,8 +65,8 @@
 	X(TCP_TIMED_OUT, "tcp.timed_out", "connections given up after retransmission, probes or deadlines")  \
 	X(TCP_RETRANSMITS, "tcp.retransmits", "segments sent again")                                         \
 	X(TCP_RTOS, "tcp.rtos", "retransmission timer expirations")                                          \
-	X(TCP_LOSS_PROBES, "tcp.loss_probes", "tail loss probes sent")                                        \
-	X(TCP_UNDOS, "tcp.undos", "recoveries that turned out to be unnecessary and were taken back")          \
+	X(TCP_LOSS_PROBES, "tcp.loss_probes", "tail loss probes sent")                                       \
+	X(TCP_UNDOS, "tcp.undos", "recoveries that turned out to be unnecessary and were taken back")        \
 	X(TCP_FAST_RETRANSMITS, "tcp.fast_retransmits", "entries into fast recovery")                        \
 	X(TCP_OUT_OF_ORDER, "tcp.out_of_order", "segments kept for reassembly")                              \
 	X(TCP_DUPLICATES, "tcp.duplicates", "segments that brought nothing new")                             \
