@@ -333,8 +333,8 @@ int bw_control__file_load(struct bw_conf *conf, const char *path)
 	};
 	cyaml_err_t verdict_code;
 	void *raw = NULL;
-	size_t bytes;
-	char *text;
+	size_t bytes = 0;
+	char *text = NULL;
 	int error = text_read(path, &text, &bytes);
 
 	if (error != 0)

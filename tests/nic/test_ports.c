@@ -42,7 +42,7 @@ static void nic_end(struct bw_nic *nic)
 
 static void drain_one(struct rte_ring *ring, struct rte_mbuf **m)
 {
-	void *pkt;
+	void *pkt = NULL;
 
 	assert_int_equal(rte_ring_dequeue(ring, &pkt), 0);
 	*m = pkt;

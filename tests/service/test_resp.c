@@ -1027,7 +1027,7 @@ static void those_who_do_not_read_leave_requests_to_others_and_are_reset(void **
 {
 	struct fake *f = server(2);
 	struct bw_stream *s = fake_open(f, 0), *deaf[100], *slow = fake_open(f, 0);
-	char mine[32], theirs[32], words[64];
+	char mine[32], theirs[32], words[96];
 	struct buf b = { 0 };
 
 	key_of(f, 0, mine);
