@@ -43,7 +43,8 @@ static void watch_pool(struct bw_worker *w)
 
 	bw_tcp_set_pressure(w->tcp, left >= all / 8    ? BW_TCP_PRESSURE_NONE
 				    : left >= all / 32 ? BW_TCP_PRESSURE_LOW
-						       : BW_TCP_PRESSURE_DRY);
+				    : left >= all / 64 ? BW_TCP_PRESSURE_DRY
+						       : BW_TCP_PRESSURE_EMPTY);
 }
 
 static void timers(struct bw_worker *w)

@@ -374,8 +374,7 @@ void bw_tcp_info(const struct bw_tcp_conn *conn, struct bw_tcp_info *info)
 void bw_tcp_foreach(struct bw_tcp *tcp, void (*visit)(struct bw_tcp_conn *conn, void *arg), void *arg)
 {
 	for (uint32_t i = 0; i < tcp->conn_slab.touched; i++) {
-		/* Odd generations are live: see conn_open. */
-		if ((tcp->colds[i].generation & 1) && !bw_tcp__is_over(&tcp->conns[i]))
+		if (bw_tcp__is_live(tcp, &tcp->conns[i]))
 			visit(&tcp->conns[i], arg);
 	}
 }

@@ -54,6 +54,7 @@
 #define BW_TCP__LISTENERS_MAX    64
 #define BW_TCP__HELD_BYTES_LOW   32768 /* a connection may hold in each direction while buffers are scarce, */
 #define BW_TCP__HELD_BYTES_DRY   4096  /* and while there are next to none */
+#define BW_TCP__RECLAIM_LOOKS    16    /* connections looked at for the one that holds most */
 #define BW_TCP__TIMERS_MAX       256   /* that fire in one call: the rest is as due in the next turn */
 
 /* ---- mbufs --------------------------------------------------------------------------------------------- */
@@ -376,8 +377,9 @@ struct bw_tcp__answer {
 struct bw_tcp {
 	bw_ns now, epoch;
 	enum bw_tcp_pressure pressure;
-	uint32_t now_ms;    /* since epoch, rounded down */
-	uint32_t now_ms_up; /* and up: deadlines count from it, so that none is early */
+	uint32_t reclaim_next; /* connection to be looked at */
+	uint32_t now_ms;       /* since epoch, rounded down */
+	uint32_t now_ms_up;    /* and up: deadlines count from it, so that none is early */
 	uint32_t ready_head, ready_tail;
 	uint32_t pending_head, pending_tail;
 	struct bw_counters *counters;
@@ -468,9 +470,13 @@ static inline bw_ns bw_tcp__ms_to_ns(const struct bw_tcp *tcp, uint32_t ms)
  */
 static inline bool bw_tcp__may_hold_more(const struct bw_tcp *tcp, uint32_t bytes)
 {
-	return bw_likely(tcp->pressure == BW_TCP_PRESSURE_NONE) ||
-	       bytes < (tcp->pressure == BW_TCP_PRESSURE_LOW ? BW_TCP__HELD_BYTES_LOW
-							     : BW_TCP__HELD_BYTES_DRY);
+	static const uint32_t less_than[BW_TCP_PRESSURE_COUNT] = {
+		[BW_TCP_PRESSURE_LOW] = BW_TCP__HELD_BYTES_LOW,
+		[BW_TCP_PRESSURE_DRY] = BW_TCP__HELD_BYTES_DRY,
+		[BW_TCP_PRESSURE_EMPTY] = 1,
+	};
+
+	return bw_likely(tcp->pressure == BW_TCP_PRESSURE_NONE) || bytes < less_than[tcp->pressure];
 }
 
 /** Every public entry that is given the time. */
@@ -521,6 +527,12 @@ static inline bool bw_tcp__awaits_ack(const struct bw_tcp_conn *conn)
 static inline bool bw_tcp__is_over(const struct bw_tcp_conn *conn)
 {
 	return conn->flags & (BW_CONN_OVER | BW_CONN_ABORT);
+}
+
+/** Of any element of the array: is it a connection that is not over? Odd generations are: see conn_open. */
+static inline bool bw_tcp__is_live(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return (bw_tcp__cold(tcp, conn)->generation & 1) && !bw_tcp__is_over(conn);
 }
 
 /** Service upcalls but closed() are still wanted. */

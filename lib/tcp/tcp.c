@@ -36,9 +36,38 @@ void bw_tcp__set_now(struct bw_tcp *tcp, bw_ns now)
 	tcp->now_ms_up = (uint32_t)(ms + (since != ms * BW_NS_PER_MS));
 }
 
+/** Reset the connection that holds most, of the next few. */
+static void reclaim(struct bw_tcp *tcp)
+{
+	struct bw_tcp_conn *worst = NULL;
+	uint32_t most = BW_TCP__HELD_BYTES_DRY;
+
+	for (unsigned i = 0; i < BW_TCP__RECLAIM_LOOKS && i < tcp->conn_slab.touched; i++) {
+		struct bw_tcp_conn *conn;
+		uint32_t held;
+
+		tcp->reclaim_next =
+			tcp->reclaim_next + 1 < tcp->conn_slab.touched ? tcp->reclaim_next + 1 : 0;
+		conn = &tcp->conns[tcp->reclaim_next];
+		if (!bw_tcp__is_live(tcp, conn))
+			continue;
+		held = conn->unread + bw_tcp_send_queued(conn);
+		if (held > most) {
+			most = held;
+			worst = conn;
+		}
+	}
+	if (worst == NULL)
+		return;
+	bw_tcp__count(tcp, BW_TCP_PRESSURE_RESETS);
+	bw_tcp_abort(worst);
+}
+
 void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
 {
 	tcp->pressure = pressure;
+	if (bw_unlikely(pressure == BW_TCP_PRESSURE_EMPTY))
+		reclaim(tcp);
 }
 
 static void slab_init(struct bw_tcp__slab *slab, uint32_t capacity)

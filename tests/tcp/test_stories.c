@@ -2177,6 +2177,31 @@ TEST(dry_buffers_are_for_those_that_hold_little)
 	done(p);
 }
 
+/** The last buffers: whoever holds most of them is reset, and one that holds next to nothing is not touched. */
+TEST(empty_pool_resets_who_holds_most)
+{
+	struct peer *p = established(.does.keeps = true);
+
+	for (unsigned i = 0; i < 2; i++)
+		IN(p, .data = bulk, .len = 1460);
+	forget_sent(p);
+	bw_tcp_set_pressure(p->tcp, BW_TCP_PRESSURE_EMPTY);
+	collect(p);
+	QUIET(p);
+	assert_int_equal(p->closed, 0);
+	bw_tcp_set_pressure(p->tcp, BW_TCP_PRESSURE_NONE);
+	for (unsigned i = 0; i < 4; i++)
+		IN(p, .data = bulk, .len = 1460);
+	forget_sent(p);
+	bw_tcp_set_pressure(p->tcp, BW_TCP_PRESSURE_EMPTY);
+	collect(p);
+	OUT(p, .flags = RST | ACK);
+	assert_int_equal(p->closed, 1);
+	assert_int_equal(p->end, BW_TCP_END_ABORTED);
+	COUNTER(p, TCP_PRESSURE_RESETS, 1);
+	done(p);
+}
+
 /* ---- many at once ----------------------------------------------------------------------------------------- */
 
 static void tune_crowd(struct bw_tcp_conf *conf)
@@ -2515,6 +2540,7 @@ int main(void)
 		cmocka_unit_test(paws_starts_anew_after_a_month_of_silence),
 		cmocka_unit_test(low_buffers_refuse_what_is_new),
 		cmocka_unit_test(dry_buffers_are_for_those_that_hold_little),
+		cmocka_unit_test(empty_pool_resets_who_holds_most),
 		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
 		cmocka_unit_test(tail_loss_is_probed_and_repaired),
 		cmocka_unit_test(probe_prefers_new_data),

@@ -61,6 +61,8 @@
 	X(TCP_RESET_IN, "tcp.reset_in", "connections ended by the peer's RST")                               \
 	X(TCP_PRESSURE_DROPS, "tcp.pressure_drops",                                                          \
 		"segments dropped because buffers ran out and their service did not read")                   \
+	X(TCP_PRESSURE_RESETS, "tcp.pressure_resets",                                                        \
+		"connections reset because they held most of the last buffers")                              \
 	X(TCP_RESET_OUT, "tcp.reset_out", "RST segments sent")                                               \
 	X(TCP_TIMED_OUT, "tcp.timed_out", "connections given up after retransmission, probes or deadlines")  \
 	X(TCP_RETRANSMITS, "tcp.retransmits", "segments sent again")                                         \

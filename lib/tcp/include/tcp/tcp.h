@@ -35,6 +35,12 @@ enum bw_tcp_pressure {
 	BW_TCP_PRESSURE_LOW,
 	/** The same with 4 KiB. */
 	BW_TCP_PRESSURE_DRY,
+	/**
+	 * Who holds nothing may take one buffer. Of a few connections that are looked at each time this is said, the
+	 * one that holds most, if it is more than 4 KiB, is reset: there is no other way left for the rest to go on.
+	 */
+	BW_TCP_PRESSURE_EMPTY,
+	BW_TCP_PRESSURE_COUNT,
 };
 
 /** Why a connection is over: the argument of closed(). */
