@@ -701,7 +701,7 @@ bool bw_tcp__rack_detect(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_ns *wa
 /** After an RTO: the first chunk, and what is overdue (6.3). */
 void bw_tcp__rack_mark_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The probe's time-out in ms; 0: none is due before the RTO (7.2). */
-uint32_t bw_tcp__probe_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+uint32_t bw_tcp__probe_ms(const struct bw_tcp_conn *conn);
 /** An ACK at or beyond a probe (7.4.2). Returns whether it says that the probe has repaired a loss. */
 bool bw_tcp__probe_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, bool is_dsack);
 

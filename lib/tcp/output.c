@@ -523,7 +523,7 @@ static void arm_retx(struct visit *v)
 		return;
 	if (use == BW_TCP_TIMER_RTO && bw_tcp__awaits_ack(conn)) {
 		/* A second segment in flight makes a probe worth while. */
-		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0 && bw_tcp__probe_ms(tcp, conn) != 0)
+		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0 && bw_tcp__probe_ms(conn) != 0)
 			bw_tcp__retx_restart(tcp, conn);
 		return;
 	}

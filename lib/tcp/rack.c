@@ -136,7 +136,7 @@ void bw_tcp__rack_mark_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 /* ---- tail loss probes ------------------------------------------------------------------------------------ */
 
-uint32_t bw_tcp__probe_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+uint32_t bw_tcp__probe_ms(const struct bw_tcp_conn *conn)
 {
 	uint32_t rto_ms = bw_tcp__rto_ms(conn), srtt_us = conn->srtt_us8 / 8;
 	uint32_t probe_ms = (2 * srtt_us + 999) / 1000 + BW_TCP__PROBE_SLACK_MS;
@@ -147,7 +147,6 @@ uint32_t bw_tcp__probe_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *co
 				       BW_CONN_LOSS_PROBED | BW_CONN_LOSS_PROBE)) ||
 		conn->snd_nxt - conn->snd_una <= conn->mss)
 		return 0;
-	(void)tcp;
 	return probe_ms < rto_ms ? probe_ms : 0;
 }
 

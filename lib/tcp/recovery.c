@@ -146,7 +146,7 @@ static void scoreboard_settle(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 void bw_tcp__retx_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	uint32_t probe_ms = bw_tcp__probe_ms(tcp, conn);
+	uint32_t probe_ms = bw_tcp__probe_ms(conn);
 
 	if (probe_ms != 0)
 		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_LOSS_PROBE, probe_ms);

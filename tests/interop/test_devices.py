@@ -63,6 +63,21 @@ def test_a_capture_file_is_answered_into_another(bench, tmp_path):
     assert by_port[4002].flags == "RA" and by_port[4002].ack == 89
 
 
+@pytest.mark.parametrize("spec, other_role", [
+    ("memif:{},role=client", "server"),
+    ("net_memif0,role=server,socket={},socket-abstract=no", "client"),  # DPDK's own words
+])
+def test_memif_as_client_and_by_raw_devargs(bench, files, spec, other_role):
+    bench.client, bench.home, bench.iface = bench.namespace("c"), bench.namespace("s"), "bwm0"
+    bench.socket = bench.tmp_path / "memif.sock"
+    bench.server = Server(bench.home, [bench.binary, "serve", "--dev", spec.format(bench.socket), "--addr", f"{V4}/24",
+                                       "--http", f"{HTTP}={files}"], bench.log("barewire-0"))
+    bench.servers.append(bench.server)
+    bench.bridge(1500, role=other_role)
+    bench.ready()
+    download(bench.client, bench.url("v4", "20m"), files / "20m")
+
+
 @contextlib.contextmanager
 def hugepages(count):
     """So many more 2 MiB pages than there are, for as long as the test runs."""

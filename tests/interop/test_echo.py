@@ -10,7 +10,7 @@ import time
 import pytest
 
 from conftest import DEVICES, ECHO, FAMILIES, HERE, V4, V6
-from lab import sh
+from lab import sh, wait_until
 
 UNUSED = 9999
 
@@ -183,3 +183,28 @@ def test_a_neighbour_that_answers_stays_known(bench):
     bench.serve("packet", [f"--echo {ECHO}"])
     bench.client.run(["ping", "-c", 25, "-i", 0.2, "-W", 3, V6])
     assert 1 <= bench.server.stop()["nd.solicits"] <= 2  # one, or one more for the link-local address
+
+
+def test_an_address_conflict_is_told_and_defended(bench):
+    """RFC 5227: announced at the start, defended once when another host claims it, and the operator hears of it."""
+    from scapy.layers.l2 import ARP, Ether
+    from scapy.sendrecv import AsyncSniffer, sendp
+
+    stranger = "02:00:00:00:00:66"
+    server = bench.serve("packet", [f"--echo {ECHO}"])
+    before = len(server.output())
+    with bench.client:
+        sniffer = AsyncSniffer(iface=bench.iface, filter="arp", store=True)
+        sniffer.start()
+        wait_until(lambda: sniffer.running, "the capture")
+        time.sleep(0.5)
+        sendp(Ether(src=stranger, dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, hwsrc=stranger, psrc=V4, pdst=V4),
+              iface=bench.iface, verbose=False)
+        wait_until(lambda: "is also claimed by" in server.output()[before:], "the warning")
+        time.sleep(0.5)
+        heard = sniffer.stop()
+    assert stranger in server.output() and V4 in server.output()[before:]
+    assert any(p[ARP].psrc == p[ARP].pdst == V4 and p[ARP].hwsrc != stranger for p in heard), "not defended"
+    counters = server.stop()
+    assert counters["arp.conflicts"] == 1
+    assert counters["arp.requests"] >= 2
