@@ -682,7 +682,10 @@ void bw_tcp__retx_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 static inline struct bw_tcp__recovery *bw_tcp__recovery(
 	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	return &tcp->recoveries[bw_tcp__cold(tcp, conn)->recovery];
+	uint32_t index = bw_tcp__cold(tcp, conn)->recovery;
+
+	BW_ASSERT_LT(index, tcp->recovery_slab.touched);
+	return &tcp->recoveries[index];
 }
 
 /* rack.c: time-based loss detection and tail loss probes (RFC 8985) */

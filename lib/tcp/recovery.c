@@ -52,6 +52,9 @@ void bw_tcp__recovery_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (cold->recovery != BW_TCP__NONE)
 		bw_tcp__slab_give(&tcp->recovery_slab, tcp->recoveries, free_next, cold->recovery);
 	cold->recovery = BW_TCP__NONE;
+	/* What says that there is something to be looked up there. */
+	conn->flags &= ~(BW_CONN_SCOREBOARD | BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY | BW_CONN_RECOVER_SET |
+			 BW_CONN_LOSS_PROBED | BW_CONN_FIN_LOST);
 }
 
 uint32_t bw_tcp__in_flight(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
