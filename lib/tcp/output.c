@@ -553,7 +553,7 @@ static void send_loss_probe(struct visit *v)
 
 	if (conn->snd_una == conn->snd_nxt || (conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_LOSS_PROBED)))
 		return;
-	if (conn->unsent != NULL && (int32_t)usable > 0) {
+	if (bw_seq_lt(conn->snd_nxt, conn->snd_end) && (int32_t)usable > 0) {
 		len = BW_MIN(conn->snd_end - conn->snd_nxt, usable);
 		len = BW_MIN(len, (uint32_t)conn->mss);
 		is_sent = send_unsent(v, len);

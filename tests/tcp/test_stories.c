@@ -2294,6 +2294,20 @@ TEST(probe_prefers_new_data)
 	done(p);
 }
 
+/** Room that was reserved and not used is not new data. */
+TEST(probe_is_not_misled_by_an_empty_reserve)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	assert_non_null(bw_tcp_send_reserve(p->conn, 100));
+	AT(p, MS(63));
+	OUT(p, .seq = 1461, .len = 1460);
+	QUIET(p);
+	done(p);
+}
+
 /** A probe that repaired the loss silently still means that there was one; a D-SACK means that there was none. */
 TEST(repaired_tail_loss_costs_a_window)
 {
@@ -2544,6 +2558,7 @@ int main(void)
 		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
 		cmocka_unit_test(tail_loss_is_probed_and_repaired),
 		cmocka_unit_test(probe_prefers_new_data),
+		cmocka_unit_test(probe_is_not_misled_by_an_empty_reserve),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
 		cmocka_unit_test(lost_retransmission_is_noticed),
 		cmocka_unit_test(reordering_is_given_time),
