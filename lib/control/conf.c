@@ -8,14 +8,14 @@
 #include <unistd.h>
 
 #include <base/log.h>
+#include <wire/packet.h>
 
 #include "internal.h"
 
 /* RFC 2544 section 20 sets 198.18.0.0/15 aside for tests of devices, so it meets no network that is in use. */
-#define TAP_ADDR4   "198.18.77.2/24"
-#define TAP_ADDR6   "fd77:ba5e::2/64"
+#define TAP_ADDR4 "198.18.77.2/24"
+#define TAP_ADDR6 "fd77:ba5e::2/64"
 /* RFC 8200 section 5. */
-#define IP6_MTU_MIN 1280
 
 #define ROW(structure, target_structure, key, kind, target, min, max)                                        \
 	{ #key, KEY_##kind, offsetof(structure, key), offsetof(target_structure, target),                    \
@@ -199,10 +199,10 @@ static int addr_check(
 	if (bw_cidr_is_broadcast(cidr, &cidr->ip))
 		return bw_control__fail(conf, path, "%s is the broadcast address of %s; give another", text,
 			bw_cidr_format(&prefix, prefix_text));
-	if (!bw_ip_is_v4(&cidr->ip) && conf->view.mtu != 0 && conf->view.mtu < IP6_MTU_MIN)
+	if (!bw_ip_is_v4(&cidr->ip) && conf->view.mtu != 0 && conf->view.mtu < BW_IP6_MTU_MIN)
 		return bw_control__fail(conf, "mtu",
 			"%u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
-			conf->view.mtu, IP6_MTU_MIN, text);
+			conf->view.mtu, BW_IP6_MTU_MIN, text);
 	return 0;
 }
 
@@ -212,7 +212,7 @@ static int addrs_default(struct bw_conf *conf)
 	struct bw_raw *raw = conf->raw;
 	struct bw_engine_conf *engine = &conf->view.engine;
 	static const char *const texts[] = { TAP_ADDR4, TAP_ADDR6 };
-	unsigned count = conf->view.mtu != 0 && conf->view.mtu < IP6_MTU_MIN ? 1 : 2;
+	unsigned count = conf->view.mtu != 0 && conf->view.mtu < BW_IP6_MTU_MIN ? 1 : 2;
 
 	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
 		return bw_control__fail(conf, "device",

@@ -13,7 +13,6 @@
 
 #define DRAIN_POLL_NS (10 * BW_NS_PER_MS)
 #define CUT_OFF_POLLS 50
-#define IP6_MTU_MIN   1280 /* RFC 8200 section 5 */
 
 void bw_engine_conf_init(struct bw_engine_conf *conf)
 {
@@ -181,11 +180,11 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 	for (unsigned i = 0; i < conf->addr_count; i++) {
 		char text[BW_IP_STRLEN];
 
-		if (bw_ip_is_v4(&conf->addrs[i].ip) || nic->mtu >= IP6_MTU_MIN)
+		if (bw_ip_is_v4(&conf->addrs[i].ip) || nic->mtu >= BW_IP6_MTU_MIN)
 			continue;
 		bw_error(
 			"--dev %s: an MTU of %u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
-			nic->plan.spec, nic->mtu, IP6_MTU_MIN, bw_ip_format(&conf->addrs[i].ip, text));
+			nic->plan.spec, nic->mtu, BW_IP6_MTU_MIN, bw_ip_format(&conf->addrs[i].ip, text));
 		return -EINVAL;
 	}
 	bw_clock_init();

@@ -14,9 +14,6 @@
 
 #include "worker.h"
 
-#define ICMP4_ECHO          8
-#define ICMP6_INFORMATIONAL 128 /* types from here on; below are errors */
-
 #define BUCKET_ENTRIES 4
 #define EXPIRE_NS      BW_NS_PER_SEC        /* how often the timed-out are looked for */
 #define CROWDED_NS     (200 * BW_NS_PER_MS) /* the time limit when there is no room */
@@ -103,9 +100,9 @@ static void tell_sender(struct bw_worker *w, struct rte_mbuf *m)
 	if (pkt.kind != BW_PKT_FRAGMENT || !pkt.is_first_fragment)
 		return;
 	type = *rte_pktmbuf_mtod_offset(m, const uint8_t *, pkt.l4_off);
-	if (pkt.ip_proto == IPPROTO_ICMP && type != ICMP4_ECHO)
+	if (pkt.ip_proto == IPPROTO_ICMP && type != ICMP_ECHO)
 		return; /* of errors there are no errors */
-	if (pkt.ip_proto == IPPROTO_ICMPV6 && type < ICMP6_INFORMATIONAL)
+	if (pkt.ip_proto == IPPROTO_ICMPV6 && !(type & ICMP6_INFOMSG_MASK))
 		return;
 	bw_icmp_error(w, &pkt, BW_ICMP_REASSEMBLY_TIMEOUT);
 }

@@ -6,21 +6,7 @@
 
 #include "worker.h"
 
-#define ICMP_TTL            64
-#define ICMP4_ECHO          8
-#define ICMP4_ECHO_REPLY    0
-#define ICMP4_UNREACHABLE   3
-#define ICMP4_TIME_EXCEEDED 11
-#define ICMP6_ECHO          128
-#define ICMP6_ECHO_REPLY    129
-#define ICMP6_UNREACHABLE   1
-#define ICMP6_TOO_BIG       2
-#define ICMP6_TIME_EXCEEDED 3
-#define ICMP6_PARAMETER     4
-#define ICMP6_NS            135
-#define ICMP6_NA            136
-#define ND_SOLICITED        0x40
-#define ND_OVERRIDE         0x20
+#define ICMP_TTL 64
 
 void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 {
@@ -70,7 +56,7 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 		bw_count(&w->counters, BW_DROP_ND);
 		return;
 	}
-	if (nd.type == ICMP6_NS) {
+	if (nd.type == ND_NEIGHBOR_SOLICIT) {
 		if (!bw_route_is_ours(w->engine, &nd.target)) {
 			bw_count(&w->counters, BW_DROP_ND);
 			return;
@@ -100,8 +86,8 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 	/* RFC 4861 section 7.2.4: the answer to a question that was put to it alone may leave the address out. */
 	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &nd.target,
 				  .mac = nd.has_link_addr ? &nd.link_addr : NULL,
-				  .is_answer = (nd.flags & ND_SOLICITED) != 0,
-				  .overrides = (nd.flags & ND_OVERRIDE) != 0 });
+				  .is_answer = (nd.flags & BW_ND_SOLICITED) != 0,
+				  .overrides = (nd.flags & BW_ND_OVERRIDE) != 0 });
 }
 
 /** Turn an echo request around in its own buffer. Takes the mbuf. */
@@ -130,8 +116,8 @@ static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_ty
 		sum = (sum & 0xffff) + (sum >> 16);
 		sum = (sum & 0xffff) + (sum >> 16);
 		sum = ~sum & 0xffff;
-		if (sum ==
-			0) /* the other zero, which is as good, and the only one for a message of zeros alone */
+		/* the other zero, which is as good, and the only one for a message of zeros alone */
+		if (sum == 0)
 			sum = 0xffff;
 		icmp[0] = reply_type;
 		icmp[2] = (uint8_t)(sum >> 8);
@@ -172,12 +158,13 @@ static void error_input(struct bw_worker *w, struct bw_pkt *pkt)
 	}
 	/* RFC 1122 section 4.2.3.9 and RFC 4443: protocol and port unreachable are hard, all others soft. */
 	if (is_v4) {
-		is_too_big = quote.type == ICMP4_UNREACHABLE && quote.code == 4;
-		is_hard = quote.type == ICMP4_UNREACHABLE && (quote.code == 2 || quote.code == 3);
+		is_too_big = quote.type == ICMP_DEST_UNREACH && quote.code == ICMP_FRAG_NEEDED;
+		is_hard = quote.type == ICMP_DEST_UNREACH &&
+			  (quote.code == ICMP_PROT_UNREACH || quote.code == ICMP_PORT_UNREACH);
 	} else {
-		is_too_big = quote.type == ICMP6_TOO_BIG;
-		is_hard = (quote.type == ICMP6_UNREACHABLE && quote.code == 4) ||
-			  (quote.type == ICMP6_PARAMETER && quote.code == 1);
+		is_too_big = quote.type == ICMP6_PACKET_TOO_BIG;
+		is_hard = (quote.type == ICMP6_DST_UNREACH && quote.code == ICMP6_DST_UNREACH_NOPORT) ||
+			  (quote.type == ICMP6_PARAM_PROB && quote.code == ICMP6_PARAMPROB_NEXTHEADER);
 	}
 	bw_tcp_icmp_error(w->tcp, w->now, &quote.flow, quote.seq, is_hard, is_too_big ? quote.mtu : 0);
 }
@@ -187,17 +174,17 @@ void bw_icmp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 	uint8_t type = *rte_pktmbuf_mtod_offset(pkt->m, uint8_t *, pkt->l4_off);
 	bool is_v4 = pkt->kind == BW_PKT_ICMP4;
 
-	if (type == (is_v4 ? ICMP4_ECHO : ICMP6_ECHO)) {
+	if (type == (is_v4 ? ICMP_ECHO : ICMP6_ECHO_REQUEST)) {
 		/* RFC 1122 section 3.2.2.6 lets us be silent to broadcast; RFC 4443 section 4.2 asks for an answer. */
 		if (is_v4 && pkt->is_to_multicast) {
 			bw_count(&w->counters, BW_DROP_ICMP);
 			rte_pktmbuf_free(pkt->m);
 			return;
 		}
-		echo_reply(w, pkt, is_v4 ? ICMP4_ECHO_REPLY : ICMP6_ECHO_REPLY);
+		echo_reply(w, pkt, is_v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY);
 		return;
 	}
-	if (!is_v4 && (type == ICMP6_NS || type == ICMP6_NA))
+	if (!is_v4 && (type == ND_NEIGHBOR_SOLICIT || type == ND_NEIGHBOR_ADVERT))
 		nd_input(w, pkt, is_from_device);
 	else
 		error_input(w, pkt);
@@ -227,11 +214,14 @@ void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_r
 	static const struct {
 		uint8_t type4, code4, type6, code6;
 	} error[] = {
-		[BW_ICMP_PORT_UNREACHABLE] = { ICMP4_UNREACHABLE, 3, ICMP6_UNREACHABLE, 4 },
-		[BW_ICMP_PROTOCOL_UNREACHABLE] = { ICMP4_UNREACHABLE, 2, ICMP6_PARAMETER, 1 },
-		[BW_ICMP_REASSEMBLY_TIMEOUT] = { ICMP4_TIME_EXCEEDED, 1, ICMP6_TIME_EXCEEDED, 1 },
-		[BW_ICMP_BAD_HEADER] = { 0, 0, ICMP6_PARAMETER,
-			0 }, /* IPv6 only, and the packet has the code */
+		[BW_ICMP_PORT_UNREACHABLE] = { ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, ICMP6_DST_UNREACH,
+			ICMP6_DST_UNREACH_NOPORT },
+		[BW_ICMP_PROTOCOL_UNREACHABLE] = { ICMP_DEST_UNREACH, ICMP_PROT_UNREACH, ICMP6_PARAM_PROB,
+			ICMP6_PARAMPROB_NEXTHEADER },
+		[BW_ICMP_REASSEMBLY_TIMEOUT] = { ICMP_TIME_EXCEEDED, ICMP_EXC_FRAGTIME, ICMP6_TIME_EXCEEDED,
+			ICMP6_TIME_EXCEED_REASSEMBLY },
+		/* IPv6 only, and the packet has the code */
+		[BW_ICMP_BAD_HEADER] = { 0, 0, ICMP6_PARAM_PROB, 0 },
 	};
 	bool is_v4 = pkt->ip_version == 4;
 	const struct bw_ip *src = &pkt->flow.local;

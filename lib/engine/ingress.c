@@ -94,7 +94,7 @@ static bool is_neighbour_discovery(const struct bw_pkt *pkt)
 {
 	uint8_t type = *rte_pktmbuf_mtod_offset(pkt->m, const uint8_t *, pkt->l4_off);
 
-	return type == 135 || type == 136;
+	return type == ND_NEIGHBOR_SOLICIT || type == ND_NEIGHBOR_ADVERT;
 }
 
 static void drop(struct bw_worker *w, struct bw_pkt *pkt, enum bw_counter why)
@@ -174,8 +174,8 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, enum source from, stru
 		whole = bw_fragments_input(w, pkt);
 		if (whole == NULL)
 			return false;
-		bw_pkt_parse_ip(
-			whole, &w->host, whole->l2_len, pkt); /* the first fragment's, not this one's */
+		/* Its l2_len is the first fragment's, not this one's. */
+		bw_pkt_parse_ip(whole, &w->host, whole->l2_len, pkt);
 		if (pkt->kind == BW_PKT_FRAGMENT) { /* a fragment header inside a reassembled packet */
 			drop(w, pkt, BW_DROP_FRAGMENT);
 			return false;

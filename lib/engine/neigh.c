@@ -191,7 +191,7 @@ static void ask(struct bw_worker *w, struct bw_neigh *n)
 
 		bw_count(&w->counters, BW_ND_SOLICITS);
 		send_nd(w,
-			&(struct bw_nd_out){ .type = 135,
+			&(struct bw_nd_out){ .type = ND_NEIGHBOR_SOLICIT,
 				.src = src,
 				.dst = unicast ? &n->ip : &group,
 				.target = &n->ip,
@@ -216,8 +216,8 @@ void bw_neigh_announce(struct bw_worker *w)
 		} else {
 			bw_count(&w->counters, BW_ND_ADVERTS);
 			send_nd(w,
-				&(struct bw_nd_out){ .type = 136,
-					.flags = 0x20,
+				&(struct bw_nd_out){ .type = ND_NEIGHBOR_ADVERT,
+					.flags = BW_ND_OVERRIDE,
 					.src = ip,
 					.dst = &all_nodes,
 					.target = ip,
@@ -242,8 +242,8 @@ void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, cons
 	bool is_dad = bw_ip_is_unspecified(asker);
 	struct bw_mac all_nodes_mac = bw_mac_of_multicast(&all_nodes);
 	struct bw_nd_out advert = {
-		.type = 136,
-		.flags = is_dad ? 0x20 : 0x60,
+		.type = ND_NEIGHBOR_ADVERT,
+		.flags = is_dad ? BW_ND_OVERRIDE : BW_ND_OVERRIDE | BW_ND_SOLICITED,
 		.src = &nd->target,
 		.dst = is_dad ? &all_nodes : asker,
 		.target = &nd->target,

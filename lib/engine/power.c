@@ -21,8 +21,8 @@
 
 static bool inbox_is_empty(const struct bw_worker *w)
 {
-	bool has_room =
-		w->tx_count < BW_TX_BACKLOG_MAX; /* else what others built for our queue has to wait */
+	/* Without room, what others built for our queue has to wait. */
+	bool has_room = w->tx_count < BW_TX_BACKLOG_MAX;
 
 	return rte_ring_empty(w->packets_in) && rte_ring_empty(w->control_in) &&
 	       (!has_room || rte_ring_empty(w->tx_in)) && rte_ring_empty(w->mail_in) &&

@@ -2,7 +2,9 @@
 /** The worker's state and the steps of its turn. Internal to the room; lib/engine/worker.c reads first. */
 #pragma once
 
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 

@@ -465,9 +465,9 @@ static void settle(struct worker *w, struct bw_stream *s, struct conn *c)
 		bw_stream_wake(s);
 		return;
 	}
-	if (c->phase == PHASE_OVER || c->peer_is_closed)
+	if (c->phase == PHASE_OVER || c->peer_is_closed) {
 		finish(w, s, c);
-	else if (is_between && bw_stream_is_draining(s)) {
+	} else if (is_between && bw_stream_is_draining(s)) {
 		/* A request may have come with the ACK that got us here. */
 		if (bw_stream_unread(s) > 0)
 			bw_stream_wake(s);

@@ -27,8 +27,7 @@
 #define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped: they go back to the system */
 #define TAG_BY_CONTENT_MAX (1024 * 1024) /* larger files are tagged by their times */
 #define LOAD_ATTEMPTS      3
-#define CLOCK_TICK_NS                                                                                        \
-	(20 * (int64_t)BW_NS_PER_MS) /* of a file system's clock: twice the longest that Linux has */
+#define CLOCK_TICK_NS      (20 * (int64_t)BW_NS_PER_MS) /* a file system's clock: twice Linux's longest */
 
 /* A path that a helper is busy with. Others that want it come again: a second helper must not wait for the first. */
 struct busy {

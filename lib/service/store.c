@@ -541,8 +541,8 @@ static uint32_t page_age(struct bw_resp__store *store, const struct bw_resp__pag
 
 		if (item == NULL)
 			continue;
-		idle = (int32_t)(store->used_now -
-				 item->used_at); /* negative after a step of the wall clock */
+		/* Negative after a step of the wall clock. */
+		idle = (int32_t)(store->used_now - item->used_at);
 		age = BW_MIN(age, (uint32_t)BW_MAX(idle, 0) + 1);
 		looked_at++;
 	}

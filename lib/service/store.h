@@ -70,8 +70,7 @@ struct bw_resp__store {
 	uint64_t payload_bytes;  /* keys and values of this epoch */
 	uint64_t evicted, expired;
 	uint64_t staged_bytes, staged_bytes_max, staged_command_bytes_max;
-	uint64_t
-		staged_small_bytes_max; /* more than staged_bytes_max, so that large commands leave some to small ones */
+	uint64_t staged_small_bytes_max; /* more: large commands leave some to small ones */
 	uint64_t listed_bytes_max;
 	uint64_t reserve_bytes; /* what keys leave to commands that are arriving */
 	uint32_t bucket_max;

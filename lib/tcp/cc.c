@@ -61,9 +61,8 @@ void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t ac
 void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	cut_ssthresh(tcp, conn);
-	conn->cwnd =
-		bw_tcp__cold(tcp, conn)
-			->ssthresh; /* the pipe counts what is in flight, so no inflation is due (RFC 6675 5) */
+	/* The pipe counts what is in flight, so no inflation is due (RFC 6675 5). */
+	conn->cwnd = bw_tcp__cold(tcp, conn)->ssthresh;
 }
 
 void bw_tcp__cc_set_in_recovery(struct bw_tcp_conn *conn, uint32_t cwnd)

@@ -504,7 +504,7 @@ void bw_tcp_icmp_error(
 	bw_tcp_handle handle;
 	struct bw_tcp_conn *conn;
 	uint32_t headers = bw_ip_is_v4(&flow->local) ? 40 : 60,
-		 mtu_min = bw_ip_is_v4(&flow->local) ? 552 : 1280;
+		 mtu_min = bw_ip_is_v4(&flow->local) ? 552 : BW_IP6_MTU_MIN;
 	uint32_t mss;
 
 	(void)is_hard;

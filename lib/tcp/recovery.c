@@ -386,9 +386,9 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	is_news = bw_tcp__rack_detect(tcp, conn, &wait_ns);
 	if (is_news && !(conn->flags & (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)))
 		enter_recovery(tcp, conn);
+	/* The timer's doing: no ACK is there that would let one repeat go out. */
 	if (is_news && r->delivered == 0)
-		r->delivered =
-			conn->mss; /* the timer's doing: no ACK is there that would let one repeat go out */
+		r->delivered = conn->mss;
 	if (conn->flags & BW_CONN_RECOVERY)
 		reduce_rate(tcp, conn, is_news);
 	if (wait_ns != 0)

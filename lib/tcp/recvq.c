@@ -280,7 +280,6 @@ static uint32_t allowed_window(const struct bw_tcp *tcp, const struct bw_tcp_con
 
 	if (tcp->pressure != BW_TCP_PRESSURE_NONE) /* what was offered stands (RFC 9293 3.8.6), no more */
 		return 0;
-
 	return BW_MIN(room, 65535u << conn->rcv_wscale);
 }
 

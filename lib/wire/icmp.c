@@ -7,20 +7,10 @@
 
 /* RFC 1812 section 4.3.2.3: 576 bytes in all. RFC 4443 section 2.4 (c): the least MTU, 1280 bytes in all. */
 #define ICMP4_QUOTE_MAX (576 - BW_IP4_HEADER - BW_ICMP_HEADER)
-#define ICMP6_QUOTE_MAX (1280 - BW_IP6_HEADER - BW_ICMP_HEADER)
+#define ICMP6_QUOTE_MAX (BW_IP6_MTU_MIN - BW_IP6_HEADER - BW_ICMP_HEADER)
 
 /* What every quote has of the protocol behind IP (RFC 792): the ports, and TCP's sequence number. */
 #define QUOTED_L4_BYTES 8
-
-#define ICMP4_UNREACHABLE   3
-#define ICMP4_TIME_EXCEEDED 11
-#define ICMP4_PARAMETER     12
-#define ICMP4_FRAG_NEEDED   4 /* the code of unreachable */
-
-#define ICMP6_UNREACHABLE   1
-#define ICMP6_TOO_BIG       2
-#define ICMP6_TIME_EXCEEDED 3
-#define ICMP6_PARAMETER     4
 
 /* `bytes` bytes from `off` of a chain that has them. */
 static void copy_out(const struct rte_mbuf *m, uint32_t off, uint32_t bytes, uint8_t *out)
@@ -106,7 +96,7 @@ static bool parse_quoted_ip4(struct quoted *quoted, struct bw_icmp_quote *quote)
 	/* Only a first fragment has the ports. */
 	if ((bw_wire__load16(header + 6) & RTE_IPV4_HDR_OFFSET_MASK) != 0)
 		return false;
-	if (quote->type == ICMP4_UNREACHABLE && quote->code == ICMP4_FRAG_NEEDED && quote->mtu == 0)
+	if (quote->type == ICMP_DEST_UNREACH && quote->code == ICMP_FRAG_NEEDED && quote->mtu == 0)
 		quote->mtu = plateau_below(bw_wire__load16(header + 2));
 	quote->proto = header[9];
 	quote->flow.local = bw_wire__load_ip4(header + 12);
@@ -139,17 +129,17 @@ static bool parse_quoted_ip6(struct quoted *quoted, struct bw_icmp_quote *quote)
 static bool is_error4(const uint8_t *icmp, struct bw_icmp_quote *quote)
 {
 	/* RFC 1191 section 4: the next hop's MTU, which older routers leave zero. */
-	if (icmp[0] == ICMP4_UNREACHABLE && icmp[1] == ICMP4_FRAG_NEEDED)
+	if (icmp[0] == ICMP_DEST_UNREACH && icmp[1] == ICMP_FRAG_NEEDED)
 		quote->mtu = bw_wire__load16(icmp + 6);
-	return icmp[0] == ICMP4_UNREACHABLE || icmp[0] == ICMP4_TIME_EXCEEDED || icmp[0] == ICMP4_PARAMETER;
+	return icmp[0] == ICMP_DEST_UNREACH || icmp[0] == ICMP_TIME_EXCEEDED || icmp[0] == ICMP_PARAMETERPROB;
 }
 
 static bool is_error6(const uint8_t *icmp, struct bw_icmp_quote *quote)
 {
-	if (icmp[0] == ICMP6_TOO_BIG)
+	if (icmp[0] == ICMP6_PACKET_TOO_BIG)
 		quote->mtu = bw_wire__load32(icmp + 4);
-	return icmp[0] == ICMP6_UNREACHABLE || icmp[0] == ICMP6_TOO_BIG || icmp[0] == ICMP6_TIME_EXCEEDED ||
-	       icmp[0] == ICMP6_PARAMETER;
+	return icmp[0] == ICMP6_DST_UNREACH || icmp[0] == ICMP6_PACKET_TOO_BIG ||
+	       icmp[0] == ICMP6_TIME_EXCEEDED || icmp[0] == ICMP6_PARAM_PROB;
 }
 
 int bw_icmp_quote_parse(const struct bw_pkt *pkt, struct bw_icmp_quote *quote)

@@ -9,8 +9,6 @@
 #define TARGET_OFF  8
 #define OPTIONS_OFF 24
 
-#define FLAG_SOLICITED 0x40
-
 #define OPT_SOURCE_LINK_ADDR 1 /* in a solicitation */
 #define OPT_TARGET_LINK_ADDR 2 /* in an advertisement */
 #define OPT_UNIT_BYTES       8
@@ -21,7 +19,7 @@
 
 static uint8_t link_addr_option(uint8_t type)
 {
-	return type == BW_ND_SOLICIT ? OPT_SOURCE_LINK_ADDR : OPT_TARGET_LINK_ADDR;
+	return type == ND_NEIGHBOR_SOLICIT ? OPT_SOURCE_LINK_ADDR : OPT_TARGET_LINK_ADDR;
 }
 
 void bw_nd_write(struct rte_mbuf *m, const struct bw_nd_out *nd)
@@ -81,7 +79,7 @@ int bw_nd_parse(const struct bw_pkt *pkt, struct bw_nd_fields *nd)
 		.flags = header[FLAGS_OFF],
 		.target = bw_wire__load_ip6(header + TARGET_OFF),
 	};
-	if ((nd->type != BW_ND_SOLICIT && nd->type != BW_ND_ADVERT) || header[1] != 0 ||
+	if ((nd->type != ND_NEIGHBOR_SOLICIT && nd->type != ND_NEIGHBOR_ADVERT) || header[1] != 0 ||
 		pkt->ttl != HOP_LIMIT)
 		return -EINVAL;
 	if (bw_ip_is_multicast(&nd->target) || bw_ip_is_unspecified(&nd->target) ||
@@ -90,13 +88,13 @@ int bw_nd_parse(const struct bw_pkt *pkt, struct bw_nd_fields *nd)
 	if (!parse_options(header + OPTIONS_OFF, pkt->payload_len - OPTIONS_OFF, nd))
 		return -EINVAL;
 
-	if (nd->type == BW_ND_SOLICIT) {
+	if (nd->type == ND_NEIGHBOR_SOLICIT) {
 		/* Section 7.1.1: who has no address yet asks the group, and has none to tell us. */
 		if (bw_ip_is_unspecified(&pkt->flow.remote) &&
 			(nd->has_link_addr || pkt->flow.local.b[0] != 0xff || pkt->flow.local.b[11] != 1 ||
 				pkt->flow.local.b[12] != 0xff))
 			return -EINVAL;
-	} else if (pkt->is_to_multicast && (nd->flags & FLAG_SOLICITED) != 0) {
+	} else if (pkt->is_to_multicast && (nd->flags & BW_ND_SOLICITED) != 0) {
 		return -EINVAL; /* section 7.1.2: an answer goes to the one who asked */
 	}
 	return 0;

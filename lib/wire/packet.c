@@ -36,14 +36,6 @@
 #define IP6_PROTO_FIELD_OFF  6
 #define IP6_LENGTH_FIELD_OFF 4
 
-/* RFC 4443 section 3.4: what a Parameter Problem is about. */
-#define PROBLEM_FIELD  0
-#define PROBLEM_OPTION 2
-
-#define ICMP6_INFORMATIONAL 128 /* types from here on; below are errors */
-#define ND_FIRST            133 /* router solicitation to redirect */
-#define ND_LAST             137
-
 #define VLAN_ID_MASK 0x0fff
 
 /* An IPv6 source that is good for one message only. */
@@ -86,7 +78,7 @@ static bool may_be_icmp6_error(const struct parse *p, uint8_t proto, unsigned of
 
 		if (proto != IPPROTO_HOPOPTS && proto != IPPROTO_ROUTING && proto != IPPROTO_DSTOPTS &&
 			proto != IPPROTO_FRAGMENT)
-			return proto == IPPROTO_ICMPV6 && (off >= end || header[0] < ICMP6_INFORMATIONAL);
+			return proto == IPPROTO_ICMPV6 && (off >= end || !(header[0] & ICMP6_INFOMSG_MASK));
 		if (off + IP6_EXTENSION_BYTES > end)
 			return true;
 		bytes = proto == IPPROTO_FRAGMENT ? IP6_FRAGMENT_BYTES
@@ -106,7 +98,7 @@ static bool problem(struct parse *p, enum bw_counter why, uint8_t code, unsigned
 	struct bw_pkt *pkt = p->pkt;
 	const uint8_t first = p->data[pkt->l3_off + IP6_PROTO_FIELD_OFF];
 
-	if (p->odd_source != SOURCE_USUAL || (pkt->is_to_multicast && code != PROBLEM_OPTION) ||
+	if (p->odd_source != SOURCE_USUAL || (pkt->is_to_multicast && code != ICMP6_PARAMPROB_OPTION) ||
 		may_be_icmp6_error(p, first, pkt->l3_off + BW_IP6_HEADER))
 		return drop(p, why);
 	pkt->kind = BW_PKT_BAD_HEADER;
@@ -232,9 +224,9 @@ static bool source_is_in_order(const struct parse *p, uint8_t icmp6_type)
 	case SOURCE_USUAL:
 		return true;
 	case SOURCE_UNSPECIFIED:
-		return icmp6_type == BW_ND_SOLICIT;
+		return icmp6_type == ND_NEIGHBOR_SOLICIT;
 	case SOURCE_OURS:
-		return icmp6_type == BW_ND_ADVERT;
+		return icmp6_type == ND_NEIGHBOR_ADVERT;
 	}
 	return false;
 }
@@ -256,8 +248,8 @@ static bool parse_icmp(struct parse *p)
 	if (!source_is_in_order(p, p->data[pkt->l4_off]))
 		return drop(p, BW_DROP_MARTIAN);
 	/* RFC 6980 section 5: filters on the way see through no fragments, so neighbour discovery has none. */
-	if (bw_unlikely(p->was_fragmented) && !is_v4 && p->data[pkt->l4_off] >= ND_FIRST &&
-		p->data[pkt->l4_off] <= ND_LAST)
+	if (bw_unlikely(p->was_fragmented) && !is_v4 && p->data[pkt->l4_off] >= ND_ROUTER_SOLICIT &&
+		p->data[pkt->l4_off] <= ND_REDIRECT)
 		return drop(p, BW_DROP_ND);
 
 	pkt->payload_off = pkt->l4_off;
@@ -530,7 +522,7 @@ static bool ip6_options_are_good(struct parse *p, unsigned off, unsigned bytes)
 			continue;
 		}
 		if (action == IP6_OPT_TELL || (action > IP6_OPT_TELL && !p->pkt->is_to_multicast))
-			return problem(p, BW_DROP_IP_OPTIONS, PROBLEM_OPTION, off + at);
+			return problem(p, BW_DROP_IP_OPTIONS, ICMP6_PARAMPROB_OPTION, off + at);
 		if (action != IP6_OPT_SKIP || bytes - at < 2 || options[at + 1] > bytes - at - 2)
 			return drop(p, BW_DROP_IP_OPTIONS);
 		at += 2u + options[at + 1];
@@ -575,10 +567,11 @@ static bool parse_fragment6(struct parse *p, unsigned l4_off)
 	if (bytes == 0)
 		return drop(p, BW_DROP_FRAGMENT);
 	if ((offset_and_more & IP6_FRAGMENT_MORE) != 0 && bytes % 8 != 0)
-		return problem(p, BW_DROP_FRAGMENT, PROBLEM_FIELD, pkt->l3_off + IP6_LENGTH_FIELD_OFF);
+		return problem(
+			p, BW_DROP_FRAGMENT, ICMP6_PARAMPROB_HEADER, pkt->l3_off + IP6_LENGTH_FIELD_OFF);
 	/* RFC 8200 has 65,535 for the payload alone; l3_total_len, and IPv4, have it for the whole packet. */
 	if (BW_IP6_HEADER + offset + bytes > UINT16_MAX)
-		return problem(p, BW_DROP_FRAGMENT, PROBLEM_FIELD, pkt->fragment_off + 2u);
+		return problem(p, BW_DROP_FRAGMENT, ICMP6_PARAMPROB_HEADER, pkt->fragment_off + 2u);
 	if (offset == 0 && !first_fragment_has_headers(p, l4_off, pkt->ip_proto))
 		return false;
 
@@ -646,7 +639,8 @@ static bool parse_ip6_extensions(struct parse *p, unsigned off)
 				 * wants a router (RFC 8200 section 4.4).
 				 */
 				if (header[3] != 0)
-					return problem(p, BW_DROP_IP_OPTIONS, PROBLEM_FIELD, off + 2);
+					return problem(
+						p, BW_DROP_IP_OPTIONS, ICMP6_PARAMPROB_HEADER, off + 2);
 			} else {
 				/* Hop-by-hop options come first or not at all (RFC 8200 section 4.1). */
 				if (type == IPPROTO_HOPOPTS && count != 0)

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 
 #include <rte_byteorder.h>
 #include <rte_ether.h>
@@ -32,9 +34,6 @@
 
 /** The fixed part of every ICMP and ICMPv6 message that we know: type, code, checksum, one 32-bit field. */
 #define BW_ICMP_HEADER 8
-
-#define BW_ND_SOLICIT 135
-#define BW_ND_ADVERT  136
 
 /** Loads and stores at any alignment. */
 static inline uint16_t bw_wire__load16(const void *at)

@@ -60,17 +60,21 @@ def test_strace_would_see_a_system_call(bench, files):
     assert sum(calls.values()) > 0
 
 
+def assert_asleep(server):
+    before = cpu_seconds(server.pid)
+    time.sleep(5)
+    used = cpu_seconds(server.pid) - before
+    print(f"{used:.2f} s of CPU in 5 s")
+    assert used < 0.25, "an adaptive server with nothing to do uses 5 % of a core or more"
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_idle_server_is_asleep(bench, files, device, workers):
     server = bench.serve(device, [f"--http {HTTP}={files}"], extra=["--workers", workers])
     download(bench.client, bench.url("v4", "1m"), files / "1m")
     time.sleep(1.5)
-    before = cpu_seconds(server.pid)
-    time.sleep(5)
-    used = cpu_seconds(server.pid) - before
-    print(f"{used:.2f} s of CPU in 5 s")
-    assert used < 0.25, "an idle adaptive server uses 5 % of a core or more"
+    assert_asleep(server)
     # It wakes for the next one.
     assert download(bench.client, bench.url("v4", "1"), files / "1") < 1.0
 
@@ -85,11 +89,7 @@ def test_a_server_that_waits_for_its_peer_is_asleep(bench):
     bench.servers.append(server)
     wait_until(socket_path.exists, "the memif socket")
     time.sleep(1)
-    before = cpu_seconds(server.pid)
-    time.sleep(4)
-    used = cpu_seconds(server.pid) - before
-    print(f"{used:.2f} s of CPU in 4 s")
-    assert used < 0.2, "a server without a peer uses 5 % of a core or more"
+    assert_asleep(server)
 
 
 def test_a_busy_server_is_not_asleep(bench, files):

@@ -55,10 +55,14 @@ void bw_eth_prepend(struct rte_mbuf *m, const struct bw_mac *src, const struct b
 void bw_arp_write(struct rte_mbuf *m, uint16_t opcode, const struct bw_mac *sender_mac,
 	const struct bw_ip *sender, const struct bw_mac *target_mac, const struct bw_ip *target);
 
+/* Flags of a neighbour advertisement (RFC 4861 section 4.4). */
+#define BW_ND_SOLICITED 0x40
+#define BW_ND_OVERRIDE  0x20
+
 /** Append a neighbour solicitation or advertisement with its checksum; the IPv6 header comes later. */
 struct bw_nd_out {
-	uint8_t type;  /* 135 or 136 */
-	uint8_t flags; /* advertisement: 0x80 router, 0x40 solicited, 0x20 override */
+	uint8_t type;  /* ND_NEIGHBOR_SOLICIT or ND_NEIGHBOR_ADVERT of netinet/icmp6.h */
+	uint8_t flags; /* of an advertisement: BW_ND_* */
 	const struct bw_ip *src, *dst, *target;
 	const struct bw_mac *link_addr; /* source or target link-layer option; NULL for none (DAD) */
 };
@@ -104,8 +108,7 @@ void bw_icmp_error_write(struct rte_mbuf *m, const struct bw_pkt *pkt, uint8_t t
 struct bw_icmp_quote {
 	struct bw_flow flow;
 	uint8_t type, code, proto;
-	bw_seq seq; /* of the quoted TCP header; 0 for UDP */
-	uint32_t
-		mtu; /* of a too-big error; if it says none, what the packet's length suggests (RFC 1191 5) */
+	bw_seq seq;   /* of the quoted TCP header; 0 for UDP */
+	uint32_t mtu; /* of a too-big error; if it says none, what the packet's length suggests */
 };
 int bw_icmp_quote_parse(const struct bw_pkt *pkt, struct bw_icmp_quote *quote);

@@ -13,6 +13,8 @@
 #include <base/counters.h>
 #include <base/seq.h>
 
+#define BW_IP6_MTU_MIN 1280 /* RFC 8200 section 5 */
+
 enum bw_pkt_kind {
 	BW_PKT_DROP,         /* `drop` says why */
 	BW_PKT_ARP,          /* l3_off: the ARP header, complete for Ethernet/IPv4 */
@@ -22,7 +24,7 @@ enum bw_pkt_kind {
 	BW_PKT_ICMP6,        /* likewise */
 	BW_PKT_FRAGMENT,     /* IPv4 or IPv6 fragment: for reassembly, then bw_pkt_parse_ip(); see there */
 	BW_PKT_BAD_PROTOCOL, /* IP for us, a protocol that we do not speak: ip_proto, for an ICMP error */
-	BW_PKT_BAD_HEADER, /* IPv6 for us, a drop that its sender is to hear of: `drop`, and problem_* for ICMPv6 */
+	BW_PKT_BAD_HEADER,   /* IPv6 for us, a drop that its sender is to hear of: `drop`, and problem_* */
 };
 
 /* TCP flags as on the wire. */
