@@ -62,22 +62,32 @@ void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *d
 	bw_egress_frame(w, m);
 }
 
+unsigned bw_egress_datagram_mtu(const struct bw_worker *w, const struct bw_ip *dst)
+{
+	unsigned mtu = w->nic->mtu;
+
+	if (bw_ip_is_v4(dst) || bw_ip_is_multicast(dst) || bw_route_is_on_link(w->engine, dst))
+		return mtu;
+	return BW_MIN(mtu, (unsigned)BW_IP6_MTU_MIN);
+}
+
 void bw_egress_ip_fragmented(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst)
 {
+	uint16_t mtu = (uint16_t)bw_egress_datagram_mtu(w, dst);
 	struct rte_mbuf *fragments[128]; /* 65,535 bytes in pieces of 552 */
 	bool is_v4 = bw_ip_is_v4(dst);
 	int count;
 
-	if (rte_pktmbuf_pkt_len(m) <= w->nic->mtu) {
+	if (rte_pktmbuf_pkt_len(m) <= mtu) {
 		bw_egress_ip(w, m, dst, NULL);
 		return;
 	}
 	if (is_v4)
 		count = rte_ipv4_fragment_packet(
-			m, fragments, BW_ARRAY_LEN(fragments), w->nic->mtu, w->pool, w->pool);
+			m, fragments, BW_ARRAY_LEN(fragments), mtu, w->pool, w->pool);
 	else
 		count = rte_ipv6_fragment_packet(
-			m, fragments, BW_ARRAY_LEN(fragments), w->nic->mtu, w->pool, w->pool);
+			m, fragments, BW_ARRAY_LEN(fragments), mtu, w->pool, w->pool);
 	rte_pktmbuf_free(m); /* the fragments have their own references */
 	if (count < 0) {
 		bw_count(&w->counters, BW_DROP_NO_MBUF);

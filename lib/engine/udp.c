@@ -92,7 +92,7 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 		rte_pktmbuf_free(m);
 		return -ENOBUFS;
 	}
-	is_whole = l4_len + (is_v4 ? 20 : 40) <= w->nic->mtu;
+	is_whole = l4_len + (is_v4 ? 20 : 40) <= bw_egress_datagram_mtu(w, &flow->remote);
 	if (is_whole) {
 		m->l4_len = sizeof(*udp);
 		m->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
@@ -106,7 +106,8 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 				 .dst = &flow->remote,
 				 .proto = IPPROTO_UDP,
 				 .ttl = UDP_TTL,
-				 .may_fragment = !is_whole,
+				 /* Beyond a router there may be a narrower link. */
+				 .may_fragment = !is_whole || !bw_route_is_on_link(w->engine, &flow->remote),
 				 .id = w->ip_id++ });
 	bw_count(&w->counters, BW_UDP_DATAGRAMS_OUT);
 	if (is_whole)

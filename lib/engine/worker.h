@@ -177,7 +177,12 @@ unsigned bw_egress(struct bw_worker *w);
 unsigned bw_egress_flush(struct bw_worker *w);
 /** An IP packet without its Ethernet header: route, resolve, send. `path` may be NULL. Takes the mbuf. */
 void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst, uint32_t *path);
-/** An IP packet that may be larger than the MTU: fragmented if it has to be. Checksums must be done. */
+/**
+ * The largest packet of a datagram for `dst`. Beyond a router, IPv6 has those that every link carries (RFC 8200 section
+ * 5): nobody here remembers for a datagram what a router says of a narrower one. IPv4's routers cut what is too large.
+ */
+unsigned bw_egress_datagram_mtu(const struct bw_worker *w, const struct bw_ip *dst);
+/** An IP packet that may be larger than that: fragmented if it has to be. Checksums must be done. */
 void bw_egress_ip_fragmented(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst);
 /** A complete frame. */
 void bw_egress_frame(struct bw_worker *w, struct rte_mbuf *m);

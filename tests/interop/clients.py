@@ -48,6 +48,14 @@ class Expected:
         self.file.close()
 
 
+def udp_socket(ns, address, port):
+    with ns:
+        s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(3)
+    s.connect((address, port))
+    return s
+
+
 def download(ns, url, path, *, timeout=100, options=()):
     """curl, compared with the file while it streams. Returns the seconds that it took."""
     argv = ns.argv(["curl", "-sS", "-g", "--fail", "--max-time", timeout, *options, url])

@@ -138,19 +138,25 @@ class Namespace:
         sh(["ip", "netns", "del", self.name], check=False)
 
 
+def link(*ends, mtu=1500, offloads=False):
+    """A veth pair between two (namespace, name). Offloads are off at both ends, since between two ends of one machine
+    a checksum left to the hardware, or a 64 KB segment, would reach the wire as it is. Both ends are down."""
+    (ns, name), (other, other_name) = ends
+    sh(["ip", "link", "add", name, "netns", ns.name, "mtu", mtu, "type", "veth",
+        "peer", "name", other_name, "netns", other.name, "mtu", mtu])
+    cut = "tso off gso off gro off lro off" + ("" if offloads else " tx off rx off")
+    for ns, name in ends:
+        ns.run(f"ethtool -K {name} {cut}", check=False, quiet=True)
+        shown = ns.run(f"ethtool -k {name}", quiet=True).stdout
+        assert "tcp-segmentation-offload: off" in shown
+        assert offloads or "tx-checksumming: off" in shown
+
+
 def veth(server, client, *, mtu=1500, offloads=False):
-    """A pair: v0 without any address in `server`, v1 in `client`. Offloads are off at both ends, since between
-    two ends of one machine a checksum left to the hardware, or a 64 KB segment, would reach the wire as it is."""
-    sh(["ip", "link", "add", "v0", "netns", server.name, "mtu", mtu, "type", "veth",
-        "peer", "name", "v1", "netns", client.name, "mtu", mtu])
+    """A pair that is up: v0 without any address in `server`, v1 in `client`."""
+    link((server, "v0"), (client, "v1"), mtu=mtu, offloads=offloads)
     if mtu >= 1280:  # below, the kernel has no IPv6 on an interface
         server.sysctl("net/ipv6/conf/v0/disable_ipv6", 1)
-    cut = "tso off gso off gro off lro off" + ("" if offloads else " tx off rx off")
-    server.run(f"ethtool -K v0 {cut}", check=False, quiet=True)
-    client.run(f"ethtool -K v1 {cut}", check=False, quiet=True)
-    shown = client.run("ethtool -k v1", quiet=True).stdout
-    assert "tcp-segmentation-offload: off" in shown
-    assert offloads or "tx-checksumming: off" in shown
     for ns, end in ((server, "v0"), (client, "v1")):
         ns.ip(f"link set {end} up")
 

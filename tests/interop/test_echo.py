@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from clients import udp_socket
 from conftest import DEVICES, ECHO, FAMILIES, HERE, V4, V6
 from lab import sh, wait_until
 
@@ -34,21 +35,13 @@ def test_20_mb_come_back(bench, files, device):
         upload(bench, address, files / "20m", 100)
 
 
-def udp_socket(bench, address):
-    with bench.client:
-        s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-    s.settimeout(3)
-    s.connect((address, ECHO))
-    return s
-
-
 @pytest.mark.sanitize
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_datagrams_small_and_fragmented(bench, device, family):
     bench.serve(device, [f"--echo {ECHO}"])
     rng = random.Random(8)
-    with udp_socket(bench, FAMILIES[family]) as s:
+    with udp_socket(bench.client, FAMILIES[family], ECHO) as s:
         # 1472 is the last that fits in one IPv4 packet, 1452 in one IPv6 packet.
         for size in (1, 17, 1452, 1453, 1472, 1473, 4000, 8192):
             sent = rng.randbytes(size)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Links that differ from the usual one: small and large MTU, VLAN tags, checksums that the sender left open."""
+"""Links that differ from the usual one: small and large MTU, VLAN tags, open checksums, routers on the way."""
+
+import random
 
 import pytest
 
-from clients import download
-from conftest import ECHO, FAMILIES, HERE, HTTP, V4
+from clients import download, udp_socket
+from conftest import ECHO, FAMILIES, HERE, HTTP, V4, V4_CLIENT, V6_CLIENT
+from lab import link
 
 
 # Debian's rte_ip_frag puts together at most 8 fragments, which an MTU of 576 fills with 4,416 bytes.
@@ -55,3 +58,41 @@ def test_a_sender_that_leaves_checksums_open(bench, files, device):
     for family in FAMILIES:
         download(bench.client, bench.url(family, "1m"), files / "1m")
         bench.client.run(["/usr/bin/python3", HERE / "clients.py", "echo", FAMILIES[family], ECHO, files / "1m"])
+
+
+def test_behind_two_routers(bench, files):
+    """Between them, a link of 1300 bytes: what ICMP says of it TCP takes in, and datagrams get through as they can."""
+    bench.serve("packet", [f"--http {HTTP}={files}", f"--echo {ECHO}"],
+                extra=["--gateway", V4_CLIENT, "--gateway", V6_CLIENT])
+    near, far, client = bench.client, bench.namespace("r"), bench.namespace("f")
+    link((near, "m0"), (far, "m1"), mtu=1300)
+    link((far, "w0"), (client, "w1"))
+    for router in (near, far):
+        router.sysctl("net/ipv4/ip_forward", 1)
+        router.sysctl("net/ipv6/conf/all/forwarding", 1)
+    for ns, name, number in ((near, "m0", "78{}1"), (far, "m1", "78{}2"), (far, "w0", "79{}1"), (client, "w1", "79{}2")):
+        ns.ip(f"link set {name} up")
+        ns.ip(f"addr add 198.18.{number.format('.')}/24 dev {name}")
+        ns.ip(f"addr add fd{number.format('::')}/64 dev {name} nodad")
+    for ns, to4, to6, by in ((client, "default", "default", "79{}1"), (near, "198.18.79.0/24", "fd79::/64", "78{}2"),
+                             (far, "198.18.77.0/24", "fd77:ba5e::/64", "78{}1")):
+        ns.ip(f"route add {to4} via 198.18.{by.format('.')}")
+        ns.ip(f"-6 route add {to6} via fd{by.format('::')}")
+    for family, address in FAMILIES.items():
+        download(client, bench.url(family, "20m"), files / "20m")
+        client.run(["/usr/bin/python3", HERE / "clients.py", "echo", address, ECHO, files / "1m"])
+        with udp_socket(client, address, ECHO) as s:
+            for size in (1200, 1240, 1252, 1253, 1400, 4000):
+                sent = random.Random(size).randbytes(size)
+                s.settimeout(0.5)
+                for _ in range(3):  # the kernel, too, learns what fits by losing one
+                    s.send(sent)
+                    try:
+                        assert s.recv(65535) == sent
+                        break
+                    except TimeoutError:
+                        continue
+                else:
+                    pytest.fail(f"{size} bytes to {address} do not come back")
+    counters = bench.server.stop()
+    assert counters["tcp.rtos"] == 0, "a segment that was too large was noticed by its silence"
