@@ -145,10 +145,15 @@ enum {
 };
 #define BW_CONN_FLAG_BITS 25
 
+#define BW_CONN_RECOVERING (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)
+
+/** With none of them, what was sent arrives in order, as far as is known. */
+#define BW_CONN_TROUBLE (BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_RECOVER_SET | BW_CONN_LOSS_PROBED)
+
 /** What takes an arriving segment off the fast path. */
 #define BW_CONN_SLOW                                                                                         \
-	(BW_CONN_REASSEMBLY | BW_CONN_SCOREBOARD | BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY |                 \
-		BW_CONN_RELEASED | BW_CONN_ABORT | BW_CONN_OVER | BW_CONN_DETACHED)
+	(BW_CONN_REASSEMBLY | BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_RELEASED | BW_CONN_ABORT |   \
+		BW_CONN_OVER | BW_CONN_DETACHED)
 
 /** What `retx_at_ms` is for: exclusive uses of one deadline. */
 enum bw_tcp__timer {

@@ -85,9 +85,9 @@ static bw_ns reordering_window(const struct bw_tcp_conn *conn, const struct bw_t
 {
 	uint64_t window_us;
 
-	if (!r->has_reordering && ((conn->flags & (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)) ||
-					  r->sacked_chunks >= BW_TCP__DUP_THRESH ||
-					  r->sacked_bytes > (BW_TCP__DUP_THRESH - 1u) * conn->mss))
+	if (!r->has_reordering &&
+		((conn->flags & BW_CONN_RECOVERING) || r->sacked_chunks >= BW_TCP__DUP_THRESH ||
+			r->sacked_bytes > (BW_TCP__DUP_THRESH - 1u) * conn->mss))
 		return 0;
 	window_us = (uint64_t)r->reorder_mult * r->min_rtt_us / 4;
 	return BW_MIN(window_us, (uint64_t)(conn->srtt_us8 / 8)) * BW_NS_PER_US;
@@ -143,8 +143,8 @@ uint32_t bw_tcp__probe_ms(const struct bw_tcp_conn *conn)
 
 	/* 7.2: the ACK of a single segment may be delayed; with what is SACKed, RACK is at work already. */
 	if (!(conn->flags & BW_CONN_SACK) || conn->srtt_us8 == 0 || conn->backoff != 0 ||
-		(conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY |
-				       BW_CONN_LOSS_PROBED | BW_CONN_LOSS_PROBE)) ||
+		(conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_LOSS_PROBED |
+				       BW_CONN_LOSS_PROBE)) ||
 		conn->snd_nxt - conn->snd_una <= conn->mss)
 		return 0;
 	return probe_ms < rto_ms ? probe_ms : 0;

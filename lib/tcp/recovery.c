@@ -53,8 +53,7 @@ void bw_tcp__recovery_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__slab_give(&tcp->recovery_slab, tcp->recoveries, free_next, cold->recovery);
 	cold->recovery = BW_TCP__NONE;
 	/* What says that there is something to be looked up there. */
-	conn->flags &= ~(BW_CONN_SCOREBOARD | BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY | BW_CONN_RECOVER_SET |
-			 BW_CONN_LOSS_PROBED | BW_CONN_FIN_LOST);
+	conn->flags &= ~(BW_CONN_TROUBLE | BW_CONN_FIN_LOST);
 }
 
 uint32_t bw_tcp__in_flight(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
@@ -141,9 +140,7 @@ static void scoreboard_settle(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		conn->flags &= ~BW_CONN_SCOREBOARD;
 	/* What was learnt of reordering and of the path's room is kept; everything else is over. */
 	if (conn->snd_una == conn->snd_nxt && !r->has_reordering &&
-		bw_tcp__cold(tcp, conn)->ssthresh == UINT32_MAX &&
-		!(conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY |
-					BW_CONN_RECOVER_SET | BW_CONN_LOSS_PROBED)))
+		bw_tcp__cold(tcp, conn)->ssthresh == UINT32_MAX && !(conn->flags & BW_CONN_TROUBLE))
 		bw_tcp__recovery_give(tcp, conn);
 }
 
@@ -270,7 +267,7 @@ static void undo(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	}
 	if (conn->flags & BW_CONN_FIN_LOST)
 		r->lost_bytes--;
-	conn->flags &= ~(BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY | BW_CONN_FIN_LOST);
+	conn->flags &= ~(BW_CONN_RECOVERING | BW_CONN_FIN_LOST);
 	r->can_undo = false;
 	bw_tcp__cc_undo(tcp, conn);
 	bw_tcp__count(tcp, BW_TCP_UNDOS);
@@ -282,7 +279,7 @@ static bool is_needless(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const stru
 	const struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
 	const struct bw_tcp_fields *seg = acked->seg;
 
-	if (!(conn->flags & (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)) || !r->can_undo || !r->has_resent)
+	if (!(conn->flags & BW_CONN_RECOVERING) || !r->can_undo || !r->has_resent)
 		return false;
 	/* RFC 3522: an ACK of what was sent again that echoes what was sent before. */
 	if (acked->was_resent && (conn->flags & BW_CONN_TIMESTAMPS) && seg->has_timestamp &&
@@ -310,7 +307,7 @@ static void dsack_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const stru
 	if (!r->can_undo || r->undo_bytes == 0)
 		return;
 	r->undo_bytes -= BW_MIN(bytes, r->undo_bytes);
-	if (r->undo_bytes == 0 && (conn->flags & (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)))
+	if (r->undo_bytes == 0 && (conn->flags & BW_CONN_RECOVERING))
 		undo(tcp, conn);
 }
 
@@ -333,7 +330,7 @@ static void enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 /** Without SACK, at a duplicate ACK. */
 static void maybe_enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	if ((conn->flags & (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)) || conn->dupacks < BW_TCP__DUP_THRESH)
+	if ((conn->flags & BW_CONN_RECOVERING) || conn->dupacks < BW_TCP__DUP_THRESH)
 		return;
 	/* RFC 6582 3.2 step 2: duplicate ACKs for what was sent again after a timeout are caused by that. */
 	if ((conn->flags & BW_CONN_RECOVER_SET) &&
@@ -384,7 +381,7 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		return;
 	r = bw_tcp__recovery(tcp, conn);
 	is_news = bw_tcp__rack_detect(tcp, conn, &wait_ns);
-	if (is_news && !(conn->flags & (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)))
+	if (is_news && !(conn->flags & BW_CONN_RECOVERING))
 		enter_recovery(tcp, conn);
 	/* The timer's doing: no ACK is there that would let one repeat go out. */
 	if (is_news && r->delivered == 0)
@@ -413,7 +410,7 @@ static bool advance_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint3
 	struct bw_tcp__recovery *r = bw_tcp__recovery_take(tcp, conn);
 	bool has_sack = conn->flags & BW_CONN_SACK;
 
-	if (!(conn->flags & (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY))) {
+	if (!(conn->flags & BW_CONN_RECOVERING)) {
 		conn->dupacks = 0;
 		if (!has_sack)
 			r->sacked_bytes = 0;
@@ -424,7 +421,7 @@ static bool advance_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint3
 	if (bw_seq_geq(conn->snd_una, r->recover)) {
 		bool was_fast = conn->flags & BW_CONN_RECOVERY;
 
-		conn->flags &= ~(BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY);
+		conn->flags &= ~BW_CONN_RECOVERING;
 		conn->dupacks = 0;
 		if (!has_sack)
 			r->sacked_bytes = 0;
@@ -476,7 +473,7 @@ static void advance_in_trouble(
 
 	r->una_moved = true;
 	if ((conn->flags & BW_CONN_LOSS_PROBED) && bw_tcp__probe_acked(tcp, conn, seg->ack, has_dsack) &&
-		!(conn->flags & (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)))
+		!(conn->flags & BW_CONN_RECOVERING))
 		bw_tcp__cc_on_loss(tcp, conn); /* RFC 8985 7.4.2: the probe repaired it, but lost it was */
 	if (has_dsack)
 		dsack_input(tcp, conn, &seg->sack[0]);
@@ -489,10 +486,6 @@ static void advance_in_trouble(
 	if (may_grow)
 		bw_tcp__cc_on_ack(tcp, conn, bytes);
 }
-
-#define IN_TROUBLE                                                                                           \
-	(BW_CONN_SCOREBOARD | BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY | BW_CONN_RECOVER_SET |                \
-		BW_CONN_LOSS_PROBED)
 
 void bw_tcp__ack_advance(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg)
 {
@@ -508,7 +501,7 @@ void bw_tcp__ack_advance(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const str
 	conn->progress_ms = tcp->now_ms;
 	conn->backoff = 0;
 	take_rtt(tcp, conn, seg, &acked);
-	if (bw_unlikely((conn->flags & IN_TROUBLE) || conn->dupacks != 0 || seg->sack_count != 0))
+	if (bw_unlikely((conn->flags & BW_CONN_TROUBLE) || conn->dupacks != 0 || seg->sack_count != 0))
 		advance_in_trouble(tcp, conn, &acked, bytes);
 	else
 		bw_tcp__cc_on_ack(tcp, conn, bytes);
@@ -556,7 +549,7 @@ void bw_tcp__on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	 */
 	bool is_reneging = first != NULL && (bw_tcp__tx_note(first)->marks & BW_CHUNK_SACKED);
 
-	if (!(conn->flags & (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)))
+	if (!(conn->flags & BW_CONN_RECOVERING))
 		remember_for_undo(tcp, conn);
 	bw_tcp__cc_on_rto(tcp, conn, conn->backoff == 1);
 	conn->dupacks = 0;

@@ -94,37 +94,35 @@ static bool is_valid(const struct bw_tcp_conf *conf)
 	       rte_pktmbuf_data_room_size(conf->pool) >= RTE_PKTMBUF_HEADROOM + BW_TCP_RESERVE_MAX;
 }
 
-/** Round up so that the next array starts on a page. */
-static size_t pages(size_t bytes)
+/** Place an array behind the others, on a page of its own. Returns its offset. */
+static size_t place(size_t *end, uint64_t count, size_t object_bytes)
 {
-	return (bytes + 4095) & ~(size_t)4095;
+	size_t at = *end;
+
+	*end = (at + count * object_bytes + 4095) & ~(size_t)4095;
+	return at;
 }
 
 struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 {
-	size_t conn_bytes, cold_bytes, state_bytes, half_open_bytes, time_wait_bytes, reassembly_bytes,
-		recovery_bytes;
+	size_t end = 0, colds, states, half_opens, time_waits, reassemblies, recoveries;
 	uint32_t state_stride;
 	struct bw_tcp *tcp;
 	uint8_t *map;
-	size_t map_bytes;
 
 	if (!is_valid(conf)) {
 		errno = EINVAL;
 		return NULL;
 	}
 	state_stride = (conf->state_bytes + 15u) & ~15u;
-	conn_bytes = pages(sizeof(*tcp) + (size_t)conf->connections_max * sizeof(tcp->conns[0]));
-	cold_bytes = pages((size_t)conf->connections_max * sizeof(*tcp->colds));
-	state_bytes = pages((size_t)conf->connections_max * state_stride);
-	half_open_bytes = pages((size_t)conf->half_open_max * sizeof(*tcp->half_opens));
-	time_wait_bytes = pages((size_t)conf->time_wait_max * sizeof(*tcp->time_waits));
-	reassembly_bytes = pages((size_t)conf->connections_max * sizeof(*tcp->reassemblies));
-	recovery_bytes = pages((size_t)conf->connections_max * sizeof(*tcp->recoveries));
-	map_bytes = conn_bytes + cold_bytes + state_bytes + half_open_bytes + time_wait_bytes +
-		    reassembly_bytes + recovery_bytes;
-	map = mmap(
-		NULL, map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	(void)place(&end, 1, sizeof(*tcp) + (size_t)conf->connections_max * sizeof(tcp->conns[0]));
+	colds = place(&end, conf->connections_max, sizeof(*tcp->colds));
+	states = place(&end, conf->connections_max, state_stride);
+	half_opens = place(&end, conf->half_open_max, sizeof(*tcp->half_opens));
+	time_waits = place(&end, conf->time_wait_max, sizeof(*tcp->time_waits));
+	reassemblies = place(&end, conf->connections_max, sizeof(*tcp->reassemblies));
+	recoveries = place(&end, conf->connections_max, sizeof(*tcp->recoveries));
+	map = mmap(NULL, end, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED) {
 		errno = ENOMEM;
 		return NULL;
@@ -132,24 +130,18 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	tcp = (struct bw_tcp *)map;
 	if (bw_tcp__table_init(&tcp->table,
 		    (uint64_t)conf->connections_max + conf->half_open_max + conf->time_wait_max) != 0) {
-		munmap(map, map_bytes);
+		munmap(map, end);
 		errno = ENOMEM;
 		return NULL;
 	}
-	tcp->map_bytes = map_bytes;
-	map += conn_bytes;
-	tcp->colds = (struct bw_tcp__cold *)map;
-	map += cold_bytes;
-	tcp->states = map;
+	tcp->map_bytes = end;
+	tcp->colds = (struct bw_tcp__cold *)(map + colds);
+	tcp->states = map + states;
 	tcp->state_stride = state_stride;
-	map += state_bytes;
-	tcp->half_opens = (struct bw_tcp__half_open *)map;
-	map += half_open_bytes;
-	tcp->time_waits = (struct bw_tcp__time_wait *)map;
-	map += time_wait_bytes;
-	tcp->reassemblies = (struct bw_tcp__reassembly *)map;
-	map += reassembly_bytes;
-	tcp->recoveries = (struct bw_tcp__recovery *)map;
+	tcp->half_opens = (struct bw_tcp__half_open *)(map + half_opens);
+	tcp->time_waits = (struct bw_tcp__time_wait *)(map + time_waits);
+	tcp->reassemblies = (struct bw_tcp__reassembly *)(map + reassemblies);
+	tcp->recoveries = (struct bw_tcp__recovery *)(map + recoveries);
 
 	tcp->conf = *conf;
 	if (tcp->conf.recv_bytes_max == 0)
