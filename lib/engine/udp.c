@@ -76,7 +76,7 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 	uint32_t l4_len = (uint32_t)sizeof(struct rte_udp_hdr) + len;
 	struct rte_udp_hdr *udp;
 	struct rte_mbuf *m;
-	bool is_whole;
+	bool may_be_cut, is_whole;
 
 	if (len > (is_v4 ? UDP_PAYLOAD_MAX : UDP_PAYLOAD_MAX6))
 		return -EMSGSIZE;
@@ -92,6 +92,8 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 		rte_pktmbuf_free(m);
 		return -ENOBUFS;
 	}
+	/* Beyond a router there may be a narrower link. */
+	may_be_cut = is_v4 && !bw_route_is_on_link(w->engine, &flow->remote);
 	is_whole = l4_len + (is_v4 ? 20 : 40) <= bw_egress_datagram_mtu(w, &flow->remote);
 	if (is_whole) {
 		m->l4_len = sizeof(*udp);
@@ -106,8 +108,7 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 				 .dst = &flow->remote,
 				 .proto = IPPROTO_UDP,
 				 .ttl = UDP_TTL,
-				 /* Beyond a router there may be a narrower link. */
-				 .may_fragment = !is_whole || !bw_route_is_on_link(w->engine, &flow->remote),
+				 .may_fragment = !is_whole || may_be_cut,
 				 .id = w->ip_id++ });
 	bw_count(&w->counters, BW_UDP_DATAGRAMS_OUT);
 	if (is_whole)
