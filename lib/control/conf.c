@@ -576,6 +576,26 @@ static int http_apply(struct services *services)
 	return 0;
 }
 
+/** Every worker has a share of the memory, with room for commands that are arriving. */
+static int resp_memory_check(const struct bw_conf *conf, unsigned index, const struct bw_resp_conf *resp)
+{
+	unsigned workers = conf->view.engine.worker_count;
+	uint64_t least = bw_resp_memory_bytes_least(resp, workers), most = bw_resp_memory_bytes_most(workers);
+	char path[PATH_BYTES];
+
+	if (resp->memory_bytes_max >= least && resp->memory_bytes_max <= most)
+		return 0;
+	snprintf(path, sizeof(path), "resp[%u].memory", index);
+	if (bw_control__origin(conf, path) == NULL)
+		snprintf(path, sizeof(path), "resp[%u].bulk", index);
+	if (bw_control__origin(conf, path) == NULL)
+		snprintf(path, sizeof(path), "workers");
+	return bw_control__fail(conf, path,
+		"resp on %u worker%s needs %lluMiB to %lluMiB of memory; give that, or another bulk or number of workers",
+		workers, workers == 1 ? "" : "s", (unsigned long long)(least + (1 << 20) - 1) >> 20,
+		(unsigned long long)most >> 20);
+}
+
 static int resp_apply(struct services *services)
 {
 	struct bw_conf *conf = services->conf;
@@ -594,13 +614,9 @@ static int resp_apply(struct services *services)
 			conf, prefix, resp_keys, BW_ARRAY_LEN(resp_keys), raw, &conf->resp[slot]);
 		if (error != 0)
 			return error;
-		if (conf->resp[slot].bulk_bytes_max > conf->resp[slot].memory_bytes_max) {
-			snprintf(prefix, sizeof(prefix), "resp[%u].memory", i);
-			if (bw_control__origin(conf, prefix) == NULL)
-				snprintf(prefix, sizeof(prefix), "resp[%u].bulk", i);
-			return bw_control__fail(
-				conf, prefix, "one bulk could be larger than all memory; give more memory");
-		}
+		error = resp_memory_check(conf, i, &conf->resp[slot]);
+		if (error != 0)
+			return error;
 		conf->view.resp[slot] = &conf->resp[slot];
 		conf->view.engine.services[slot].conf = &conf->resp[slot];
 	}

@@ -71,7 +71,7 @@
 /* struct bw_resp_conf */
 #define RESP_KEYS(X)                                                                                         \
 	X(memory, BYTES, memory_bytes_max, 1 * MIB, 1024 * GIB)                                              \
-	X(bulk, BYTES, bulk_bytes_max, 64, 16 * MIB)                                                         \
+	X(bulk, BYTES, bulk_bytes_max, 1 * KIB, 16 * MIB)                                                    \
 	X(args, NUMBER, args_max, 16, 1048576)                                                               \
 	X(inline_command, BYTES, inline_bytes_max, 64, 64 * KIB)                                             \
 	X(stall_timeout, DURATION, stall_timeout_ns, 100 * MS, 86400 * SEC)                                  \

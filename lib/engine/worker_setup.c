@@ -32,32 +32,6 @@ static int tcp_setup(struct bw_worker *w)
 	return w->tcp != NULL ? 0 : -errno;
 }
 
-static int service_setup(struct bw_worker *w, struct bw_context *ctx)
-{
-	const struct bw_service *service = ctx->service;
-	int error;
-
-	ctx->state =
-		aligned_alloc(BW_CACHE_LINE, (service->context_bytes + BW_CACHE_LINE) & ~(BW_CACHE_LINE - 1));
-	if (ctx->state == NULL)
-		return -ENOMEM;
-	memset(ctx->state, 0, service->context_bytes);
-	error = service->start != NULL ? service->start(ctx, ctx->conf) : 0;
-	if (error != 0)
-		return error;
-	ctx->is_started = true;
-	w->has_ticks |= service->tick != NULL;
-	if (service->data == NULL)
-		return 0;
-	return bw_tcp_listen(w->tcp, &(struct bw_tcp_listener){
-					     .ops = &bw_stream_ops,
-					     .user = ctx,
-					     .port = ctx->port,
-					     .nagle = service->nagle,
-					     .keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
-				     });
-}
-
 /** What one worker cannot have, the others cannot either: the first to find out says so. */
 static bool is_first_failure(struct bw_worker *w, int error)
 {
@@ -65,6 +39,40 @@ static bool is_first_failure(struct bw_worker *w, int error)
 
 	return __atomic_compare_exchange_n(
 		&w->engine->start_error, &none, error, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static int service_setup(struct bw_worker *w, struct bw_context *ctx)
+{
+	const struct bw_service *service = ctx->service;
+	int error;
+
+	ctx->state =
+		aligned_alloc(BW_CACHE_LINE, (service->context_bytes + BW_CACHE_LINE) & ~(BW_CACHE_LINE - 1));
+	if (ctx->state == NULL) {
+		if (is_first_failure(w, -ENOMEM))
+			bw_error(
+				"worker %u: no memory for %s on port %u", w->index, service->name, ctx->port);
+		return -ENOMEM;
+	}
+	memset(ctx->state, 0, service->context_bytes);
+	error = service->start != NULL ? service->start(ctx, ctx->conf) : 0;
+	if (error != 0)
+		return error; /* it has said why */
+	ctx->is_started = true;
+	w->has_ticks |= service->tick != NULL;
+	if (service->data == NULL)
+		return 0;
+	error = bw_tcp_listen(w->tcp, &(struct bw_tcp_listener){
+					      .ops = &bw_stream_ops,
+					      .user = ctx,
+					      .port = ctx->port,
+					      .nagle = service->nagle,
+					      .keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
+				      });
+	if (error != 0 && is_first_failure(w, error))
+		bw_error("worker %u: %s cannot listen on port %u: %s", w->index, service->name, ctx->port,
+			strerror(-error));
+	return error;
 }
 
 int bw_worker_setup(struct bw_worker *w)
@@ -98,12 +106,8 @@ int bw_worker_setup(struct bw_worker *w)
 	}
 	for (unsigned i = 0; i < engine->conf.service_count; i++) {
 		error = service_setup(w, &w->contexts[i]);
-		if (error != 0) {
-			if (is_first_failure(w, error))
-				bw_error("worker %u: %s on port %u cannot start: %s", w->index,
-					w->contexts[i].service->name, w->contexts[i].port, strerror(-error));
+		if (error != 0)
 			return error;
-		}
 	}
 	if (w->index == 0)
 		bw_neigh_announce(w);

@@ -8,6 +8,7 @@
  * others are its echoes up the call chain.
  */
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -269,6 +270,35 @@ static __attribute__((format(printf, 2, 3))) void addf(struct args *args, const 
 	add(args, out);
 }
 
+/** What the machine can still give without swapping, in MiB; UINT_MAX where the kernel does not say. */
+static unsigned available_mib(void)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	unsigned long long kib;
+	unsigned mib = UINT_MAX;
+	char line[128];
+
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+			mib = (unsigned)(kib >> 10);
+	if (file != NULL)
+		fclose(file);
+	return mib;
+}
+
+/** Without hugepages all of it is taken at once, and too much of it would have the kernel kill somebody. */
+static bool is_too_much(const struct bw_eal_conf *conf)
+{
+	unsigned available = available_mib();
+
+	if (has_hugepages || USER_GAVE(conf, "-m", "--socket-mem") || conf->memory_mib <= available)
+		return false;
+	bw_error(
+		"--dev %s: its packet buffers take %u MiB, and the machine has %u MiB left; give fewer mbufs or workers",
+		conf->plan != NULL ? conf->plan->spec : "none", conf->memory_mib, available);
+	return true;
+}
+
 static void add_memory(struct args *args, const struct bw_eal_conf *conf)
 {
 	const bool wants_zero_copy =
@@ -323,6 +353,8 @@ int bw_eal_start(const struct bw_eal_conf *conf)
 	for (int i = 0; i < args.count; i++)
 		bw_debug("EAL argument %d: %s", i, args.argv[i]);
 
+	if (is_too_much(conf))
+		return -ENOMEM;
 	log_stream = fopencookie(NULL, "w", (cookie_io_functions_t){ .write = on_log });
 	if (log_stream == NULL || rte_openlog_stream(log_stream) != 0) {
 		bw_error("EAL: no memory for its log");

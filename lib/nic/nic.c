@@ -344,9 +344,8 @@ static struct rte_mempool *pool_create(const struct bw_nic *nic, const char *wha
 		}
 	}
 	rte_mempool_free(pool);
-	bw_error(
-		"--dev %s: no memory for %u buffers of %u bytes (%s); lower mbufs_per_worker, or give more with "
-		"-- -m MIB or hugepages",
+	bw_error("--dev %s: no memory for %u buffers of %u bytes (%s); give fewer mbufs, or more memory with "
+		 "-- -m MIB or hugepages",
 		nic->plan.spec, count, room, rte_strerror(rte_errno));
 	return NULL;
 }

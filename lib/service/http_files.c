@@ -721,7 +721,7 @@ static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, 
 	if (rc == -EFBIG) {
 		atomic_fetch_add(&files->no_room, 1);
 		warn_limited(files, now, "refused (503)", path, path_len, "larger than the file cache",
-			"; raise cache_bytes_max");
+			"; give http a larger cache");
 		*status = 503;
 	} else {
 		atomic_fetch_add(&files->load_failures, 1);

@@ -131,7 +131,7 @@ static void lookup_done(struct bw_context *ctx, struct bw_job *job)
 		table->refused++;
 		bw_warn_limited(now,
 			"http: a file was refused (503): the cache is full of files that are still "
-			"being sent; raise cache_bytes_max");
+			"being sent; give http a larger cache");
 	}
 	slot->lookup = NULL;
 	slot->object = lookup->object;

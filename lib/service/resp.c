@@ -84,6 +84,19 @@ void bw_resp_conf_init(struct bw_resp_conf *conf)
 	};
 }
 
+uint64_t bw_resp_memory_bytes_least(const struct bw_resp_conf *conf, unsigned workers)
+{
+	uint64_t share =
+		SHARE_BYTES_MIN + 8ull * conf->bulk_bytes_max; /* an eighth of it holds one command */
+
+	return workers * ((share + BW_RESP__PAGE_BYTES - 1) / BW_RESP__PAGE_BYTES * BW_RESP__PAGE_BYTES);
+}
+
+uint64_t bw_resp_memory_bytes_most(unsigned workers)
+{
+	return workers * SHARE_BYTES_MAX;
+}
+
 int bw_resp_conf_prepare(struct bw_resp_conf *conf)
 {
 	if (conf->bulk_bytes_max < 1024 || conf->bulk_bytes_max > 16u << 20) {
@@ -1176,15 +1189,14 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 	struct bw_resp *r = resp_of(ctx);
 	unsigned workers = bw_context_worker_count(ctx);
 	uint64_t share = conf->memory_bytes_max / workers / BW_RESP__PAGE_BYTES * BW_RESP__PAGE_BYTES;
-	uint64_t wanted =
-		SHARE_BYTES_MIN + 8ull * conf->bulk_bytes_max; /* an eighth of it holds one command */
+	uint64_t least = bw_resp_memory_bytes_least(conf, workers), most = bw_resp_memory_bytes_most(workers);
 	size_t index_bytes, argv_bytes, scratch_bytes, requests_bytes, bytes;
 	uint8_t *base;
 
-	if (share < wanted || share > SHARE_BYTES_MAX) {
-		bw_error("resp: memory_bytes_max %llu is %llu for each of %u workers: give each %llu to %llu",
-			(unsigned long long)conf->memory_bytes_max, (unsigned long long)share, workers,
-			(unsigned long long)wanted, (unsigned long long)SHARE_BYTES_MAX);
+	if (conf->memory_bytes_max < least || conf->memory_bytes_max > most) {
+		bw_error("resp: %llu bytes of memory for %u workers; give %llu to %llu",
+			(unsigned long long)conf->memory_bytes_max, workers, (unsigned long long)least,
+			(unsigned long long)most);
 		return -EINVAL;
 	}
 	if (conf->shared == NULL || workers > WORKERS_MAX) {
@@ -1213,7 +1225,7 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 	if (base == MAP_FAILED) {
 		int error = errno;
 
-		bw_error("resp: cannot reserve %zu bytes for worker %u: %s: lower memory_bytes_max", bytes,
+		bw_error("resp: cannot reserve %zu bytes for worker %u: %s; give it less memory", bytes,
 			r->worker, strerror(error));
 		return -error;
 	}

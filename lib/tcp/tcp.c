@@ -6,7 +6,7 @@
 
 #include "internal.h"
 
-#define WINDOW_BYTES_MAX (65535u << 14) /* RFC 7323 2.3 */
+#define BUFFER_BYTES_MAX (1u << 30) /* a little more than the largest window (RFC 7323 2.3) */
 #define STATE_BYTES_MAX  65536u
 #define MTU_MIN          256
 
@@ -85,8 +85,8 @@ static bool is_valid(const struct bw_tcp_conf *conf)
 {
 	return conf->connections_max >= 1 && conf->connections_max <= BW_TCP__INDEX_MAX &&
 	       conf->half_open_max <= BW_TCP__INDEX_MAX && conf->time_wait_max <= BW_TCP__INDEX_MAX &&
-	       conf->state_bytes <= STATE_BYTES_MAX && conf->recv_bytes_max <= WINDOW_BYTES_MAX &&
-	       conf->send_bytes_max <= WINDOW_BYTES_MAX && conf->reassembly_bytes_max <= WINDOW_BYTES_MAX &&
+	       conf->state_bytes <= STATE_BYTES_MAX && conf->recv_bytes_max <= BUFFER_BYTES_MAX &&
+	       conf->send_bytes_max <= BUFFER_BYTES_MAX && conf->reassembly_bytes_max <= BUFFER_BYTES_MAX &&
 	       conf->mtu >= MTU_MIN && is_timer_span(conf->time_wait_ns) &&
 	       is_timer_span(conf->keepalive_interval_ns) && conf->keepalive_probes <= 15 &&
 	       is_timer_span(conf->user_timeout_ns) && conf->pool != NULL && conf->counters != NULL &&
@@ -187,8 +187,8 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 {
 	struct bw_tcp_listener *copy = &tcp->listeners[tcp->listener_count];
 
-	if (listener->ops == NULL || listener->recv_bytes_max > WINDOW_BYTES_MAX ||
-		listener->send_bytes_max > WINDOW_BYTES_MAX ||
+	if (listener->ops == NULL || listener->recv_bytes_max > BUFFER_BYTES_MAX ||
+		listener->send_bytes_max > BUFFER_BYTES_MAX ||
 		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)))
 		return -EINVAL;
 	if (bw_tcp_is_listening(tcp, listener->port))

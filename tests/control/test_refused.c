@@ -161,7 +161,14 @@ static void services(void **state)
 	REFUSED("resp:\n  - port: 6379\n    evict: maybe\n", FLAGS(),
 		"c.yaml:3: evict: 'maybe' is neither true nor false; give one of them");
 	REFUSED("resp:\n  - port: 6379\n    memory: 1M\n    bulk: 2M\n", FLAGS(),
-		"c.yaml:3: memory: one bulk could be larger than all memory; give more memory");
+		"c.yaml:3: memory: resp on 1 worker needs 17MiB to 65536MiB of memory; give that, or another bulk or number "
+		"of workers");
+	REFUSED("resp:\n  - port: 6379\n    bulk: 16M\n", FLAGS("--workers", "2", "--cpus", "0-1"),
+		"c.yaml:3: bulk: resp on 2 workers needs 258MiB to 131072MiB of memory; give that, or another bulk or number "
+		"of workers");
+	REFUSED("resp:\n  - port: 6379\n    memory: 65G\n", FLAGS(),
+		"c.yaml:3: memory: resp on 1 worker needs 5MiB to 65536MiB of memory; give that, or another bulk or number "
+		"of workers");
 }
 
 static void a_document_root_without_permission(void **state)

@@ -93,6 +93,7 @@ def test_refused(place, binary, case):
 FILES = {
     "unknown key": ("workers: 1\nfrobnicate: 1\n", 2, "frobnicate"),
     "wrong type": ("workers: many\n", 1, "many"),
+    "memory for fewer workers": ("resp:\n  - port: 6379\n    memory: 2MiB\n", 3, "5MiB"),
     "no YAML at all": ("workers: 1\n\tservices: {\n", 2, ""),
 }
 
@@ -104,6 +105,13 @@ def test_bad_file(place, binary, case, command):
     path = place.tmp / "bad.yaml"
     path.write_text(text)
     refused(place, [binary, command, "-c", path], f"bad.yaml:{line}", word)
+
+
+def test_more_buffers_than_memory(place, binary):
+    """Without hugepages they would all be touched, and the kernel would end whom it likes."""
+    path = place.tmp / "large.yaml"
+    path.write_text("mbufs: 16777216\necho: [{port: 7}]\n")
+    refused(place, [binary, "serve", "--dev", "tap:bwt9", "-c", path], "mbufs", "MiB")
 
 
 def test_unreadable_root(place, binary):

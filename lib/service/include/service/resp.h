@@ -6,9 +6,9 @@
 
 struct bw_resp_conf {
 	/**
-	 * Keys, values, index and commands that are arriving, all workers together; default 256 MiB. Each worker's
-	 * share must be at least 1 MiB + 8 * bulk_bytes_max: an eighth of it is what one command may take while it
-	 * arrives, a quarter what all may, and another what replies to MGET may hold before they are sent.
+	 * Keys, values, index and commands that are arriving, all workers together; default 256 MiB. Of a worker's
+	 * share, an eighth is what one command may take while it arrives, a quarter what all may, and another what
+	 * replies to MGET may hold before they are sent: see bw_resp_memory_bytes_least().
 	 */
 	uint64_t memory_bytes_max;
 	uint32_t bulk_bytes_max; /* one argument; default 512 KiB, at most 16 MiB */
@@ -26,6 +26,9 @@ struct bw_resp_conf {
 };
 
 void bw_resp_conf_init(struct bw_resp_conf *conf);
+/** What memory_bytes_max has to lie between for so many workers: a share holds at least 1 MiB and 8 bulks. */
+uint64_t bw_resp_memory_bytes_least(const struct bw_resp_conf *conf, unsigned workers);
+uint64_t bw_resp_memory_bytes_most(unsigned workers);
 /** 0, or -errno after one line that says what, where and what to do. Before the workers start. */
 int bw_resp_conf_prepare(struct bw_resp_conf *conf);
 /** After the workers have stopped and every reply that was being sent is released: unmaps the keyspace. */
