@@ -245,7 +245,7 @@ void bw_tcp__upcall_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (!(conn->flags & BW_CONN_CUT_SHORT) || (conn->flags & BW_CONN_FIN_QUEUED) ||
 		!bw_tcp__wants_upcalls(conn))
 		return;
-	if (bw_tcp__send_room(conn) < bw_tcp__send_bytes_max(tcp, conn) / 4)
+	if (bw_tcp__send_room(conn) < bw_tcp__send_bytes_now(tcp, conn) / 4)
 		return;
 	conn->flags &= ~(BW_CONN_CUT_SHORT | BW_CONN_NO_MBUF);
 	if (ops->writable != NULL)

@@ -63,6 +63,7 @@ static inline void schedule_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, ui
 	if (len >= conn->rcv_mss) {
 		/* No more than our MSS option allows: what a device or a kernel has merged is several segments. */
 		conn->rcv_mss = (uint16_t)BW_MIN(len, (uint32_t)bw_tcp__mss_option(tcp, &conn->flow));
+		bw_tcp__window_grow(tcp, conn);
 		if (conn->quick_acks != 0) {
 			conn->quick_acks--;
 			ack_now(tcp, conn);

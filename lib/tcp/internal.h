@@ -56,10 +56,13 @@
 #define BW_TCP__LISTENERS_MAX    64
 #define BW_TCP__PORT_COUNTERS    256   /* RFC 6056 3.3.4: its `table` */
 #define BW_TCP__PORT_TRIES       2048  /* ports looked at in one call */
-#define BW_TCP__HELD_BYTES_LOW   32768 /* a connection may hold in each direction while buffers are scarce, */
-#define BW_TCP__HELD_BYTES_DRY   4096  /* and while there are next to none */
-#define BW_TCP__RECLAIM_LOOKS    16    /* connections looked at for the one that holds most */
-#define BW_TCP__TIMERS_MAX       256   /* that fire in one call: the rest is as due in the next turn */
+#define BW_TCP__RECV_BYTES_FIRST 65536 /* receive window until the service has shown how fast it reads */
+#define BW_TCP__SEND_BYTES_FIRST                                                                             \
+	262144 /* send queue until twice of cwnd is more: what a round trip and its repeats take */
+#define BW_TCP__HELD_BYTES_LOW 32768 /* a connection may hold in each direction while buffers are scarce, */
+#define BW_TCP__HELD_BYTES_DRY 4096  /* and while there are next to none */
+#define BW_TCP__RECLAIM_LOOKS  16    /* connections looked at for the one that holds most */
+#define BW_TCP__TIMERS_MAX     256   /* that fire in one call: the rest is as due in the next turn */
 
 /* ---- mbufs --------------------------------------------------------------------------------------------- */
 
@@ -186,7 +189,8 @@ struct bw_tcp_conn {
 	uint32_t flags : BW_CONN_FLAG_BITS;
 	uint32_t quick_acks : 4; /* full segments still to be acknowledged at once */
 	uint32_t timer_use : 3;  /* enum bw_tcp__timer */
-	uint8_t state;           /* enum bw_tcp__state */
+	uint8_t state : 4;       /* enum bw_tcp__state */
+	uint8_t rcv_growth : 4;  /* how often the receive window has doubled */
 	uint8_t listener;
 	uint8_t snd_wscale : 4, rcv_wscale : 4;
 	uint8_t dupacks : 2;  /* saturates at BW_TCP__DUP_THRESH */
@@ -235,6 +239,8 @@ struct bw_tcp__cold {
 	uint32_t recovery;     /* index, BW_TCP__NONE while everything arrives in order */
 	uint32_t reassembly;   /* index, BW_TCP__NONE when nothing is out of order */
 	uint32_t challenge_ms; /* of the last rate-limited answer */
+	bw_seq rcv_round_seq;  /* what the service had taken when the current round trip began: recvq.c */
+	uint32_t rcv_round_ms; /* and when that was */
 };
 
 /** A full bucket is 10 entries; the table has a bucket for every BW_TCP__BUCKET_LOAD objects. */
@@ -569,6 +575,20 @@ static inline uint32_t bw_tcp__recv_bytes_max(const struct bw_tcp *tcp, const st
 	return bw_tcp__listener(tcp, conn)->recv_bytes_max;
 }
 
+/** The send queue's bound for now: a service is let ahead of its peer by what the peer is known to take. */
+static inline uint32_t bw_tcp__send_bytes_now(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return BW_MIN(BW_MAX((uint32_t)BW_TCP__SEND_BYTES_FIRST, 2 * conn->cwnd),
+		bw_tcp__send_bytes_max(tcp, conn));
+}
+
+/** The receive window's bound for now. */
+static inline uint32_t bw_tcp__recv_bytes_now(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return (uint32_t)BW_MIN((uint64_t)BW_TCP__RECV_BYTES_FIRST << conn->rcv_growth,
+		(uint64_t)bw_tcp__recv_bytes_max(tcp, conn));
+}
+
 /* listen.c */
 int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be);
 /** Would a SYN for that port become a half-open entry now? */
@@ -640,6 +660,8 @@ bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *
 void bw_tcp__recvq_append(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *first,
 	struct rte_mbuf *last, uint32_t bytes);
 void bw_tcp__recvq_free(struct bw_tcp_conn *conn);
+/** Once for every full segment: does the window hold the peer back? Then it doubles. */
+void bw_tcp__window_grow(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The window to advertise now, as the field says it; moves rcv_adv. */
 uint16_t bw_tcp__window_advertise(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 

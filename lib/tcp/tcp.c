@@ -6,9 +6,10 @@
 
 #include "internal.h"
 
-#define BUFFER_BYTES_MAX (1u << 30) /* a little more than the largest window (RFC 7323 2.3) */
-#define STATE_BYTES_MAX  65536u
-#define MTU_MIN          256
+#define BUFFER_BYTES_MAX     (1u << 30) /* a little more than the largest window (RFC 7323 2.3) */
+#define BUFFER_BYTES_DEFAULT (4u << 20)
+#define STATE_BYTES_MAX      65536u
+#define MTU_MIN              256
 
 void bw_tcp_conf_init(struct bw_tcp_conf *conf)
 {
@@ -16,8 +17,8 @@ void bw_tcp_conf_init(struct bw_tcp_conf *conf)
 		.connections_max = 65536,
 		.half_open_max = 16384,
 		.time_wait_max = 65536,
-		.recv_bytes_max = 256 * 1024,
-		.send_bytes_max = 256 * 1024,
+		.recv_bytes_max = BUFFER_BYTES_DEFAULT,
+		.send_bytes_max = BUFFER_BYTES_DEFAULT,
 		.mtu = 1500,
 		.time_wait_ns = 60 * BW_NS_PER_SEC,
 		.keepalive_interval_ns = 75 * BW_NS_PER_SEC,
@@ -145,9 +146,9 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 
 	tcp->conf = *conf;
 	if (tcp->conf.recv_bytes_max == 0)
-		tcp->conf.recv_bytes_max = 256 * 1024;
+		tcp->conf.recv_bytes_max = BUFFER_BYTES_DEFAULT;
 	if (tcp->conf.send_bytes_max == 0)
-		tcp->conf.send_bytes_max = 256 * 1024;
+		tcp->conf.send_bytes_max = BUFFER_BYTES_DEFAULT;
 	tcp->counters = conf->counters;
 	tcp->payload_room = rte_pktmbuf_data_room_size(conf->pool) - RTE_PKTMBUF_HEADROOM;
 	slab_init(&tcp->conn_slab, conf->connections_max);

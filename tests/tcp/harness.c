@@ -423,6 +423,7 @@ struct peer *listening(const struct offer *offer)
 	p->conf.half_open_max = 16;
 	p->conf.time_wait_max = 16;
 	p->conf.state_bytes = 40;
+	p->conf.recv_bytes_max = p->conf.send_bytes_max = 256 * 1024;
 	p->conf.can_multi_segment = true;
 	p->conf.pool = pool;
 	p->conf.counters = &p->counters;

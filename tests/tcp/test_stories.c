@@ -573,8 +573,83 @@ TEST(own_window_is_scaled)
 		IN(p, .data = bulk, .len = 1460);
 	forget_sent(p);
 	IN(p, .seq = PEER + 1, .data = "old");
-	/* 2^20 needs a scale of 5 */
-	OUT(p, .ack = PEER + 1 + 40 * 1460, .window = ((1 << 20) - 40 * 1460) >> 5);
+	/* 2^20 needs a scale of 5; the window begins with 2^16, and what nobody reads lets it stay there */
+	OUT(p, .ack = PEER + 1 + 40 * 1460, .window = ((1 << 16) - 40 * 1460) >> 5);
+	done(p);
+}
+
+static void full_segments(struct peer *p, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		IN(p, .data = bulk, .len = 1460);
+}
+
+static uint32_t window_of(const struct peer *p)
+{
+	struct bw_tcp_info info;
+
+	bw_tcp_info(p->conn, &info);
+	return info.rcv_wnd;
+}
+
+/** Dynamic right-sizing: a peer that fills the window in every round trip gets a larger one, up to the bound. */
+TEST(window_grows_while_it_holds_the_peer_back)
+{
+	struct peer *p = established(.wscale = 1, .rtt = MS(20), .recv_bytes_max = 1 << 19);
+
+	assert_int_equal(window_of(p), 65535);
+	for (unsigned round = 1; round <= 3; round++) {
+		uint32_t bytes = 65536u << (round - 1);
+
+		full_segments(p, bytes * 3 / 4 / 1460);
+		p->now += MS(20);
+		full_segments(p, 4);
+		assert_in_range(window_of(p), 2 * bytes - 2 * 1460, 2 * bytes);
+		p->received_bytes = 0;
+	}
+	full_segments(p, 300);
+	p->now += MS(20);
+	full_segments(p, 4);
+	assert_in_range(window_of(p), (1 << 19) - 2 * 1460, 1 << 19);
+	done(p);
+}
+
+/** One that sends no more than a third of it in a round trip, or whose service does not read, gets none. */
+TEST(window_stays_for_who_does_not_use_it)
+{
+	struct peer *p = established(.wscale = 1, .rtt = MS(20), .recv_bytes_max = 1 << 19);
+
+	for (unsigned round = 0; round < 10; round++) {
+		full_segments(p, 15);
+		p->now += MS(20);
+	}
+	assert_true(window_of(p) <= 65536);
+	done(p);
+
+	p = established(.wscale = 1, .rtt = MS(20), .recv_bytes_max = 1 << 19, .does.keeps = true);
+	full_segments(p, 40);
+	p->now += MS(20);
+	full_segments(p, 4);
+	assert_true(window_of(p) + bw_tcp_unread(p->conn) <= 65536);
+	done(p);
+}
+
+/** The queue lets the service ahead as the peer takes more: two congestion windows, up to the bound. */
+TEST(send_queue_grows_with_the_congestion_window)
+{
+	struct peer *p = established(.wscale = 1 + 7, .send_bytes_max = 1 << 20);
+
+	assert_int_equal(bw_tcp_send_space(p->conn), 262144);
+	for (unsigned i = 0; i < 400; i++) {
+		uint32_t left = BW_MIN(bw_tcp_send_space(p->conn), (uint32_t)sizeof(bulk));
+
+		bw_tcp_send(p->conn, bulk, left);
+		collect(p);
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	assert_true(bw_tcp_send_space(p->conn) + bw_tcp_send_queued(p->conn) > 600000);
+	assert_true(bw_tcp_send_space(p->conn) + bw_tcp_send_queued(p->conn) <= 1 << 20);
 	done(p);
 }
 
@@ -2060,10 +2135,17 @@ TEST(tiny_segments_in_flight_are_bounded)
 	struct peer *p = established(.mss = 64, .wscale = 1 + 14, .send_bytes_max = 4 << 20);
 	struct bw_tcp_info info;
 	static char large[3 << 20];
+	uint32_t queued = 0;
+	unsigned refs = 0;
 
 	released = 0;
-	assert_int_equal(bw_tcp_send_ref(p->conn, large, sizeof(large), on_release, &released), 0);
-	for (unsigned i = 0; i < 2000; i++) {
+	for (unsigned i = 0; i < 4000; i++) {
+		uint32_t len = BW_MIN(bw_tcp_send_space(p->conn), (uint32_t)sizeof(large) - queued);
+
+		if (len != 0 && bw_tcp_send_ref(p->conn, large + queued, len, on_release, &released) == 0) {
+			queued += len;
+			refs++;
+		}
 		collect(p);
 		forget_sent(p);
 		bw_tcp_info(p->conn, &info);
@@ -2071,12 +2153,13 @@ TEST(tiny_segments_in_flight_are_bounded)
 			IN(p, .ack = p->snd_max - p->iss - info.in_flight / 2);
 	}
 	assert_true(info.in_flight / 64 <= 2 * (64 + (4 << 20) / 512));
+	assert_int_equal(queued, sizeof(large));
 	/* It is waiting for ACKs, not for buffers, so it does not stand in the way of others. */
 	while (bw_tcp_send_queued(p->conn) != 0) {
 		IN(p, .ack = p->snd_max - p->iss);
 		forget_sent(p);
 	}
-	assert_int_equal(released, 1);
+	assert_int_equal(released, refs);
 	done(p);
 }
 
@@ -2480,6 +2563,9 @@ int main(void)
 		cmocka_unit_test(shut_window_still_takes_acks_and_rst),
 		cmocka_unit_test(peers_window_scale_counts),
 		cmocka_unit_test(own_window_is_scaled),
+		cmocka_unit_test(window_grows_while_it_holds_the_peer_back),
+		cmocka_unit_test(window_stays_for_who_does_not_use_it),
+		cmocka_unit_test(send_queue_grows_with_the_congestion_window),
 		cmocka_unit_test(wake_and_partial_consumption),
 		cmocka_unit_test(rst_exact),
 		cmocka_unit_test(rst_in_the_window_is_challenged),

@@ -95,8 +95,10 @@ struct bw_tcp_conf {
 	uint32_t half_open_max;
 	uint32_t time_wait_max;
 	uint32_t state_bytes;    /* service state a connection: zeroed before opened(), see bw_tcp_state() */
-	uint32_t recv_bytes_max; /* default 256 KiB */
-	uint32_t send_bytes_max; /* default 256 KiB */
+	/** Default 4 MiB. Windows begin with 64 KiB and grow while the service reads as fast as the peer can send. */
+	uint32_t recv_bytes_max;
+	/** Default 4 MiB. Send queues begin with 256 KiB and grow to two congestion windows. */
+	uint32_t send_bytes_max;
 	uint32_t
 		reassembly_bytes_max; /* out-of-order bytes a connection keeps; default: the receive window */
 	uint16_t mtu;                 /* of the link: MSS is mtu - 40 or - 60 */
