@@ -14,13 +14,13 @@ static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *hal
 {
 	uint32_t recv_max = tcp->listeners[half->listener].recv_bytes_max;
 	struct bw_tcp_fields fields = {
-		.flags = BW_TCP_SYN | BW_TCP_ACK,
+		.flags = BW_TCP_SYN | BW_TCP_ACK | (half->has_ecn ? BW_TCP_ECE : 0),
 		.seq = half->iss,
 		.ack = half->irs + 1,
 		.window = (uint16_t)BW_MIN(recv_max, 65535u), /* not scaled on a SYN: RFC 7323 2.2 */
 		.has_mss = true,
 		.mss = bw_tcp__mss_option(tcp, &half->flow),
-		.has_wscale = half->has_wscale,
+		.has_wscale = half->wscale != BW_TCP__NO_WSCALE,
 		.wscale = bw_tcp__wscale_for(recv_max),
 		.has_timestamp = half->has_timestamps,
 		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &half->flow),
@@ -28,7 +28,8 @@ static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *hal
 		.has_sack_permitted = half->has_sack,
 	};
 
-	bw_tcp__answer(tcp, &half->flow, &fields);
+	bw_tcp__answer_with_tos(
+		tcp, &half->flow, &fields, bw_tcp__ecn_tos_of_control(tcp, half->listener, half->has_ecn));
 }
 
 /** The timer's next deadline is the earliest of the lists' first. */
@@ -127,10 +128,10 @@ static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned li
 		.peer_mss = seg->has_mss                     ? seg->mss
 			    : bw_ip_is_v4(&pkt->flow.remote) ? 536
 							     : 1220,
-		.has_wscale = seg->has_wscale,
-		.wscale = BW_MIN(seg->wscale, 14), /* RFC 7323 2.3 */
+		.wscale = seg->has_wscale ? BW_MIN(seg->wscale, 14) : BW_TCP__NO_WSCALE, /* RFC 7323 2.3 */
 		.has_timestamps = seg->has_timestamp,
 		.has_sack = seg->has_sack_permitted,
+		.has_ecn = bw_tcp__ecn_is_asked(tcp, seg->flags),
 	};
 	/* RFC 1122 4.2.2.13: an incarnation that follows a TIME_WAIT numbers beyond it. */
 	if (beyond != NULL && bw_seq_leq(half->iss, *beyond))
@@ -203,7 +204,7 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 	conn->rcv_adv = conn->rcv_nxt + offered_window(tcp, &half);
 	conn->mss = effective_mss(tcp, &half);
 	conn->rcv_mss = (uint16_t)BW_MIN(536u, bw_tcp__recv_bytes_max(tcp, conn) / 2 + 1);
-	if (half.has_wscale) {
+	if (half.wscale != BW_TCP__NO_WSCALE) {
 		conn->snd_wscale = half.wscale;
 		conn->rcv_wscale = bw_tcp__wscale_for(bw_tcp__recv_bytes_max(tcp, conn));
 	}
@@ -214,6 +215,10 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 	}
 	if (half.has_sack)
 		conn->flags |= BW_CONN_SACK;
+	if (half.has_ecn) {
+		conn->flags |= BW_CONN_ECN;
+		bw_tcp__count(tcp, BW_TCP_ECN_AGREED);
+	}
 	conn->snd_wnd = (uint32_t)pkt->tcp.window << conn->snd_wscale;
 	conn->snd_wnd_max = pkt->tcp.window;
 	conn->snd_wl1 = pkt->tcp.seq;
@@ -253,7 +258,11 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	if (pkt->is_to_multicast)
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
-		/* The SYN again: our answer was lost, or crossed it. The timer goes on as it was. */
+		/*
+		 * The SYN again: our answer was lost, or crossed it. The timer goes on as it was. Without ECN this
+		 * time, because something on the way may not let it through, it is without (RFC 3168 6.1.1.1).
+		 */
+		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
 		if (bw_tcp__stateless_is_allowed(tcp))
 			send_syn_ack(tcp, half);
 		goto drop;
