@@ -134,8 +134,7 @@ static inline bool is_predicted(const struct bw_tcp_conn *conn, const struct bw_
 	const struct bw_tcp_fields *f = &pkt->tcp;
 
 	if (conn->state != BW_STATE_ESTABLISHED || (conn->flags & BW_CONN_SLOW) || pkt->is_to_multicast ||
-		is_ce(pkt) || (f->flags & ~BW_TCP_PSH) != BW_TCP_ACK || f->seq != conn->rcv_nxt ||
-		f->sack_count != 0)
+		(f->flags & ~BW_TCP_PSH) != BW_TCP_ACK || f->seq != conn->rcv_nxt || f->sack_count != 0)
 		return false;
 	if ((conn->flags & BW_CONN_TIMESTAMPS) &&
 		(!f->has_timestamp || (int32_t)(f->ts_value - conn->ts_recent) < 0))
@@ -144,10 +143,12 @@ static inline bool is_predicted(const struct bw_tcp_conn *conn, const struct bw_
 		pkt->payload_len > conn->rcv_adv - conn->rcv_nxt)
 		return false;
 	/* It brings data or acknowledges some: so it is no duplicate ACK, probe or mere window update. */
-	return pkt->payload_len != 0 || f->ack != conn->snd_una;
+	return pkt->payload_len != 0 ? !is_ce(pkt) : f->ack != conn->snd_una;
 }
 
-static void slow_path(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
+/* Out of line: what it keeps in registers would be spilled on the fast path. */
+static __attribute__((noinline)) void slow_path(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
 
 void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt)
 {

@@ -182,13 +182,14 @@ struct bw_tcp_conn {
 	uint32_t index; /* of this connection: finds the bw_tcp before the array */
 	uint32_t flags : BW_CONN_FLAG_BITS;
 	uint32_t cwnd_use : 2; /* enum bw_tcp__cwnd_use, when something was last sent */
-	uint32_t state : 4;    /* enum bw_tcp__state */
-	uint32_t backoff : 4;  /* timeouts or probes in a row without an answer */
+	/* None of them crosses a byte: a load and a mask is all that one takes. */
+	uint32_t state : 4;   /* enum bw_tcp__state */
+	uint32_t backoff : 4; /* timeouts or probes in a row without an answer */
+	uint32_t listener : 6;
+	uint32_t dupacks : 2; /* saturates at BW_TCP__DUP_THRESH */
 	uint32_t snd_wscale : 4, rcv_wscale : 4;
 	uint32_t quick_acks : 4; /* full segments still to be acknowledged at once */
 	uint32_t timer_use : 3;  /* enum bw_tcp__timer */
-	uint32_t listener : 6;
-	uint32_t dupacks : 2; /* saturates at BW_TCP__DUP_THRESH */
 	bw_seq rcv_nxt;
 	bw_seq rcv_adv;     /* right edge of the window that we advertised */
 	uint32_t ts_recent; /* RFC 7323 */
@@ -804,10 +805,6 @@ void bw_tcp__cc_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_fir
 void bw_tcp__cc_on_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 
 /* ecn.c: Explicit Congestion Notification (RFC 3168) */
-#define BW_ECN_MASK 0x03 /* of the TOS field or traffic class: RFC 3168 5 */
-#define BW_ECN_ECT0 0x02
-#define BW_ECN_CE   0x03
-
 /** Does a SYN with these TCP flags get ECN (6.1.1)? Whatever its own ECN field is: RFC 8311 4.3 leaves that open. */
 static inline bool bw_tcp__ecn_is_asked(const struct bw_tcp *tcp, uint8_t syn_flags)
 {
