@@ -142,7 +142,7 @@ void bw_tcp__run_pending(struct bw_tcp *tcp)
 
 void bw_tcp__set_state(struct bw_tcp_conn *conn, enum bw_tcp__state state)
 {
-	conn->state = (uint8_t)state;
+	conn->state = state;
 }
 
 struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *flow, unsigned listener)
@@ -165,7 +165,7 @@ struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *
 	};
 	conn->flow = *flow;
 	conn->index = index;
-	conn->listener = (uint8_t)listener;
+	conn->listener = listener & (BW_TCP__LISTENERS_MAX - 1);
 	conn->quick_acks = BW_TCP__QUICK_ACKS;
 	conn->last_rx_ms = conn->progress_ms = tcp->now_ms;
 	conn->rttvar_us4 = BW_TCP__RTO_INITIAL_MS; /* see bw_tcp__rto_ms() */
@@ -375,6 +375,8 @@ void bw_tcp_info(const struct bw_tcp_conn *conn, struct bw_tcp_info *info)
 		.snd_wnd = conn->snd_wnd,
 		.rcv_wnd = conn->rcv_adv - conn->rcv_nxt,
 		.mss = conn->mss,
+		.congestion_control = bw_tcp__listener(tcp, conn)->congestion_control,
+		.has_ecn = conn->flags & BW_CONN_ECN,
 	};
 }
 

@@ -109,12 +109,23 @@ struct bw_tcp_conn *bw_tcp_connect(
 	return conn;
 }
 
+/**
+ * With ECN asked for the first time only (RFC 3168 6.1.1.1): something on the way may swallow a SYN that does. An
+ * answer agrees to it.
+ */
+static uint8_t syn_flags(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	if (conn->state == BW_STATE_SYN_RECEIVED)
+		return BW_TCP_SYN | BW_TCP_ACK | (conn->flags & BW_CONN_ECN ? BW_TCP_ECE : 0);
+	return BW_TCP_SYN | (tcp->conf.ecn && conn->backoff == 0 ? BW_TCP_ECE | BW_TCP_CWR : 0);
+}
+
 struct bw_tcp_fields bw_tcp__syn_fields(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	bool is_answer = conn->state == BW_STATE_SYN_RECEIVED;
 
 	return (struct bw_tcp_fields){
-		.flags = is_answer ? BW_TCP_SYN | BW_TCP_ACK : BW_TCP_SYN,
+		.flags = syn_flags(tcp, conn),
 		.seq = conn->snd_una,
 		.ack = is_answer ? conn->rcv_nxt : 0,
 		.window = bw_tcp__syn_window(tcp, conn->listener),
@@ -195,7 +206,10 @@ static bool syn_sent_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct 
 		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
 		return false;
 	}
-	peer = bw_tcp__half_open_of(&conn->flow, seg, conn->listener, conn->snd_una);
+	peer = bw_tcp__half_open_of(tcp, &conn->flow, seg, conn->listener, conn->snd_una);
+	/* RFC 3168 6.1.1: who has sent a SYN without ECN does not use it, whichever was answered. */
+	if (conn->backoff != 0)
+		peer.has_ecn = false;
 	bw_tcp__handshake_agree(tcp, conn, &peer);
 	if (has_ack) {
 		synchronize(tcp, conn, pkt, seg->window); /* not scaled on a SYN: RFC 7323 2.2 */

@@ -151,8 +151,11 @@ enum {
 	BW_CONN_RACK = 1u << 22,     /* something has arrived: output looks first for what should have, too */
 	BW_CONN_LOSS_PROBE = 1u << 23,  /* a tail loss probe is due (RFC 8985 7.3) */
 	BW_CONN_LOSS_PROBED = 1u << 24, /* one was sent, and what it did is not known yet (7.4) */
+	BW_CONN_ECN = 1u << 25,         /* RFC 3168, agreed in the handshake */
+	BW_CONN_ECHO_CE = 1u << 26,     /* what arrived was marked: ECE on all that we send (6.1.3) */
+	BW_CONN_CONGESTED = 1u << 27,   /* a reduction is to be told of, or its window under way: ecn.c */
 };
-#define BW_CONN_FLAG_BITS 25
+#define BW_CONN_FLAG_BITS 30
 
 #define BW_CONN_RECOVERING (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)
 
@@ -162,7 +165,7 @@ enum {
 /** What takes an arriving segment off the fast path. */
 #define BW_CONN_SLOW                                                                                         \
 	(BW_CONN_REASSEMBLY | BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_RELEASED | BW_CONN_ABORT |   \
-		BW_CONN_OVER | BW_CONN_DETACHED)
+		BW_CONN_OVER | BW_CONN_DETACHED | BW_CONN_ECHO_CE)
 
 /** What `retx_at_ms` is for: exclusive uses of one deadline. */
 enum bw_tcp__timer {
@@ -185,17 +188,18 @@ enum bw_tcp__cwnd_use {
 struct bw_tcp_conn {
 	/* Cache lines 0 and 1: all that receiving in order, acknowledging and queueing a reply touch. */
 	struct bw_flow flow;
-	uint32_t index; /* of this connection: finds the bw_tcp before the array */
+	uint32_t index : 28;     /* of this connection: finds the bw_tcp before the array */
+	uint32_t rcv_growth : 4; /* how often the receive window has doubled */
 	uint32_t flags : BW_CONN_FLAG_BITS;
+	uint32_t cwnd_use : 2; /* enum bw_tcp__cwnd_use, when something was last sent */
+	/* None of them crosses a byte: a load and a mask is all that one takes. */
+	uint32_t state : 4;   /* enum bw_tcp__state */
+	uint32_t backoff : 4; /* timeouts or probes in a row without an answer */
+	uint32_t listener : 6;
+	uint32_t dupacks : 2; /* saturates at BW_TCP__DUP_THRESH */
+	uint32_t snd_wscale : 4, rcv_wscale : 4;
 	uint32_t quick_acks : 4; /* full segments still to be acknowledged at once */
 	uint32_t timer_use : 3;  /* enum bw_tcp__timer */
-	uint8_t state : 4;       /* enum bw_tcp__state */
-	uint8_t rcv_growth : 4;  /* how often the receive window has doubled */
-	uint8_t listener;
-	uint8_t snd_wscale : 4, rcv_wscale : 4;
-	uint8_t dupacks : 2;  /* saturates at BW_TCP__DUP_THRESH */
-	uint8_t cwnd_use : 2; /* enum bw_tcp__cwnd_use, when something was last sent */
-	uint8_t backoff : 4;  /* timeouts or probes in a row without an answer */
 	bw_seq rcv_nxt;
 	bw_seq rcv_adv;     /* right edge of the window that we advertised */
 	uint32_t ts_recent; /* RFC 7323 */
@@ -258,12 +262,13 @@ struct bw_tcp__half_open {
 	uint32_t next,
 		prev; /* of those that wait for the same retry, oldest first; next is also the free list */
 	uint16_t peer_mss;
-	uint16_t wscale : 4;
-	uint16_t tries : 3; /* SYN-ACKs repeated by the timer */
-	uint16_t has_wscale : 1, has_timestamps : 1, has_sack : 1;
+	uint16_t wscale : 4; /* BW_TCP__NO_WSCALE: the peer has none */
+	uint16_t tries : 3;  /* SYN-ACKs repeated by the timer */
+	uint16_t has_timestamps : 1, has_sack : 1, has_ecn : 1;
 	uint16_t listener : 6;
 };
-_Static_assert(BW_TCP__LISTENERS_MAX <= 1 << 6, "half_open.listener");
+#define BW_TCP__NO_WSCALE 15 /* RFC 7323 2.3: the largest shift is 14 */
+_Static_assert(BW_TCP__LISTENERS_MAX <= 1 << 6, "half_open.listener, conn.listener");
 _Static_assert(BW_TCP__SYN_ACK_RETRIES < 1 << 3, "half_open.tries");
 _Static_assert(sizeof(struct bw_tcp__half_open) <= 64, "the budget");
 
@@ -303,6 +308,46 @@ struct bw_tcp__cubic {
 	bool has_epoch;
 };
 
+/** Congestion avoidance as RFC 5681 has it: reno.c. */
+struct bw_tcp__reno {
+	uint32_t acked_bytes; /* since cwnd last grew */
+};
+
+/** How much of what is sent gets marked: dctcp.c. */
+struct bw_tcp__dctcp {
+	struct bw_tcp__reno reno;
+	uint32_t alpha; /* DCTCP.Alpha in units of 2^-BW_TCP__ALPHA_BITS */
+	uint32_t acked_bytes, marked_bytes;
+	bw_seq window_end;
+	bool has_alpha;
+};
+#define BW_TCP__ALPHA_BITS 20
+
+/** All zero before the first event. */
+union bw_tcp__cc {
+	struct bw_tcp__cubic cubic;
+	struct bw_tcp__reno reno;
+	struct bw_tcp__dctcp dctcp;
+};
+
+/** A congestion control, beyond what all have in common (cc.c). */
+struct bw_tcp__cc_ops {
+	/** A loss. Returns what ssthresh becomes, before its floor. */
+	uint32_t (*on_loss)(union bw_tcp__cc *cc, uint32_t cwnd, uint32_t flight);
+	/** The same for marks of routers: the peer sent ECE. */
+	uint32_t (*on_ece)(union bw_tcp__cc *cc, uint32_t cwnd, uint32_t flight);
+	/** Bytes were acknowledged in congestion avoidance. Returns the new cwnd. */
+	uint32_t (*on_ack)(
+		union bw_tcp__cc *cc, const struct bw_tcp_conn *conn, uint32_t now_ms, uint32_t acked_bytes);
+	/**
+	 * SND.UNA has moved by `acked_bytes`, while BW_CONN_CONGESTED is set. Returns whether more of this is of
+	 * interest. Not NULL: ECE says which segments were marked, not that some were (RFC 8257). Then every packet
+	 * is ECN-capable, and a loss is an event of its own.
+	 */
+	bool (*on_marks)(
+		union bw_tcp__cc *cc, const struct bw_tcp_conn *conn, uint32_t acked_bytes, bool is_ece);
+};
+
 /** What is known of losses, of one connection: recovery.c and rack.c. */
 struct bw_tcp__recovery {
 	/* the scoreboard's sums */
@@ -317,13 +362,15 @@ struct bw_tcp__recovery {
 	bw_seq probe_end;     /* TLP.end_seq */
 	uint32_t delivered;   /* bytes that have arrived since output last looked */
 	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 9937; prr_flight is its RecoverFS */
-	struct bw_tcp__cubic cubic, undo_cubic;
+	union bw_tcp__cc cc, undo_cc;
 	uint32_t undo_cwnd, undo_ssthresh; /* from before, should it all have been an error */
 	uint32_t undo_bytes;               /* sent again and not reported as twice received */
 	uint32_t undo_ts;                  /* timestamp of the first that was sent again */
 	uint8_t reorder_mult;              /* the reordering window, in quarters of min_rtt_us */
 	uint8_t reorder_keep;              /* recoveries until it shrinks again */
 	bool has_reordering, has_dsack_round, can_undo, has_resent, una_moved, probe_is_repeat;
+	bool cwr_due;   /* on the next segment of new data */
+	bw_seq cwr_end; /* SND.NXT at the last reduction */
 	uint32_t free_next;
 };
 _Static_assert(sizeof(struct bw_tcp__recovery) <= 3 * BW_CACHE_LINE, "three lines");
@@ -341,6 +388,7 @@ enum bw_tcp__kind {
 typedef uint32_t bw_tcp_handle;
 
 #define BW_TCP__INDEX_MAX ((1u << 30) - 1)
+#define BW_TCP__CONNS_MAX ((1u << 28) - 1) /* conn.index */
 
 static inline bw_tcp_handle bw_tcp__handle(enum bw_tcp__kind kind, uint32_t index)
 {
@@ -389,6 +437,7 @@ struct bw_tcp__fifo {
 struct bw_tcp__answer {
 	struct rte_mbuf *m;
 	struct bw_flow flow;
+	uint8_t tos;
 };
 
 struct bw_tcp {
@@ -601,8 +650,8 @@ void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *
 void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt);
 void bw_tcp__half_open_timer(struct bw_tcp *tcp);
 /** What a SYN says of its sender. */
-struct bw_tcp__half_open bw_tcp__half_open_of(
-	const struct bw_flow *flow, const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss);
+struct bw_tcp__half_open bw_tcp__half_open_of(const struct bw_tcp *tcp, const struct bw_flow *flow,
+	const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss);
 /** The window that a SYN or SYN-ACK of that listener offers: not scaled (RFC 7323 2.2). */
 uint16_t bw_tcp__syn_window(const struct bw_tcp *tcp, unsigned listener);
 /** Both SYNs are known: numbers, MSS and options of the connection. */
@@ -716,7 +765,15 @@ void bw_tcp__sendq_free(struct bw_tcp_conn *conn);
 
 /* output.c */
 /** Queue an answer that belongs to no connection. A full ring or an empty pool drops it. */
-void bw_tcp__answer(struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields);
+void bw_tcp__answer_with_tos(
+	struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields, uint8_t tos);
+static inline void bw_tcp__answer(
+	struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields)
+{
+	bw_tcp__answer_with_tos(tcp, flow, fields, 0);
+}
+/** An ACK as things are, in front of all that output will send. */
+void bw_tcp__ack_as_is(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The RST that RFC 9293 3.10.7.1 prescribes for a segment; none for RST, multicast. */
 void bw_tcp__answer_reset(struct bw_tcp *tcp, const struct bw_pkt *pkt);
 /** May an answer that a peer can provoke at will go out? */
@@ -788,6 +845,20 @@ void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_
 /** New bytes were acknowledged outside recovery. */
 void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes);
 void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** The peer reports marks, for the first time in this window. */
+void bw_tcp__cc_on_ece(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+extern const struct bw_tcp__cc_ops bw_tcp__cc_cubic, bw_tcp__cc_newreno, bw_tcp__cc_dctcp;
+static inline const struct bw_tcp__cc_ops *bw_tcp__cc_ops_of(
+	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	static const struct bw_tcp__cc_ops *const by_name[BW_TCP_CC_COUNT] = {
+		[BW_TCP_CC_CUBIC] = &bw_tcp__cc_cubic,
+		[BW_TCP_CC_NEWRENO] = &bw_tcp__cc_newreno,
+		[BW_TCP_CC_DCTCP] = &bw_tcp__cc_dctcp,
+	};
+
+	return by_name[bw_tcp__listener(tcp, conn)->congestion_control];
+}
 /** Proportional rate reduction's cwnd. */
 void bw_tcp__cc_set_in_recovery(struct bw_tcp_conn *conn, uint32_t cwnd);
 /** The loss was none. */
@@ -798,6 +869,44 @@ void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__cc_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_first);
 /** Something is sent after nothing was in flight. */
 void bw_tcp__cc_on_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+
+/* ecn.c: Explicit Congestion Notification (RFC 3168) */
+/** Does a SYN with these TCP flags get ECN (6.1.1)? Whatever its own ECN field is: RFC 8311 4.3 leaves that open. */
+static inline bool bw_tcp__ecn_is_asked(const struct bw_tcp *tcp, uint8_t syn_flags)
+{
+	return tcp->conf.ecn && (syn_flags & (BW_TCP_ECE | BW_TCP_CWR)) == (BW_TCP_ECE | BW_TCP_CWR);
+}
+
+/** Does a SYN-ACK, in answer to a SYN with ECE and CWR, agree? One that has both flags only echoes the SYN's. */
+static inline bool bw_tcp__ecn_is_agreed(uint8_t syn_ack_flags)
+{
+	return (syn_ack_flags & (BW_TCP_ECE | BW_TCP_CWR)) == BW_TCP_ECE;
+}
+
+/** The IP field of a packet that is not new data: of a listener's SYN-ACK, too. */
+uint8_t bw_tcp__ecn_tos_of_control(const struct bw_tcp *tcp, unsigned listener, bool has_ecn);
+/** A segment in the window brought payload. Before RCV.NXT moves. */
+void bw_tcp__ecn_payload(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_ce, bool is_cwr);
+/** An acceptable ACK has ECE. Before SND.UNA moves. */
+void bw_tcp__ecn_echoed(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack);
+/** SND.UNA has moved while BW_CONN_CONGESTED is set. */
+void bw_tcp__ecn_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes, bool is_ece);
+/** cwnd is reduced, for whatever reason. */
+void bw_tcp__ecn_reduced(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** Has the window that is being acknowledged been answered by a reduction already? */
+bool bw_tcp__ecn_is_answered(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+
+/* reno.c */
+/** Half of what is in flight (RFC 5681 3.1 (4)). */
+uint32_t bw_tcp__reno_on_loss(struct bw_tcp__reno *reno, uint32_t flight);
+uint32_t bw_tcp__reno_on_ack(struct bw_tcp__reno *reno, uint32_t cwnd, uint32_t mss, uint32_t acked_bytes);
+
+/* dctcp.c */
+/** What remains of cwnd after marks. */
+uint32_t bw_tcp__dctcp_on_ece(const struct bw_tcp__dctcp *d, uint32_t cwnd);
+/** Count acknowledged bytes; at the end of a window, estimate. Returns whether alpha is not 0. */
+bool bw_tcp__dctcp_on_marks(
+	struct bw_tcp__dctcp *d, bw_seq snd_una, bw_seq snd_nxt, uint32_t acked_bytes, bool is_ece);
 
 /* cubic.c */
 /** A congestion event. Returns what ssthresh becomes. */

@@ -10,8 +10,8 @@
 
 /* ---- what the SYNs agree on, of passive and active opens ------------------------------------------------- */
 
-struct bw_tcp__half_open bw_tcp__half_open_of(
-	const struct bw_flow *flow, const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss)
+struct bw_tcp__half_open bw_tcp__half_open_of(const struct bw_tcp *tcp, const struct bw_flow *flow,
+	const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss)
 {
 	return (struct bw_tcp__half_open){
 		.flow = *flow,
@@ -23,11 +23,12 @@ struct bw_tcp__half_open bw_tcp__half_open_of(
 		.peer_mss = syn->has_mss                 ? syn->mss
 			    : bw_ip_is_v4(&flow->remote) ? 536
 							 : 1220,
-		.has_wscale = syn->has_wscale,
 		/* RFC 7323 2.3 */
-		.wscale = BW_MIN(syn->wscale, 14),
+		.wscale = syn->has_wscale ? BW_MIN(syn->wscale, 14) : BW_TCP__NO_WSCALE,
 		.has_timestamps = syn->has_timestamp,
 		.has_sack = syn->has_sack_permitted,
+		.has_ecn = syn->flags & BW_TCP_ACK ? tcp->conf.ecn && bw_tcp__ecn_is_agreed(syn->flags)
+						   : bw_tcp__ecn_is_asked(tcp, syn->flags),
 	};
 }
 
@@ -55,7 +56,7 @@ void bw_tcp__handshake_agree(
 	bw_tcp__cold(tcp, conn)->rcv_round_seq = conn->rcv_nxt;
 	bw_tcp__cold(tcp, conn)->rcv_round_ms = tcp->now_ms;
 	conn->rcv_mss = (uint16_t)BW_MIN(536u, bw_tcp__recv_bytes_max(tcp, conn) / 2 + 1);
-	if (half->has_wscale) {
+	if (half->wscale != BW_TCP__NO_WSCALE) {
 		conn->snd_wscale = half->wscale;
 		conn->rcv_wscale = bw_tcp__wscale_for(bw_tcp__recv_bytes_max(tcp, conn));
 	}
@@ -66,6 +67,10 @@ void bw_tcp__handshake_agree(
 	}
 	if (half->has_sack)
 		conn->flags |= BW_CONN_SACK;
+	if (half->has_ecn) {
+		conn->flags |= BW_CONN_ECN;
+		bw_tcp__count(tcp, BW_TCP_ECN_AGREED);
+	}
 }
 
 void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
@@ -93,13 +98,13 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
 {
 	struct bw_tcp_fields fields = {
-		.flags = BW_TCP_SYN | BW_TCP_ACK,
+		.flags = BW_TCP_SYN | BW_TCP_ACK | (half->has_ecn ? BW_TCP_ECE : 0),
 		.seq = half->iss,
 		.ack = half->irs + 1,
 		.window = bw_tcp__syn_window(tcp, half->listener),
 		.has_mss = true,
 		.mss = bw_tcp__mss_option(tcp, &half->flow),
-		.has_wscale = half->has_wscale,
+		.has_wscale = half->wscale != BW_TCP__NO_WSCALE,
 		.wscale = bw_tcp__wscale_for(tcp->listeners[half->listener].recv_bytes_max),
 		.has_timestamp = half->has_timestamps,
 		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &half->flow),
@@ -107,7 +112,8 @@ static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *hal
 		.has_sack_permitted = half->has_sack,
 	};
 
-	bw_tcp__answer(tcp, &half->flow, &fields);
+	bw_tcp__answer_with_tos(
+		tcp, &half->flow, &fields, bw_tcp__ecn_tos_of_control(tcp, half->listener, half->has_ecn));
 }
 
 /** The timer's next deadline is the earliest of the lists' first. */
@@ -195,7 +201,7 @@ static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned li
 		return;
 	}
 	half = &tcp->half_opens[index];
-	*half = bw_tcp__half_open_of(&pkt->flow, &pkt->tcp, listener, bw_tcp__isn(tcp, &pkt->flow));
+	*half = bw_tcp__half_open_of(tcp, &pkt->flow, &pkt->tcp, listener, bw_tcp__isn(tcp, &pkt->flow));
 	/* RFC 1122 4.2.2.13: an incarnation that follows a TIME_WAIT numbers beyond it. */
 	if (beyond != NULL && bw_seq_leq(half->iss, *beyond))
 		half->iss = *beyond + 65536;
@@ -279,7 +285,11 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	if (pkt->is_to_multicast)
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
-		/* The SYN again: our answer was lost, or crossed it. The timer goes on as it was. */
+		/*
+		 * The SYN again: our answer was lost, or crossed it. The timer goes on as it was. Without ECN this
+		 * time, because something on the way may not let it through, it is without (RFC 3168 6.1.1.1).
+		 */
+		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
 		if (bw_tcp__stateless_is_allowed(tcp))
 			send_syn_ack(tcp, half);
 		goto drop;

@@ -46,7 +46,8 @@ static struct rte_mbuf *bare_packet(
 	return m;
 }
 
-void bw_tcp__answer(struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields)
+void bw_tcp__answer_with_tos(
+	struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields, uint8_t tos)
 {
 	struct bw_tcp__answer *answer;
 	struct rte_mbuf *m;
@@ -62,6 +63,7 @@ void bw_tcp__answer(struct bw_tcp *tcp, const struct bw_flow *flow, const struct
 	answer = &tcp->answers[(tcp->answer_head + tcp->answer_count++) % BW_TCP__ANSWERS_MAX];
 	answer->m = m;
 	answer->flow = *flow;
+	answer->tos = tos;
 }
 
 void bw_tcp__answer_reset(struct bw_tcp *tcp, const struct bw_pkt *pkt)
@@ -115,7 +117,7 @@ static struct bw_tcp_fields fields_of(struct bw_tcp *tcp, struct bw_tcp_conn *co
 	memset(&fields, 0, offsetof(struct bw_tcp_fields, sack));
 	fields.seq = seq;
 	fields.ack = conn->rcv_nxt;
-	fields.flags = flags;
+	fields.flags = flags | (conn->flags & BW_CONN_ECHO_CE ? BW_TCP_ECE : 0);
 	fields.window = bw_tcp__window_advertise(tcp, conn);
 	if (conn->flags & BW_CONN_TIMESTAMPS) {
 		fields.has_timestamp = true;
@@ -128,15 +130,33 @@ static struct bw_tcp_fields fields_of(struct bw_tcp *tcp, struct bw_tcp_conn *co
 	return fields;
 }
 
-static void emit(struct visit *v, struct rte_mbuf *m)
+/** Every packet carries the ACK. */
+static void ack_is_sent(struct bw_tcp_conn *conn)
 {
-	struct bw_tcp_conn *conn = v->conn;
-
-	v->out[v->count++] = (struct bw_tcp_packet){ .m = m, .flow = conn->flow, .path = &conn->path };
-	/* Every packet carries the ACK. */
 	conn->ack_sent = conn->rcv_nxt;
 	conn->ack_at_ms = 0;
 	conn->flags &= ~BW_CONN_ACK_NOW;
+}
+
+void bw_tcp__ack_as_is(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp_fields fields = fields_of(tcp, conn, conn->snd_nxt, BW_TCP_ACK);
+
+	bw_tcp__answer_with_tos(tcp, &conn->flow, &fields,
+		bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
+	ack_is_sent(conn);
+}
+
+static void emit(struct visit *v, struct rte_mbuf *m, bool is_new_data)
+{
+	struct bw_tcp_conn *conn = v->conn;
+	uint8_t tos = 0;
+
+	if (conn->flags & BW_CONN_ECN)
+		tos = is_new_data ? BW_ECN_ECT0 : bw_tcp__ecn_tos_of_control(v->tcp, conn->listener, true);
+	v->out[v->count++] =
+		(struct bw_tcp_packet){ .m = m, .flow = conn->flow, .path = &conn->path, .tos = tos };
+	ack_is_sent(conn);
 }
 
 /** A packet without payload. */
@@ -149,7 +169,7 @@ static bool send_bare(struct visit *v, bw_seq seq, uint8_t flags)
 		v->is_out_of_mbufs = true;
 		return false;
 	}
-	emit(v, m);
+	emit(v, m, false);
 	return true;
 }
 
@@ -160,7 +180,7 @@ static void send_syn(struct visit *v)
 	struct rte_mbuf *m = bare_packet(v->tcp, &v->conn->flow, &fields);
 
 	if (m != NULL)
-		emit(v, m);
+		emit(v, m, false);
 	else
 		v->is_out_of_mbufs = true;
 }
@@ -338,6 +358,12 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	uint8_t flags = BW_TCP_ACK;
 	uint32_t bytes, room;
 
+	if (bw_unlikely(conn->flags & BW_CONN_CONGESTED) && why == SEND_NEW &&
+		bw_tcp__recovery(tcp, conn)->cwr_due) {
+		flags |= BW_TCP_CWR;
+		/* Not all devices keep it to the first of the segments that they cut. */
+		bytes_max = BW_MIN(bytes_max, (uint32_t)conn->mss);
+	}
 	count = gather(v, first, bytes_max, why, &bytes);
 	if (count == 0)
 		return 0;
@@ -368,7 +394,9 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 		m->tso_segsz = (uint16_t)conn->mss;
 	}
 	bw_tcp__count(tcp, BW_TCP_SEGMENTS_OUT);
-	emit(v, m);
+	emit(v, m, why == SEND_NEW);
+	if (bw_unlikely(flags & BW_TCP_CWR))
+		bw_tcp__recovery(tcp, conn)->cwr_due = false;
 	if (bw_unlikely(conn->flags & BW_CONN_RECOVERY))
 		bw_tcp__recovery_sent(tcp, conn, bytes);
 	chunk = first;
@@ -663,7 +691,8 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 	for (; count < max && tcp->answer_count != 0; tcp->answer_count--) {
 		struct bw_tcp__answer *answer = &tcp->answers[tcp->answer_head];
 
-		out[count++] = (struct bw_tcp_packet){ .m = answer->m, .flow = answer->flow };
+		out[count++] =
+			(struct bw_tcp_packet){ .m = answer->m, .flow = answer->flow, .tos = answer->tos };
 		tcp->answer_head = (tcp->answer_head + 1) % BW_TCP__ANSWERS_MAX;
 	}
 	while (count < max) {

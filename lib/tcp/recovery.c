@@ -53,7 +53,7 @@ void bw_tcp__recovery_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__slab_give(&tcp->recovery_slab, tcp->recoveries, free_next, cold->recovery);
 	cold->recovery = BW_TCP__NONE;
 	/* What says that there is something to be looked up there. */
-	conn->flags &= ~(BW_CONN_TROUBLE | BW_CONN_FIN_LOST);
+	conn->flags &= ~(BW_CONN_TROUBLE | BW_CONN_FIN_LOST | BW_CONN_CONGESTED);
 }
 
 uint32_t bw_tcp__in_flight(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
@@ -462,8 +462,8 @@ static void take_rtt(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct 
 	}
 }
 
-/** bw_tcp__ack_advance() when something is, or was, out of order. */
-static void advance_in_trouble(
+/** bw_tcp__ack_advance() when something is, or was, out of order. Returns whether cwnd may grow for it. */
+static bool advance_in_trouble(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__acked *acked, uint32_t bytes)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery_take(tcp, conn);
@@ -483,7 +483,26 @@ static void advance_in_trouble(
 	if (conn->flags & BW_CONN_SACK)
 		wants_turn(tcp, conn, r, acked->delivered + news);
 	scoreboard_settle(tcp, conn);
-	if (may_grow)
+	return may_grow;
+}
+
+/** Is cwnd, and what is known of losses, to be looked at for more than growth? */
+static bool is_in_trouble(const struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg)
+{
+	return (conn->flags & BW_CONN_TROUBLE) || conn->dupacks != 0 || seg->sack_count != 0;
+}
+
+/** bw_tcp__ack_advance() when there is more to it than growth. */
+static void advance_with_care(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__acked *acked, uint32_t bytes)
+{
+	bool is_ece = (conn->flags & BW_CONN_ECN) && (acked->seg->flags & BW_TCP_ECE), may_grow = true;
+
+	if (conn->flags & BW_CONN_CONGESTED)
+		bw_tcp__ecn_acked(tcp, conn, bytes, is_ece);
+	if (is_in_trouble(conn, acked->seg))
+		may_grow = advance_in_trouble(tcp, conn, acked, bytes);
+	if (may_grow && !is_ece) /* RFC 3168 6.1.2 */
 		bw_tcp__cc_on_ack(tcp, conn, bytes);
 }
 
@@ -501,8 +520,9 @@ void bw_tcp__ack_advance(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const str
 	conn->progress_ms = tcp->now_ms;
 	conn->backoff = 0;
 	take_rtt(tcp, conn, seg, &acked);
-	if (bw_unlikely((conn->flags & BW_CONN_TROUBLE) || conn->dupacks != 0 || seg->sack_count != 0))
-		advance_in_trouble(tcp, conn, &acked, bytes);
+	/* After an ECE there is BW_CONN_CONGESTED. */
+	if (bw_unlikely((conn->flags & BW_CONN_CONGESTED) || is_in_trouble(conn, seg)))
+		advance_with_care(tcp, conn, &acked, bytes);
 	else
 		bw_tcp__cc_on_ack(tcp, conn, bytes);
 	if (conn->snd_una == conn->snd_nxt)

@@ -20,6 +20,8 @@ void bw_tcp_conf_init(struct bw_tcp_conf *conf)
 		.recv_bytes_max = BUFFER_BYTES_DEFAULT,
 		.send_bytes_max = BUFFER_BYTES_DEFAULT,
 		.mtu = 1500,
+		.ecn = true,
+		.congestion_control = BW_TCP_CC_CUBIC,
 		.time_wait_ns = 60 * BW_NS_PER_SEC,
 		.keepalive_interval_ns = 75 * BW_NS_PER_SEC,
 		.keepalive_probes = 9,
@@ -84,13 +86,14 @@ static bool is_timer_span(bw_ns span)
 
 static bool is_valid(const struct bw_tcp_conf *conf)
 {
-	return conf->connections_max >= 1 && conf->connections_max <= BW_TCP__INDEX_MAX &&
+	return conf->connections_max >= 1 && conf->connections_max <= BW_TCP__CONNS_MAX &&
 	       conf->half_open_max <= BW_TCP__INDEX_MAX && conf->time_wait_max <= BW_TCP__INDEX_MAX &&
 	       conf->state_bytes <= STATE_BYTES_MAX && conf->recv_bytes_max <= BUFFER_BYTES_MAX &&
 	       conf->send_bytes_max <= BUFFER_BYTES_MAX && conf->reassembly_bytes_max <= BUFFER_BYTES_MAX &&
 	       conf->mtu >= MTU_MIN && is_timer_span(conf->time_wait_ns) &&
 	       is_timer_span(conf->keepalive_interval_ns) && conf->keepalive_probes <= 15 &&
-	       is_timer_span(conf->user_timeout_ns) && conf->pool != NULL && conf->counters != NULL &&
+	       is_timer_span(conf->user_timeout_ns) && conf->congestion_control != BW_TCP_CC_DEFAULT &&
+	       conf->congestion_control < BW_TCP_CC_COUNT && conf->pool != NULL && conf->counters != NULL &&
 	       rte_pktmbuf_priv_size(conf->pool) >= BW_MBUF_PRIV_BYTES &&
 	       rte_pktmbuf_data_room_size(conf->pool) >= RTE_PKTMBUF_HEADROOM + BW_TCP_RESERVE_MAX;
 }
@@ -190,6 +193,7 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 
 	if (listener->ops == NULL || listener->recv_bytes_max > BUFFER_BYTES_MAX ||
 		listener->send_bytes_max > BUFFER_BYTES_MAX ||
+		listener->congestion_control >= BW_TCP_CC_COUNT ||
 		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)))
 		return -EINVAL;
 	if (listener->port != 0 && bw_tcp_is_listening(tcp, listener->port))
@@ -201,6 +205,8 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 		copy->recv_bytes_max = tcp->conf.recv_bytes_max;
 	if (copy->send_bytes_max == 0)
 		copy->send_bytes_max = tcp->conf.send_bytes_max;
+	if (copy->congestion_control == BW_TCP_CC_DEFAULT)
+		copy->congestion_control = tcp->conf.congestion_control;
 	tcp->listener_port[tcp->listener_count] = __builtin_bswap16(listener->port);
 	tcp->listener_is_open[tcp->listener_count] = listener->port != 0;
 	return (int)tcp->listener_count++;

@@ -155,6 +155,7 @@ static void record(struct peer *p, const struct bw_tcp_packet *packet)
 	sent->len = m->pkt_len - header_len;
 	sent->segments = segments;
 	sent->has_path = packet->path != NULL;
+	sent->tos = packet->tos;
 	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
 		sent->tso_segsz = m->tso_segsz;
 	else
@@ -257,6 +258,7 @@ void segment_in(struct peer *p, const struct segment_in *in)
 		.is_to_multicast = in->multicast,
 		.payload_off = headers,
 		.payload_len = (uint16_t)len,
+		.tos = in->tos,
 		.tcp = {
 			.seq = in->seq != 0 ? in->seq : p->next_seq,
 			.ack = flags & ACK ? ack : 0,
@@ -324,6 +326,8 @@ static bool is_expected(const struct peer *p, const struct sent *s, const struct
 		return false;
 	if (out->window != 0 && s->f.window != (out->window < 0 ? 0 : out->window))
 		return false;
+	if (out->ecn != ANY_ECN && s->tos != (out->ecn == ECT0 ? 2 : 0))
+		return false;
 	if ((out->sack_count != 0 || out->no_sack) && s->f.sack_count != out->sack_count)
 		return false;
 	for (unsigned i = 0; i < out->sack_count; i++) {
@@ -335,8 +339,8 @@ static bool is_expected(const struct peer *p, const struct sent *s, const struct
 
 static void describe(const struct peer *p, const struct sent *s)
 {
-	print_error("  got: flags %02x seq %u ack PEER+%d len %u window %u", s->f.flags, s->f.seq - p->iss,
-		(int)(s->f.ack - PEER), s->len, s->f.window);
+	print_error("  got: flags %02x seq %u ack PEER+%d len %u window %u tos %u", s->f.flags,
+		s->f.seq - p->iss, (int)(s->f.ack - PEER), s->len, s->f.window, s->tos);
 	for (unsigned i = 0; i < s->f.sack_count; i++)
 		print_error(" sack PEER+%d..%d", (int)(s->f.sack[i].left - PEER),
 			(int)(s->f.sack[i].right - PEER));
@@ -411,6 +415,7 @@ struct peer *listening(const struct offer *offer)
 		.user = p,
 		.port = PORT,
 		.nagle = offer->nagle,
+		.congestion_control = offer->congestion_control,
 		.recv_bytes_max = offer->recv_bytes_max,
 		.send_bytes_max = offer->send_bytes_max,
 		.keepalive_idle_ns = offer->keepalive_idle_ns,
@@ -428,6 +433,8 @@ struct peer *listening(const struct offer *offer)
 	p->conf.pool = pool;
 	p->conf.counters = &p->counters;
 	p->conf.secret = (struct bw_siphash_key){ { 1, 2 } };
+	if (offer->connects && !offer->ecn)
+		p->conf.ecn = false;
 	if (offer->tune != NULL)
 		offer->tune(&p->conf);
 	p->now = START;
@@ -450,11 +457,15 @@ struct peer *listening(const struct offer *offer)
 	return p;
 }
 
-struct peer *connecting_with(const struct offer *offer)
+struct peer *connecting_with(const struct offer *what)
 {
-	struct peer *p = listening(offer);
-	struct bw_flow flow = p->flow;
+	struct offer offer = *what;
+	struct peer *p;
+	struct bw_flow flow;
 
+	offer.connects = true;
+	p = listening(&offer);
+	flow = p->flow;
 	flow.local_port_be = 0;
 	flow.remote_port_be = __builtin_bswap16(8080);
 	p->connects = true;
@@ -469,12 +480,12 @@ struct peer *established_with(const struct offer *offer)
 {
 	struct peer *p = listening(offer);
 
-	IN(p, .seq = PEER, .flags = SYN,
+	IN(p, .seq = PEER, .flags = offer->ecn ? SYN | ECE | CWR : SYN,
 		.mss = offer->mss == 1   ? 0
 		       : offer->mss != 0 ? offer->mss
 					 : 1460,
 		.wscale = offer->wscale, .sack_permitted = offer->sack);
-	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	OUT(p, .flags = offer->ecn ? SYN | ACK | ECE : SYN | ACK, .ack = PEER + 1);
 	p->now += offer->rtt;
 	IN(p, .seq = PEER + 1, .ack = 1);
 	QUIET(p);
