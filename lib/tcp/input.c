@@ -546,6 +546,5 @@ void bw_tcp_icmp_error(
 	mss = BW_MAX(mtu, mtu_min) - headers - (conn->flags & BW_CONN_TIMESTAMPS ? 12 : 0);
 	if (mss >= conn->mss)
 		return;
-	conn->mss = (uint16_t)mss;
-	bw_tcp__on_mss_cut(tcp, conn);
+	bw_tcp__mtu_cut(tcp, conn, mss, mss);
 }

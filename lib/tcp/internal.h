@@ -154,13 +154,16 @@ enum {
 	BW_CONN_ECN = 1u << 25,         /* RFC 3168, agreed in the handshake */
 	BW_CONN_ECHO_CE = 1u << 26,     /* what arrived was marked: ECE on all that we send (6.1.3) */
 	BW_CONN_CONGESTED = 1u << 27,   /* a reduction is to be told of, or its window under way: ecn.c */
+	BW_CONN_MTU_SEARCH = 1u << 28,  /* segments may be shorter than the path allows: plpmtud.c */
 };
 #define BW_CONN_FLAG_BITS 30
 
 #define BW_CONN_RECOVERING (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)
 
 /** With none of them, what was sent arrives in order, as far as is known. */
-#define BW_CONN_TROUBLE (BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_RECOVER_SET | BW_CONN_LOSS_PROBED)
+#define BW_CONN_TROUBLE                                                                                      \
+	(BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_RECOVER_SET | BW_CONN_LOSS_PROBED |               \
+		BW_CONN_MTU_SEARCH)
 
 /** What takes an arriving segment off the fast path. */
 #define BW_CONN_SLOW                                                                                         \
@@ -371,6 +374,13 @@ struct bw_tcp__recovery {
 	bool has_reordering, has_dsack_round, can_undo, has_resent, una_moved, probe_is_repeat;
 	bool cwr_due;   /* on the next segment of new data */
 	bw_seq cwr_end; /* SND.NXT at the last reduction */
+	/* BW_CONN_MTU_SEARCH: plpmtud.c. Payload bytes of a segment: */
+	uint16_t mtu_top;    /* before they were cut */
+	uint16_t mtu_high;   /* at most, of what may pass */
+	uint16_t mtu_probe;  /* of the probe in flight; 0: none */
+	uint16_t mtu_failed; /* of one that was lost, until it has arrived in pieces */
+	bw_seq mtu_probe_seq;
+	uint32_t mtu_raise_ms; /* when the search begins anew */
 	uint32_t free_next;
 };
 _Static_assert(sizeof(struct bw_tcp__recovery) <= 3 * BW_CACHE_LINE, "three lines");
@@ -834,6 +844,22 @@ void bw_tcp__rack_mark_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 uint32_t bw_tcp__probe_ms(const struct bw_tcp_conn *conn);
 /** An ACK at or beyond a probe (7.4.2). Returns whether it says that the probe has repaired a loss. */
 bool bw_tcp__probe_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, bool is_dsack);
+
+/* plpmtud.c: packetization layer path MTU discovery (RFC 4821) */
+/** Segments of more than `mss` bytes cannot get through, as ICMP says or silence; of more than `high` for certain. */
+void bw_tcp__mtu_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t mss, uint32_t high);
+/** A time-out: is it the size of what is sent? */
+void bw_tcp__mtu_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/* While BW_CONN_MTU_SEARCH is set: */
+/** The size of a probe that may go out now, with `usable` bytes of window; 0: none. */
+uint32_t bw_tcp__mtu_probe_bytes(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t usable);
+void bw_tcp__mtu_probe_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint32_t bytes);
+/** SND.UNA has moved. */
+void bw_tcp__mtu_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** A chunk at `seq` is believed lost. */
+void bw_tcp__mtu_lost(struct bw_tcp__recovery *r, bw_seq seq);
+/** Is all that is lost a probe? */
+bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 
 /* rtt.c */
 void bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us);

@@ -295,8 +295,9 @@ static struct rte_mbuf *chained_packet(
 /** Why chunks go out. */
 enum send {
 	SEND_NEW,
-	SEND_LOST,  /* again */
-	SEND_PROBE, /* again, though nothing says that it is lost */
+	SEND_LOST,      /* again */
+	SEND_PROBE,     /* again, though nothing says that it is lost */
+	SEND_MTU_PROBE, /* new, and larger than the MSS */
 };
 
 /** May this chunk go out with the packet's others? */
@@ -330,9 +331,10 @@ static unsigned gather(
 			break;
 		if (*bytes + note->len > bytes_max) {
 			/* Cutting copied bytes copies them again: only if the packet would be empty. */
-			if (count != 0 && RTE_MBUF_DIRECT(m))
+			if (count != 0 && RTE_MBUF_DIRECT(m) && why != SEND_MTU_PROBE)
 				break;
-			error = bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes, why != SEND_NEW);
+			error = bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes,
+				why == SEND_LOST || why == SEND_PROBE);
 			if (error != 0) {
 				/* -ENOSPC: there are segments enough in flight, whose ACKs go before. */
 				if (count == 0 && error == -ENOMEM)
@@ -389,7 +391,7 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	bw_tcp_header_write(
 		rte_pktmbuf_mtod(m, uint8_t *), conn->flow.local_port_be, conn->flow.remote_port_be, &fields);
 	finish_header(m, header_len);
-	if (bytes > conn->mss) {
+	if (bytes > conn->mss && why != SEND_MTU_PROBE) {
 		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
 		m->tso_segsz = (uint16_t)conn->mss;
 	}
@@ -511,11 +513,11 @@ static uint32_t new_bytes(const struct visit *v)
 }
 
 /** Send up to `bytes` of what was never sent, as one packet. */
-static bool send_unsent(struct visit *v, uint32_t bytes)
+static bool send_unsent(struct visit *v, uint32_t bytes, enum send why)
 {
 	struct bw_tcp_conn *conn = v->conn;
 
-	bytes = send_chunks(v, conn->unsent, bytes, SEND_NEW);
+	bytes = send_chunks(v, conn->unsent, bytes, why);
 	if (bytes == 0)
 		return false;
 	conn->snd_nxt += bytes;
@@ -545,8 +547,17 @@ static bool send_new(struct visit *v)
 	}
 	if (is_idle)
 		bw_tcp__cc_on_restart(v->tcp, conn);
+	if (bw_unlikely(conn->flags & BW_CONN_MTU_SEARCH)) {
+		bw_seq seq = conn->snd_nxt, edge = conn->snd_una + conn->snd_wnd;
+
+		bytes = bw_tcp__mtu_probe_bytes(v->tcp, conn, bw_seq_gt(edge, seq) ? edge - seq : 0);
+		if (bytes != 0 && send_unsent(v, bytes, SEND_MTU_PROBE)) {
+			bw_tcp__mtu_probe_sent(v->tcp, conn, seq, conn->snd_nxt - seq);
+			return true;
+		}
+	}
 	bytes = new_bytes(v);
-	return bytes != 0 && send_unsent(v, bytes);
+	return bytes != 0 && send_unsent(v, bytes, SEND_NEW);
 }
 
 static void arm_retx(struct visit *v)
@@ -596,7 +607,7 @@ static void send_loss_probe(struct visit *v)
 	if (bw_seq_lt(conn->snd_nxt, conn->snd_end) && (int32_t)usable > 0) {
 		len = BW_MIN(conn->snd_end - conn->snd_nxt, usable);
 		len = BW_MIN(len, (uint32_t)conn->mss);
-		is_sent = send_unsent(v, len);
+		is_sent = send_unsent(v, len, SEND_NEW);
 	} else if (conn->flags & BW_CONN_FIN_SENT) {
 		is_repeat = is_sent = send_bare(v, conn->snd_end, BW_TCP_FIN | BW_TCP_ACK);
 	} else {

@@ -1683,6 +1683,145 @@ TEST(lower_mtu_is_learned)
 	done(p);
 }
 
+/* ---- the path's MTU without ICMP: RFC 4821 --------------------------------------------------------------- */
+
+/**
+ * A path that carries `pass` bytes of payload a packet and says nothing of the rest, to a peer that acknowledges with
+ * SACK, for so many round trips with always something more to send. Returns the largest packet that got through.
+ */
+static uint32_t run_through(struct peer *p, uint32_t pass, unsigned rounds, bool has_sack)
+{
+	static bool arrived[1 << 24];
+	uint32_t una = p->snd_max - p->iss, largest = 0, enough = una + (7u << 20);
+
+	memset(arrived, 0, sizeof(arrived));
+	for (unsigned i = 0; i < rounds && una < enough; i++) {
+		struct sent *s;
+
+		bw_tcp_send(p->conn, bulk, BW_MIN(bw_tcp_send_space(p->conn), 100000u));
+		collect(p);
+		p->now += MS(10);
+		while ((s = take(p)) != NULL) {
+			uint32_t at = s->f.seq - p->iss, end = at + s->len;
+
+			if (s->len <= pass && s->len != 0) {
+				struct bw_sack_block block = { at, end };
+
+				assert_true(end < sizeof(arrived));
+				largest = BW_MAX(largest, s->len);
+				memset(arrived + at, 1, s->len);
+				while (arrived[una])
+					una++;
+				if (una >= end)
+					IN(p, .ack = una);
+				else if (has_sack)
+					IN(p, .ack = una, .sack = { block }, .sack_count = 1);
+				else
+					IN(p, .ack = una);
+			}
+			sent_free(s);
+		}
+		AT(p, p->now - START + MS(1));
+		if (bw_tcp_next_deadline(p->tcp) > p->now + MS(20) && p->first == NULL)
+			AT(p, BW_MIN(bw_tcp_next_deadline(p->tcp), p->now + S(2)) - START);
+	}
+	return largest;
+}
+
+static uint32_t mss_of(const struct peer *p)
+{
+	struct bw_tcp_info info;
+
+	bw_tcp_info(p->conn, &info);
+	return info.mss;
+}
+
+TEST(black_hole_is_found_and_its_size_searched)
+{
+	for (unsigned has_sack = 0; has_sack < 2; has_sack++) {
+		struct peer *p = established(.sack = has_sack, .wscale = 1 + 7);
+		uint32_t largest;
+
+		largest = run_through(p, 1200, 3000, has_sack);
+		COUNTER(p, TCP_BLACK_HOLES, 1);
+		assert_in_range(largest, 1200 - 32, 1200);
+		assert_in_range(mss_of(p), 1200 - 32, 1200);
+		done(p);
+	}
+}
+
+/** What was an outage looks like a black hole: the first probe brings everything back. */
+TEST(outage_does_not_leave_small_segments)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+
+	send_bulk(p, 20000);
+	AT(p, S(2));
+	COUNTER(p, TCP_BLACK_HOLES, 1);
+	assert_int_equal(mss_of(p), 984);
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	run_through(p, 1460, 300, true);
+	assert_int_equal(mss_of(p), 1460);
+	done(p);
+}
+
+/** The loss of a probe is no sign of congestion. */
+TEST(lost_probe_costs_no_window)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+	struct bw_tcp_info before, after;
+	uint32_t probe;
+
+	send_bulk(p, 20000);
+	AT(p, S(2));
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	/* Slow start until a probe fits the window. */
+	do {
+		struct sent *s;
+
+		bw_tcp_info(p->conn, &before);
+		bw_tcp_send(p->conn, bulk, 60000);
+		collect(p);
+		probe = 0;
+		while ((s = take(p)) != NULL) {
+			if (s->len > 984)
+				probe = s->f.seq - p->iss;
+			sent_free(s);
+		}
+		if (probe == 0)
+			IN(p, .ack = p->snd_max - p->iss);
+	} while (probe == 0);
+	bw_tcp_info(p->conn, &before);
+	IN(p, .ack = probe, .sack = { { probe + 1460, p->snd_max - p->iss } }, .sack_count = 1);
+	AT(p, p->now - START + MS(5));
+	OUT(p, .seq = probe, .len = 984);
+	OUT(p, .seq = probe + 984, .len = 476);
+	bw_tcp_info(p->conn, &after);
+	assert_true(after.cwnd >= before.cwnd);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	done(p);
+}
+
+/** RFC 1191 6.3: what a router said is not for ever. */
+TEST(told_mtu_is_tried_again_after_ten_minutes)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+
+	send_bulk(p, 5 * 1460);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 1240);
+	assert_int_equal(mss_of(p), 1200);
+	collect(p);
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	assert_int_equal(run_through(p, 1460, 300, true), 1200);
+	AT(p, S(601));
+	assert_int_equal(run_through(p, 1460, 300, true), 1460);
+	assert_int_equal(mss_of(p), 1460);
+	done(p);
+}
+
 /* ---- by reference -------------------------------------------------------------------------------------- */
 
 static unsigned released;
@@ -2617,6 +2756,10 @@ int main(void)
 		cmocka_unit_test(keep_alive_of_the_peer_is_answered),
 		cmocka_unit_test(service_timer),
 		cmocka_unit_test(lower_mtu_is_learned),
+		cmocka_unit_test(black_hole_is_found_and_its_size_searched),
+		cmocka_unit_test(outage_does_not_leave_small_segments),
+		cmocka_unit_test(lost_probe_costs_no_window),
+		cmocka_unit_test(told_mtu_is_tried_again_after_ten_minutes),
 		cmocka_unit_test(reference_behind_a_header_in_one_segment),
 		cmocka_unit_test(reference_is_released_once_at_every_end),
 		cmocka_unit_test(reference_is_copied_where_chains_are_not_sent),

@@ -68,6 +68,7 @@
 	X(TCP_RETRANSMITS, "tcp.retransmits", "segments sent again")                                         \
 	X(TCP_RTOS, "tcp.rtos", "retransmission timer expirations")                                          \
 	X(TCP_LOSS_PROBES, "tcp.loss_probes", "tail loss probes sent")                                       \
+	X(TCP_BLACK_HOLES, "tcp.black_holes", "paths on which large packets vanished without a word")        \
 	X(TCP_UNDOS, "tcp.undos", "recoveries that turned out to be unnecessary and were taken back")        \
 	X(TCP_FAST_RETRANSMITS, "tcp.fast_retransmits", "entries into fast recovery")                        \
 	X(TCP_ECN_AGREED, "tcp.ecn_agreed", "connections that agreed on ECN (RFC 3168)")                     \
