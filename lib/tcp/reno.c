@@ -36,4 +36,6 @@ static uint32_t on_ack(
 	return bw_tcp__reno_on_ack(&cc->reno, conn->cwnd, conn->mss, acked_bytes);
 }
 
-const struct bw_tcp__cc_ops bw_tcp__cc_newreno = { .on_loss = on_event, .on_ece = on_event, .on_ack = on_ack };
+const struct bw_tcp__cc_ops bw_tcp__cc_newreno = {
+	.on_loss = on_event, .on_ece = on_event, .on_ack = on_ack
+};
