@@ -141,7 +141,8 @@ static inline bool is_predicted(const struct bw_tcp_conn *conn, const struct bw_
 		pkt->payload_len > conn->rcv_adv - conn->rcv_nxt)
 		return false;
 	/* It brings data or acknowledges some: so it is no duplicate ACK, probe or mere window update. */
-	return pkt->payload_len != 0 ? !is_ce(pkt) : f->ack != conn->snd_una;
+	return pkt->payload_len != 0 ? !is_ce(pkt) && !(conn->flags & BW_CONN_ECHO_CE)
+				     : f->ack != conn->snd_una;
 }
 
 /* Out of line: what it keeps in registers would be spilled on the fast path. */

@@ -168,7 +168,7 @@ enum {
 /** What takes an arriving segment off the fast path. */
 #define BW_CONN_SLOW                                                                                         \
 	(BW_CONN_REASSEMBLY | BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_RELEASED | BW_CONN_ABORT |   \
-		BW_CONN_OVER | BW_CONN_DETACHED | BW_CONN_ECHO_CE)
+		BW_CONN_OVER | BW_CONN_DETACHED)
 
 /** What `retx_at_ms` is for: exclusive uses of one deadline. */
 enum bw_tcp__timer {

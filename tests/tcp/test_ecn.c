@@ -37,7 +37,8 @@ TEST(ecn_is_agreed)
 	struct peer *p = listening(&(struct offer){ 0 });
 	struct bw_tcp_info info;
 
-	IN(p, .seq = PEER, .flags = SYN | ECE | CWR, .mss = MSS);
+	/* That the SYN itself is ECN-capable is somebody's experiment (RFC 8311 4.3), and no reason to refuse. */
+	IN(p, .seq = PEER, .flags = SYN | ECE | CWR, .mss = MSS, .tos = ECT);
 	OUT(p, .flags = SYN | ACK | ECE, .ack = PEER + 1, .ecn = NOT_ECT);
 	AT(p, S(1)); /* and the SYN-ACK again */
 	OUT(p, .flags = SYN | ACK | ECE, .ack = PEER + 1, .ecn = NOT_ECT);
@@ -501,7 +502,7 @@ TEST(newreno_grows_by_a_segment_a_window)
 
 #define DCTCP .ecn = true, .sack = true, .congestion_control = BW_TCP_CC_DCTCP
 
-/** Switches drop what is not ECN-capable before they mark what is: so everything is. */
+/** Switches drop what is not ECN-capable before they mark what is: so everything is, RSTs as well. */
 TEST(all_packets_of_dctcp_are_capable)
 {
 	struct peer *p = listening(&(struct offer){ .congestion_control = BW_TCP_CC_DCTCP });
@@ -512,8 +513,12 @@ TEST(all_packets_of_dctcp_are_capable)
 	OUT(p, .flags = ACK, .empty = true, .ecn = ECT0);
 	send_bulk(p, 10);
 	OUT(p, .len = 10, .ecn = ECT0);
-	AT(p, S(2));
+	AT(p, MS(210));
 	OUT(p, .seq = 1, .len = 10, .ecn = ECT0);
+	bw_tcp_abort(p->conn);
+	collect(p);
+	OUT(p, .flags = RST | ACK, .ecn = ECT0);
+	QUIET(p);
 	done(p);
 }
 
