@@ -51,7 +51,10 @@
 	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)
 
 /* struct bw_engine_service, in every kind of service. Unset, it is that of `tcp`. */
-#define SERVICE_KEYS(X) X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)
+#define SERVICE_KEYS(X)                                                                                      \
+	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)                            \
+	X(nagle, BOOL, nagle, 0, 1)                                                                          \
+	X(pacing, BOOL, pacing, 0, 1)
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \

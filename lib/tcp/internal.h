@@ -478,6 +478,7 @@ struct bw_tcp {
 	uint32_t stateless_count;
 	uint32_t answer_head, answer_count;
 	size_t map_bytes;
+	bw_ns *pace_at; /* of each connection, when the next new byte is due: output.c. Touched where pacing is on */
 	uint32_t port_next[BW_TCP__PORT_COUNTERS];     /* connect.c */
 	uint16_t listener_port[BW_TCP__LISTENERS_MAX]; /* dense, for the search */
 	bool listener_is_open[BW_TCP__LISTENERS_MAX];

@@ -512,6 +512,34 @@ static uint32_t new_bytes(const struct visit *v)
 	return BW_MIN(bytes, segment);
 }
 
+/**
+ * Pacing: of `bytes` that may go out, what is due. The rate is that of Linux: cwnd in half a round trip in slow start,
+ * so that it can double, and a fifth faster than a round trip later, so that it can grow. As timers have a grain, as
+ * much as falls into one may go out together.
+ */
+static uint32_t paced(struct visit *v, uint32_t bytes)
+{
+	struct bw_tcp *tcp = v->tcp;
+	struct bw_tcp_conn *conn = v->conn;
+	bw_ns *at = &tcp->pace_at[conn->index];
+	bool is_slow_start = conn->cwnd < bw_tcp__cold(tcp, conn)->ssthresh;
+	/* of cwnd in tenths, to be sent in one round trip */
+	uint64_t tenths = is_slow_start ? 20 : 12, rtt_ns = conn->srtt_us8 / 8 * BW_NS_PER_US;
+	uint64_t grain_bytes;
+
+	if (rtt_ns == 0) /* nothing is known */
+		return bytes;
+	if (*at > tcp->now + BW_WHEEL_TICK_NS) {
+		bw_tcp__timer_need(tcp, conn, *at - BW_WHEEL_TICK_NS);
+		return 0;
+	}
+	grain_bytes = tenths * conn->cwnd * BW_WHEEL_TICK_NS / (10 * rtt_ns);
+	if (bytes > conn->mss) /* the device cuts it */
+		bytes = BW_MIN(bytes, (uint32_t)BW_MAX(grain_bytes / conn->mss, 1ull) * conn->mss);
+	*at = BW_MAX(*at, tcp->now) + 10 * bytes * rtt_ns / (tenths * conn->cwnd);
+	return bytes;
+}
+
 /** Send up to `bytes` of what was never sent, as one packet. */
 static bool send_unsent(struct visit *v, uint32_t bytes, enum send why)
 {
@@ -557,6 +585,8 @@ static bool send_new(struct visit *v)
 		}
 	}
 	bytes = new_bytes(v);
+	if (bytes != 0 && bw_tcp__listener(v->tcp, conn)->pacing)
+		bytes = paced(v, bytes);
 	return bytes != 0 && send_unsent(v, bytes, SEND_NEW);
 }
 

@@ -415,6 +415,7 @@ struct peer *listening(const struct offer *offer)
 		.user = p,
 		.port = PORT,
 		.nagle = offer->nagle,
+		.pacing = offer->pacing,
 		.congestion_control = offer->congestion_control,
 		.recv_bytes_max = offer->recv_bytes_max,
 		.send_bytes_max = offer->send_bytes_max,

@@ -1822,6 +1822,57 @@ TEST(told_mtu_is_tried_again_after_ten_minutes)
 	done(p);
 }
 
+/* ---- pacing ---------------------------------------------------------------------------------------------- */
+
+static unsigned sent_until(struct peer *p, bw_ns since)
+{
+	unsigned count = 0;
+	struct sent *s;
+
+	AT(p, since);
+	while ((s = take(p)) != NULL) {
+		count++;
+		sent_free(s);
+	}
+	return count;
+}
+
+/** Ten segments of the first window in half of the round trip of 100 ms: one every 5 ms. */
+TEST(pacing_spreads_a_window)
+{
+	struct peer *p = established(.pacing = true, .rtt = MS(100));
+	bw_ns began = p->now - START;
+
+	send_bulk(p, 20 * 1460);
+	assert_in_range(sent_until(p, began + MS(1)), 1, 2);
+	for (unsigned ms = 10; ms <= 40; ms += 10)
+		assert_in_range(sent_until(p, began + MS(ms)), 1, 3);
+	(void)sent_until(p, began + MS(60));
+	/* All that cwnd allows is out, in order, and nothing more. */
+	assert_int_equal(p->snd_max - p->iss, 1 + 10 * 1460);
+	/* An ACK of half of it lets as much, and twice in slow start, go out, and not at once. */
+	p->now = START + began + MS(100);
+	IN(p, .ack = 1 + 4 * 1460);
+	assert_in_range(sent_until(p, began + MS(101)), 1, 2);
+	assert_true(sent_until(p, began + MS(150)) >= 5);
+	done(p);
+}
+
+/** What was not sent in time is not made up for in a burst. */
+TEST(pacing_does_not_save_up)
+{
+	struct peer *p = established(.pacing = true, .rtt = MS(100));
+	bw_ns began = p->now - START;
+
+	send_bulk(p, 1460);
+	assert_int_equal(sent_until(p, began + MS(1)), 1);
+	IN(p, .ack = 1461);
+	AT(p, began + MS(90));
+	send_bulk(p, 10 * 1460);
+	assert_in_range(sent_until(p, began + MS(91)), 1, 2);
+	done(p);
+}
+
 /* ---- by reference -------------------------------------------------------------------------------------- */
 
 static unsigned released;
@@ -2246,6 +2297,20 @@ TEST(every_segment_out_of_order_is_acked_to_a_peer_without_sack)
 /* ---- a peer's inventions --------------------------------------------------------------------------------- */
 
 /** SACK blocks of a byte each do not cut what a device has cut at full segments. */
+TEST(pacing_cuts_what_the_device_would_send_at_once)
+{
+	struct peer *p = established(.pacing = true, .rtt = MS(10), .tune = tune_tso);
+	struct sent *s;
+
+	send_by_ref(p, 14600);
+	s = take(p);
+	assert_int_equal(s->len, 2 * 1460); /* two of ten segments a millisecond */
+	sent_free(s);
+	assert_in_range(sent_until(p, MS(10) + MS(6)), 3, 5);
+	assert_int_equal(p->snd_max - p->iss, 1 + 14600);
+	done(p);
+}
+
 TEST(sack_of_crumbs_does_not_cut_a_tso_packet)
 {
 	struct peer *p = established(.tune = tune_tso, .sack = true);
@@ -2756,6 +2821,9 @@ int main(void)
 		cmocka_unit_test(keep_alive_of_the_peer_is_answered),
 		cmocka_unit_test(service_timer),
 		cmocka_unit_test(lower_mtu_is_learned),
+		cmocka_unit_test(pacing_spreads_a_window),
+		cmocka_unit_test(pacing_does_not_save_up),
+		cmocka_unit_test(pacing_cuts_what_the_device_would_send_at_once),
 		cmocka_unit_test(black_hole_is_found_and_its_size_searched),
 		cmocka_unit_test(outage_does_not_leave_small_segments),
 		cmocka_unit_test(lost_probe_costs_no_window),

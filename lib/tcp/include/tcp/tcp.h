@@ -97,6 +97,7 @@ struct bw_tcp_listener {
 	void *user;    /* bw_tcp_listener_user() */
 	uint16_t port; /* host order; every local address. 0: accepts nothing, for bw_tcp_connect() */
 	bool nagle;    /* default off */
+	bool pacing;   /* new data is spread over the round trip; default off */
 	enum bw_tcp_congestion_control congestion_control;
 	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
 	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
