@@ -4,7 +4,7 @@
  *
  * A flow is one of three objects, and the table finds any of them by one lookup:
  *
- *     half-open    64 bytes   a SYN was answered                     listen.c
+ *     half-open    64 bytes   a SYN was answered; or none: cookie.c  listen.c
  *     connection  240 bytes   from the ACK of the handshake on       conn.c, input.c, output.c
  *     TIME_WAIT    64 bytes   both FINs are out of the way           time_wait.c
  *
@@ -374,6 +374,13 @@ struct bw_tcp__fifo {
 	uint32_t head, tail;
 };
 
+/** Of SYN cookies: cookie.c. */
+struct bw_tcp__cookie_keys {
+	struct bw_siphash_key key[2]; /* of the latest even and the latest odd period */
+	bw_ns renew_at;               /* the end of this period */
+	bool is_odd;                  /* this period is */
+};
+
 struct bw_tcp__answer {
 	struct rte_mbuf *m;
 	struct bw_flow flow;
@@ -405,6 +412,8 @@ struct bw_tcp {
 	struct bw_timer half_open_timer, time_wait_timer;
 	bw_ns stateless_window_at; /* rate limit of answers without a connection's own */
 	uint32_t stateless_count;
+	bw_ns cookies_until; /* an ACK may bring a cookie back */
+	struct bw_tcp__cookie_keys cookie_keys;
 	uint32_t answer_head, answer_count;
 	size_t map_bytes;
 	uint16_t listener_port[BW_TCP__LISTENERS_MAX]; /* dense, for the search */
@@ -558,8 +567,8 @@ static inline uint32_t bw_tcp__recv_bytes_max(const struct bw_tcp *tcp, const st
 
 /* listen.c */
 int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be);
-/** Would a SYN for that port become a half-open entry now? */
-bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be);
+/** Would this SYN, which follows a TIME_WAIT, be answered now? */
+bool bw_tcp__may_accept(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
 /**
  * A segment for which there is no object: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2). Consumes the mbuf.
  * @beyond  the last number of an earlier incarnation, which the new one has to leave behind; NULL for none
@@ -567,6 +576,20 @@ bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be);
 void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *beyond);
 void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt);
 void bw_tcp__half_open_timer(struct bw_tcp *tcp);
+
+/* cookie.c: SYN cookies. Pure: all that they know is in their arguments. */
+/** Before any of the others. A new key every 64 s, derived from the secret. */
+void bw_tcp__cookie_keys_renew(
+	struct bw_tcp__cookie_keys *keys, const struct bw_siphash_key *secret, bw_ns now);
+/** When the cookies that are made now will no longer be taken. */
+bw_ns bw_tcp__cookie_expires_at(const struct bw_tcp__cookie_keys *keys);
+/** Choose the iss of an entry that will not be kept, and take from it what a cookie cannot carry. */
+void bw_tcp__cookie_make(const struct bw_tcp__cookie_keys *keys, struct bw_tcp__half_open *half);
+/** The timestamp that goes with it: up to 63 ms behind `clock`. */
+uint32_t bw_tcp__cookie_timestamp(const struct bw_tcp__half_open *half, uint32_t clock);
+/** Does the packet acknowledge a cookie? Fills the entry that was not kept, but for its listener. */
+bool bw_tcp__cookie_check(
+	const struct bw_tcp__cookie_keys *keys, const struct bw_pkt *pkt, struct bw_tcp__half_open *half);
 
 /* time_wait.c */
 void bw_tcp__time_wait_enter(struct bw_tcp *tcp, struct bw_tcp_conn *conn);

@@ -3,6 +3,8 @@
  * LISTEN and SYN-RECEIVED (RFC 9293 3.10.7.2, 3.10.7.4). A SYN costs 64 bytes until its sender has shown, by
  * acknowledging our number, that it is where it says.
  *
+ * While no 64 bytes are left, the SYN-ACK is a cookie instead, and nothing is kept: cookie.c.
+ *
  * Every half-open entry waits for its next retry in the list of those that were tried as often, so each list
  * is ordered by time, and one timer serves all.
  */
@@ -10,7 +12,12 @@
 
 /* ---- SYN-ACK ------------------------------------------------------------------------------------------- */
 
-static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
+static uint32_t clock_of(const struct bw_tcp *tcp, const struct bw_flow *flow)
+{
+	return tcp->now_ms + bw_tcp__ts_offset(tcp, flow);
+}
+
+static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half, uint32_t ts_value)
 {
 	uint32_t recv_max = tcp->listeners[half->listener].recv_bytes_max;
 	struct bw_tcp_fields fields = {
@@ -23,7 +30,7 @@ static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *hal
 		.has_wscale = half->has_wscale,
 		.wscale = bw_tcp__wscale_for(recv_max),
 		.has_timestamp = half->has_timestamps,
-		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &half->flow),
+		.ts_value = ts_value,
 		.ts_echo = half->ts_recent,
 		.has_sack_permitted = half->has_sack,
 	};
@@ -86,7 +93,7 @@ void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 			}
 			bw_tcp__fifo_remove(&tcp->half_open_fifo[tries], tcp->half_opens, i);
 			tcp->half_opens[i].tries++;
-			send_syn_ack(tcp, &tcp->half_opens[i]);
+			send_syn_ack(tcp, &tcp->half_opens[i], clock_of(tcp, &tcp->half_opens[i].flow));
 			bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
 			await_ack(tcp, i);
 		}
@@ -96,31 +103,68 @@ void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 
 /* ---- LISTEN -------------------------------------------------------------------------------------------- */
 
-bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be)
+/** What becomes of a SYN. */
+enum fate {
+	REFUSED,
+	HALF_OPEN,
+	COOKIE,
+};
+
+/** @follows  there was an earlier incarnation, whose numbers a cookie cannot leave behind: timestamps must */
+static enum fate fate_of(const struct bw_tcp *tcp, const struct bw_pkt *pkt, bool follows)
 {
+	enum bw_tcp_syn_cookies when = tcp->conf.syn_cookies;
+	bool has_room = tcp->half_open_slab.count < tcp->half_open_slab.capacity;
+
 	/* What would find no connection to become is not begun, nor new work while buffers run low. */
-	return bw_tcp__listener_find(tcp, port_be) >= 0 && tcp->pressure == BW_TCP_PRESSURE_NONE &&
-	       tcp->conn_slab.count < tcp->conn_slab.capacity &&
-	       tcp->half_open_slab.count < tcp->half_open_slab.capacity;
+	if (bw_tcp__listener_find(tcp, pkt->flow.local_port_be) < 0 ||
+		tcp->pressure != BW_TCP_PRESSURE_NONE || tcp->conn_slab.count == tcp->conn_slab.capacity)
+		return REFUSED;
+	if ((when == BW_TCP_SYN_COOKIES_ALWAYS || (when == BW_TCP_SYN_COOKIES_AUTO && !has_room)) &&
+		(!follows || pkt->tcp.has_timestamp))
+		return COOKIE;
+	return has_room ? HALF_OPEN : REFUSED;
+}
+
+bool bw_tcp__may_accept(const struct bw_tcp *tcp, const struct bw_pkt *pkt)
+{
+	return fate_of(tcp, pkt, true) != REFUSED;
+}
+
+static void keep_half_open(
+	struct bw_tcp *tcp, const struct bw_tcp__half_open *asked, uint32_t hash, const bw_seq *beyond)
+{
+	uint32_t index = bw_tcp__slab_take(&tcp->half_open_slab, tcp->half_opens, next);
+	struct bw_tcp__half_open *half = &tcp->half_opens[index];
+
+	BW_ASSERT_LT(index, tcp->half_open_slab.touched);
+	*half = *asked;
+	half->iss = bw_tcp__isn(tcp, &half->flow);
+	/* RFC 1122 4.2.2.13: an incarnation that follows a TIME_WAIT numbers beyond it. */
+	if (beyond != NULL && bw_seq_leq(half->iss, *beyond))
+		half->iss = *beyond + 65536;
+	bw_tcp__table_insert(&tcp->table, hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index));
+	send_syn_ack(tcp, half, clock_of(tcp, &half->flow));
+	await_ack(tcp, index);
+}
+
+/** Nothing is kept, so nothing is repeated: the peer's next SYN gets the next cookie. */
+static void send_cookie(struct bw_tcp *tcp, struct bw_tcp__half_open *asked)
+{
+	bw_tcp__cookie_keys_renew(&tcp->cookie_keys, &tcp->conf.secret, tcp->now);
+	tcp->cookies_until = bw_tcp__cookie_expires_at(&tcp->cookie_keys);
+	bw_tcp__cookie_make(&tcp->cookie_keys, asked);
+	send_syn_ack(tcp, asked,
+		asked->has_timestamps ? bw_tcp__cookie_timestamp(asked, clock_of(tcp, &asked->flow)) : 0);
+	bw_tcp__count(tcp, BW_TCP_COOKIES_SENT);
 }
 
 static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned listener, const bw_seq *beyond)
 {
 	const struct bw_tcp_fields *seg = &pkt->tcp;
-	struct bw_tcp__half_open *half;
-	uint32_t index = BW_TCP__NONE;
-
-	if (bw_tcp__may_accept(tcp, pkt->flow.local_port_be))
-		index = bw_tcp__slab_take(&tcp->half_open_slab, tcp->half_opens, next);
-	if (index == BW_TCP__NONE) {
-		bw_tcp__count(tcp, BW_TCP_SYN_REFUSED);
-		return;
-	}
-	half = &tcp->half_opens[index];
-	*half = (struct bw_tcp__half_open){
+	struct bw_tcp__half_open asked = {
 		.flow = pkt->flow,
 		.irs = seg->seq,
-		.iss = bw_tcp__isn(tcp, &pkt->flow),
 		.ts_recent = seg->has_timestamp ? seg->ts_value : 0,
 		.listener = listener,
 		/* RFC 9293 3.7.1: without the option, 536 for IPv4 and 1220 for IPv6 */
@@ -132,19 +176,64 @@ static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned li
 		.has_timestamps = seg->has_timestamp,
 		.has_sack = seg->has_sack_permitted,
 	};
-	/* RFC 1122 4.2.2.13: an incarnation that follows a TIME_WAIT numbers beyond it. */
-	if (beyond != NULL && bw_seq_leq(half->iss, *beyond))
-		half->iss = *beyond + 65536;
-	bw_tcp__table_insert(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index));
-	send_syn_ack(tcp, half);
-	await_ack(tcp, index);
+
+	switch (fate_of(tcp, pkt, beyond != NULL)) {
+	case REFUSED:
+		bw_tcp__count(tcp, BW_TCP_SYN_REFUSED);
+		break;
+	case HALF_OPEN:
+		keep_half_open(tcp, &asked, pkt->hash, beyond);
+		break;
+	case COOKIE:
+		send_cookie(tcp, &asked);
+		break;
+	}
 }
+
+/** The listener of that port, also of one that was closed: handshakes that have begun are completed. */
+static int listener_ever(const struct bw_tcp *tcp, uint16_t port_be)
+{
+	int i = (int)tcp->listener_count - 1;
+
+	while (i >= 0 && tcp->listener_port[i] != port_be)
+		i--;
+	return i;
+}
+
+/** Is it the ACK of a cookie? Then `half` is the entry that was not kept. No cost while no cookie is out. */
+static bool is_cookie_ack(struct bw_tcp *tcp, const struct bw_pkt *pkt, struct bw_tcp__half_open *half)
+{
+	int listener;
+
+	if (bw_likely(tcp->now >= tcp->cookies_until) || pkt->is_to_multicast ||
+		(pkt->tcp.flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) != BW_TCP_ACK)
+		return false;
+	listener = listener_ever(tcp, pkt->flow.local_port_be);
+	if (listener < 0)
+		return false;
+	bw_tcp__cookie_keys_renew(&tcp->cookie_keys, &tcp->conf.secret, tcp->now);
+	if (!bw_tcp__cookie_check(&tcp->cookie_keys, pkt, half)) {
+		bw_tcp__count(tcp, BW_TCP_COOKIES_REJECTED);
+		return false;
+	}
+	half->listener = (uint16_t)listener;
+	return true;
+}
+
+static void establish(
+	struct bw_tcp *tcp, const struct bw_tcp__half_open *from, uint32_t index, struct bw_pkt *pkt);
 
 void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *beyond)
 {
 	uint8_t flags = pkt->tcp.flags;
 	int listener = bw_tcp__listener_find(tcp, pkt->flow.local_port_be);
+	struct bw_tcp__half_open cookie;
 
+	if (is_cookie_ack(tcp, pkt, &cookie)) {
+		bw_tcp__count(tcp, BW_TCP_SEGMENTS_IN);
+		establish(tcp, &cookie, BW_TCP__NONE, pkt);
+		return;
+	}
 	if (listener < 0) {
 		bw_tcp__count(tcp, BW_DROP_NO_LISTENER);
 		bw_tcp__answer_reset(tcp, pkt);
@@ -180,10 +269,15 @@ static uint16_t effective_mss(const struct bw_tcp *tcp, const struct bw_tcp__hal
 	return (uint16_t)(tcp->conf.can_multi_segment ? mss : BW_MIN(mss, tcp->payload_room));
 }
 
-/** The handshake is complete: from 64 bytes to a connection. */
-static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
+/**
+ * The handshake is complete: from 64 bytes to a connection.
+ * @index  of the flow's half-open entry, BW_TCP__NONE when there is none; `from` may be it, or a cookie
+ */
+static void establish(
+	struct bw_tcp *tcp, const struct bw_tcp__half_open *from, uint32_t index, struct bw_pkt *pkt)
 {
-	struct bw_tcp__half_open half = tcp->half_opens[index];
+	struct bw_tcp__half_open half = *from;
+	bool is_cookie = half.retry_at_ms == 0;
 	struct bw_tcp_conn *conn = bw_tcp__conn_open(tcp, &half.flow, half.listener);
 	const struct bw_tcp_ops *ops;
 
@@ -193,9 +287,13 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 		rte_pktmbuf_free(pkt->m);
 		return;
 	}
-	bw_tcp__table_replace(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index),
-		bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
-	forget(tcp, index);
+	if (index == BW_TCP__NONE) {
+		bw_tcp__table_insert(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
+	} else {
+		bw_tcp__table_replace(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index),
+			bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
+		forget(tcp, index);
+	}
 
 	conn->state = BW_STATE_ESTABLISHED;
 	conn->snd_una = conn->snd_nxt = conn->snd_end = half.iss + 1;
@@ -218,7 +316,10 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 	conn->snd_wnd_max = pkt->tcp.window;
 	conn->snd_wl1 = pkt->tcp.seq;
 	bw_tcp__cc_init(tcp, conn, half.tries != 0);
-	if (half.tries == 0) {
+	if (is_cookie) {
+		/* When it was sent, and how often, nobody noted: the first estimate comes from data. */
+		bw_tcp__count(tcp, BW_TCP_COOKIES_ACCEPTED);
+	} else if (half.tries == 0) {
 		uint32_t sent_ms = half.retry_at_ms - BW_TCP__RTO_INITIAL_MS;
 
 		bw_tcp__rtt_sample(conn, BW_MAX((int32_t)(tcp->now_ms - sent_ms), 0) * 1000ull);
@@ -238,7 +339,7 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 {
 	const struct bw_tcp_fields *seg = &pkt->tcp;
-	struct bw_tcp__half_open *half = &tcp->half_opens[index];
+	struct bw_tcp__half_open *half = &tcp->half_opens[index], cookie;
 	bw_seq rcv_nxt = half->irs + 1;
 	struct bw_tcp_fields ack = {
 		.flags = BW_TCP_ACK,
@@ -246,7 +347,7 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		.ack = rcv_nxt,
 		.window = (uint16_t)offered_window(tcp, half),
 		.has_timestamp = half->has_timestamps,
-		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &half->flow),
+		.ts_value = clock_of(tcp, &half->flow),
 		.ts_echo = half->ts_recent,
 	};
 
@@ -255,7 +356,7 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
 		/* The SYN again: our answer was lost, or crossed it. The timer goes on as it was. */
 		if (bw_tcp__stateless_is_allowed(tcp))
-			send_syn_ack(tcp, half);
+			send_syn_ack(tcp, half, clock_of(tcp, &half->flow));
 		goto drop;
 	}
 	/* PAWS and the sequence number, as for a connection. */
@@ -280,12 +381,16 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
 		goto drop;
 	}
-	if (seg->ack != half->iss + 1) {
-		bw_tcp__answer_reset(tcp, pkt);
-		goto drop;
+	if (seg->ack == half->iss + 1) {
+		establish(tcp, half, index, pkt);
+		return;
 	}
-	establish(tcp, index, pkt);
-	return;
+	/* Or an earlier copy of the SYN got a cookie, and its answer was the slower. */
+	if (is_cookie_ack(tcp, pkt, &cookie)) {
+		establish(tcp, &cookie, index, pkt);
+		return;
+	}
+	bw_tcp__answer_reset(tcp, pkt);
 drop:
 	rte_pktmbuf_free(pkt->m);
 }

@@ -51,9 +51,11 @@ void bw_tcp__answer(struct bw_tcp *tcp, const struct bw_flow *flow, const struct
 	struct bw_tcp__answer *answer;
 	struct rte_mbuf *m;
 
-	/* Full: more questions than a turn can answer. They will be asked again. */
-	if (tcp->answer_count == BW_TCP__ANSWERS_MAX)
+	/* Full: the device takes less than is asked. They will be asked again. */
+	if (tcp->answer_count == BW_TCP__ANSWERS_MAX) {
+		bw_tcp__count(tcp, BW_DROP_TX_BACKLOG);
 		return;
+	}
 	m = bare_packet(tcp, flow, fields);
 	if (m == NULL)
 		return;

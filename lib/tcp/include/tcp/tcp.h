@@ -90,9 +90,17 @@ struct bw_tcp_listener {
 	bw_ns keepalive_idle_ns; /* first probe after this much silence; 0 for never */
 };
 
+/** When a SYN is answered with a cookie instead of a half-open entry (RFC 4987 3.6). */
+enum bw_tcp_syn_cookies {
+	BW_TCP_SYN_COOKIES_AUTO, /* while half_open_max entries are in use */
+	BW_TCP_SYN_COOKIES_OFF,  /* never: what finds no entry is not answered */
+	BW_TCP_SYN_COOKIES_ALWAYS,
+};
+
 struct bw_tcp_conf {
 	uint32_t connections_max; /* full connections of this core */
 	uint32_t half_open_max;
+	enum bw_tcp_syn_cookies syn_cookies; /* default auto */
 	uint32_t time_wait_max;
 	uint32_t state_bytes;    /* service state a connection: zeroed before opened(), see bw_tcp_state() */
 	uint32_t recv_bytes_max; /* default 256 KiB */
@@ -113,7 +121,7 @@ struct bw_tcp_conf {
 	bw_ns user_timeout_ns; /* R2: give up on unacknowledged data; default 924.6 s as Linux's 15 retries */
 	struct rte_mempool *pool; /* of outgoing mbufs; private area of BW_MBUF_PRIV_BYTES */
 	struct bw_counters *counters;
-	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, half-open */
+	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, SYN cookies */
 };
 
 /** Defaults for everything but pool, counters and secret. */
