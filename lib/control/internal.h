@@ -123,7 +123,8 @@ enum bw_key_kind {
 	KEY_BYTES,    /* decimal with K, M, G or KiB, MiB, GiB */
 	KEY_DURATION, /* decimal with ms, s, m or h; seconds without */
 	KEY_BOOL,
-	KEY_POLL, /* enum bw_poll */
+	KEY_POLL,        /* enum bw_poll */
+	KEY_SYN_COOKIES, /* enum bw_tcp_syn_cookies */
 	KEY_TEXT, /* const char *, which points into the raw struct */
 };
 

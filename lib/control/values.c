@@ -42,6 +42,29 @@ static const char *const poll_names[] = {
 	[BW_POLL_ADAPTIVE] = "adaptive",
 };
 
+static const char *const syn_cookies_names[] = {
+	[BW_TCP_SYN_COOKIES_AUTO] = "auto",
+	[BW_TCP_SYN_COOKIES_OFF] = "off",
+	[BW_TCP_SYN_COOKIES_ALWAYS] = "always",
+};
+
+/** Kinds of which each value has a name. */
+static const struct choice {
+	const char *const *names;
+	unsigned count;
+	const char *wants;
+} choices[] = {
+	[KEY_POLL] = { poll_names, BW_ARRAY_LEN(poll_names),
+		"is no way to poll; give busy, adaptive or auto" },
+	[KEY_SYN_COOKIES] = { syn_cookies_names, BW_ARRAY_LEN(syn_cookies_names),
+		"does not say when to send SYN cookies; give auto, off or always" },
+};
+
+static bool is_choice(enum bw_key_kind kind)
+{
+	return kind < BW_ARRAY_LEN(choices) && choices[kind].names != NULL;
+}
+
 static const struct unit *units_of(enum bw_key_kind kind, unsigned *count)
 {
 	switch (kind) {
@@ -140,12 +163,13 @@ static int bool_apply(const struct bw_conf *conf, const char *path, const char *
 	return bw_control__fail(conf, path, "'%.60s' is neither true nor false; give one of them", text);
 }
 
-static int poll_apply(const struct bw_conf *conf, const char *path, const char *text, uint64_t *value)
+static int choice_apply(const struct bw_conf *conf, const char *path, const struct choice *choice,
+	const char *text, uint64_t *value)
 {
-	for (*value = 0; *value < BW_ARRAY_LEN(poll_names); ++*value)
-		if (strcmp(text, poll_names[*value]) == 0)
+	for (*value = 0; *value < choice->count; ++*value)
+		if (strcmp(text, choice->names[*value]) == 0)
 			return 0;
-	return bw_control__fail(conf, path, "'%.60s' is no way to poll; give busy, adaptive or auto", text);
+	return bw_control__fail(conf, path, "'%.60s' %s", text, choice->wants);
 }
 
 static uint64_t target_read(const void *target, unsigned bytes)
@@ -169,8 +193,8 @@ static int default_show(const struct bw_key *key, char **text, const void *targe
 		return 0;
 	if (key->kind == KEY_BOOL)
 		snprintf(shown, sizeof(shown), "%s", value ? "true" : "false");
-	else if (key->kind == KEY_POLL)
-		snprintf(shown, sizeof(shown), "%s", poll_names[value]);
+	else if (is_choice(key->kind))
+		snprintf(shown, sizeof(shown), "%s", choices[key->kind].names[value]);
 	else
 		quantity_format(key->kind, value, shown);
 	*text = strdup(shown);
@@ -201,8 +225,8 @@ int bw_control__keys_apply(struct bw_conf *conf, const char *prefix, const struc
 		}
 		if (key->kind == KEY_BOOL)
 			error = bool_apply(conf, path, *text, &value);
-		else if (key->kind == KEY_POLL)
-			error = poll_apply(conf, path, *text, &value);
+		else if (is_choice(key->kind))
+			error = choice_apply(conf, path, &choices[key->kind], *text, &value);
 		else
 			error = quantity_apply(conf, path, key, *text, &value);
 		if (error != 0)

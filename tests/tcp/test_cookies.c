@@ -929,18 +929,23 @@ static uint64_t clock_ns(void)
 	return (uint64_t)t.tv_sec * BW_NS_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
+/** The best of three, since others use the machine, too. */
 static void measure(struct peer *p, const char *what, uint8_t flags, bool timestamps, uint8_t answer)
 {
-	const unsigned bursts = 2000;
-	uint64_t began = clock_ns(), ns;
+	const unsigned bursts = 1000;
+	uint64_t least = UINT64_MAX;
 
-	for (unsigned i = 0; i < bursts; i++) {
-		burst_in(p, 64, flags, timestamps);
-		if (drain(p, answer) != (answer != 0 ? 64 : 0))
-			fail_msg("not every one was answered");
+	for (unsigned round = 0; round < 3; round++) {
+		uint64_t began = clock_ns();
+
+		for (unsigned i = 0; i < bursts; i++) {
+			burst_in(p, 64, flags, timestamps);
+			if (drain(p, answer) != (answer != 0 ? 64 : 0))
+				fail_msg("not every one was answered");
+		}
+		least = BW_MIN(least, clock_ns() - began);
 	}
-	ns = clock_ns() - began;
-	print_message("             %4.0f ns  %s\n", (double)ns / (bursts * 64), what);
+	print_message("             %4.0f ns  %s\n", (double)least / (bursts * 64), what);
 }
 
 static void tune_room(struct bw_tcp_conf *conf)
