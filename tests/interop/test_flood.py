@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""SYN cookies with real clients, and floods of forged segments beside real clients that must not notice."""
+
+import json
+import re
+import signal
+import statistics
+import subprocess
+import time
+
+import pytest
+
+from clients import download
+from conftest import BINARY, DEVICES, ECHO, FAMILIES, HERE, HTTP, RESP, V4_CLIENT, V6_CLIENT
+from lab import stop
+
+FLOOD = BINARY.parent.parent / "tests/tools/flood"
+CLIENT = {"v4": V4_CLIENT, "v6": V6_CLIENT}
+FORGED = {"v4": "10.0.0.0/8", "v6": "2001:db8::/32"}
+SECONDS = 3
+CHUNK = 50
+
+
+def cookies(tmp_path, when):
+    path = tmp_path / "cookies.yaml"
+    path.write_text(f"tcp:\n  syn_cookies: {when}\n")
+    return ["-c", path]
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("timestamps", [1, 0], ids=["timestamps", "bare"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_connection_by_cookie(bench, files, tmp_path, device, timestamps):
+    bench.serve(device, [f"--http {HTTP}={files}", f"--resp {RESP}", f"--echo {ECHO}"],
+                extra=cookies(tmp_path, "always"))
+    bench.client.sysctl("net/ipv4/tcp_timestamps", timestamps)
+    for family, address in FAMILIES.items():
+        for name in ("1", "20m"):
+            download(bench.client, bench.url(family, name), files / name)
+        bench.client.run(["/usr/bin/python3", HERE / "clients.py", "echo", address, ECHO, files / "3m"], timeout=110)
+        said = bench.client.run(["redis-cli", "-h", address, "-p", RESP], stdin="SET a b\nGET a\nSTRLEN a\n").stdout
+        assert said.split() == ["OK", "b", "1"]
+    counters = bench.server.stop()
+    assert counters["tcp.cookies_accepted"] == counters["tcp.accepted"] == 8
+    assert counters["tcp.cookies_sent"] >= 8
+    assert counters["tcp.cookies_rejected"] == 0
+
+
+# ---- floods --------------------------------------------------------------------------------------------------
+
+
+def load(bench, url):
+    """A new connection for every request, one after the other. Returns their times in seconds, and the rate."""
+    times = []
+    began = time.monotonic()
+    while time.monotonic() < began + SECONDS:
+        done = bench.client.run(["curl", "-sS", "-g", "--max-time", 30, "-H", "Connection: close",
+                                 "-w", "%{stderr}%{http_code} %{num_connects} %{time_total}\\n", *[url] * CHUNK],
+                                quiet=True)
+        lines = [line.split() for line in done.stderr.splitlines()]
+        assert [line[:2] for line in lines] == [["200", "1"]] * CHUNK, "a request failed"
+        times += [float(line[2]) for line in lines]
+    return times, len(times) / (time.monotonic() - began)
+
+
+def told(what, times, rate):
+    cuts = statistics.quantiles(times, n=100)
+    print(f"{what}: {rate:.0f} requests/s on a connection each, p50 {cuts[49] * 1e3:.2f} ms, p99 {cuts[98] * 1e3:.2f} ms",
+          flush=True)
+
+
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1])
+
+
+class Flood:
+    """Our flooder at work on the client's end of the link."""
+
+    def __init__(self, bench, family, kind, *options):
+        address = FAMILIES[family]
+        bench.client.run(["ping", "-c", 1, "-W", 2, address], quiet=True)
+        neighbours = bench.client.ip(f"neigh show {address} dev {bench.iface}", quiet=True).stdout
+        mac = re.search(r"lladdr (\S+)", neighbours)[1]
+        self.process = bench.client.start(
+            [FLOOD, "--iface", bench.iface, "--mac", mac, "--to", address, "--port", HTTP, "--from", FORGED[family],
+             "--kind", kind, "--seconds", 60, *options], stdout=subprocess.PIPE, text=True)
+
+    def end(self):
+        assert stop(self.process, signal.SIGINT) == 0
+        said = json.loads(self.process.stdout.read())
+        rate = said["packets"] / said["seconds"]
+        print(f"flood: {said['packets']} packets in {said['seconds']} s, {rate / 1e6:.3f} Mpps", flush=True)
+        return said["packets"]
+
+
+@pytest.mark.deadline(200)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind, rate", [("syn", 20000), ("ack", 20000), ("rst", 20000), ("syn", 0)],
+                         ids=["syn", "ack", "rst", "syn-as-much-as-the-link-carries"])
+def test_flood(bench, files, kind, rate, family):
+    """What a busy machine makes of the rates of requests is printed. That none of them fails is asserted."""
+    bench.serve("packet", [f"--http {HTTP}={files}"],
+                extra=["--gateway", CLIENT["v4"], "--gateway", CLIENT["v6"]])
+    url = bench.url(family, "small.txt")
+    quiet_times, quiet_rate = load(bench, url)
+    # What is touched once is touched: the rest of the flood takes no memory.
+    Flood(bench, family, kind, "--options", "--count", 40000, "--rate", 20000).process.wait(30)
+    before = resident_kib(bench.server.pid)
+    flood = Flood(bench, family, kind, "--options", "--rate", rate)
+    times, flooded_rate = load(bench, url)
+    packets = flood.end()
+    grown = resident_kib(bench.server.pid) - before
+    told("without", quiet_times, quiet_rate)
+    told("beside the flood", times, flooded_rate)
+    counters = bench.server.stop()
+    print({name: value for name, value in counters.items() if value and "bytes" not in name}, f"{grown} KiB more")
+    assert grown < 4096
+    assert counters["drop.no_mbuf"] == 0
+    requests = len(quiet_times) + len(times)
+    assert requests <= counters["tcp.accepted"] <= requests + 2
+    if kind == "syn":
+        assert counters["tcp.cookies_sent"] > 10000
+        assert counters["tcp.cookies_accepted"] >= len(times)
+        assert counters["tcp.syn_refused"] == 0
+    else:
+        assert counters["tcp.cookies_sent"] == counters["tcp.cookies_rejected"] == 0
+    assert packets > (20000 if rate != 0 else 50000)
