@@ -35,9 +35,8 @@ static const struct bw_key http_keys[] = { HTTP_KEYS(HTTP_ROW) };
 static const struct bw_key constant_keys[] = { CONSTANT_KEYS(CONSTANT_ROW) };
 static const struct bw_key resp_keys[] = { RESP_KEYS(RESP_ROW) };
 
-_Static_assert(
-	sizeof(enum bw_poll) <= sizeof(uint64_t) && sizeof(enum bw_tcp_syn_cookies) <= sizeof(uint64_t) &&
-		sizeof(bool) == 1,
+_Static_assert(sizeof(enum bw_poll) <= sizeof(uint64_t) &&
+		       sizeof(enum bw_tcp_syn_cookies) <= sizeof(uint64_t) && sizeof(bool) == 1,
 	"values.c copies them as integers");
 
 struct bw_conf *bw_conf_create(void)

@@ -125,7 +125,7 @@ enum bw_key_kind {
 	KEY_BOOL,
 	KEY_POLL,        /* enum bw_poll */
 	KEY_SYN_COOKIES, /* enum bw_tcp_syn_cookies */
-	KEY_TEXT, /* const char *, which points into the raw struct */
+	KEY_TEXT,        /* const char *, which points into the raw struct */
 };
 
 /** A row of a key list, for the code that walks them. */

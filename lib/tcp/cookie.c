@@ -16,7 +16,7 @@
  * the others' parity, so that no bit of an ISN tells anything by itself.
  *
  * A timestamp with its low bits replaced is up to 63 ms behind the clock and never ahead of it: those of the
- * connection go on from there, and PAWS at the peer is content. As a measure of the round trip it is too coarse.
+ * connection go on from there, and PAWS at the peer is content. The round trip that it measures is as much too long.
  *
  * Without a timestamp there is room for the MSS only: no window scale, no SACK.
  */

@@ -317,7 +317,11 @@ static void establish(
 	conn->snd_wl1 = pkt->tcp.seq;
 	bw_tcp__cc_init(tcp, conn, half.tries != 0);
 	if (is_cookie) {
-		/* When it was sent, and how often, nobody noted: the first estimate comes from data. */
+		/* When it was sent, and how often, only the peer may know, and up to 63 ms too early. */
+		uint32_t since_ms = tcp->now_ms + conn->ts_offset - pkt->tcp.ts_echo;
+
+		if (half.has_timestamps && since_ms < BW_TCP__RTO_INITIAL_MS)
+			bw_tcp__rtt_sample(conn, since_ms * 1000ull);
 		bw_tcp__count(tcp, BW_TCP_COOKIES_ACCEPTED);
 	} else if (half.tries == 0) {
 		uint32_t sent_ms = half.retry_at_ms - BW_TCP__RTO_INITIAL_MS;

@@ -187,9 +187,15 @@ TEST(cookie_carries_every_option)
 			assert_int_equal(conns[1].flags & BW_CONN_SACK, 0);
 			assert_int_equal(conns[1].snd_wnd, 1000);
 		}
-		/* The round trip is not known. */
-		assert_int_equal(conns[1].srtt_us8, 0);
-		assert_int_equal(conns[1].rttvar_us4, BW_TCP__RTO_INITIAL_MS);
+		/* The round trip is not known, or not well. */
+		assert_int_equal(conns[0].srtt_us8, MS(30) / 1000 * 8);
+		if (timestamps) {
+			assert_true(conns[1].srtt_us8 >= conns[0].srtt_us8);
+			assert_true(conns[1].srtt_us8 <= conns[0].srtt_us8 + 63000 * 8);
+		} else {
+			assert_int_equal(conns[1].srtt_us8, 0);
+			assert_int_equal(conns[1].rttvar_us4, BW_TCP__RTO_INITIAL_MS);
+		}
 	}
 }
 
@@ -224,6 +230,28 @@ TEST(first_data_stands_for_the_cookies_ack)
 	OUT(p, .seq = 1, .ack = PEER + 5, .data = "ping");
 	QUIET(p);
 	done(p);
+}
+
+/** An ACK that is late, or a peer that lies about our clock, makes no time-out of a minute. */
+TEST(round_trip_of_a_cookie_is_believed_up_to_a_second)
+{
+	for (unsigned lies = 0; lies < 2; lies++) {
+		struct peer *p = listening(&(struct offer){ .tune = tune_always, .timestamps = true });
+		struct bw_tcp_info info;
+
+		IN(p, .seq = PEER, .flags = SYN);
+		OUT(p, .flags = SYN | ACK);
+		if (lies)
+			p->ts_echo += 1u << 20;
+		else
+			p->now += MS(1064);
+		IN(p, .seq = PEER + 1, .ack = 1);
+		STATE(p, ESTABLISHED);
+		bw_tcp_info(p->conn, &info);
+		assert_int_equal(info.srtt_us, 0);
+		assert_int_equal(info.rto_us, 1000000);
+		done(p);
+	}
 }
 
 TEST(only_an_ack_brings_a_cookie_back)
@@ -979,6 +1007,7 @@ int main(void)
 		cmocka_unit_test(cookie_carries_every_option),
 		cmocka_unit_test(data_and_fin_on_the_cookies_ack),
 		cmocka_unit_test(first_data_stands_for_the_cookies_ack),
+		cmocka_unit_test(round_trip_of_a_cookie_is_believed_up_to_a_second),
 		cmocka_unit_test(only_an_ack_brings_a_cookie_back),
 		cmocka_unit_test(cookies_ack_again),
 		cmocka_unit_test(bent_cookies_are_refused),
