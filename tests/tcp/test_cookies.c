@@ -204,14 +204,15 @@ TEST(data_and_fin_on_the_cookies_ack)
 	struct peer *p = listening(&(struct offer){
 		.tune = tune_always, .timestamps = true, .does.closes_on_peer_close = true });
 
-	IN(p, .seq = PEER, .flags = SYN);
+	/* The peer's clock is in the half of its numbers that is before 0. */
+	IN(p, .seq = PEER, .flags = SYN, .ts = 0xc0000000);
 	OUT(p, .flags = SYN | ACK);
-	IN(p, .seq = PEER + 1, .ack = 1, .flags = ACK | FIN | PSH, .data = "hello");
+	IN(p, .seq = PEER + 1, .ack = 1, .flags = ACK | FIN | PSH, .data = "hello", .ts = 0xc0000001);
 	OUT(p, .flags = FIN | ACK, .seq = 1, .ack = PEER + 7);
 	QUIET(p);
 	assert_memory_equal(p->received, "hello", 5);
 	STATE(p, LAST_ACK);
-	IN(p, .seq = PEER + 7, .ack = 2);
+	IN(p, .seq = PEER + 7, .ack = 2, .ts = 0xc0000002);
 	STATE(p, CLOSED);
 	assert_int_equal(p->end, BW_TCP_END_CLOSED);
 	QUIET(p);
@@ -814,9 +815,8 @@ TEST(a_million_forged_acks_and_none_is_taken)
 }
 
 /**
- * Of all 2^32 numbers that one client may try, 16 are right: eight classes in two periods. Counted exactly over
- * every 16th of the MAC's values would take minutes; that each class of each period has one, and only one, is
- * shown by making it and by trying every number that differs from it in up to two bits.
+ * Of all 2^32 numbers that one client may try, 16 are right: eight classes in two periods. To count them would take
+ * minutes. Here each is made and taken, and none that differs from it in one bit or two is.
  */
 TEST(each_class_and_period_has_one_number)
 {
@@ -846,9 +846,7 @@ TEST(each_class_and_period_has_one_number)
 		for (unsigned a = 0; a < 32; a++) {
 			for (unsigned b = 0; b <= a; b++) {
 				pkt.tcp.ack = (half.iss ^ 1u << a ^ (a != b ? 1u << b : 0)) + 1;
-				if (bw_tcp__cookie_check(&keys, &pkt, &found))
-					assert_true(pkt.tcp.ack - 1 != half.iss &&
-						    found.peer_mss != half.peer_mss);
+				assert_false(bw_tcp__cookie_check(&keys, &pkt, &found));
 			}
 		}
 	}
