@@ -639,18 +639,27 @@ static void visit(struct visit *v)
 	arm_retx(v);
 }
 
-unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)
+static unsigned take_answers(struct bw_tcp *tcp, struct bw_tcp_packet *out, unsigned max)
 {
 	unsigned count = 0;
 
-	bw_tcp__set_now(tcp, now);
-	bw_tcp__run_pending(tcp);
 	for (; count < max && tcp->answer_count != 0; tcp->answer_count--) {
 		struct bw_tcp__answer *answer = &tcp->answers[tcp->answer_head];
 
 		out[count++] = (struct bw_tcp_packet){ .m = answer->m, .flow = answer->flow };
 		tcp->answer_head = (tcp->answer_head + 1) % BW_TCP__ANSWERS_MAX;
 	}
+	return count;
+}
+
+unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)
+{
+	unsigned count;
+
+	bw_tcp__set_now(tcp, now);
+	bw_tcp__run_pending(tcp);
+	/* Half for each: on a link that is full, a flood's answers do not keep connections waiting. */
+	count = take_answers(tcp, out, (max + 1) / 2);
 	while (count < max) {
 		struct bw_tcp_conn *conn = bw_tcp__pop_ready(tcp);
 		struct visit v = { .tcp = tcp, .conn = conn, .out = &out[count] };
@@ -673,7 +682,7 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 		if (v.count == v.room)
 			bw_tcp__mark_ready(tcp, conn); /* the others first */
 	}
-	return count;
+	return count + take_answers(tcp, out + count, max - count);
 }
 
 bool bw_tcp_has_output(const struct bw_tcp *tcp)

@@ -11,10 +11,10 @@ import time
 import pytest
 
 from clients import download
-from conftest import BINARY, DEVICES, ECHO, FAMILIES, HERE, HTTP, RESP, V4_CLIENT, V6_CLIENT
-from lab import stop
+from conftest import BINARY, DEVICES, ECHO, FAMILIES, HERE, HTTP, RESP, Server, V4, V4_CLIENT, V6_CLIENT
+from lab import stop, wait_until
 
-FLOOD = BINARY.parent.parent / "tests/tools/flood"
+TOOLS = BINARY.parent.parent / "tests/tools"
 CLIENT = {"v4": V4_CLIENT, "v6": V6_CLIENT}
 FORGED = {"v4": "10.0.0.0/8", "v6": "2001:db8::/32"}
 SECONDS = 3
@@ -83,7 +83,7 @@ class Flood:
         neighbours = bench.client.ip(f"neigh show {address} dev {bench.iface}", quiet=True).stdout
         mac = re.search(r"lladdr (\S+)", neighbours)[1]
         self.process = bench.client.start(
-            [FLOOD, "--iface", bench.iface, "--mac", mac, "--to", address, "--port", HTTP, "--from", FORGED[family],
+            [TOOLS / "flood", "--iface", bench.iface, "--mac", mac, "--to", address, "--port", HTTP, "--from", FORGED[family],
              "--kind", kind, "--seconds", 60, *options], stdout=subprocess.PIPE, text=True)
 
     def end(self):
@@ -126,3 +126,32 @@ def test_flood(bench, files, kind, rate, family):
     else:
         assert counters["tcp.cookies_sent"] == counters["tcp.cookies_rejected"] == 0
     assert packets > (20000 if rate != 0 else 50000)
+
+
+LOAD = {"seconds": 2, "connections_per_s": 20000, "flood_pps": 1000000}
+
+
+@pytest.mark.deadline(200)
+def test_flood_over_memif(bench, files):
+    """
+    Nothing but the two programs, a core each: a new connection for every request at a fixed rate, alone and beside
+    a million SYNs a second. What the two cores are worth to them here is printed; no connection may fail.
+    """
+    ns = bench.namespace("s")
+    path = bench.tmp_path / "memif.sock"
+    bench.server = Server(ns, [bench.binary, "serve", "--dev", f"memif:{path},role=server", "--http",
+                               f"{HTTP}={files}", "--addr", f"{V4}/24", "--gateway", V4_CLIENT], bench.log("barewire"))
+    bench.servers.append(bench.server)
+    wait_until(path.exists, "the memif socket")
+    said = ns.run([TOOLS / "flood_memif", path, V4, V4_CLIENT, "/small.txt", *LOAD.values(), 0], timeout=100).stdout
+    phases = {phase["phase"]: phase for phase in map(json.loads, said.splitlines())}
+    for phase in phases.values():
+        assert phase["failed"] == 0 and phase["done"] == phase["started"]
+    alone, both = phases["load"], phases["load and flood"]
+    print(f"goodput beside {both['flood_mpps']} Mpps: {both['done'] / alone['done']:.1%}, "
+          f"p99 {both['p99_us'] / max(alone['p99_us'], 1):.2f} times; "
+          f"{1000 / phases['flood']['answers_mpps']:.0f} ns a SYN at both ends together", flush=True)
+    counters = bench.server.stop()
+    assert counters["tcp.accepted"] == sum(phase["done"] for phase in phases.values())
+    assert counters["tcp.cookies_accepted"] >= both["done"] * 0.9
+    assert counters["tcp.syn_refused"] == counters["drop.no_mbuf"] == 0

@@ -761,6 +761,32 @@ TEST(every_syn_of_a_turn_is_answered)
 	done(p);
 }
 
+/** On a link that is full, answers to a flood and what connections send have half of it each. */
+TEST(answers_do_not_keep_connections_waiting)
+{
+	struct peer *p = established(.tune = tune_always);
+	struct bw_tcp_packet packets[64];
+	unsigned of_conn = 0, of_flood = 0, count;
+
+	assert_int_equal(bw_tcp_send(p->conn, bulk, 8 * 1460), 8 * 1460);
+	for (unsigned i = 0; i < 3; i++)
+		burst_in(p, 64, SYN, true);
+	count = bw_tcp_output(p->tcp, p->now, packets, 16);
+	assert_int_equal(count, 16);
+	for (unsigned i = 0; i < count; i++)
+		of_conn += packets[i].path != NULL;
+	assert_int_equal(of_conn, 8);
+	do {
+		for (unsigned i = 0; i < count; i++) {
+			of_flood += packets[i].path == NULL;
+			rte_pktmbuf_free(packets[i].m);
+		}
+		count = bw_tcp_output(p->tcp, p->now, packets, 64);
+	} while (count != 0);
+	assert_int_equal(of_flood, 3 * 64);
+	done(p);
+}
+
 /** What a flood leaves behind is the cache, which was full before: no memory, no buffer, no connection. */
 TEST(floods_leave_nothing_behind)
 {
@@ -1020,6 +1046,7 @@ int main(void)
 		cmocka_unit_test(cookie_timestamps_are_right_at_the_wrap),
 		cmocka_unit_test(connection_of_a_cookie_uses_its_windows),
 		cmocka_unit_test(every_syn_of_a_turn_is_answered),
+		cmocka_unit_test(answers_do_not_keep_connections_waiting),
 		cmocka_unit_test(floods_leave_nothing_behind),
 		cmocka_unit_test(a_million_forged_acks_and_none_is_taken),
 		cmocka_unit_test(each_class_and_period_has_one_number),

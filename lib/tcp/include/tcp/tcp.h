@@ -170,8 +170,8 @@ struct bw_tcp_packet {
 };
 
 /**
- * Build what is ready: answers without a connection first, then ready connections in turn, a bounded number
- * of segments each. Call again while it returns `max`.
+ * Build what is ready: answers without a connection, up to half of `max`, then ready connections in turn, a bounded
+ * number of segments each, then more answers. Call again while it returns `max`.
  *
  * @out  `path` pointers are valid until the next call into this object
  * Returns the number of packets.
