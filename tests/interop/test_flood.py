@@ -16,7 +16,8 @@ from lab import stop, wait_until
 
 TOOLS = BINARY.parent.parent / "tests/tools"
 CLIENT = {"v4": V4_CLIENT, "v6": V6_CLIENT}
-FORGED = {"v4": "10.0.0.0/8", "v6": "2001:db8::/32"}
+BEHIND = {"v4": "10.0.0.0/8", "v6": "2001:db8::/32"}  # the gateway, which is the client
+ON_LINK = {"v4": "198.18.77.0/24", "v6": "fd77:ba5e::/64"}  # so each source is a neighbour to look for
 SECONDS = 3
 CHUNK = 50
 
@@ -77,13 +78,13 @@ def resident_kib(pid):
 class Flood:
     """Our flooder at work on the client's end of the link."""
 
-    def __init__(self, bench, family, kind, *options):
+    def __init__(self, bench, family, kind, sources, *options):
         address = FAMILIES[family]
         bench.client.run(["ping", "-c", 1, "-W", 2, address], quiet=True)
         neighbours = bench.client.ip(f"neigh show {address} dev {bench.iface}", quiet=True).stdout
         mac = re.search(r"lladdr (\S+)", neighbours)[1]
         self.process = bench.client.start(
-            [TOOLS / "flood", "--iface", bench.iface, "--mac", mac, "--to", address, "--port", HTTP, "--from", FORGED[family],
+            [TOOLS / "flood", "--iface", bench.iface, "--mac", mac, "--to", address, "--port", HTTP, "--from", sources[family],
              "--kind", kind, "--seconds", 60, *options], stdout=subprocess.PIPE, text=True)
 
     def end(self):
@@ -96,18 +97,19 @@ class Flood:
 
 @pytest.mark.deadline(200)
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("kind, rate", [("syn", 20000), ("ack", 20000), ("rst", 20000), ("syn", 0)],
-                         ids=["syn", "ack", "rst", "syn-as-much-as-the-link-carries"])
-def test_flood(bench, files, kind, rate, family):
+@pytest.mark.parametrize("kind, rate, sources", [
+    ("syn", 20000, BEHIND), ("ack", 20000, BEHIND), ("rst", 20000, BEHIND), ("syn", 20000, ON_LINK), ("syn", 0, BEHIND)],
+    ids=["syn", "ack", "rst", "syn-on-link", "syn-as-much-as-the-link-carries"])
+def test_flood(bench, files, kind, rate, sources, family):
     """What a busy machine makes of the rates of requests is printed. That none of them fails is asserted."""
     bench.serve("packet", [f"--http {HTTP}={files}"],
                 extra=["--gateway", CLIENT["v4"], "--gateway", CLIENT["v6"]])
     url = bench.url(family, "small.txt")
     quiet_times, quiet_rate = load(bench, url)
     # What is touched once is touched: the rest of the flood takes no memory.
-    Flood(bench, family, kind, "--options", "--count", 40000, "--rate", 20000).process.wait(30)
+    Flood(bench, family, kind, sources, "--options", "--count", 40000, "--rate", 20000).process.wait(30)
     before = resident_kib(bench.server.pid)
-    flood = Flood(bench, family, kind, "--options", "--rate", rate)
+    flood = Flood(bench, family, kind, sources, "--options", "--rate", rate)
     times, flooded_rate = load(bench, url)
     packets = flood.end()
     grown = resident_kib(bench.server.pid) - before
