@@ -39,6 +39,7 @@
 #define TCP_KEYS(X)                                                                                          \
 	X(connections, NUMBER, connections_max, 1, 16777216)                                                 \
 	X(half_open, NUMBER, half_open_max, 1, 16777216)                                                     \
+	X(syn_cookies, SYN_COOKIES, syn_cookies, 0, 0)                                                       \
 	X(time_wait, NUMBER, time_wait_max, 1, 16777216)                                                     \
 	X(receive_buffer, BYTES, recv_bytes_max, 4 * KIB, GIB)                                               \
 	X(send_buffer, BYTES, send_bytes_max, 4 * KIB, GIB)                                                  \

@@ -4,7 +4,7 @@
  *
  * A flow is one of three objects, and the table finds any of them by one lookup:
  *
- *     half-open    64 bytes   a SYN was answered                     listen.c
+ *     half-open    64 bytes   a SYN was answered; or none: cookie.c  listen.c
  *     connection  240 bytes   from the ACK of the handshake on,      conn.c, input.c, output.c
  *                             or from the SYN that we send           connect.c
  *     TIME_WAIT    64 bytes   both FINs are out of the way           time_wait.c
@@ -444,6 +444,13 @@ struct bw_tcp__fifo {
 	uint32_t head, tail;
 };
 
+/** Of SYN cookies: cookie.c. */
+struct bw_tcp__cookie_keys {
+	struct bw_siphash_key key[2]; /* of the latest even and the latest odd period */
+	bw_ns renew_at;               /* the end of this period */
+	bool is_odd;                  /* this period is */
+};
+
 struct bw_tcp__answer {
 	struct rte_mbuf *m;
 	struct bw_flow flow;
@@ -476,6 +483,8 @@ struct bw_tcp {
 	struct bw_timer half_open_timer, time_wait_timer;
 	bw_ns stateless_window_at; /* rate limit of answers without a connection's own */
 	uint32_t stateless_count;
+	bw_ns cookies_until; /* an ACK may bring a cookie back */
+	struct bw_tcp__cookie_keys cookie_keys;
 	uint32_t answer_head, answer_count;
 	size_t map_bytes;
 	bw_ns *pace_at; /* of each connection, when the next new byte is due: output.c. Touched where pacing is on */
@@ -651,8 +660,8 @@ static inline uint32_t bw_tcp__recv_bytes_now(const struct bw_tcp *tcp, const st
 
 /* listen.c */
 int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be);
-/** Would a SYN for that port become a half-open entry now? */
-bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be);
+/** Would this SYN, which follows a TIME_WAIT, be answered now? */
+bool bw_tcp__may_accept(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
 /**
  * A segment for which there is no object: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2). Consumes the mbuf.
  * @beyond  the last number of an earlier incarnation, which the new one has to leave behind; NULL for none
@@ -669,9 +678,10 @@ uint16_t bw_tcp__syn_window(const struct bw_tcp *tcp, unsigned listener);
 void bw_tcp__handshake_agree(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__half_open *half);
 /**
- * Both are acknowledged, `rtt_ms` after ours was sent (UINT32_MAX: it had to be repeated, who knows which was).
- * `window` is the peer's, scaled. Makes the opened() upcall.
+ * Both are acknowledged, `rtt_ms` after ours was sent (UINT32_MAX: it had to be repeated, who knows which was;
+ * BW_TCP__RTT_UNKNOWN: nobody has noted it). `window` is the peer's, scaled. Makes the opened() upcall.
  */
+#define BW_TCP__RTT_UNKNOWN (UINT32_MAX - 1)
 void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
 	uint32_t window, uint32_t rtt_ms);
 
@@ -680,6 +690,20 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 void bw_tcp__opening_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
 /** The SYN of such a connection, or its SYN-ACK. */
 struct bw_tcp_fields bw_tcp__syn_fields(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+
+/* cookie.c: SYN cookies. Pure: all that they know is in their arguments. */
+/** Before any of the others. A new key every 64 s, derived from the secret. */
+void bw_tcp__cookie_keys_renew(
+	struct bw_tcp__cookie_keys *keys, const struct bw_siphash_key *secret, bw_ns now);
+/** When the cookies that are made now will no longer be taken. */
+bw_ns bw_tcp__cookie_expires_at(const struct bw_tcp__cookie_keys *keys);
+/** Choose the iss of an entry that will not be kept, and take from it what a cookie cannot carry. */
+void bw_tcp__cookie_make(const struct bw_tcp__cookie_keys *keys, struct bw_tcp__half_open *half);
+/** The timestamp that goes with it: up to 63 ms behind `clock`. */
+uint32_t bw_tcp__cookie_timestamp(const struct bw_tcp__half_open *half, uint32_t clock);
+/** Does the packet acknowledge a cookie? Fills the entry that was not kept, but for its listener. */
+bool bw_tcp__cookie_check(
+	const struct bw_tcp__cookie_keys *keys, const struct bw_pkt *pkt, struct bw_tcp__half_open *half);
 
 /* time_wait.c */
 /**

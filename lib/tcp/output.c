@@ -52,9 +52,11 @@ void bw_tcp__answer_with_tos(
 	struct bw_tcp__answer *answer;
 	struct rte_mbuf *m;
 
-	/* Full: more questions than a turn can answer. They will be asked again. */
-	if (tcp->answer_count == BW_TCP__ANSWERS_MAX)
+	/* Full: the device takes less than is asked. They will be asked again. */
+	if (tcp->answer_count == BW_TCP__ANSWERS_MAX) {
+		bw_tcp__count(tcp, BW_DROP_TX_BACKLOG);
 		return;
+	}
 	m = bare_packet(tcp, flow, fields);
 	if (m == NULL)
 		return;
@@ -723,12 +725,10 @@ static void visit(struct visit *v)
 	arm_retx(v);
 }
 
-unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)
+static unsigned take_answers(struct bw_tcp *tcp, struct bw_tcp_packet *out, unsigned max)
 {
 	unsigned count = 0;
 
-	bw_tcp__set_now(tcp, now);
-	bw_tcp__run_pending(tcp);
 	for (; count < max && tcp->answer_count != 0; tcp->answer_count--) {
 		struct bw_tcp__answer *answer = &tcp->answers[tcp->answer_head];
 
@@ -736,6 +736,17 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 			(struct bw_tcp_packet){ .m = answer->m, .flow = answer->flow, .tos = answer->tos };
 		tcp->answer_head = (tcp->answer_head + 1) % BW_TCP__ANSWERS_MAX;
 	}
+	return count;
+}
+
+unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)
+{
+	unsigned count;
+
+	bw_tcp__set_now(tcp, now);
+	bw_tcp__run_pending(tcp);
+	/* Half for each: on a link that is full, a flood's answers do not keep connections waiting. */
+	count = take_answers(tcp, out, (max + 1) / 2);
 	while (count < max) {
 		struct bw_tcp_conn *conn = bw_tcp__pop_ready(tcp);
 		struct visit v = { .tcp = tcp, .conn = conn, .out = &out[count] };
@@ -758,7 +769,7 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 		if (v.count == v.room)
 			bw_tcp__mark_ready(tcp, conn); /* the others first */
 	}
-	return count;
+	return count + take_answers(tcp, out + count, max - count);
 }
 
 bool bw_tcp_has_output(const struct bw_tcp *tcp)

@@ -104,9 +104,17 @@ struct bw_tcp_listener {
 	bw_ns keepalive_idle_ns; /* first probe after this much silence; 0 for never */
 };
 
+/** When a SYN is answered with a cookie instead of a half-open entry (RFC 4987 3.6). */
+enum bw_tcp_syn_cookies {
+	BW_TCP_SYN_COOKIES_AUTO, /* while half_open_max entries are in use */
+	BW_TCP_SYN_COOKIES_OFF,  /* never: what finds no entry is not answered */
+	BW_TCP_SYN_COOKIES_ALWAYS,
+};
+
 struct bw_tcp_conf {
 	uint32_t connections_max; /* full connections of this core */
 	uint32_t half_open_max;
+	enum bw_tcp_syn_cookies syn_cookies; /* default auto */
 	uint32_t time_wait_max;
 	uint32_t state_bytes; /* service state a connection: zeroed before opened(), see bw_tcp_state() */
 	/** Default 4 MiB. Windows begin with 64 KiB and grow while the service reads as fast as the peer can send. */
@@ -132,7 +140,7 @@ struct bw_tcp_conf {
 	bw_ns user_timeout_ns; /* R2: give up on unacknowledged data; default 924.6 s as Linux's 15 retries */
 	struct rte_mempool *pool; /* of outgoing mbufs; private area of BW_MBUF_PRIV_BYTES */
 	struct bw_counters *counters;
-	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, half-open */
+	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, SYN cookies */
 	/** Do packets of the flow come to this core? What an active open asks of a port. NULL: all do. */
 	bool (*is_local)(const void *arg, const struct bw_flow *flow);
 	const void *is_local_arg;
@@ -203,8 +211,8 @@ struct bw_tcp_packet {
 };
 
 /**
- * Build what is ready: answers without a connection first, then ready connections in turn, a bounded number
- * of segments each. Call again while it returns `max`.
+ * Build what is ready: answers without a connection, up to half of `max`, then ready connections in turn, a bounded
+ * number of segments each, then more answers. Call again while it returns `max`.
  *
  * @out  `path` pointers are valid until the next call into this object
  * Returns the number of packets.
