@@ -169,7 +169,7 @@ static void record(struct peer *p, const struct bw_tcp_packet *packet)
 			memcpy(sent->data, bytes, sent->len);
 	}
 	end = sent->f.seq + sent->len + !!(sent->f.flags & SYN) + !!(sent->f.flags & FIN);
-	if ((sent->f.flags & (SYN | ACK)) == (SYN | ACK) && p->iss == 0)
+	if ((sent->f.flags & SYN) && p->iss == 0)
 		p->iss = p->snd_max = sent->f.seq;
 	if (!(sent->f.flags & RST))
 		p->snd_max = bw_seq_max(p->snd_max, end);
@@ -407,7 +407,7 @@ const char *state_of(const struct peer *p)
 
 /* ---- beginnings and the end ---------------------------------------------------------------------------- */
 
-struct peer *listening(const struct offer *offer)
+static struct peer *made(const struct offer *offer, bool ecn)
 {
 	struct peer *p = calloc(1, sizeof(*p));
 	struct bw_tcp_listener listener = {
@@ -429,6 +429,7 @@ struct peer *listening(const struct offer *offer)
 	p->conf.time_wait_max = 16;
 	p->conf.state_bytes = 40;
 	p->conf.can_multi_segment = true;
+	p->conf.ecn = ecn;
 	p->conf.pool = pool;
 	p->conf.counters = &p->counters;
 	p->conf.secret = (struct bw_siphash_key){ { 1, 2 } };
@@ -454,6 +455,26 @@ struct peer *listening(const struct offer *offer)
 	return p;
 }
 
+struct peer *listening(const struct offer *offer)
+{
+	return made(offer, true); /* the peer's SYN asks for it, or not */
+}
+
+struct peer *connecting_with(const struct offer *offer)
+{
+	struct peer *p = made(offer, offer->ecn);
+	struct bw_flow flow = p->flow;
+
+	flow.local_port_be = 0;
+	flow.remote_port_be = __builtin_bswap16(8080);
+	p->connects = true;
+	p->conn = bw_tcp_connect(p->tcp, p->now, 0, &flow);
+	assert_non_null(p->conn);
+	p->flow = *bw_tcp_flow(p->conn);
+	collect(p);
+	return p;
+}
+
 struct peer *established_with(const struct offer *offer)
 {
 	struct peer *p = listening(offer);
@@ -475,7 +496,7 @@ void done(struct peer *p)
 {
 	forget_sent(p);
 	bw_tcp_destroy(p->tcp);
-	assert_int_equal(p->closed, p->opened); /* exactly once for each */
+	assert_int_equal(p->closed, p->connects ? 1 : p->opened); /* exactly once for each */
 	assert_int_equal(mbufs_in_use(), p->mbufs_before);
 	free(p);
 }
