@@ -109,23 +109,13 @@ struct bw_tcp_conn *bw_tcp_connect(
 	return conn;
 }
 
-/**
- * With ECN asked for the first time only (RFC 3168 6.1.1.1): something on the way may swallow a SYN that does. An
- * answer agrees to it.
- */
-static uint8_t syn_flags(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
-{
-	if (conn->state == BW_STATE_SYN_RECEIVED)
-		return BW_TCP_SYN | BW_TCP_ACK | (conn->flags & BW_CONN_ECN ? BW_TCP_ECE : 0);
-	return BW_TCP_SYN | (tcp->conf.ecn && conn->backoff == 0 ? BW_TCP_ECE | BW_TCP_CWR : 0);
-}
-
 struct bw_tcp_fields bw_tcp__syn_fields(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	bool is_answer = conn->state == BW_STATE_SYN_RECEIVED;
 
 	return (struct bw_tcp_fields){
-		.flags = syn_flags(tcp, conn),
+		.flags = (is_answer ? BW_TCP_SYN | BW_TCP_ACK : BW_TCP_SYN) |
+			 bw_tcp__ecn_syn_flags(tcp, conn, is_answer),
 		.seq = conn->snd_una,
 		.ack = is_answer ? conn->rcv_nxt : 0,
 		.window = bw_tcp__syn_window(tcp, conn->listener),
@@ -173,7 +163,8 @@ static void synchronize(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_
 	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, window, rtt_ms);
 	/* What came with it, as for a segment that follows the SYN. */
 	if (pkt->tcp.flags & BW_TCP_SYN) {
-		pkt->tcp.flags &= (uint8_t)~BW_TCP_SYN;
+		/* On a SYN, ECE and CWR are about ECN itself. */
+		pkt->tcp.flags &= (uint8_t) ~(BW_TCP_SYN | BW_TCP_ECE | BW_TCP_CWR);
 		pkt->tcp.seq++;
 	}
 	if (pkt->payload_len != 0 || (pkt->tcp.flags & BW_TCP_FIN))
@@ -206,10 +197,8 @@ static bool syn_sent_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct 
 		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
 		return false;
 	}
-	peer = bw_tcp__half_open_of(tcp, &conn->flow, seg, conn->listener, conn->snd_una);
-	/* RFC 3168 6.1.1: who has sent a SYN without ECN does not use it, whichever was answered. */
-	if (conn->backoff != 0)
-		peer.has_ecn = false;
+	peer = bw_tcp__half_open_of(&conn->flow, seg, conn->listener, conn->snd_una);
+	peer.has_ecn = bw_tcp__ecn_is_agreed(tcp, conn, seg->flags);
 	bw_tcp__handshake_agree(tcp, conn, &peer);
 	if (has_ack) {
 		synchronize(tcp, conn, pkt, seg->window); /* not scaled on a SYN: RFC 7323 2.2 */

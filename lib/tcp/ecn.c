@@ -19,6 +19,31 @@
  */
 #include "internal.h"
 
+/* ---- active open ---------------------------------------------------------------------------------------- */
+
+/** 6.1.1.1: something on the way may drop SYNs that ask. So only the first one does. */
+static bool asks(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return tcp->conf.ecn && conn->backoff == 0;
+}
+
+uint8_t bw_tcp__ecn_syn_flags(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, bool is_answer)
+{
+	if (is_answer)
+		return conn->flags & BW_CONN_ECN ? BW_TCP_ECE : 0;
+	return asks(tcp, conn) ? BW_TCP_ECE | BW_TCP_CWR : 0;
+}
+
+bool bw_tcp__ecn_is_agreed(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, uint8_t flags)
+{
+	if (!asks(tcp, conn))
+		return false;
+	if (!(flags & BW_TCP_ACK))
+		return bw_tcp__ecn_is_asked(tcp, flags);
+	/* 6.1.1: with both flags it only echoes the SYN's. */
+	return (flags & (BW_TCP_ECE | BW_TCP_CWR)) == BW_TCP_ECE;
+}
+
 /* ---- receiver ------------------------------------------------------------------------------------------ */
 
 static void ack_now(struct bw_tcp *tcp, struct bw_tcp_conn *conn)

@@ -670,8 +670,8 @@ void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *
 void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt);
 void bw_tcp__half_open_timer(struct bw_tcp *tcp);
 /** What a SYN says of its sender. */
-struct bw_tcp__half_open bw_tcp__half_open_of(const struct bw_tcp *tcp, const struct bw_flow *flow,
-	const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss);
+struct bw_tcp__half_open bw_tcp__half_open_of(
+	const struct bw_flow *flow, const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss);
 /** The window that a SYN or SYN-ACK of that listener offers: not scaled (RFC 7323 2.2). */
 uint16_t bw_tcp__syn_window(const struct bw_tcp *tcp, unsigned listener);
 /** Both SYNs are known: numbers, MSS and options of the connection. */
@@ -928,11 +928,10 @@ static inline bool bw_tcp__ecn_is_asked(const struct bw_tcp *tcp, uint8_t syn_fl
 	return tcp->conf.ecn && (syn_flags & (BW_TCP_ECE | BW_TCP_CWR)) == (BW_TCP_ECE | BW_TCP_CWR);
 }
 
-/** Does a SYN-ACK, in answer to a SYN with ECE and CWR, agree? One that has both flags only echoes the SYN's. */
-static inline bool bw_tcp__ecn_is_agreed(uint8_t syn_ack_flags)
-{
-	return (syn_ack_flags & (BW_TCP_ECE | BW_TCP_CWR)) == BW_TCP_ECE;
-}
+/** What an opening connection's SYN, or its answer to one that crossed it, has of ECE and CWR. */
+uint8_t bw_tcp__ecn_syn_flags(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, bool is_answer);
+/** Does the peer's SYN-ACK, or a SYN of its that crossed ours, agree on ECN? */
+bool bw_tcp__ecn_is_agreed(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, uint8_t flags);
 
 /** The IP field of a packet that is not new data: of a listener's SYN-ACK, too. */
 uint8_t bw_tcp__ecn_tos_of_control(const struct bw_tcp *tcp, unsigned listener, bool has_ecn);

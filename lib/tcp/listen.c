@@ -12,8 +12,8 @@
 
 /* ---- what the SYNs agree on, of passive and active opens ------------------------------------------------- */
 
-struct bw_tcp__half_open bw_tcp__half_open_of(const struct bw_tcp *tcp, const struct bw_flow *flow,
-	const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss)
+struct bw_tcp__half_open bw_tcp__half_open_of(
+	const struct bw_flow *flow, const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss)
 {
 	return (struct bw_tcp__half_open){
 		.flow = *flow,
@@ -29,8 +29,6 @@ struct bw_tcp__half_open bw_tcp__half_open_of(const struct bw_tcp *tcp, const st
 		.wscale = syn->has_wscale ? BW_MIN(syn->wscale, 14) : BW_TCP__NO_WSCALE,
 		.has_timestamps = syn->has_timestamp,
 		.has_sack = syn->has_sack_permitted,
-		.has_ecn = syn->flags & BW_TCP_ACK ? tcp->conf.ecn && bw_tcp__ecn_is_agreed(syn->flags)
-						   : bw_tcp__ecn_is_asked(tcp, syn->flags),
 	};
 }
 
@@ -69,10 +67,8 @@ void bw_tcp__handshake_agree(
 	}
 	if (half->has_sack)
 		conn->flags |= BW_CONN_SACK;
-	if (half->has_ecn) {
+	if (half->has_ecn)
 		conn->flags |= BW_CONN_ECN;
-		bw_tcp__count(tcp, BW_TCP_ECN_AGREED);
-	}
 }
 
 void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
@@ -91,6 +87,8 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 	else if (rtt_ms != BW_TCP__RTT_UNKNOWN)
 		bw_tcp__rtt_sample(conn, rtt_ms * 1000ull);
 	bw_tcp__keepalive_need(tcp, conn);
+	if (conn->flags & BW_CONN_ECN)
+		bw_tcp__count(tcp, BW_TCP_ECN_AGREED);
 	if (ops->opened != NULL)
 		ops->opened(conn);
 }
@@ -246,8 +244,9 @@ static void send_cookie(struct bw_tcp *tcp, struct bw_tcp__half_open *asked)
 
 static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned listener, const bw_seq *beyond)
 {
-	struct bw_tcp__half_open asked = bw_tcp__half_open_of(tcp, &pkt->flow, &pkt->tcp, listener, 0);
+	struct bw_tcp__half_open asked = bw_tcp__half_open_of(&pkt->flow, &pkt->tcp, listener, 0);
 
+	asked.has_ecn = bw_tcp__ecn_is_asked(tcp, pkt->tcp.flags);
 	switch (fate_of(tcp, pkt, beyond != NULL)) {
 	case REFUSED:
 		bw_tcp__count(tcp, BW_TCP_SYN_REFUSED);

@@ -149,13 +149,15 @@ void bw_tcp__ack_as_is(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	ack_is_sent(conn);
 }
 
-static void emit(struct visit *v, struct rte_mbuf *m, bool is_new_data)
+static uint8_t tos_of_control(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN);
+}
+
+static void emit(struct visit *v, struct rte_mbuf *m, uint8_t tos)
 {
 	struct bw_tcp_conn *conn = v->conn;
-	uint8_t tos = 0;
 
-	if (conn->flags & BW_CONN_ECN)
-		tos = is_new_data ? BW_ECN_ECT0 : bw_tcp__ecn_tos_of_control(v->tcp, conn->listener, true);
 	v->out[v->count++] =
 		(struct bw_tcp_packet){ .m = m, .flow = conn->flow, .path = &conn->path, .tos = tos };
 	ack_is_sent(conn);
@@ -171,7 +173,7 @@ static bool send_bare(struct visit *v, bw_seq seq, uint8_t flags)
 		v->is_out_of_mbufs = true;
 		return false;
 	}
-	emit(v, m, false);
+	emit(v, m, tos_of_control(v->tcp, v->conn));
 	return true;
 }
 
@@ -182,7 +184,7 @@ static void send_syn(struct visit *v)
 	struct rte_mbuf *m = bare_packet(v->tcp, &v->conn->flow, &fields);
 
 	if (m != NULL)
-		emit(v, m, false);
+		emit(v, m, bw_tcp__ecn_tos_of_control(v->tcp, v->conn->listener, fields.flags & BW_TCP_ECE));
 	else
 		v->is_out_of_mbufs = true;
 }
@@ -398,7 +400,7 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 		m->tso_segsz = (uint16_t)conn->mss;
 	}
 	bw_tcp__count(tcp, BW_TCP_SEGMENTS_OUT);
-	emit(v, m, why == SEND_NEW);
+	emit(v, m, why == SEND_NEW && (conn->flags & BW_CONN_ECN) ? BW_ECN_ECT0 : tos_of_control(tcp, conn));
 	if (bw_unlikely(flags & BW_TCP_CWR))
 		bw_tcp__recovery(tcp, conn)->cwr_due = false;
 	if (bw_unlikely(conn->flags & BW_CONN_RECOVERY))

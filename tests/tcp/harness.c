@@ -407,7 +407,7 @@ const char *state_of(const struct peer *p)
 
 /* ---- beginnings and the end ---------------------------------------------------------------------------- */
 
-struct peer *listening(const struct offer *offer)
+static struct peer *made(const struct offer *offer, bool ecn)
 {
 	struct peer *p = calloc(1, sizeof(*p));
 	struct bw_tcp_listener listener = {
@@ -431,11 +431,10 @@ struct peer *listening(const struct offer *offer)
 	p->conf.state_bytes = 40;
 	p->conf.recv_bytes_max = p->conf.send_bytes_max = 256 * 1024;
 	p->conf.can_multi_segment = true;
+	p->conf.ecn = ecn;
 	p->conf.pool = pool;
 	p->conf.counters = &p->counters;
 	p->conf.secret = (struct bw_siphash_key){ { 1, 2 } };
-	if (offer->connects && !offer->ecn)
-		p->conf.ecn = false;
 	if (offer->tune != NULL)
 		offer->tune(&p->conf);
 	p->now = START;
@@ -458,15 +457,16 @@ struct peer *listening(const struct offer *offer)
 	return p;
 }
 
-struct peer *connecting_with(const struct offer *what)
+struct peer *listening(const struct offer *offer)
 {
-	struct offer offer = *what;
-	struct peer *p;
-	struct bw_flow flow;
+	return made(offer, true); /* the peer's SYN asks for it, or not */
+}
 
-	offer.connects = true;
-	p = listening(&offer);
-	flow = p->flow;
+struct peer *connecting_with(const struct offer *offer)
+{
+	struct peer *p = made(offer, offer->ecn);
+	struct bw_flow flow = p->flow;
+
 	flow.local_port_be = 0;
 	flow.remote_port_be = __builtin_bswap16(8080);
 	p->connects = true;

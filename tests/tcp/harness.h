@@ -107,8 +107,7 @@ struct offer {
 	bw_ns keepalive_idle_ns;
 	bool nagle, ecn, pacing;
 	enum bw_tcp_congestion_control congestion_control;
-	bw_ns rtt;     /* of the handshake, which the first estimate comes from */
-	bool connects; /* connecting()'s */
+	bw_ns rtt; /* of the handshake, which the first estimate comes from */
 	void (*tune)(struct bw_tcp_conf *conf);
 };
 

@@ -447,7 +447,7 @@ TEST(icmp_ends_it_if_hard_and_true)
 
 TEST(empty_pool_delays_the_syn)
 {
-	struct peer *p = listening(&(struct offer){ .connects = true });
+	struct peer *p = listening(&(struct offer){ 0 });
 	struct bw_flow flow = flow_to(p, REMOTE_PORT);
 	struct rte_mbuf *all[8192];
 	unsigned count = 0;
@@ -462,7 +462,7 @@ TEST(empty_pool_delays_the_syn)
 	QUIET(p);
 	rte_pktmbuf_free_bulk(all, count);
 	collect(p);
-	OUT(p, .flags = SYN);
+	OUT(p, .flags = SYN | ECE | CWR);
 	QUIET(p);
 	done(p);
 }

@@ -111,6 +111,77 @@ TEST(a_client_falls_back)
 	assert_without_ecn(p);
 }
 
+static bool has_ecn(const struct peer *p)
+{
+	struct bw_tcp_info info;
+
+	bw_tcp_info(p->conn, &info);
+	return info.has_ecn;
+}
+
+TEST(our_syn_asks)
+{
+	/* Agreed, not understood, echoed by something that understands nothing, nonsense. */
+	static const uint8_t answers[] = { SYN | ACK | ECE, SYN | ACK, SYN | ACK | ECE | CWR,
+		SYN | ACK | CWR };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(answers); i++) {
+		struct peer *p = connecting(.ecn = true);
+
+		OUT(p, .flags = SYN | ECE | CWR, .ecn = NOT_ECT);
+		assert_int_equal(bw_tcp_send(p->conn, "abc", 3), 3);
+		IN(p, .seq = PEER, .flags = answers[i], .mss = MSS, .data = "def");
+		OUT(p, .seq = 1, .data = "abc", .ecn = i == 0 ? ECT0 : NOT_ECT);
+		QUIET(p);
+		assert_int_equal(has_ecn(p), i == 0);
+		COUNTER(p, TCP_ECN_AGREED, i == 0);
+		COUNTER(p, TCP_ECE_REDUCTIONS, 0);
+		done(p);
+	}
+}
+
+/** 6.1.1.1: maybe our SYN was lost for its flags. Once it went without, ECN is over, whatever the answer is. */
+TEST(we_fall_back)
+{
+	struct peer *p = connecting(.ecn = true);
+
+	OUT(p, .flags = SYN | ECE | CWR);
+	AT(p, S(1) + MS(1));
+	OUT(p, .flags = SYN, .ecn = NOT_ECT);
+	IN(p, .seq = PEER, .flags = SYN | ACK | ECE, .mss = MSS);
+	OUT(p, .flags = ACK, .ack = PEER + 1);
+	assert_false(has_ecn(p));
+	send_bulk(p, 10);
+	OUT(p, .seq = 1, .len = 10, .ecn = NOT_ECT);
+	done(p);
+}
+
+TEST(off_does_not_ask)
+{
+	struct peer *p = connecting(.ecn = true, .tune = tune_ecn_off);
+
+	OUT(p, .flags = SYN);
+	IN(p, .seq = PEER, .flags = SYN | ACK | ECE, .mss = MSS);
+	OUT(p, .flags = ACK);
+	assert_false(has_ecn(p));
+	done(p);
+}
+
+TEST(syns_that_cross_agree)
+{
+	for (unsigned asks = 0; asks < 2; asks++) {
+		struct peer *p = connecting(.ecn = true);
+
+		OUT(p, .flags = SYN | ECE | CWR);
+		IN(p, .seq = PEER, .flags = asks ? SYN | ECE | CWR : SYN, .mss = MSS);
+		OUT(p, .flags = asks ? SYN | ACK | ECE : SYN | ACK, .ack = PEER + 1, .ecn = NOT_ECT);
+		IN(p, .seq = PEER + 1, .ack = 1);
+		assert_int_equal(has_ecn(p), asks);
+		COUNTER(p, TCP_ECN_AGREED, asks);
+		done(p);
+	}
+}
+
 /* ---- receiver: 6.1.3, 6.1.5 ------------------------------------------------------------------------------ */
 
 TEST(a_mark_is_echoed_until_cwr)
@@ -505,8 +576,14 @@ TEST(newreno_grows_by_a_segment_a_window)
 /** Switches drop what is not ECN-capable before they mark what is: so everything is, RSTs as well. */
 TEST(all_packets_of_dctcp_are_capable)
 {
-	struct peer *p = listening(&(struct offer){ .congestion_control = BW_TCP_CC_DCTCP });
+	struct peer *p = connecting(.ecn = true, .congestion_control = BW_TCP_CC_DCTCP);
 
+	OUT(p, .flags = SYN | ECE | CWR, .ecn = ECT0);
+	AT(p, S(1) + MS(1));
+	OUT(p, .flags = SYN, .ecn = NOT_ECT);
+	done(p);
+
+	p = listening(&(struct offer){ .congestion_control = BW_TCP_CC_DCTCP });
 	IN(p, .seq = PEER, .flags = SYN | ECE | CWR, .mss = MSS);
 	OUT(p, .flags = SYN | ACK | ECE, .ecn = ECT0);
 	IN(p, .seq = PEER + 1, .ack = 1, .data = bulk, .len = MSS);
@@ -590,6 +667,10 @@ int main(void)
 		cmocka_unit_test(half_a_request_is_none),
 		cmocka_unit_test(off_means_off),
 		cmocka_unit_test(a_client_falls_back),
+		cmocka_unit_test(our_syn_asks),
+		cmocka_unit_test(we_fall_back),
+		cmocka_unit_test(off_does_not_ask),
+		cmocka_unit_test(syns_that_cross_agree),
 		cmocka_unit_test(a_mark_is_echoed_until_cwr),
 		cmocka_unit_test(a_mark_out_of_order_counts),
 		cmocka_unit_test(a_mark_elsewhere_is_nothing),

@@ -131,7 +131,7 @@ struct bw_tcp_conf {
 	 * registered with EAL and mapped for DMA in IOVA-as-VA mode. When false, it is copied as it is sent.
 	 */
 	bool can_multi_segment;
-	/** RFC 3168: accept it when a peer asks for it. False: neither accept nor ask. Default true. */
+	/** RFC 3168: accept it when a peer asks for it, and ask in our first SYN. False: neither. Default true. */
 	bool ecn;
 	enum bw_tcp_congestion_control congestion_control; /* default CUBIC */
 	bw_ns time_wait_ns;                                /* 2 MSL; default 60 s as Linux has it */
