@@ -53,6 +53,7 @@
 #define BW_TCP__SLICES_MAX       17  /* mbufs in one outgoing packet, header included: what NICs take */
 #define BW_TCP__VISIT_SEGMENTS   16  /* packets a connection may send before the next has its turn */
 #define BW_TCP__ANSWERS_MAX      256 /* stateless answers waiting for bw_tcp_output() */
+#define BW_TCP__REPEATS_MAX      32  /* of SYN-ACKs in one call: the rest is as due in the next turn */
 #define BW_TCP__LISTENERS_MAX    64
 #define BW_TCP__PORT_COUNTERS    256   /* RFC 6056 3.3.4: its `table` */
 #define BW_TCP__PORT_TRIES       2048  /* ports looked at in one call */
