@@ -403,8 +403,8 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
 		/*
-		 * The SYN again: our answer was lost, or crossed it. The timer goes on as it was. Without ECN this
-		 * time, because something on the way may not let it through, it is without (RFC 3168 6.1.1.1).
+		 * The SYN again: our answer was lost, or crossed it. The timer goes on as it was. If this one does not
+		 * ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
 		 */
 		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
 		if (bw_tcp__stateless_is_allowed(tcp))

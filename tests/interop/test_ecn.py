@@ -5,18 +5,19 @@ import json
 
 import pytest
 
-from clients import download
+from clients import download, echo_upload
 from conftest import ECHO, FAMILIES, HERE, HTTP
 from lab import sh
+from test_forward import FRONT, PORT, echoing, forwarding
 
 # Of struct tcp_info, tcpi_options (linux/tcp.h).
 TCPI_OPT_ECN, TCPI_OPT_ECN_SEEN = 8, 16
 SSTHRESH_INITIAL = 0x7fffffff
 
 
-def linux_with_ecn(bench):
-    """It asks for ECN; and not with BBR, which does not heed marks. A namespace may always have Reno."""
-    bench.client.sysctl("net/ipv4/tcp_ecn", 1)
+def linux_with_ecn(bench, mode=1):
+    """1: it asks for ECN, 2: it agrees. Not with BBR, which does not heed marks. A namespace may always have Reno."""
+    bench.client.sysctl("net/ipv4/tcp_ecn", mode)
     bench.client.sysctl("net/ipv4/tcp_congestion_control", "reno")
 
 
@@ -118,3 +119,16 @@ def test_off_means_off(bench, bpf, files, tmp_path):
     counts = mark_counts(bench)
     assert counts["out"][:2] == counts["in"][:2] == [0, 0]
     assert bench.server.stop()["tcp.ecn_agreed"] == 0
+
+
+def test_connections_that_we_open_ask(bench, bpf, files):
+    """Linux agrees, but asks nobody: whatever is ECN-capable is of the connection behind the forwarder."""
+    with forwarding(bench, 7000), echoing(bench):
+        bench.iface = "fw0"
+        linux_with_ecn(bench, mode=2)
+        attach(bench, bpf("mark"))
+        with bench.client:
+            echo_upload(FRONT, PORT, files / "1m")
+        for capable, marked, _ in mark_counts(bench).values():
+            assert capable > 100
+            assert 0.05 < marked / (capable + marked) < 0.15
