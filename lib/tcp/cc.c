@@ -17,7 +17,7 @@ static uint32_t initial_window(const struct bw_tcp_conn *conn)
 /** RFC 9438 4.6. */
 static void cut_ssthresh(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	uint32_t flight = conn->snd_nxt - conn->snd_una;
+	uint32_t flight = bw_tcp__fills_cwnd(conn) ? conn->cwnd : conn->snd_nxt - conn->snd_una;
 
 	bw_tcp__cold(tcp, conn)->ssthresh =
 		BW_MAX(bw_tcp__cubic_on_loss(&bw_tcp__recovery_take(tcp, conn)->cubic, conn->cwnd, flight),

@@ -546,6 +546,15 @@ static inline bool bw_tcp__wants_upcalls(const struct bw_tcp_conn *conn)
 	return !(conn->flags & (BW_CONN_OVER | BW_CONN_ABORT | BW_CONN_RELEASED));
 }
 
+/**
+ * Is it cwnd that bounds what is in flight? Then cwnd is what was in flight before the burst of ACKs that is being
+ * taken in: SND.UNA has moved with the first of them, and output has not yet filled the room that they made.
+ */
+static inline bool bw_tcp__fills_cwnd(const struct bw_tcp_conn *conn)
+{
+	return conn->cwnd_use == BW_CWND_FULL && bw_seq_lt(conn->snd_nxt, conn->snd_end);
+}
+
 static inline uint32_t bw_tcp__send_bytes_max(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	return bw_tcp__listener(tcp, conn)->send_bytes_max;

@@ -316,10 +316,14 @@ static void dsack_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const stru
 static void enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery_take(tcp, conn);
+	uint32_t flight = conn->snd_nxt - conn->snd_una - r->sacked_bytes;
 
 	bw_tcp__count(tcp, BW_TCP_FAST_RETRANSMITS);
 	remember_for_undo(tcp, conn);
-	r->prr_flight = BW_MAX(conn->snd_nxt - conn->snd_una - r->sacked_bytes + r->delivered, 1u);
+	/* What the first ACKs of the burst have made room for was delivered as well. */
+	if (bw_tcp__fills_cwnd(conn) && conn->cwnd > flight + r->delivered)
+		r->delivered = conn->cwnd - flight;
+	r->prr_flight = BW_MAX(flight + r->delivered, 1u);
 	r->prr_delivered = r->prr_out = 0;
 	bw_tcp__cc_on_loss(tcp, conn);
 	r->recover = conn->snd_nxt;
