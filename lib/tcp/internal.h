@@ -678,6 +678,8 @@ void bw_tcp__ack_duplicate(
 void bw_tcp__on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** Segments of more than conn->mss cannot get through: send them again, smaller (RFC 1191). */
 void bw_tcp__on_mss_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** A probe in recovery: one segment from SND.UNA counts as lost, and so does its repeat. Output sends it. */
+void bw_tcp__probe_hole(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** Note that a chunk that was believed lost goes out again. */
 void bw_tcp__mark_resent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note);
 /** Is something believed lost and not sent again? */

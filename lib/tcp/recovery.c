@@ -116,6 +116,21 @@ static void mark_first_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__mark_lost(tcp, conn, bw_tcp__tx_note(first));
 }
 
+void bw_tcp__probe_hole(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct rte_mbuf *first = bw_tcp__sendq_first(conn);
+
+	if (first == NULL || !(bw_tcp__tx_note(first)->marks & BW_CHUNK_SENT)) {
+		mark_fin_lost(tcp, conn);
+		return;
+	}
+	if (bw_tcp__tx_note(first)->len > conn->mss &&
+		bw_tcp__sendq_split(tcp, conn, first, conn->mss, true) != 0)
+		return;
+	bw_tcp__mark_lost(tcp, conn, bw_tcp__tx_note(first));
+	bw_tcp__count(tcp, BW_TCP_LOSS_PROBES);
+}
+
 void bw_tcp__mark_resent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
@@ -395,6 +410,8 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (wait_ns != 0)
 		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_REORDER,
 			(uint32_t)((wait_ns + BW_NS_PER_MS - 1) / BW_NS_PER_MS));
+	else if ((conn->flags & BW_CONN_RECOVERING) && bw_tcp__probe_ms(conn) != 0)
+		bw_tcp__retx_restart(tcp, conn);
 	r->delivered = 0;
 	r->una_moved = false;
 }
