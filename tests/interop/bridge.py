@@ -8,22 +8,28 @@ from lab import link, stop
 
 
 class Bridge:
-    """Two veth pairs that meet in `middle`; `forth` is from `near` to `far`, where the ends are v1 and v0."""
+    """Forth is from `near` to `far`, in which the ends of the link are; without `far`, to an interface of the middle."""
 
-    def __init__(self, impair, middle, near, far, *, near_name="v1", far_name="v0", mtu=1500):
+    def __init__(self, impair, middle, near, far, *, near_name="v1", far_name="v0"):
         self.impair, self.middle = impair, middle
         self.process = None
-        self.ends = (f"n{near_name}", f"f{far_name}")
-        link((near, near_name), (middle, self.ends[0]), mtu=mtu)
-        link((far, far_name), (middle, self.ends[1]), mtu=mtu)
-        for end in self.ends:
-            middle.sysctl(f"net/ipv6/conf/{end}/disable_ipv6", 1)
-        for ns, name in ((near, near_name), (far, far_name), (middle, self.ends[0]), (middle, self.ends[1])):
-            ns.ip(f"link set {name} up")
+        self.ends = [self.extend(near, near_name), self.extend(far, far_name) if far else far_name]
+        if far:
+            far.sysctl(f"net/ipv6/conf/{far_name}/disable_ipv6", 1)
+
+    def extend(self, ns, name):
+        """A wire to the namespace. Returns its end in the middle, which stays out of what is said there."""
+        end = f"m{name}"
+        link((ns, name), (self.middle, end))
+        self.middle.sysctl(f"net/ipv6/conf/{end}/disable_ipv6", 1)
+        ns.ip(f"link set {name} up")
+        self.middle.ip(f"link set {end} up")
+        return end
 
     def start(self, options):
         """Carry frames from now on, with impair's options (a string)."""
-        assert self.process is None
+        if self.process is not None:
+            self.stop()
         self.process = self.middle.start([self.impair, *options.split(), *self.ends], stdout=subprocess.PIPE,
                                          text=True)
         assert self.process.stdout.readline() == "ready\n"
