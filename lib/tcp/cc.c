@@ -44,8 +44,12 @@ void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t ac
 		return;
 	cold = bw_tcp__cold(tcp, conn);
 	if (conn->cwnd < cold->ssthresh) {
-		/* RFC 3465 2.2, 2.3: L = 2 segments; 1 after a timeout. */
-		uint32_t limit = conn->flags & BW_CONN_RTO_RECOVERY ? conn->mss : 2u * conn->mss;
+		/*
+		 * L = 8 segments (RFC 9406 4.2): a receiver that merges packets before its TCP sees them sends one
+		 * ACK for dozens, and with RFC 3465's 2 a window of them would grow by 2 a round trip. 1 after a
+		 * timeout (2.3 there), when an ACK says little about what has just left the network.
+		 */
+		uint32_t limit = conn->flags & BW_CONN_RTO_RECOVERY ? conn->mss : 8u * conn->mss;
 
 		conn->cwnd += BW_MIN(acked_bytes, limit);
 		return;

@@ -1158,6 +1158,23 @@ TEST(initial_window_is_ten_segments)
 	done(p);
 }
 
+/** RFC 9406 4.2: one ACK for a whole window opens it by eight segments, no more. */
+TEST(a_stretch_ack_opens_the_window)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	send_bulk(p, 100000);
+	forget_sent(p);
+	IN(p, .ack = 1 + 7 * 1460);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 17 * 1460);
+	IN(p, .ack = 1 + 20 * 1460);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 25 * 1460);
+	done(p);
+}
+
 TEST(small_sends_share_a_segment)
 {
 	struct peer *p = established();
@@ -2542,6 +2559,7 @@ int main(void)
 		cmocka_unit_test(time_wait_reuse_by_timestamp),
 		cmocka_unit_test(time_wait_recycles_the_oldest),
 		cmocka_unit_test(initial_window_is_ten_segments),
+		cmocka_unit_test(a_stretch_ack_opens_the_window),
 		cmocka_unit_test(small_sends_share_a_segment),
 		cmocka_unit_test(reserve_beyond_a_small_mss),
 		cmocka_unit_test(nagle_holds_back_a_small_second_segment),
