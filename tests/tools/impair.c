@@ -8,8 +8,8 @@
  * `forth` is from A to B. A direction is a chain: blackout, loss, corruption, congestion mark, duplication; then
  * a transmitter of a given rate with a queue that drops at its tail; then the delay. What is chosen depends only
  * on the seed and on how many packets came before in that direction, so a run with another sender at one end
- * loses the same ones. ARP and neighbour discovery are delayed like everything, but nothing else happens to them:
- * TCP is what is looked at, and not a second of silence because a neighbour has to be asked again.
+ * loses the same ones. ARP, neighbour discovery and multicasts are delayed like everything, but nothing else happens to
+ * them: TCP is what is looked at, and not a second of silence because a neighbour has to be asked again.
  *
  * Delays count from when the kernel took the frame in, and the process runs before all others where it may: what
  * it adds itself is in the counts that it prints, a JSON object, at SIGINT or SIGTERM. It says "ready" first.
@@ -76,8 +76,8 @@ struct direction {
 	struct frame **heap;
 	size_t heap_count, heap_size;
 	struct {
-		uint64_t in, out, lost, blacked_out, queue_full, corrupted, duplicated, reordered, marked,
-			failed, late_ns, late_ns_max;
+		uint64_t in, spared, out, lost, blacked_out, queue_full, corrupted, duplicated, reordered,
+			marked, failed, late_ns, late_ns_max;
 	} count;
 	uint32_t late_us[LATE_US_MAX + 1]; /* how many frames left so late */
 };
@@ -171,11 +171,13 @@ static uint16_t ether_type(const uint8_t *data)
 	return (uint16_t)(data[12] << 8 | data[13]);
 }
 
-/** ARP, neighbour discovery, and whatever is neither IPv4 nor IPv6. */
+/** Multicasts, ARP, neighbour discovery, and whatever is neither IPv4 nor IPv6. */
 static bool is_spared(const uint8_t *data, uint32_t len)
 {
 	const uint8_t *ip = data + ETHER_HDR_LEN;
 
+	if (data[0] & 1)
+		return true;
 	switch (ether_type(data)) {
 	case ETHERTYPE_IP:
 		return false;
@@ -273,11 +275,12 @@ static void arrive(struct direction *d, uint64_t now, uint8_t *data, uint32_t le
 	const struct impairment *does = &d->does;
 	bool is_lost, is_held, is_doubled;
 
-	d->count.in++;
 	if (is_spared(data, len)) {
+		d->count.spared++;
 		launch(d, now, data, len, false);
 		return;
 	}
+	d->count.in++;
 	if (d->first_ns == 0)
 		d->first_ns = now;
 	is_lost = happens(d, does->loss);
@@ -438,14 +441,15 @@ static void print_counts(const char *name, const struct direction *d)
 {
 	uint64_t frames = d->count.out + d->count.failed;
 
-	printf("\"%s\": {\"in\": %lu, \"out\": %lu, \"lost\": %lu, \"blacked_out\": %lu, \"queue_full\": %lu, "
+	printf("\"%s\": {\"in\": %lu, \"spared\": %lu, \"out\": %lu, \"lost\": %lu, \"blacked_out\": %lu, \"queue_full\": %lu, "
 	       "\"corrupted\": %lu, \"duplicated\": %lu, \"reordered\": %lu, \"marked\": %lu, \"failed\": %lu, "
 	       "\"overruns\": %u, \"late_us_mean\": %.1f, \"late_us_p50\": %.0f, \"late_us_p99\": %.0f, "
 	       "\"late_us_max\": %.0f}",
-		name, d->count.in, d->count.out, d->count.lost, d->count.blacked_out, d->count.queue_full,
-		d->count.corrupted, d->count.duplicated, d->count.reordered, d->count.marked, d->count.failed,
-		overruns(d->from), frames != 0 ? (double)d->count.late_ns / (double)frames / 1e3 : 0,
-		late_us(d, 0.5), late_us(d, 0.99), (double)d->count.late_ns_max / 1e3);
+		name, d->count.in, d->count.spared, d->count.out, d->count.lost, d->count.blacked_out,
+		d->count.queue_full, d->count.corrupted, d->count.duplicated, d->count.reordered,
+		d->count.marked, d->count.failed, overruns(d->from),
+		frames != 0 ? (double)d->count.late_ns / (double)frames / 1e3 : 0, late_us(d, 0.5),
+		late_us(d, 0.99), (double)d->count.late_ns_max / 1e3);
 }
 
 /* ---- options ------------------------------------------------------------------------------------------- */
