@@ -607,8 +607,9 @@ static void arm_retx(struct visit *v)
 	else
 		return;
 	if (use == BW_TCP_TIMER_RTO && bw_tcp__awaits_ack(conn)) {
-		/* A second segment in flight makes a probe worth while. */
-		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0 && bw_tcp__probe_ms(conn) != 0)
+		/* A second segment in flight makes a probe worth while. In recovery, each needs a sign of life. */
+		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0 &&
+			!(conn->flags & BW_CONN_RECOVERING) && bw_tcp__probe_ms(conn) != 0)
 			bw_tcp__retx_restart(tcp, conn);
 		return;
 	}
@@ -636,7 +637,13 @@ static void send_loss_probe(struct visit *v)
 	bool is_repeat = false, is_sent = false;
 	uint32_t usable = conn->snd_una + conn->snd_wnd - conn->snd_nxt, len;
 
-	if (conn->snd_una == conn->snd_nxt || (conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_LOSS_PROBED)))
+	if (conn->snd_una == conn->snd_nxt)
+		return;
+	if (conn->flags & BW_CONN_RECOVERING) {
+		bw_tcp__probe_hole(tcp, conn);
+		return;
+	}
+	if (conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_LOSS_PROBED))
 		return;
 	if (bw_seq_lt(conn->snd_nxt, conn->snd_end) && (int32_t)usable > 0) {
 		len = BW_MIN(conn->snd_end - conn->snd_nxt, usable);
