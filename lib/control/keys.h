@@ -47,7 +47,15 @@
 	X(time_wait_timeout, DURATION, time_wait_ns, 1 * MS, 600 * SEC)                                      \
 	X(keepalive_interval, DURATION, keepalive_interval_ns, 1 * SEC, 7200 * SEC)                          \
 	X(keepalive_probes, NUMBER, keepalive_probes, 1, 15)                                                 \
-	X(user_timeout, DURATION, user_timeout_ns, 1 * SEC, 86400 * SEC)
+	X(user_timeout, DURATION, user_timeout_ns, 1 * SEC, 86400 * SEC)                                     \
+	X(ecn, BOOL, ecn, 0, 1)                                                                              \
+	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)
+
+/* struct bw_engine_service, in every kind of service. Unset, it is that of `tcp`. */
+#define SERVICE_KEYS(X)                                                                                      \
+	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)                            \
+	X(nagle, BOOL, nagle, 0, 1)                                                                          \
+	X(pacing, BOOL, pacing, 0, 1)
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \

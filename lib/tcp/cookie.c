@@ -6,7 +6,7 @@
  *     ISN          31 ........................ 4 | 3                | 2 ........ 0
  *                  MAC                           | odd/even period  | class of the MSS
  *     timestamp    31 .................... 6 | 5 | 4    | 3 ...... 0
- *                  our clock                 | 0 | SACK | window scale, 15: none
+ *                  our clock             | ECN | SACK | window scale, 15: none
  *
  * The MAC is keyed per period of 64 s, and a cookie is good in its own period and the next: for 64 to 128 s. It
  * covers the flow, the peer's ISN and everything that the cookie says, so one in 2^28 blind guesses is right: who
@@ -18,7 +18,7 @@
  * A timestamp with its low bits replaced is up to 63 ms behind the clock and never ahead of it: those of the
  * connection go on from there, and PAWS at the peer is content. The round trip that it measures is as much too long.
  *
- * Without a timestamp there is room for the MSS only: no window scale, no SACK.
+ * Without a timestamp there is room for the MSS only: no window scale, no SACK, no ECN.
  */
 #include "internal.h"
 
@@ -29,13 +29,14 @@
 #define OPTIONS_MASK  ((1u << OPTIONS_BITS) - 1)
 #define OPTION_WSCALE 0x0fu
 #define OPTION_SACK   0x10u
-#define NO_WSCALE     0x0fu
+#define OPTION_ECN    0x20u
 #define NO_TIMESTAMPS (1u << OPTIONS_BITS)
 
 /**
  * The largest that is no more than the peer's is taken. The defaults without an option (RFC 9293 3.7.1), IPv6's
  * minimum, tunnels (1360 to 1420), IPv6 and IPv4 on Ethernet with PPPoE's 1432 and 1452 a little above, jumbo frames.
  */
+_Static_assert(BW_TCP__NO_WSCALE == OPTION_WSCALE, "as the cookie says it");
 static const uint16_t class_mss[CLASS_MASK + 1] = { BW_TCP__MSS_MIN, 536, 1220, 1360, 1400, 1440, 1460,
 	8940 };
 
@@ -70,12 +71,12 @@ bw_ns bw_tcp__cookie_expires_at(const struct bw_tcp__cookie_keys *keys)
 	return keys->renew_at + PERIOD_NS;
 }
 
-/** What the timestamp says. ECN will have the bit that is left. */
+/** What the timestamp says. */
 static uint32_t options_of(const struct bw_tcp__half_open *half)
 {
 	if (!half->has_timestamps)
 		return NO_TIMESTAMPS;
-	return (half->has_wscale ? half->wscale : NO_WSCALE) | (half->has_sack ? OPTION_SACK : 0);
+	return half->wscale | (half->has_sack ? OPTION_SACK : 0) | (half->has_ecn ? OPTION_ECN : 0);
 }
 
 static uint64_t mask_of(const struct bw_tcp__cookie_keys *keys, bool is_odd, const struct bw_flow *flow,
@@ -104,8 +105,10 @@ void bw_tcp__cookie_make(const struct bw_tcp__cookie_keys *keys, struct bw_tcp__
 {
 	uint32_t class = CLASS_MASK;
 
-	if (!half->has_timestamps)
-		half->has_wscale = half->has_sack = 0;
+	if (!half->has_timestamps) {
+		half->wscale = BW_TCP__NO_WSCALE;
+		half->has_sack = half->has_ecn = 0;
+	}
 	while (class > 0 && class_mss[class] > half->peer_mss)
 		class --;
 	half->iss = number_of(
@@ -135,12 +138,13 @@ bool bw_tcp__cookie_check(
 		.iss = iss,
 		.ts_recent = seg->has_timestamp ? seg->ts_value : 0,
 		.peer_mss = class_mss[class],
+		.wscale = BW_TCP__NO_WSCALE,
 		.has_timestamps = seg->has_timestamp,
 	};
 	if (seg->has_timestamp) {
 		half->has_sack = !!(options & OPTION_SACK);
-		half->has_wscale = (options & OPTION_WSCALE) != NO_WSCALE;
-		half->wscale = half->has_wscale ? options & OPTION_WSCALE : 0;
+		half->has_ecn = !!(options & OPTION_ECN);
+		half->wscale = options & OPTION_WSCALE;
 	}
 	return true;
 }

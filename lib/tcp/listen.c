@@ -25,9 +25,8 @@ struct bw_tcp__half_open bw_tcp__half_open_of(
 		.peer_mss = syn->has_mss                 ? syn->mss
 			    : bw_ip_is_v4(&flow->remote) ? 536
 							 : 1220,
-		.has_wscale = syn->has_wscale,
 		/* RFC 7323 2.3 */
-		.wscale = BW_MIN(syn->wscale, 14),
+		.wscale = syn->has_wscale ? BW_MIN(syn->wscale, 14) : BW_TCP__NO_WSCALE,
 		.has_timestamps = syn->has_timestamp,
 		.has_sack = syn->has_sack_permitted,
 	};
@@ -54,8 +53,10 @@ void bw_tcp__handshake_agree(
 	conn->rcv_nxt = conn->ack_sent = half->irs + 1;
 	conn->rcv_adv = conn->rcv_nxt + bw_tcp__syn_window(tcp, half->listener);
 	conn->mss = effective_mss(tcp, half);
+	bw_tcp__cold(tcp, conn)->rcv_round_seq = conn->rcv_nxt;
+	bw_tcp__cold(tcp, conn)->rcv_round_ms = tcp->now_ms;
 	conn->rcv_mss = (uint16_t)BW_MIN(536u, bw_tcp__recv_bytes_max(tcp, conn) / 2 + 1);
-	if (half->has_wscale) {
+	if (half->wscale != BW_TCP__NO_WSCALE) {
 		conn->snd_wscale = half->wscale;
 		conn->rcv_wscale = bw_tcp__wscale_for(bw_tcp__recv_bytes_max(tcp, conn));
 	}
@@ -66,6 +67,8 @@ void bw_tcp__handshake_agree(
 	}
 	if (half->has_sack)
 		conn->flags |= BW_CONN_SACK;
+	if (half->has_ecn)
+		conn->flags |= BW_CONN_ECN;
 }
 
 void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
@@ -84,6 +87,8 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 	else if (rtt_ms != BW_TCP__RTT_UNKNOWN)
 		bw_tcp__rtt_sample(conn, rtt_ms * 1000ull);
 	bw_tcp__keepalive_need(tcp, conn);
+	if (conn->flags & BW_CONN_ECN)
+		bw_tcp__count(tcp, BW_TCP_ECN_AGREED);
 	if (ops->opened != NULL)
 		ops->opened(conn);
 }
@@ -98,13 +103,13 @@ static uint32_t clock_of(const struct bw_tcp *tcp, const struct bw_flow *flow)
 static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half, uint32_t ts_value)
 {
 	struct bw_tcp_fields fields = {
-		.flags = BW_TCP_SYN | BW_TCP_ACK,
+		.flags = BW_TCP_SYN | BW_TCP_ACK | (half->has_ecn ? BW_TCP_ECE : 0),
 		.seq = half->iss,
 		.ack = half->irs + 1,
 		.window = bw_tcp__syn_window(tcp, half->listener),
 		.has_mss = true,
 		.mss = bw_tcp__mss_option(tcp, &half->flow),
-		.has_wscale = half->has_wscale,
+		.has_wscale = half->wscale != BW_TCP__NO_WSCALE,
 		.wscale = bw_tcp__wscale_for(tcp->listeners[half->listener].recv_bytes_max),
 		.has_timestamp = half->has_timestamps,
 		.ts_value = ts_value,
@@ -112,7 +117,8 @@ static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *hal
 		.has_sack_permitted = half->has_sack,
 	};
 
-	bw_tcp__answer(tcp, &half->flow, &fields);
+	bw_tcp__answer_with_tos(
+		tcp, &half->flow, &fields, bw_tcp__ecn_tos_of_control(tcp, half->listener, half->has_ecn));
 }
 
 /** The timer's next deadline is the earliest of the lists' first. */
@@ -245,6 +251,7 @@ static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned li
 {
 	struct bw_tcp__half_open asked = bw_tcp__half_open_of(&pkt->flow, &pkt->tcp, listener, 0);
 
+	asked.has_ecn = bw_tcp__ecn_is_asked(tcp, pkt->tcp.flags);
 	switch (fate_of(tcp, pkt, beyond != NULL)) {
 	case REFUSED:
 		bw_tcp__count(tcp, BW_TCP_SYN_REFUSED);
@@ -395,7 +402,11 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	if (pkt->is_to_multicast)
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
-		/* The SYN again: our answer was lost, or crossed it. The timer goes on as it was. */
+		/*
+		 * The SYN again: our answer was lost, or crossed it. The timer goes on as it was. Without ECN this
+		 * time, because something on the way may not let it through, it is without (RFC 3168 6.1.1.1).
+		 */
+		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
 		if (bw_tcp__stateless_is_allowed(tcp))
 			send_syn_ack(tcp, half, clock_of(tcp, &half->flow));
 		goto drop;

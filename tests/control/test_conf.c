@@ -32,6 +32,8 @@ static void a_tap_has_addresses_of_its_own(void **state)
 	assert_int_equal(view->engine.route_count, 0);
 	assert_int_equal(view->engine.vlan, 0);
 	assert_int_equal(view->engine.tcp.connections_max, 65536);
+	assert_int_equal(view->engine.tcp.congestion_control, BW_TCP_CC_CUBIC);
+	assert_true(view->engine.tcp.ecn);
 	assert_true(view->drain_timeout_ns == 10 * BW_NS_PER_SEC);
 	assert_int_equal(view->stats_interval_s, 10);
 	assert_int_equal(view->mtu, 0);
@@ -185,7 +187,9 @@ static const char everything[] = "device: tap:bw0\n"
 				 "    memory: 1G\n"
 				 "    stall_timeout: 5s\n"
 				 "    evict: no\n"
+				 "    congestion_control: dctcp\n"
 				 "tcp:\n"
+				 "  congestion_control: newreno\n"
 				 "  receive_buffer: 512K\n"
 				 "  time_wait_timeout: 500ms\n"
 				 "  syn_cookies: always\n"
@@ -216,6 +220,10 @@ static void a_file(void **state)
 	assert_true(view->resp[1]->memory_bytes_max == 1 << 30);
 	assert_true(view->resp[1]->stall_timeout_ns == 5 * BW_NS_PER_SEC);
 	assert_false(view->resp[1]->evicts);
+	assert_int_equal(view->engine.services[0].congestion_control, BW_TCP_CC_DEFAULT);
+	assert_int_equal(view->engine.services[1].congestion_control, BW_TCP_CC_DCTCP);
+	assert_int_equal(view->engine.tcp.congestion_control, BW_TCP_CC_NEWRENO);
+	assert_true(view->engine.tcp.ecn);
 	assert_int_equal(view->engine.tcp.recv_bytes_max, 512 << 10);
 	assert_int_equal(view->engine.tcp.reassembly_bytes_max, 512 << 10);
 	assert_true(view->engine.tcp.time_wait_ns == 500 * BW_NS_PER_MS);

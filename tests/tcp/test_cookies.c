@@ -603,9 +603,25 @@ TEST(timestamps_go_on_from_the_cookies)
 	}
 }
 
+TEST(cookie_carries_ecn_where_there_are_timestamps)
+{
+	for (unsigned timestamps = 0; timestamps < 2; timestamps++) {
+		struct peer *p = listening(&(struct offer){ .tune = tune_always, .timestamps = timestamps });
+
+		IN(p, .seq = PEER, .flags = SYN | ECE | CWR, .mss = 1460, .ts = 77);
+		OUT(p, .flags = timestamps ? SYN | ACK | ECE : SYN | ACK, .ack = PEER + 1);
+		COUNTER(p, TCP_COOKIES_SENT, 1);
+		IN(p, .seq = PEER + 1, .ack = 1, .ts = 78);
+		assert_int_equal(bw_tcp_send(p->conn, "abc", 3), 3);
+		collect(p);
+		OUT(p, .data = "abc", .ecn = timestamps ? ECT0 : NOT_ECT);
+		done(p);
+	}
+}
+
 TEST(cookie_timestamps_are_right_at_the_wrap)
 {
-	struct bw_tcp__half_open half = { .has_timestamps = 1, .has_wscale = 1, .has_sack = 1 };
+	struct bw_tcp__half_open half = { .has_timestamps = 1, .has_sack = 1, .wscale = 7 };
 	uint32_t before = 0;
 
 	for (half.wscale = 0; half.wscale < 15; half.wscale++) {
@@ -629,7 +645,7 @@ TEST(connection_of_a_cookie_uses_its_windows)
 		.recv_bytes_max = 1 << 20,
 		.send_bytes_max = 1 << 20 });
 	struct sent *s = SYN_ANSWER(p, .mss = 1460, .wscale = 1 + 5, .sack_permitted = true);
-	uint32_t sent_bytes = 0, in_flight_max = 0;
+	uint32_t queued, sent_bytes = 0, in_flight_max = 0;
 	bw_seq una;
 
 	assert_int_equal(s->f.wscale, 5); /* 1 MiB */
@@ -639,11 +655,13 @@ TEST(connection_of_a_cookie_uses_its_windows)
 	IN(p, .seq = PEER + 1, .ack = 1);
 	for (unsigned i = 0; i < sizeof(bulk); i++)
 		bulk[i] = (char)(i * 7 + i / 251);
-	assert_int_equal(bw_tcp_send(p->conn, bulk, sizeof(bulk)), sizeof(bulk));
+	queued = bw_tcp_send(p->conn, bulk, sizeof(bulk));
 	collect(p);
 	una = p->iss + 1;
 	for (unsigned turns = 0; sent_bytes < sizeof(bulk); turns++) {
 		assert_true(turns < 1000);
+		queued += bw_tcp_send(p->conn, bulk + queued, sizeof(bulk) - queued);
+		collect(p);
 		while ((s = take(p)) != NULL) {
 			assert_int_equal(s->f.seq, p->iss + 1 + sent_bytes);
 			assert_memory_equal(s->data, bulk + sent_bytes, s->len);
@@ -1089,6 +1107,7 @@ int main(void)
 		cmocka_unit_test(cookie_that_an_entry_overtook_is_taken),
 		cmocka_unit_test(cookie_follows_a_time_wait_with_timestamps),
 		cmocka_unit_test(timestamps_go_on_from_the_cookies),
+		cmocka_unit_test(cookie_carries_ecn_where_there_are_timestamps),
 		cmocka_unit_test(cookie_timestamps_are_right_at_the_wrap),
 		cmocka_unit_test(connection_of_a_cookie_uses_its_windows),
 		cmocka_unit_test(every_syn_of_a_turn_is_answered),

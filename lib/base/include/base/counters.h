@@ -68,8 +68,13 @@
 	X(TCP_RETRANSMITS, "tcp.retransmits", "segments sent again")                                         \
 	X(TCP_RTOS, "tcp.rtos", "retransmission timer expirations")                                          \
 	X(TCP_LOSS_PROBES, "tcp.loss_probes", "tail loss probes sent")                                       \
+	X(TCP_BLACK_HOLES, "tcp.black_holes", "paths on which large packets vanished without a word")        \
 	X(TCP_UNDOS, "tcp.undos", "recoveries that turned out to be unnecessary and were taken back")        \
 	X(TCP_FAST_RETRANSMITS, "tcp.fast_retransmits", "entries into fast recovery")                        \
+	X(TCP_ECN_AGREED, "tcp.ecn_agreed", "connections that agreed on ECN (RFC 3168)")                     \
+	X(TCP_CE_RECEIVED, "tcp.ce_received", "segments with data that a router had marked (CE)")            \
+	X(TCP_ECE_REDUCTIONS, "tcp.ece_reductions",                                                          \
+		"congestion windows reduced because the peer had received marks (ECE)")                      \
 	X(TCP_OUT_OF_ORDER, "tcp.out_of_order", "segments kept for reassembly")                              \
 	X(TCP_DUPLICATES, "tcp.duplicates", "segments that brought nothing new")                             \
 	X(TCP_CHALLENGE_ACKS, "tcp.challenge_acks", "challenge ACKs sent (RFC 5961)")                        \
