@@ -46,7 +46,8 @@ _Static_assert(BW_ARRAY_LEN(http_service_keys) == BW_ARRAY_LEN(resp_service_keys
 	"service_add() counts one for all");
 
 _Static_assert(sizeof(enum bw_poll) <= sizeof(uint64_t) &&
-		       sizeof(enum bw_tcp_congestion_control) <= sizeof(uint64_t) && sizeof(bool) == 1,
+		       sizeof(enum bw_tcp_congestion_control) <= sizeof(uint64_t) &&
+		       sizeof(enum bw_tcp_syn_cookies) <= sizeof(uint64_t) && sizeof(bool) == 1,
 	"values.c copies them as integers");
 
 struct bw_conf *bw_conf_create(void)

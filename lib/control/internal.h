@@ -126,9 +126,10 @@ enum bw_key_kind {
 	KEY_BYTES,    /* decimal with K, M, G or KiB, MiB, GiB */
 	KEY_DURATION, /* decimal with ms, s, m or h; seconds without */
 	KEY_BOOL,
-	KEY_POLL,       /* enum bw_poll */
-	KEY_CONGESTION, /* enum bw_tcp_congestion_control */
-	KEY_TEXT,       /* const char *, which points into the raw struct */
+	KEY_POLL,        /* enum bw_poll */
+	KEY_CONGESTION,  /* enum bw_tcp_congestion_control */
+	KEY_SYN_COOKIES, /* enum bw_tcp_syn_cookies */
+	KEY_TEXT,        /* const char *, which points into the raw struct */
 };
 
 /** A row of a key list, for the code that walks them. */

@@ -39,6 +39,7 @@
 #define TCP_KEYS(X)                                                                                          \
 	X(connections, NUMBER, connections_max, 1, 16777216)                                                 \
 	X(half_open, NUMBER, half_open_max, 1, 16777216)                                                     \
+	X(syn_cookies, SYN_COOKIES, syn_cookies, 0, 0)                                                       \
 	X(time_wait, NUMBER, time_wait_max, 1, 16777216)                                                     \
 	X(receive_buffer, BYTES, recv_bytes_max, 4 * KIB, GIB)                                               \
 	X(send_buffer, BYTES, send_bytes_max, 4 * KIB, GIB)                                                  \
@@ -51,7 +52,10 @@
 	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)
 
 /* struct bw_engine_service, in every kind of service. Unset, it is that of `tcp`. */
-#define SERVICE_KEYS(X) X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)
+#define SERVICE_KEYS(X)                                                                                      \
+	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)                            \
+	X(nagle, BOOL, nagle, 0, 1)                                                                          \
+	X(pacing, BOOL, pacing, 0, 1)
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \

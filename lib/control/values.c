@@ -55,6 +55,13 @@ static const struct choice congestion_choice = {
 	{ [BW_TCP_CC_CUBIC] = "cubic", [BW_TCP_CC_NEWRENO] = "newreno", [BW_TCP_CC_DCTCP] = "dctcp" },
 };
 _Static_assert(BW_TCP_CC_COUNT <= WORDS_MAX, "congestion_choice");
+static const struct choice syn_cookies_choice = {
+	"time to send SYN cookies",
+	"auto, off or always",
+	{ [BW_TCP_SYN_COOKIES_AUTO] = "auto",
+		[BW_TCP_SYN_COOKIES_OFF] = "off",
+		[BW_TCP_SYN_COOKIES_ALWAYS] = "always" },
+};
 
 static const struct unit *units_of(enum bw_key_kind kind, unsigned *count)
 {
@@ -157,7 +164,16 @@ static int bool_apply(const struct bw_conf *conf, const char *path, const char *
 /** NULL: not a key of that kind. */
 static const struct choice *choice_of(enum bw_key_kind kind)
 {
-	return kind == KEY_POLL ? &poll_choice : kind == KEY_CONGESTION ? &congestion_choice : NULL;
+	switch (kind) {
+	case KEY_POLL:
+		return &poll_choice;
+	case KEY_CONGESTION:
+		return &congestion_choice;
+	case KEY_SYN_COOKIES:
+		return &syn_cookies_choice;
+	default:
+		return NULL;
+	}
 }
 
 static int choice_apply(const struct bw_conf *conf, const char *path, const struct choice *choice,

@@ -72,7 +72,8 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 				.ops = &bw_stream_ops,
 				.user = ctx,
 				.port = ctx->port,
-				.nagle = service->nagle,
+				.nagle = service->nagle || w->engine->conf.services[ctx->index].nagle,
+				.pacing = w->engine->conf.services[ctx->index].pacing,
 				.congestion_control = w->engine->conf.services[ctx->index].congestion_control,
 				.keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
 			});

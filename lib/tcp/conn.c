@@ -170,6 +170,8 @@ struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *
 	conn->last_rx_ms = conn->progress_ms = tcp->now_ms;
 	conn->rttvar_us4 = BW_TCP__RTO_INITIAL_MS; /* see bw_tcp__rto_ms() */
 	bw_timer_init(&conn->timer, BW_TCP_WHEEL_CONN);
+	if (tcp->listeners[listener].pacing)
+		tcp->pace_at[index] = 0;
 	if (tcp->conf.state_bytes != 0)
 		memset(bw_tcp_state(conn), 0, tcp->conf.state_bytes);
 	return conn;
@@ -245,7 +247,7 @@ void bw_tcp__upcall_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (!(conn->flags & BW_CONN_CUT_SHORT) || (conn->flags & BW_CONN_FIN_QUEUED) ||
 		!bw_tcp__wants_upcalls(conn))
 		return;
-	if (bw_tcp__send_room(conn) < bw_tcp__send_bytes_max(tcp, conn) / 4)
+	if (bw_tcp__send_room(conn) < bw_tcp__send_bytes_now(tcp, conn) / 4)
 		return;
 	conn->flags &= ~(BW_CONN_CUT_SHORT | BW_CONN_NO_MBUF);
 	if (ops->writable != NULL)

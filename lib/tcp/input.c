@@ -64,6 +64,7 @@ static inline void schedule_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, ui
 	if (len >= conn->rcv_mss) {
 		/* No more than our MSS option allows: what a device or a kernel has merged is several segments. */
 		conn->rcv_mss = (uint16_t)BW_MIN(len, (uint32_t)bw_tcp__mss_option(tcp, &conn->flow));
+		bw_tcp__window_grow(tcp, conn);
 		if (conn->quick_acks != 0) {
 			conn->quick_acks--;
 			ack_now(tcp, conn);
@@ -546,6 +547,5 @@ void bw_tcp_icmp_error(
 	mss = BW_MAX(mtu, mtu_min) - headers - (conn->flags & BW_CONN_TIMESTAMPS ? 12 : 0);
 	if (mss >= conn->mss)
 		return;
-	conn->mss = (uint16_t)mss;
-	bw_tcp__on_mss_cut(tcp, conn);
+	bw_tcp__mtu_cut(tcp, conn, mss, mss);
 }

@@ -52,9 +52,11 @@ void bw_tcp__answer_with_tos(
 	struct bw_tcp__answer *answer;
 	struct rte_mbuf *m;
 
-	/* Full: more questions than a turn can answer. They will be asked again. */
-	if (tcp->answer_count == BW_TCP__ANSWERS_MAX)
+	/* Full: the device takes less than is asked. They will be asked again. */
+	if (tcp->answer_count == BW_TCP__ANSWERS_MAX) {
+		bw_tcp__count(tcp, BW_DROP_TX_BACKLOG);
 		return;
+	}
 	m = bare_packet(tcp, flow, fields);
 	if (m == NULL)
 		return;
@@ -297,8 +299,9 @@ static struct rte_mbuf *chained_packet(
 /** Why chunks go out. */
 enum send {
 	SEND_NEW,
-	SEND_LOST,  /* again */
-	SEND_PROBE, /* again, though nothing says that it is lost */
+	SEND_LOST,      /* again */
+	SEND_PROBE,     /* again, though nothing says that it is lost */
+	SEND_MTU_PROBE, /* new, and larger than the MSS */
 };
 
 /** May this chunk go out with the packet's others? */
@@ -332,9 +335,10 @@ static unsigned gather(
 			break;
 		if (*bytes + note->len > bytes_max) {
 			/* Cutting copied bytes copies them again: only if the packet would be empty. */
-			if (count != 0 && RTE_MBUF_DIRECT(m))
+			if (count != 0 && RTE_MBUF_DIRECT(m) && why != SEND_MTU_PROBE)
 				break;
-			error = bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes, why != SEND_NEW);
+			error = bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes,
+				why == SEND_LOST || why == SEND_PROBE);
 			if (error != 0) {
 				/* -ENOSPC: there are segments enough in flight, whose ACKs go before. */
 				if (count == 0 && error == -ENOMEM)
@@ -391,7 +395,7 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	bw_tcp_header_write(
 		rte_pktmbuf_mtod(m, uint8_t *), conn->flow.local_port_be, conn->flow.remote_port_be, &fields);
 	finish_header(m, header_len);
-	if (bytes > conn->mss) {
+	if (bytes > conn->mss && why != SEND_MTU_PROBE) {
 		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
 		m->tso_segsz = (uint16_t)conn->mss;
 	}
@@ -512,12 +516,40 @@ static uint32_t new_bytes(const struct visit *v)
 	return BW_MIN(bytes, segment);
 }
 
+/**
+ * Pacing: of `bytes` that may go out, what is due. The rate is that of Linux: cwnd in half a round trip in slow start,
+ * so that it can double, and a fifth faster than a round trip later, so that it can grow. As timers have a grain, as
+ * much as falls into one may go out together.
+ */
+static uint32_t paced(struct visit *v, uint32_t bytes)
+{
+	struct bw_tcp *tcp = v->tcp;
+	struct bw_tcp_conn *conn = v->conn;
+	bw_ns *at = &tcp->pace_at[conn->index];
+	bool is_slow_start = conn->cwnd < bw_tcp__cold(tcp, conn)->ssthresh;
+	/* of cwnd in tenths, to be sent in one round trip */
+	uint64_t tenths = is_slow_start ? 20 : 12, rtt_ns = conn->srtt_us8 / 8 * BW_NS_PER_US;
+	uint64_t grain_bytes;
+
+	if (rtt_ns == 0) /* nothing is known */
+		return bytes;
+	if (*at > tcp->now + BW_WHEEL_TICK_NS) {
+		bw_tcp__timer_need(tcp, conn, *at - BW_WHEEL_TICK_NS);
+		return 0;
+	}
+	grain_bytes = tenths * conn->cwnd * BW_WHEEL_TICK_NS / (10 * rtt_ns);
+	if (bytes > conn->mss) /* the device cuts it */
+		bytes = BW_MIN(bytes, (uint32_t)BW_MAX(grain_bytes / conn->mss, 1ull) * conn->mss);
+	*at = BW_MAX(*at, tcp->now) + 10 * bytes * rtt_ns / (tenths * conn->cwnd);
+	return bytes;
+}
+
 /** Send up to `bytes` of what was never sent, as one packet. */
-static bool send_unsent(struct visit *v, uint32_t bytes)
+static bool send_unsent(struct visit *v, uint32_t bytes, enum send why)
 {
 	struct bw_tcp_conn *conn = v->conn;
 
-	bytes = send_chunks(v, conn->unsent, bytes, SEND_NEW);
+	bytes = send_chunks(v, conn->unsent, bytes, why);
 	if (bytes == 0)
 		return false;
 	conn->snd_nxt += bytes;
@@ -547,8 +579,19 @@ static bool send_new(struct visit *v)
 	}
 	if (is_idle)
 		bw_tcp__cc_on_restart(v->tcp, conn);
+	if (bw_unlikely(conn->flags & BW_CONN_MTU_SEARCH)) {
+		bw_seq seq = conn->snd_nxt, edge = conn->snd_una + conn->snd_wnd;
+
+		bytes = bw_tcp__mtu_probe_bytes(v->tcp, conn, bw_seq_gt(edge, seq) ? edge - seq : 0);
+		if (bytes != 0 && send_unsent(v, bytes, SEND_MTU_PROBE)) {
+			bw_tcp__mtu_probe_sent(v->tcp, conn, seq, conn->snd_nxt - seq);
+			return true;
+		}
+	}
 	bytes = new_bytes(v);
-	return bytes != 0 && send_unsent(v, bytes);
+	if (bytes != 0 && bw_tcp__listener(v->tcp, conn)->pacing)
+		bytes = paced(v, bytes);
+	return bytes != 0 && send_unsent(v, bytes, SEND_NEW);
 }
 
 static void arm_retx(struct visit *v)
@@ -598,7 +641,7 @@ static void send_loss_probe(struct visit *v)
 	if (bw_seq_lt(conn->snd_nxt, conn->snd_end) && (int32_t)usable > 0) {
 		len = BW_MIN(conn->snd_end - conn->snd_nxt, usable);
 		len = BW_MIN(len, (uint32_t)conn->mss);
-		is_sent = send_unsent(v, len);
+		is_sent = send_unsent(v, len, SEND_NEW);
 	} else if (conn->flags & BW_CONN_FIN_SENT) {
 		is_repeat = is_sent = send_bare(v, conn->snd_end, BW_TCP_FIN | BW_TCP_ACK);
 	} else {
@@ -684,12 +727,10 @@ static void visit(struct visit *v)
 	arm_retx(v);
 }
 
-unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)
+static unsigned take_answers(struct bw_tcp *tcp, struct bw_tcp_packet *out, unsigned max)
 {
 	unsigned count = 0;
 
-	bw_tcp__set_now(tcp, now);
-	bw_tcp__run_pending(tcp);
 	for (; count < max && tcp->answer_count != 0; tcp->answer_count--) {
 		struct bw_tcp__answer *answer = &tcp->answers[tcp->answer_head];
 
@@ -697,6 +738,17 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 			(struct bw_tcp_packet){ .m = answer->m, .flow = answer->flow, .tos = answer->tos };
 		tcp->answer_head = (tcp->answer_head + 1) % BW_TCP__ANSWERS_MAX;
 	}
+	return count;
+}
+
+unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)
+{
+	unsigned count;
+
+	bw_tcp__set_now(tcp, now);
+	bw_tcp__run_pending(tcp);
+	/* Half for each: on a link that is full, a flood's answers do not keep connections waiting. */
+	count = take_answers(tcp, out, (max + 1) / 2);
 	while (count < max) {
 		struct bw_tcp_conn *conn = bw_tcp__pop_ready(tcp);
 		struct visit v = { .tcp = tcp, .conn = conn, .out = &out[count] };
@@ -719,7 +771,7 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 		if (v.count == v.room)
 			bw_tcp__mark_ready(tcp, conn); /* the others first */
 	}
-	return count;
+	return count + take_answers(tcp, out + count, max - count);
 }
 
 bool bw_tcp_has_output(const struct bw_tcp *tcp)

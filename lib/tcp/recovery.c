@@ -94,6 +94,7 @@ void bw_tcp__mark_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_t
 		return;
 	note->marks |= BW_CHUNK_LOST;
 	r->lost_bytes += note->len;
+	bw_tcp__mtu_lost(r, note->seq);
 	conn->flags |= BW_CONN_SCOREBOARD;
 }
 
@@ -336,8 +337,9 @@ static void maybe_enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if ((conn->flags & BW_CONN_RECOVER_SET) &&
 		bw_seq_leq(conn->snd_una, bw_tcp__recovery(tcp, conn)->recover))
 		return;
-	enter_recovery(tcp, conn);
 	mark_first_lost(tcp, conn);
+	if (!bw_tcp__mtu_explains_loss(tcp, conn))
+		enter_recovery(tcp, conn);
 }
 
 void bw_tcp__recovery_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t bytes)
@@ -381,7 +383,7 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		return;
 	r = bw_tcp__recovery(tcp, conn);
 	is_news = bw_tcp__rack_detect(tcp, conn, &wait_ns);
-	if (is_news && !(conn->flags & BW_CONN_RECOVERING))
+	if (is_news && !(conn->flags & BW_CONN_RECOVERING) && !bw_tcp__mtu_explains_loss(tcp, conn))
 		enter_recovery(tcp, conn);
 	/* The timer's doing: no ACK is there that would let one repeat go out. */
 	if (is_news && r->delivered == 0)
@@ -479,6 +481,8 @@ static bool advance_in_trouble(
 		dsack_input(tcp, conn, &seg->sack[0]);
 	if (is_needless(tcp, conn, acked))
 		undo(tcp, conn);
+	if (conn->flags & BW_CONN_MTU_SEARCH)
+		bw_tcp__mtu_acked(tcp, conn);
 	may_grow = advance_recovery(tcp, conn, bytes);
 	if (conn->flags & BW_CONN_SACK)
 		wants_turn(tcp, conn, r, acked->delivered + news);
@@ -591,6 +595,7 @@ void bw_tcp__on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if ((conn->flags & BW_CONN_SACK) && !is_reneging)
 		bw_tcp__rack_mark_on_rto(tcp, conn);
 	mark_fin_lost(tcp, conn);
+	bw_tcp__mtu_on_rto(tcp, conn);
 }
 
 void bw_tcp__on_mss_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn)

@@ -28,6 +28,7 @@ static void a_tap_has_addresses_of_its_own(void **state)
 	assert_addr(&view->host_addrs[1], "fd77:ba5e::1/64");
 	assert_int_equal(view->engine.worker_count, 1);
 	assert_int_equal(view->engine.poll, BW_POLL_AUTO);
+	assert_int_equal(view->engine.tcp.syn_cookies, BW_TCP_SYN_COOKIES_AUTO);
 	assert_int_equal(view->engine.route_count, 0);
 	assert_int_equal(view->engine.vlan, 0);
 	assert_int_equal(view->engine.tcp.connections_max, 65536);
@@ -191,6 +192,7 @@ static const char everything[] = "device: tap:bw0\n"
 				 "  congestion_control: newreno\n"
 				 "  receive_buffer: 512K\n"
 				 "  time_wait_timeout: 500ms\n"
+				 "  syn_cookies: always\n"
 				 "eal: [--log-level=8]\n";
 
 static void a_file(void **state)
@@ -214,6 +216,7 @@ static void a_file(void **state)
 	assert_int_equal(constants[1].body_bytes, 0);
 	assert_int_equal(constants[1].status, 200);
 	assert_string_equal(constants[1].content_type, "text/html");
+	assert_int_equal(view->engine.tcp.syn_cookies, BW_TCP_SYN_COOKIES_ALWAYS);
 	assert_true(view->resp[1]->memory_bytes_max == 1 << 30);
 	assert_true(view->resp[1]->stall_timeout_ns == 5 * BW_NS_PER_SEC);
 	assert_false(view->resp[1]->evicts);

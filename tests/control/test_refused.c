@@ -261,6 +261,8 @@ static void files(void **state)
 	REFUSED("device: \"a\\0b\"\n", FLAGS(), "c.yaml:1: a NUL character; remove it");
 	REFUSED("? [a]\n: b\n", FLAGS(),
 		"c.yaml:1: nested more deeply than any key; docs/configuration.md shows the shape");
+	REFUSED("tcp:\n  syn_cookies: yes\n", FLAGS(),
+		"c.yaml:2: syn_cookies: 'yes' is no time to send SYN cookies; give auto, off or always");
 	REFUSED("tcp:\n  connections: 1\nnetwork:\n  fragment_timeout: 5s\n", FLAGS(),
 		"c.yaml:4: fragment_timeout: 5s is out of range; give 15s to 60s");
 }

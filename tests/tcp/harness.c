@@ -415,6 +415,7 @@ static struct peer *made(const struct offer *offer, bool ecn)
 		.user = p,
 		.port = PORT,
 		.nagle = offer->nagle,
+		.pacing = offer->pacing,
 		.congestion_control = offer->congestion_control,
 		.recv_bytes_max = offer->recv_bytes_max,
 		.send_bytes_max = offer->send_bytes_max,
@@ -428,6 +429,7 @@ static struct peer *made(const struct offer *offer, bool ecn)
 	p->conf.half_open_max = 16;
 	p->conf.time_wait_max = 16;
 	p->conf.state_bytes = 40;
+	p->conf.recv_bytes_max = p->conf.send_bytes_max = 256 * 1024;
 	p->conf.can_multi_segment = true;
 	p->conf.ecn = ecn;
 	p->conf.pool = pool;

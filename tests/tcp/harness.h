@@ -105,7 +105,7 @@ struct offer {
 	uint16_t window; /* 0: 65535 */
 	uint32_t recv_bytes_max, send_bytes_max;
 	bw_ns keepalive_idle_ns;
-	bool nagle, ecn;
+	bool nagle, ecn, pacing;
 	enum bw_tcp_congestion_control congestion_control;
 	bw_ns rtt; /* of the handshake, which the first estimate comes from */
 	void (*tune)(struct bw_tcp_conf *conf);

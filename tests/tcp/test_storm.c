@@ -319,6 +319,7 @@ static void storm(void)
 	bw_tcp_conf_init(&conf);
 	conf.connections_max = 1 + below(FLOWS);
 	conf.half_open_max = 1 + below(4);
+	conf.syn_cookies = (enum bw_tcp_syn_cookies)below(3);
 	conf.time_wait_max = below(4);
 	conf.state_bytes = 8;
 	conf.pool = pool;

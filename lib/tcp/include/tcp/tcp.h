@@ -97,19 +97,30 @@ struct bw_tcp_listener {
 	void *user;    /* bw_tcp_listener_user() */
 	uint16_t port; /* host order; every local address. 0: accepts nothing, for bw_tcp_connect() */
 	bool nagle;    /* default off */
+	bool pacing;   /* new data is spread over the round trip; default off */
 	enum bw_tcp_congestion_control congestion_control;
 	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
 	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
 	bw_ns keepalive_idle_ns; /* first probe after this much silence; 0 for never */
 };
 
+/** When a SYN is answered with a cookie instead of a half-open entry (RFC 4987 3.6). */
+enum bw_tcp_syn_cookies {
+	BW_TCP_SYN_COOKIES_AUTO, /* while half_open_max entries are in use */
+	BW_TCP_SYN_COOKIES_OFF,  /* never: what finds no entry is not answered */
+	BW_TCP_SYN_COOKIES_ALWAYS,
+};
+
 struct bw_tcp_conf {
 	uint32_t connections_max; /* full connections of this core */
 	uint32_t half_open_max;
+	enum bw_tcp_syn_cookies syn_cookies; /* default auto */
 	uint32_t time_wait_max;
-	uint32_t state_bytes;    /* service state a connection: zeroed before opened(), see bw_tcp_state() */
-	uint32_t recv_bytes_max; /* default 256 KiB */
-	uint32_t send_bytes_max; /* default 256 KiB */
+	uint32_t state_bytes; /* service state a connection: zeroed before opened(), see bw_tcp_state() */
+	/** Default 4 MiB. Windows begin with 64 KiB and grow while the service reads as fast as the peer can send. */
+	uint32_t recv_bytes_max;
+	/** Default 4 MiB. Send queues begin with 256 KiB and grow to two congestion windows. */
+	uint32_t send_bytes_max;
 	uint32_t
 		reassembly_bytes_max; /* out-of-order bytes a connection keeps; default: the receive window */
 	uint16_t mtu;                 /* of the link: MSS is mtu - 40 or - 60 */
@@ -129,7 +140,7 @@ struct bw_tcp_conf {
 	bw_ns user_timeout_ns; /* R2: give up on unacknowledged data; default 924.6 s as Linux's 15 retries */
 	struct rte_mempool *pool; /* of outgoing mbufs; private area of BW_MBUF_PRIV_BYTES */
 	struct bw_counters *counters;
-	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, half-open */
+	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, SYN cookies */
 	/** Do packets of the flow come to this core? What an active open asks of a port. NULL: all do. */
 	bool (*is_local)(const void *arg, const struct bw_flow *flow);
 	const void *is_local_arg;
@@ -200,8 +211,8 @@ struct bw_tcp_packet {
 };
 
 /**
- * Build what is ready: answers without a connection first, then ready connections in turn, a bounded number
- * of segments each. Call again while it returns `max`.
+ * Build what is ready: answers without a connection, up to half of `max`, then ready connections in turn, a bounded
+ * number of segments each, then more answers. Call again while it returns `max`.
  *
  * @out  `path` pointers are valid until the next call into this object
  * Returns the number of packets.
