@@ -309,6 +309,7 @@ struct bw_tcp__cubic {
 	uint32_t w_est;      /* what Reno would have */
 	uint32_t epoch_ms;   /* the beginning of congestion avoidance */
 	uint32_t k_ms;       /* from there until w_max is reached again */
+	uint32_t last_ms;    /* when an ACK last counted */
 	bool has_epoch;
 };
 
@@ -338,6 +339,8 @@ union bw_tcp__cc {
 struct bw_tcp__cc_ops {
 	/** A loss. Returns what ssthresh becomes, before its floor. */
 	uint32_t (*on_loss)(union bw_tcp__cc *cc, uint32_t cwnd, uint32_t flight);
+	/** After on_loss(), if it was a time-out. NULL: no difference. */
+	void (*on_timeout)(union bw_tcp__cc *cc);
 	/** The same for marks of routers: the peer sent ECE. */
 	uint32_t (*on_ece)(union bw_tcp__cc *cc, uint32_t cwnd, uint32_t flight);
 	/** Bytes were acknowledged in congestion avoidance. Returns the new cwnd. */
@@ -971,6 +974,8 @@ bool bw_tcp__dctcp_on_marks(
 	struct bw_tcp__dctcp *d, bw_seq snd_una, bw_seq snd_nxt, uint32_t acked_bytes, bool is_ece);
 
 /* cubic.c */
+/** After that, if it was a time-out. */
+void bw_tcp__cubic_on_timeout(struct bw_tcp__cubic *c);
 /** A congestion event. Returns what ssthresh becomes. */
 uint32_t bw_tcp__cubic_on_loss(struct bw_tcp__cubic *c, uint32_t cwnd, uint32_t flight);
 /** Bytes were acknowledged in congestion avoidance. Returns the new cwnd. */
