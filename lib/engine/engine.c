@@ -22,6 +22,7 @@ void bw_engine_conf_init(struct bw_engine_conf *conf)
 		.fragments_max = 256,
 		.fragment_timeout_ns = 30 * BW_NS_PER_SEC,
 		.icmp_errors_per_s = 100,
+		.ttl = 64,
 		.keepalive_idle_ns = 7200 * BW_NS_PER_SEC,
 		.helper_count = 2,
 	};

@@ -159,6 +159,7 @@ struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *
 		.reassembly = BW_TCP__NONE,
 		.recovery = BW_TCP__NONE,
 		.challenge_ms = tcp->now_ms - BW_TCP__CHALLENGE_GAP_MS,
+		.unreachable_ms = tcp->now_ms - 1, /* before there was anything to be reached */
 	};
 	conn->flow = *flow;
 	conn->index = index;
@@ -201,6 +202,7 @@ void bw_tcp__conn_end(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp_
 		bw_tcp__count(tcp, BW_TCP_RESET_IN);
 		break;
 	case BW_TCP_END_TIMED_OUT:
+	case BW_TCP_END_UNREACHABLE:
 		bw_tcp__count(tcp, BW_TCP_TIMED_OUT);
 		break;
 	default: /* an abort is counted as the RST that it sends */

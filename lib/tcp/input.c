@@ -193,6 +193,12 @@ static bool step_paws(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 	return false;
 }
 
+/** What lies left of rcv_nxt has come before: RFC 2883. */
+static void note_old(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct segment *s)
+{
+	bw_tcp__reassembly_duplicate(tcp, conn, s->seq, bw_seq_min(s->seq + s->len, conn->rcv_nxt));
+}
+
 /**
  * First, the sequence number (RFC 9293 3.4, 3.10.7.4). Trims what lies outside the window:
  *
@@ -222,6 +228,8 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 		bw_tcp__count(tcp, is_old && s->len != 0 ? BW_TCP_DUPLICATES : BW_TCP_DROP_UNACCEPTABLE);
 		if (s->flags & BW_TCP_RST)
 			return false;
+		if (s->len != 0 && bw_seq_lt(s->seq, conn->rcv_nxt) && !syn)
+			note_old(tcp, conn, s);
 		/*
 		 * Payload and FIN come again until they are acknowledged; the rest may be an echo of our
 		 * answer.
@@ -235,6 +243,7 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 	if (bw_seq_lt(s->seq, conn->rcv_nxt)) {
 		uint32_t old = conn->rcv_nxt - s->seq;
 
+		note_old(tcp, conn, s);
 		s->seq = conn->rcv_nxt;
 		s->off += old;
 		s->len -= BW_MIN(old, s->len);
@@ -518,11 +527,17 @@ void bw_tcp_icmp_error(
 		return;
 	/*
 	 * Unreachable, hard or soft, ends no established connection (RFC 5927 5.2): the retransmission timer
-	 * will tell. So there is only the MTU to learn (RFC 1191 3, RFC 8201 4). One below the floor is a
-	 * lie, or a link on which smaller segments would not help.
+	 * will tell, and then this is the reason (RFC 9293 3.9.2.2).
 	 */
-	if (mtu == 0)
+	if (mtu == 0) {
+		bw_tcp__count(tcp, BW_TCP_UNREACHABLE);
+		bw_tcp__cold(tcp, conn)->unreachable_ms = tcp->now_ms;
 		return;
+	}
+	/*
+	 * The MTU (RFC 1191 3, RFC 8201 4). One below the floor is a lie, or a link on which smaller segments
+	 * would not help.
+	 */
 	mss = BW_MAX(mtu, mtu_min) - headers - (conn->flags & BW_CONN_TIMESTAMPS ? 12 : 0);
 	if (mss >= conn->mss)
 		return;

@@ -36,10 +36,15 @@ void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, keepalive_at_ms(tcp, conn)));
 }
 
+/** The reason is what ICMP said since the peer last took something, if it said anything. */
 static void give_up(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
+	uint32_t unreachable_ms = bw_tcp__cold(tcp, conn)->unreachable_ms;
+	bool is_unreachable =
+		bw_tcp__ms_since(tcp, unreachable_ms) <= bw_tcp__ms_since(tcp, conn->progress_ms);
+
 	bw_tcp__send_reset(tcp, conn);
-	bw_tcp__conn_end(tcp, conn, BW_TCP_END_TIMED_OUT);
+	bw_tcp__conn_end(tcp, conn, is_unreachable ? BW_TCP_END_UNREACHABLE : BW_TCP_END_TIMED_OUT);
 }
 
 /** R2 of RFC 9293 3.8.3. */
@@ -71,6 +76,8 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__count(tcp, BW_TCP_ZERO_WINDOW_PROBES);
 	} else {
 		bw_tcp__count(tcp, BW_TCP_RTOS);
+		if (conn->backoff >= BW_TCP__R1)
+			conn->path = BW_TCP_PATH_SUSPECT;
 		bw_tcp__on_rto(tcp, conn);
 	}
 	bw_tcp__retx_arm(tcp, conn, use, bw_tcp__rto_ms(conn)); /* RFC 6298 5.5, 5.6 */

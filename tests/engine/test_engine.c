@@ -24,6 +24,7 @@
 #include <engine/engine.h>
 #include <wire/build.h>
 
+#define TTL        63 /* not the default */
 #define PROBE_PORT 99
 #define FLOOD_PORT 98
 #define FLOOD      20000 /* more mails than the ring between two workers holds */
@@ -296,6 +297,7 @@ static void expect_udp(const struct bw_ip *who, uint16_t from_port, const char *
 
 	assert_non_null(m);
 	assert_int_equal(pkt.kind, BW_PKT_UDP);
+	assert_int_equal(pkt.ttl, TTL);
 	assert_int_equal(rte_be_to_cpu_16(pkt.flow.remote_port_be), from_port);
 	assert_int_equal(pkt.payload_len, strlen(text));
 	assert_memory_equal(rte_pktmbuf_mtod_offset(m, void *, pkt.payload_off), text, strlen(text));
@@ -679,6 +681,7 @@ static struct rte_mbuf *expect_tcp(uint8_t flags, struct bw_pkt *pkt)
 	assert_non_null(m);
 	assert_int_equal(pkt->kind, BW_PKT_TCP);
 	assert_int_equal(pkt->tcp.flags & ~BW_TCP_PSH, flags);
+	assert_int_equal(pkt->ttl, TTL);
 	return m;
 }
 
@@ -958,6 +961,56 @@ static void says_goodbye_at_once(void **state)
 	assert_int_equal(cut_off, 17); /* the peer never answered */
 }
 
+/** Is it a question to the peer alone? */
+static bool asks_the_peer(const struct rte_mbuf *m)
+{
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+
+	return eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_ARP) &&
+	       memcmp(&eth->dst_addr, &peer_mac, sizeof(peer_mac)) == 0;
+}
+
+/** What a router says of a segment reaches its connection, and three repeats in vain make the neighbour doubtful. */
+static void doubts_the_neighbour_of_a_silent_connection(void **state)
+{
+	uint64_t told = counted(BW_TCP_UNREACHABLE);
+	bw_seq iss = shake(4900);
+	struct rte_mbuf *m, *icmp = fresh();
+	unsigned repeats = 0;
+	bool is_asked = false;
+	struct bw_pkt pkt;
+
+	(void)state;
+	shake_back(4900, iss);
+	send_ip(segment_from(4900,
+			&(struct bw_tcp_fields){
+				.seq = 1001, .ack = iss + 1, .flags = BW_TCP_ACK, .window = 9000 },
+			"hello"),
+		&peer4, &ours4, IPPROTO_TCP);
+	m = expect_tcp(BW_TCP_ACK, &pkt);
+	bw_icmp_error_write(icmp, &pkt, 3, 1, 0, &peer4, &ours4);
+	send_ip(icmp, &peer4, &ours4, IPPROTO_ICMP);
+	rte_pktmbuf_free(m);
+	for (int i = 0; i < 20 && !is_asked; i++) {
+		m = receive();
+		if (m == NULL)
+			continue;
+		is_asked = asks_the_peer(m);
+		repeats += !is_asked;
+		rte_pktmbuf_free(m);
+	}
+	assert_true(is_asked);
+	assert_int_equal(repeats, 2); /* the third goes out behind the question */
+	assert_int_equal(counted(BW_TCP_UNREACHABLE), told + 1);
+	rte_pktmbuf_free(expect_tcp(BW_TCP_ACK, &pkt));
+	send_ip(segment_from(4900,
+			&(struct bw_tcp_fields){
+				.seq = 1006, .ack = iss + 6, .flags = BW_TCP_RST | BW_TCP_ACK },
+			""),
+		&peer4, &ours4, IPPROTO_TCP);
+	quiet();
+}
+
 /** Mails that fill the way between two workers several times, in the very moment of the end, all arrive. */
 static void brings_all_mail_home_at_the_end(void **state)
 {
@@ -1003,6 +1056,7 @@ static int start_with(unsigned queues, bool has_rss)
 	conf.worker_count = 2;
 	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	conf.fragment_timeout_ns = 2 * BW_NS_PER_SEC;
+	conf.ttl = TTL;
 	conf.service_count = BW_ARRAY_LEN(services);
 	for (unsigned i = 0; i < conf.service_count; i++)
 		conf.services[i] = (struct bw_engine_service){ .service = services[i], .port = ports[i] };
@@ -1095,6 +1149,7 @@ int main(void)
 		cmocka_unit_test(puts_fragments_together_of_which_one_is_tagged),
 		cmocka_unit_test(puts_fragments_together_beside_lone_ones),
 		cmocka_unit_test(answers_echo_out_of_borrowed_memory),
+		cmocka_unit_test(doubts_the_neighbour_of_a_silent_connection),
 	};
 	const struct CMUnitTest with_one_queue[] = {
 		cmocka_unit_test(says_goodbye_at_once),

@@ -37,6 +37,7 @@
 #define RST BW_TCP_RST
 #define PSH BW_TCP_PSH
 #define ACK BW_TCP_ACK
+#define URG BW_TCP_URG
 
 #define MS(n) ((n)*BW_NS_PER_MS)
 #define S(n)  ((n)*BW_NS_PER_SEC)
@@ -62,6 +63,7 @@ struct sent {
 	uint32_t len;
 	uint8_t *data;
 	bool has_path;
+	uint32_t path; /* what the connection remembered */
 	uint16_t tso_segsz;
 	unsigned segments;  /* mbufs */
 	struct rte_mbuf *m; /* kept when the driver holds */
@@ -122,6 +124,8 @@ struct segment_in {
 	uint8_t wscale;
 	bool sack_permitted;
 	unsigned pieces; /* mbufs of the packet */
+	uint16_t urgent;
+	bool more; /* of the same burst follows: output has no turn yet */
 };
 
 struct segment_out {

@@ -418,7 +418,7 @@ TEST(out_of_order_with_sack)
 		.sack = { { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 } });
 	assert_int_equal(p->data, 1);
 	IN(p, .seq = PEER + 17, .data = "qrstuvwxyz....AB");
-	OUT(p, .ack = PEER + 33, .no_sack = true);
+	OUT(p, .ack = PEER + 33, .sack_count = 1, .sack = { { PEER + 21, PEER + 24 } }); /* came twice */
 	QUIET(p);
 	assert_int_equal(p->received_bytes, 32);
 	assert_memory_equal(p->received, "abcdefghijklmnopqrstuvwxyz....AB", 32);
@@ -451,9 +451,9 @@ TEST(overlaps_in_every_way)
 	IN(p, .seq = PEER + 10, .data = "jklmnopqrst"); /* over a whole block */
 	forget_sent(p);
 	IN(p, .seq = PEER + 6, .data = "fgh");
-	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 4, PEER + 21 } });
+	OUT(p, .ack = PEER + 1, .sack_count = 2, .sack = { { PEER + 6, PEER + 9 }, { PEER + 4, PEER + 21 } });
 	IN(p, .seq = PEER + 1, .data = "abcdefg");
-	OUT(p, .ack = PEER + 21, .no_sack = true);
+	OUT(p, .ack = PEER + 21, .sack_count = 1, .sack = { { PEER + 4, PEER + 8 } });
 	QUIET(p);
 	assert_memory_equal(p->received, "abcdefghijklmnopqrst", 20);
 	assert_int_equal(p->received_bytes, 20);
@@ -1525,6 +1525,7 @@ TEST(keep_alive)
 	AT(p, S(59));
 	QUIET(p);
 	AT(p, S(61));
+	assert_int_equal(p->first->f.seq, p->iss); /* left of what it awaits: it has to answer */
 	OUT(p, .ack = PEER + 1, .empty = true);
 	COUNTER(p, TCP_KEEPALIVES, 1);
 	IN(p, .seq = PEER + 1, .ack = 1);
@@ -2449,6 +2450,347 @@ TEST(dsacks_show_a_needless_recovery)
 	done(p);
 }
 
+/* ---- what came twice: D-SACK (RFC 2883) ------------------------------------------------------------------- */
+
+TEST(what_came_twice_is_reported_once)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .data = "abcdef");
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 7, .no_sack = true);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 7, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
+	IN(p, .seq = PEER + 5, .data = "efgh"); /* half of it is new */
+	OUT(p, .ack = PEER + 9, .sack_count = 1, .sack = { { PEER + 5, PEER + 7 } });
+	IN(p, .seq = PEER + 9, .data = "ij");
+	AT(p, MS(100));
+	OUT(p, .ack = PEER + 11, .no_sack = true);
+	/* A burst of them is one block, and what follows in order does not swallow it. */
+	IN(p, .seq = PEER + 1, .data = "abc", .more = true);
+	IN(p, .seq = PEER + 4, .data = "def", .more = true);
+	IN(p, .seq = PEER + 11, .data = "k");
+	OUT(p, .ack = PEER + 12, .sack_count = 1, .sack = { { PEER + 1, PEER + 7 } });
+	QUIET(p);
+	assert_memory_equal(p->received, "abcdefghijk", 11);
+	done(p);
+}
+
+TEST(dsack_comes_before_the_block_that_it_lies_in)
+{
+	struct peer *p = established(.sack = true, .timestamps = true);
+
+	for (unsigned i = 0; i < 4; i++)
+		IN(p, .seq = PEER + 11 + 10 * i, .data = "klm");
+	forget_sent(p);
+	IN(p, .seq = PEER + 22, .data = "lm");
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 22, PEER + 24 }, { PEER + 21, PEER + 24 }, { PEER + 41, PEER + 44 } });
+	/* The first piece that came twice, of two in one segment. */
+	IN(p, .seq = PEER + 9, .data = "ijklmnopqrst...");
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 11, PEER + 14 }, { PEER + 9, PEER + 24 }, { PEER + 41, PEER + 44 } });
+	IN(p, .seq = PEER + 24, .data = "x");
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 9, PEER + 25 }, { PEER + 41, PEER + 44 }, { PEER + 31, PEER + 34 } });
+	QUIET(p);
+	done(p);
+}
+
+/** Full segments have no room for it, so it has an ACK of its own. */
+TEST(dsack_does_not_get_lost_among_data)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .data = "abc");
+	AT(p, MS(50));
+	forget_sent(p);
+	assert_int_equal(bw_tcp_send(p->conn, bulk, 1460), 1460);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .empty = true, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
+	OUT(p, .seq = 1, .len = 1460, .no_sack = true);
+	QUIET(p);
+	done(p);
+	p = established(); /* to a peer that knows no SACK there is none */
+	IN(p, .data = "abc");
+	AT(p, MS(50));
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .no_sack = true);
+	QUIET(p);
+	done(p);
+}
+
+/* ---- urgent data (RFC 6093) -------------------------------------------------------------------------------- */
+
+/** Bytes in their place, wherever the pointer points. */
+TEST(urgent_bytes_are_bytes_in_the_stream)
+{
+	struct peer *p = established(.recv_bytes_max = 4000);
+
+	IN(p, .data = "abc", .flags = ACK | URG, .urgent = 2);
+	IN(p, .data = "def", .flags = ACK | URG, .urgent = 65535);
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 7, .empty = true);
+	IN(p, .flags = ACK | URG, .urgent = 100); /* a pointer to what is not here yet */
+	QUIET(p);
+	IN(p, .seq = PEER + 10, .data = "jkl", .flags = ACK | URG, .urgent = 1);
+	OUT(p, .ack = PEER + 7);
+	IN(p, .seq = PEER + 7, .data = "ghi", .flags = ACK | URG);
+	OUT(p, .ack = PEER + 13);
+	assert_int_equal(p->received_bytes, 12);
+	assert_memory_equal(p->received, "abcdefghijkl", 12);
+	IN(p, .seq = PEER + 13, .data = "m", .urgent = 1); /* without the flag it is no pointer */
+	assert_int_equal(p->received_bytes, 13);
+	done(p);
+}
+
+/** RFC 9293 MUST-66. */
+TEST(urgent_pointer_does_not_open_a_shut_window)
+{
+	struct peer *p = established(.does.keeps = true, .recv_bytes_max = 1000);
+
+	IN(p, .data = bulk, .len = 1000, .flags = ACK | URG, .urgent = 1000);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1001, .data = "!", .flags = ACK | URG, .urgent = 1);
+	OUT(p, .ack = PEER + 1001, .window = -1);
+	assert_int_equal(bw_tcp_unread(p->conn), 1000);
+	QUIET(p);
+	done(p);
+}
+
+/* ---- what ICMP says (RFC 5927), and R1 (RFC 9293 3.8.3) ----------------------------------------------------- */
+
+/** It ends no connection, hard or soft; but when nobody has answered, it is why. */
+TEST(unreachable_is_the_reason_when_nobody_answers)
+{
+	for (unsigned is_hard = 0; is_hard < 2; is_hard++) {
+		struct peer *p = established();
+
+		send_bulk(p, 100);
+		bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, is_hard, 0);
+		COUNTER(p, TCP_UNREACHABLE, 1);
+		AT(p, S(900));
+		STATE(p, ESTABLISHED);
+		AT(p, S(1100));
+		assert_int_equal(p->end, BW_TCP_END_UNREACHABLE);
+		COUNTER(p, TCP_TIMED_OUT, 1);
+		done(p);
+	}
+}
+
+TEST(unreachable_of_another_time_is_no_reason)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 100);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, true, 0);
+	AT(p, MS(10));
+	IN(p, .ack = 101);
+	/* Nothing of this is in flight, so somebody guessed: RFC 5927 4.1. */
+	send_bulk(p, 100);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, true, 0);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 201, true, 0);
+	COUNTER(p, TCP_UNREACHABLE, 1);
+	AT(p, S(1100));
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	done(p);
+}
+
+TEST(path_is_doubted_at_the_third_timeout)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 100);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(p->first->path, i < 3 ? 0 : BW_TCP_PATH_SUSPECT);
+		OUT(p, .seq = 1, .len = 100);
+		wait_for_packet(p);
+	}
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
+/* ---- requirements that stand for themselves ------------------------------------------------------------------ */
+
+static bw_seq isn_of(struct peer *p, uint32_t *ts)
+{
+	struct sent *s;
+	bw_seq isn;
+
+	IN(p, .seq = PEER, .flags = SYN);
+	s = take(p);
+	assert_int_equal(s->f.flags, SYN | ACK);
+	isn = s->f.seq;
+	*ts = s->f.ts_value;
+	sent_free(s);
+	IN(p, .seq = PEER + 1, .flags = RST);
+	QUIET(p);
+	return isn;
+}
+
+static void tune_another_secret(struct bw_tcp_conf *conf)
+{
+	conf->secret = (struct bw_siphash_key){ { 1, 3 } };
+}
+
+/** RFC 6528: a clock of 4 us, and a number of the flow's that nobody else knows. RFC 7323 5.4: so with timestamps. */
+TEST(initial_numbers_follow_a_clock_and_a_secret)
+{
+	struct peer *p = listening(&(struct offer){ .timestamps = true });
+	struct peer *q = listening(&(struct offer){ .timestamps = true, .tune = tune_another_secret });
+	uint32_t ts, later_ts, other_ts;
+	bw_seq isn = isn_of(p, &ts), later, other;
+
+	other = isn_of(q, &other_ts);
+	assert_int_not_equal(other, isn);
+	assert_int_not_equal(other_ts, ts);
+	p->now += S(1);
+	later = isn_of(p, &later_ts);
+	assert_int_equal(later - isn, 250000);
+	assert_int_equal(later_ts - ts, 1000);
+	p->flow.remote_port_be ^= 1;
+	other = isn_of(p, &other_ts);
+	assert_true(other - later > 1000000 && later - other > 1000000);
+	assert_true(other_ts - later_ts > 1000000 && later_ts - other_ts > 1000000);
+	done(p);
+	q->mbufs_before = mbufs_in_use();
+	done(q);
+}
+
+TEST(one_ack_for_a_burst)
+{
+	struct peer *p = established();
+
+	for (unsigned i = 0; i < 5; i++)
+		IN(p, .data = bulk, .len = 1460, .more = i < 4);
+	OUT(p, .ack = PEER + 1 + 5 * 1460, .empty = true);
+	QUIET(p);
+	done(p);
+}
+
+/** RFC 9293 3.8.6: its usable window is negative. What was sent is sent again, what was not is not. */
+TEST(window_may_shrink)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	IN(p, .ack = 1461, .window = 1000);
+	send_bulk(p, 10 * 1460);
+	QUIET(p);
+	AT(p, MS(230));
+	OUT(p, .seq = 1461);
+	forget_sent(p);
+	IN(p, .ack = 2461, .window = -1);
+	/* What lies right of the edge is no reason to give up, nor is a shut window. */
+	for (unsigned i = 1; i < 30; i++) {
+		AT(p, S(130) * i);
+		assert_non_null(p->first); /* it is asked about */
+		forget_sent(p);
+		IN(p, .ack = 2461, .window = -1);
+		STATE(p, ESTABLISHED);
+	}
+	IN(p, .ack = 14601);
+	OUT(p, .seq = 14601, .len = 1460);
+	done(p);
+}
+
+TEST(rst_may_have_data)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 1, .flags = RST | ACK, .data = "why");
+	assert_int_equal(p->end, BW_TCP_END_RESET);
+	assert_int_equal(p->data, 0);
+	QUIET(p);
+	done(p);
+}
+
+/** RFC 6298 5.7 and RFC 5681 3.1. */
+TEST(lost_syn_ack_makes_careful)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+
+	IN(p, .seq = PEER, .flags = SYN, .mss = 1460);
+	OUT(p, .flags = SYN | ACK);
+	AT(p, MS(1002));
+	OUT(p, .flags = SYN | ACK);
+	IN(p, .seq = PEER + 1, .ack = 1);
+	send_bulk(p, 10 * 1460);
+	OUT(p, .seq = 1, .len = 1460);
+	QUIET(p);
+	assert_in_range(wait_for_packet(p), 2999, 3004);
+	OUT(p, .seq = 1, .len = 1460);
+	done(p);
+}
+
+/** RFC 5681 4.1. */
+TEST(restart_after_idle_is_from_ten_segments)
+{
+	struct peer *p = established(.rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 80 * 1460);
+	for (uint32_t acked = 1; acked < 80 * 1460; acked += 2 * 1460)
+		IN(p, .ack = acked + 2 * 1460);
+	forget_sent(p);
+	bw_tcp_info(p->conn, &info);
+	assert_true(info.cwnd > 40 * 1460);
+	AT(p, S(5));
+	send_bulk(p, 20 * 1460);
+	for (unsigned i = 0; i < 10; i++)
+		OUT(p, .len = 1460);
+	QUIET(p);
+	done(p);
+}
+
+/** RFC 7323 4.3: what the ACK waited longest for, so that the delay counts; and nothing from behind a hole. */
+TEST(echoed_time_is_of_the_first_that_awaits_an_ack)
+{
+	struct peer *p = established(.timestamps = true);
+	static const struct segment_in in[] = {
+		{ .data = "a", .ts = 2000000 },
+		{ .data = "b", .ts = 2000005 },
+		{ .seq = PEER + 10, .data = "j", .ts = 2000009 },
+		{ .seq = PEER + 3, .data = "cdefghi", .ts = 2000020 },
+	};
+	static const uint32_t echoes[] = { 0, 0, 2000000, 2000020 };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(in); i++) {
+		struct sent *s;
+
+		segment_in(p, &in[i]);
+		s = take(p);
+		assert_int_equal(s != NULL ? s->f.ts_echo : 0, echoes[i]);
+		sent_free(s);
+	}
+	/* One without is taken: a deviation from 3.2, see input.c. */
+	IN(p, .seq = PEER + 11, .data = "k", .no_ts = true);
+	assert_int_equal(p->received_bytes, 11);
+	done(p);
+}
+
+TEST(keep_alive_is_for_silent_connections_that_ask_for_it)
+{
+	struct peer *p = established();
+
+	AT(p, S(3 * 24 * 3600));
+	QUIET(p);
+	done(p);
+	p = established(.keepalive_idle_ns = S(60));
+	AT(p, S(50));
+	IN(p, .data = "x");
+	AT(p, S(109));
+	OUT(p, .ack = PEER + 2); /* the ACK */
+	QUIET(p);
+	send_bulk(p, 10); /* and while something is in flight, that is what asks */
+	AT(p, S(800));
+	COUNTER(p, TCP_KEEPALIVES, 0);
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -2565,6 +2907,22 @@ int main(void)
 		cmocka_unit_test(echoed_time_shows_a_needless_timeout),
 		cmocka_unit_test(ack_beyond_the_repeat_shows_a_needless_timeout),
 		cmocka_unit_test(dsacks_show_a_needless_recovery),
+		cmocka_unit_test(what_came_twice_is_reported_once),
+		cmocka_unit_test(dsack_comes_before_the_block_that_it_lies_in),
+		cmocka_unit_test(dsack_does_not_get_lost_among_data),
+		cmocka_unit_test(urgent_bytes_are_bytes_in_the_stream),
+		cmocka_unit_test(urgent_pointer_does_not_open_a_shut_window),
+		cmocka_unit_test(unreachable_is_the_reason_when_nobody_answers),
+		cmocka_unit_test(unreachable_of_another_time_is_no_reason),
+		cmocka_unit_test(path_is_doubted_at_the_third_timeout),
+		cmocka_unit_test(initial_numbers_follow_a_clock_and_a_secret),
+		cmocka_unit_test(one_ack_for_a_burst),
+		cmocka_unit_test(window_may_shrink),
+		cmocka_unit_test(rst_may_have_data),
+		cmocka_unit_test(lost_syn_ack_makes_careful),
+		cmocka_unit_test(restart_after_idle_is_from_ten_segments),
+		cmocka_unit_test(echoed_time_is_of_the_first_that_awaits_an_ack),
+		cmocka_unit_test(keep_alive_is_for_silent_connections_that_ask_for_it),
 	};
 
 	if (harness_start() != 0)

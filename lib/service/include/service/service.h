@@ -39,7 +39,7 @@ enum bw_close_reason {
 	BW_CLOSE_RESET,       /* the peer reset */
 	BW_CLOSE_ABORTED,     /* bw_stream_abort(), or the engine stopped */
 	BW_CLOSE_TIMED_OUT,   /* the peer stopped answering */
-	BW_CLOSE_UNREACHABLE, /* active open only */
+	BW_CLOSE_UNREACHABLE, /* likewise, and a router or its host had said why (ICMP) */
 };
 
 /** A datagram for datagram(). Addresses as seen from this host. */
