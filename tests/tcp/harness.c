@@ -155,6 +155,7 @@ static void record(struct peer *p, const struct bw_tcp_packet *packet)
 	sent->len = m->pkt_len - header_len;
 	sent->segments = segments;
 	assert_int_equal(bw_tcp_header_len(&sent->f), header_len); /* no MSS, say, but on a SYN */
+	assert_true(sent->f.has_timestamp || !p->has_timestamps || (sent->f.flags & RST));
 	sent->has_path = packet->path != NULL;
 	sent->path = packet->path != NULL ? *packet->path : 0;
 	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG)

@@ -216,6 +216,21 @@ static void tune_tiny(struct bw_tcp_conf *conf)
 	conf->half_open_max = 1;
 }
 
+TEST(listener_goes_on_beside_handshakes)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+	struct bw_tcp_stats stats;
+
+	for (unsigned i = 0; i < 3; i++) {
+		p->flow.remote_port_be = (uint16_t)(1000 + i);
+		IN(p, .seq = PEER, .flags = SYN);
+		OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	}
+	bw_tcp_stats(p->tcp, &stats);
+	assert_int_equal(stats.half_open, 3);
+	done(p);
+}
+
 TEST(full_tables_are_silent)
 {
 	struct peer *p = listening(&(struct offer){ .tune = tune_tiny });
@@ -707,7 +722,9 @@ TEST(multicast_for_a_connection_is_nothing)
 
 	IN(p, .seq = PEER + 9, .flags = SYN, .multicast = true);
 	IN(p, .seq = PEER + 1, .flags = RST, .multicast = true);
+	IN(p, .seq = PEER + 1, .data = "abc", .multicast = true);
 	QUIET(p);
+	assert_int_equal(p->data, 0);
 	STATE(p, ESTABLISHED);
 	done(p);
 }
@@ -1064,6 +1081,7 @@ TEST(time_wait_answers_and_restarts)
 	OUT(p, .seq = 2, .ack = PEER + 2);
 	IN(p, .seq = PEER + 2, .ack = 2);
 	IN(p, .seq = PEER + 2, .flags = RST); /* RFC 1337 */
+	IN(p, .seq = PEER + 9, .flags = RST);
 	QUIET(p);
 	AT(p, S(99));
 	STATE(p, TIME_WAIT);
@@ -1347,6 +1365,22 @@ TEST(round_trip_sets_the_timeout)
 	bw_tcp_info(p->conn, &info);
 	assert_int_equal(info.srtt_us, 375000);
 	assert_int_equal(info.rto_us, 1175000);
+	done(p);
+}
+
+/** An ACK that covers something sent twice, and the rest that had to wait for it, says nothing of the round trip. */
+TEST(what_waited_for_a_repeat_is_no_sample)
+{
+	struct peer *p = established(.rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	AT(p, MS(250));
+	OUT(p, .seq = 1, .len = 1460);
+	IN(p, .ack = 2921);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 20000);
 	done(p);
 }
 
@@ -2696,6 +2730,101 @@ TEST(window_may_shrink)
 	done(p);
 }
 
+/** RFC 3465 2.2: whatever it acknowledges. */
+TEST(one_ack_opens_the_window_by_two_segments)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	send_bulk(p, 10 * 1460);
+	IN(p, .ack = 14601);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 12 * 1460);
+	done(p);
+}
+
+/** After a loss it is no longer doubled: RFC 5681 3.1, by RFC 9438's increase. */
+TEST(congestion_avoidance_follows_recovery)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 10 * 1460);
+	AT(p, MS(40));
+	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 14601 } });
+	IN(p, .ack = 14601);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 7 * 1460);
+	assert_int_equal(info.ssthresh, 7 * 1460);
+	for (uint32_t from = 14601, i = 0; i < 3; i++, from += 7 * 1460) {
+		send_bulk(p, 7 * 1460);
+		AT(p, MS(60) + MS(20) * i);
+		for (uint32_t k = 1; k <= 7; k++)
+			IN(p, .ack = from + k * 1460);
+	}
+	bw_tcp_info(p->conn, &info);
+	assert_in_range(info.cwnd, 7 * 1460 + 1, 10 * 1460);
+	done(p);
+}
+
+/** SND.WL1: an overtaken segment does not bring its window back. */
+TEST(old_windows_are_not_believed)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	IN(p, .seq = PEER + 1, .data = "abc", .window = 1000);
+	IN(p, .seq = PEER + 4, .data = "def", .window = 5000);
+	IN(p, .seq = PEER + 3, .data = "cdefg", .window = 100); /* part of it is new */
+	assert_int_equal(p->received_bytes, 7);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.snd_wnd, 5000);
+	done(p);
+}
+
+/** RFC 6582 3.2 step 2: what was sent again after a time-out makes duplicate ACKs that say nothing. */
+TEST(duplicate_acks_after_a_timeout_are_no_loss)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 10 * 1460);
+	AT(p, MS(210));
+	IN(p, .ack = 14601);
+	send_bulk(p, 10 * 1460);
+	for (unsigned i = 0; i < 4; i++)
+		IN(p, .ack = 14601);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	done(p);
+}
+
+/** RFC 7661 4.1: what was not used was not tried. */
+TEST(unused_window_does_not_grow)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	for (unsigned i = 0; i < 20; i++) {
+		send_bulk(p, 1460);
+		IN(p, .ack = 1 + (i + 1) * 1460);
+	}
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 10 * 1460);
+	done(p);
+}
+
+/** RFC 8201 4. */
+TEST(ipv6_path_mtu_is_1280_at_least)
+{
+	struct peer *p = established(.v6 = true);
+
+	send_bulk(p, 2 * 1440);
+	forget_sent(p);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 600);
+	collect(p);
+	OUT(p, .seq = 1, .len = 1220);
+	done(p);
+}
+
 TEST(rst_may_have_data)
 {
 	struct peer *p = established();
@@ -2771,6 +2900,11 @@ TEST(echoed_time_is_of_the_first_that_awaits_an_ack)
 	done(p);
 }
 
+static void tune_eager_keep_alive(struct bw_tcp_conf *conf)
+{
+	conf->keepalive_interval_ns = S(1);
+}
+
 TEST(keep_alive_is_for_silent_connections_that_ask_for_it)
 {
 	struct peer *p = established();
@@ -2778,7 +2912,7 @@ TEST(keep_alive_is_for_silent_connections_that_ask_for_it)
 	AT(p, S(3 * 24 * 3600));
 	QUIET(p);
 	done(p);
-	p = established(.keepalive_idle_ns = S(60));
+	p = established(.keepalive_idle_ns = S(60), .tune = tune_eager_keep_alive);
 	AT(p, S(50));
 	IN(p, .data = "x");
 	AT(p, S(109));
@@ -2804,6 +2938,7 @@ int main(void)
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(listener_answers_stray_ack_with_rst_and_nothing_else),
 		cmocka_unit_test(unlisten_refuses_syns_and_completes_handshakes),
+		cmocka_unit_test(listener_goes_on_beside_handshakes),
 		cmocka_unit_test(full_tables_are_silent),
 		cmocka_unit_test(refused_in_opened),
 		cmocka_unit_test(echo_carries_the_ack),
@@ -2861,6 +2996,7 @@ int main(void)
 		cmocka_unit_test(zero_window_without_answers_times_out),
 		cmocka_unit_test(retransmission_backs_off),
 		cmocka_unit_test(round_trip_sets_the_timeout),
+		cmocka_unit_test(what_waited_for_a_repeat_is_no_sample),
 		cmocka_unit_test(user_timeout),
 		cmocka_unit_test(fast_retransmit_with_sack),
 		cmocka_unit_test(sack_does_not_cut_what_is_sent),
@@ -2918,6 +3054,12 @@ int main(void)
 		cmocka_unit_test(initial_numbers_follow_a_clock_and_a_secret),
 		cmocka_unit_test(one_ack_for_a_burst),
 		cmocka_unit_test(window_may_shrink),
+		cmocka_unit_test(one_ack_opens_the_window_by_two_segments),
+		cmocka_unit_test(congestion_avoidance_follows_recovery),
+		cmocka_unit_test(old_windows_are_not_believed),
+		cmocka_unit_test(duplicate_acks_after_a_timeout_are_no_loss),
+		cmocka_unit_test(unused_window_does_not_grow),
+		cmocka_unit_test(ipv6_path_mtu_is_1280_at_least),
 		cmocka_unit_test(rst_may_have_data),
 		cmocka_unit_test(lost_syn_ack_makes_careful),
 		cmocka_unit_test(restart_after_idle_is_from_ten_segments),
