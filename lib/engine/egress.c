@@ -122,7 +122,7 @@ static inline void send_tcp(struct bw_worker *w, struct bw_tcp_packet *packet)
 		.src = &packet->flow.local,
 		.dst = &packet->flow.remote,
 		.proto = IPPROTO_TCP,
-		.ttl = w->engine->conf.ttl,
+		.ttl = w->ttl,
 		.tos = packet->tos,
 	};
 

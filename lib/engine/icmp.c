@@ -134,7 +134,7 @@ static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_ty
 		.src = src,
 		.dst = &dst,
 		.proto = bw_ip_is_v4(&dst) ? IPPROTO_ICMP : IPPROTO_ICMPV6,
-		.ttl = w->engine->conf.ttl,
+		.ttl = w->ttl,
 		.may_fragment = true,
 		.id = w->ip_id++,
 	};
@@ -252,7 +252,7 @@ void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_r
 	bw_ip_prepend(m, &(struct bw_ip_out){ .src = src,
 				 .dst = &pkt->flow.remote,
 				 .proto = is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
-				 .ttl = w->engine->conf.ttl });
+				 .ttl = w->ttl });
 	bw_count(&w->counters, BW_ICMP_ERRORS_SENT);
 	bw_egress_ip(w, m, &pkt->flow.remote, NULL);
 }

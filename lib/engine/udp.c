@@ -106,7 +106,7 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 	bw_ip_prepend(m, &(struct bw_ip_out){ .src = &flow->local,
 				 .dst = &flow->remote,
 				 .proto = IPPROTO_UDP,
-				 .ttl = w->engine->conf.ttl,
+				 .ttl = w->ttl,
 				 .may_fragment = !is_whole || may_be_cut,
 				 .id = w->ip_id++ });
 	bw_count(&w->counters, BW_UDP_DATAGRAMS_OUT);

@@ -28,6 +28,10 @@ static int tcp_setup(struct bw_worker *w)
 	for (unsigned i = 0; i < engine->conf.service_count; i++)
 		conf.state_bytes = BW_MAX(conf.state_bytes, engine->conf.services[i].service->stream_bytes);
 	conf.state_bytes += sizeof(struct bw_stream_head);
+	if (w->worker_count > 1) {
+		conf.is_local = bw_ingress_is_local;
+		conf.is_local_arg = w;
+	}
 	w->tcp = bw_tcp_create(&conf, w->now);
 	return w->tcp != NULL ? 0 : -errno;
 }
@@ -62,6 +66,7 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 	w->has_ticks |= service->tick != NULL;
 	if (service->data == NULL)
 		return 0;
+	/* With port 0 for a service that only connects. */
 	error = bw_tcp_listen(w->tcp, &(struct bw_tcp_listener){
 					      .ops = &bw_stream_ops,
 					      .user = ctx,
@@ -69,10 +74,13 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 					      .nagle = service->nagle,
 					      .keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
 				      });
-	if (error != 0 && is_first_failure(w, error))
+	if (error < 0 && is_first_failure(w, error))
 		bw_error("worker %u: %s cannot listen on port %u: %s", w->index, service->name, ctx->port,
 			strerror(-error));
-	return error;
+	if (error < 0)
+		return error;
+	ctx->listener = (unsigned)error;
+	return 0;
 }
 
 int bw_worker_setup(struct bw_worker *w)
@@ -83,6 +91,7 @@ int bw_worker_setup(struct bw_worker *w)
 	w->now = bw_clock_now();
 	w->active_at = w->icmp_refilled_at = w->ticked_at = w->now;
 	w->icmp_tokens = engine->conf.icmp_errors_per_s;
+	w->ttl = engine->conf.ttl;
 	/* Not to be guessed from outside (RFC 7739), and no two workers count from the same. */
 	if (getrandom(&w->ip_id, sizeof(w->ip_id), 0) != sizeof(w->ip_id) ||
 		getrandom(&w->ip6_fragment_id, sizeof(w->ip6_fragment_id), 0) != sizeof(w->ip6_fragment_id))

@@ -43,7 +43,9 @@ static void give_up(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bool is_unreachable =
 		bw_tcp__ms_since(tcp, unreachable_ms) <= bw_tcp__ms_since(tcp, conn->progress_ms);
 
-	bw_tcp__send_reset(tcp, conn);
+	if (conn->state != BW_STATE_SYN_SENT)
+		bw_tcp__send_reset(tcp, conn);
+	bw_tcp__count(tcp, BW_TCP_TIMED_OUT);
 	bw_tcp__conn_end(tcp, conn, is_unreachable ? BW_TCP_END_UNREACHABLE : BW_TCP_END_TIMED_OUT);
 }
 
@@ -53,11 +55,41 @@ static bool is_past_user_timeout(const struct bw_tcp *tcp, const struct bw_tcp_c
 	return bw_tcp__ms_since(tcp, conn->progress_ms) >= tcp->conf.user_timeout_ns / BW_NS_PER_MS;
 }
 
+/** Another time-out of the same segment. R1 of RFC 9293 3.8.3: then it may be the path's fault. */
+static void back_off(struct bw_tcp_conn *conn)
+{
+	if (conn->backoff < 15)
+		conn->backoff++;
+	if (conn->backoff >= BW_TCP__R1)
+		conn->path = BW_TCP_PATH_SUSPECT;
+}
+
+/** Nothing was heard of our SYN, or of our answer to one that crossed it. */
+static void syn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	uint32_t waited_ms = bw_tcp__ms_since(tcp, conn->progress_ms);
+
+	if (waited_ms >= BW_TCP__SYN_TIMEOUT_MS) {
+		give_up(tcp, conn);
+		return;
+	}
+	back_off(conn);
+	conn->flags |= BW_CONN_ACK_NOW;
+	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
+	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO,
+		BW_MIN(bw_tcp__rto_ms(conn), BW_TCP__SYN_TIMEOUT_MS - waited_ms));
+	bw_tcp__mark_ready(tcp, conn);
+}
+
 static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	enum bw_tcp__timer use = (enum bw_tcp__timer)conn->timer_use;
 
 	bw_tcp__retx_disarm(conn);
+	if (bw_tcp__is_opening(conn)) {
+		syn_due(tcp, conn);
+		return;
+	}
 	if (use == BW_TCP_TIMER_LINGER || is_past_user_timeout(tcp, conn)) {
 		give_up(tcp, conn);
 		return;
@@ -69,15 +101,12 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__mark_ready(tcp, conn);
 		return;
 	}
-	if (conn->backoff < 15)
-		conn->backoff++;
+	back_off(conn);
 	if (use == BW_TCP_TIMER_PERSIST) {
 		conn->flags |= BW_CONN_PROBE;
 		bw_tcp__count(tcp, BW_TCP_ZERO_WINDOW_PROBES);
 	} else {
 		bw_tcp__count(tcp, BW_TCP_RTOS);
-		if (conn->backoff >= BW_TCP__R1)
-			conn->path = BW_TCP_PATH_SUSPECT;
 		bw_tcp__on_rto(tcp, conn);
 	}
 	bw_tcp__retx_arm(tcp, conn, use, bw_tcp__rto_ms(conn)); /* RFC 6298 5.5, 5.6 */
