@@ -304,15 +304,16 @@ struct bw_tcp__cubic {
 struct bw_tcp__recovery {
 	/* the scoreboard's sums */
 	uint32_t sacked_bytes, lost_bytes, resent_bytes, sacked_chunks;
-	bw_seq recover;       /* RFC 6582: where recovery ends */
-	bw_seq highest;       /* right edge of all that has arrived */
-	bw_ns rack_sent_at;   /* RACK.xmit_ts: when what has arrived was sent, latest first */
-	bw_seq rack_end;      /* RACK.end_seq: and its right edge */
-	uint32_t rack_rtt_us; /* RACK.rtt */
-	uint32_t min_rtt_us;  /* RACK.min_RTT: SRTT when this state was taken, or what was smaller since */
-	bw_seq dsack_round;   /* SND.NXT when the reordering window last grew */
-	bw_seq probe_end;     /* TLP.end_seq */
-	uint32_t delivered;   /* bytes that have arrived since output last looked */
+	bw_seq recover;     /* RFC 6582: where recovery ends */
+	bw_seq highest;     /* right edge of all that has arrived */
+	bw_ns rack_sent_at; /* RACK.xmit_ts: when what has arrived was sent, latest first */
+	bw_seq rack_end;    /* RACK.end_seq: and its right edge */
+	uint32_t
+		rack_rtt_us; /* RACK.rtt: SRTT when this state was taken, until something has arrived since */
+	uint32_t min_rtt_us; /* RACK.min_RTT: SRTT when this state was taken, or what was smaller since */
+	bw_seq dsack_round;  /* SND.NXT when the reordering window last grew */
+	bw_seq probe_end;    /* TLP.end_seq */
+	uint32_t delivered;  /* bytes that have arrived since output last looked */
 	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 9937; prr_flight is its RecoverFS */
 	struct bw_tcp__cubic cubic, undo_cubic;
 	uint32_t undo_cwnd, undo_ssthresh; /* from before, should it all have been an error */

@@ -521,6 +521,15 @@ static bool send_new(struct visit *v)
 	return bytes != 0 && send_unsent(v, bytes);
 }
 
+/** With a second segment in flight a probe is worth while, if it is before the time-out (RFC 8985 7.2). */
+static void probe_before_timeout(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	uint32_t probe_ms = bw_tcp__probe_ms(conn);
+
+	if (probe_ms != 0 && (int32_t)(bw_tcp__deadline(tcp, probe_ms) - conn->retx_at_ms) < 0)
+		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_LOSS_PROBE, probe_ms);
+}
+
 static void arm_retx(struct visit *v)
 {
 	struct bw_tcp *tcp = v->tcp;
@@ -534,9 +543,8 @@ static void arm_retx(struct visit *v)
 	else
 		return;
 	if (use == BW_TCP_TIMER_RTO && bw_tcp__awaits_ack(conn)) {
-		/* A second segment in flight makes a probe worth while. */
-		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0 && bw_tcp__probe_ms(conn) != 0)
-			bw_tcp__retx_restart(tcp, conn);
+		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0)
+			probe_before_timeout(tcp, conn);
 		return;
 	}
 	if (conn->timer_use == use)

@@ -39,6 +39,7 @@ struct bw_tcp__recovery *bw_tcp__recovery_take(struct bw_tcp *tcp, struct bw_tcp
 		*bw_tcp__recovery(tcp, conn) = (struct bw_tcp__recovery){
 			.highest = conn->snd_una,
 			.min_rtt_us = conn->srtt_us8 / 8,
+			.rack_rtt_us = conn->srtt_us8 / 8,
 			.reorder_mult = 1,
 		};
 	}

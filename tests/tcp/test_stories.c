@@ -2410,6 +2410,36 @@ TEST(reordering_is_given_time)
 	done(p);
 }
 
+/** A lone segment's ACK may be a delayed one, and then the time-out is as soon (7.2). */
+TEST(lone_segment_is_not_probed)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 1460);
+	forget_sent(p);
+	AT(p, MS(210));
+	QUIET(p);
+	done(p);
+}
+
+/** What was sent just before a time-out is not lost by it (6.3). */
+TEST(timeout_loses_what_is_overdue)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 1460);
+	AT(p, MS(235));
+	send_bulk(p, 5 * 1460);
+	forget_sent(p);
+	AT(p, MS(245));
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 1);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.in_flight, 6 * 1460);
+	done(p);
+}
+
 /* ---- recoveries that were for nothing --------------------------------------------------------------------- */
 
 static void assert_undone(struct peer *p, unsigned cwnd_segments)
@@ -3040,6 +3070,8 @@ int main(void)
 		cmocka_unit_test(probe_prefers_new_data),
 		cmocka_unit_test(probe_is_not_misled_by_an_empty_reserve),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
+		cmocka_unit_test(lone_segment_is_not_probed),
+		cmocka_unit_test(timeout_loses_what_is_overdue),
 		cmocka_unit_test(lost_retransmission_is_noticed),
 		cmocka_unit_test(reordering_is_given_time),
 		cmocka_unit_test(echoed_time_shows_a_needless_timeout),
