@@ -1633,6 +1633,7 @@ TEST(lower_mtu_is_learned)
 	OUT(p, .seq = 2461, .len = 460);
 	QUIET(p);
 	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 68);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 1500); /* never more */
 	collect(p);
 	forget_sent(p);
 	IN(p, .ack = 2921);
@@ -2549,9 +2550,9 @@ TEST(dsack_comes_before_the_block_that_it_lies_in)
 	for (unsigned i = 0; i < 4; i++)
 		IN(p, .seq = PEER + 11 + 10 * i, .data = "klm");
 	forget_sent(p);
-	IN(p, .seq = PEER + 22, .data = "lm");
+	IN(p, .seq = PEER + 21, .data = "kl");
 	OUT(p, .ack = PEER + 1, .sack_count = 3,
-		.sack = { { PEER + 22, PEER + 24 }, { PEER + 21, PEER + 24 }, { PEER + 41, PEER + 44 } });
+		.sack = { { PEER + 21, PEER + 23 }, { PEER + 21, PEER + 24 }, { PEER + 41, PEER + 44 } });
 	/* The first piece that came twice, of two in one segment. */
 	IN(p, .seq = PEER + 9, .data = "ijklmnopqrst...");
 	OUT(p, .ack = PEER + 1, .sack_count = 3,
