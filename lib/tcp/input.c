@@ -226,6 +226,8 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 		 * Payload and FIN come again until they are acknowledged; the rest may be an echo of our
 		 * answer.
 		 */
+		if (is_old && (s->len != 0 || fin))
+			bw_tcp__reassembly_dsack(tcp, conn, s->seq, end);
 		if (s->len != 0 || fin || may_challenge(tcp, conn))
 			ack_now(tcp, conn);
 		return false;
@@ -235,6 +237,7 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 	if (bw_seq_lt(s->seq, conn->rcv_nxt)) {
 		uint32_t old = conn->rcv_nxt - s->seq;
 
+		bw_tcp__reassembly_dsack(tcp, conn, s->seq, conn->rcv_nxt);
 		s->seq = conn->rcv_nxt;
 		s->off += old;
 		s->len -= BW_MIN(old, s->len);

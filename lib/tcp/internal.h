@@ -123,7 +123,7 @@ enum {
 	BW_CONN_PROBE = 1u << 3,        /* a window or keep-alive probe is due */
 	BW_CONN_TIMESTAMPS = 1u << 4,   /* RFC 7323, agreed in the handshake */
 	BW_CONN_SACK = 1u << 5,         /* RFC 2018, likewise */
-	BW_CONN_REASSEMBLY = 1u << 6,   /* out-of-order bytes or FIN are queued */
+	BW_CONN_REASSEMBLY = 1u << 6,   /* out-of-order bytes or FIN are queued, or a D-SACK */
 	BW_CONN_SCOREBOARD = 1u << 7,   /* sacked, lost or resent bytes are not all 0 */
 	BW_CONN_RECOVERY = 1u << 8,     /* fast recovery, until `recover` is acknowledged */
 	BW_CONN_RTO_RECOVERY = 1u << 9, /* after a timeout, until `recover` is acknowledged */
@@ -227,7 +227,7 @@ struct bw_tcp__cold {
 	uint32_t pending_next; /* also the free list */
 	bw_ns service_at;      /* bw_tcp_set_timer() */
 	uint32_t recovery;     /* index, BW_TCP__NONE while everything arrives in order */
-	uint32_t reassembly;   /* index, BW_TCP__NONE when nothing is out of order */
+	uint32_t reassembly;   /* index, BW_TCP__NONE when nothing is out of order or came twice */
 	uint32_t challenge_ms; /* of the last rate-limited answer */
 };
 
@@ -275,7 +275,8 @@ struct bw_tcp__reassembly {
 	bw_seq recent[BW_SACK_BLOCKS_MAX]; /* a number in each of the blocks that grew last, latest first */
 	uint32_t recent_count;
 	bw_seq fin_seq;
-	bool has_fin;
+	struct bw_sack_block dsack; /* came again, and the peer has not been told */
+	bool has_fin, has_dsack;
 	uint8_t owed_acks; /* to a peer without SACK: one for each segment (RFC 5681 4.2), up to DUP_THRESH */
 	uint32_t free_next;
 };
@@ -606,6 +607,10 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 	struct rte_mbuf *first, struct rte_mbuf *last);
 /** Another segment came out of order: a peer without SACK counts our ACKs. */
 void bw_tcp__reassembly_owe_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** [left, right), right of left or empty, came again: the next ACK says so to a peer with SACK (RFC 2883). */
+void bw_tcp__reassembly_dsack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq left, bw_seq right);
+/** That ACK has gone out. */
+void bw_tcp__reassembly_reported(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** How many ACKs are due now, one at least; they count as sent. */
 unsigned bw_tcp__reassembly_owed_acks(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** A FIN behind a hole. */

@@ -602,6 +602,8 @@ static void visit(struct visit *v)
 		do
 			send_bare(v, conn->snd_nxt, BW_TCP_ACK);
 		while (--owed != 0 && v->count < v->room);
+		if (v->count != 0)
+			bw_tcp__reassembly_reported(tcp, conn);
 	}
 	if (bw_unlikely(conn->flags & BW_CONN_LOSS_PROBE) && v->count < v->room) {
 		conn->flags &= ~BW_CONN_LOSS_PROBE;

@@ -11,7 +11,8 @@
  * into, so blocks never touch. Costs are linear in the number of blocks, which is bounded, as are bytes and
  * mbufs: small pieces are copied together, what is over a bound is dropped and will be sent again.
  *
- * The state is taken from an array when the first hole appears and given back when the last is gone.
+ * The state is taken from an array when the first hole appears and given back when the last is gone. What came
+ * twice is noted here, too, until the ACK that reports it has gone out (D-SACK, RFC 2883).
  */
 #include "internal.h"
 
@@ -40,6 +41,33 @@ static void state_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bw_tcp__slab_give(&tcp->reassembly_slab, tcp->reassemblies, free_next, cold->reassembly);
 	cold->reassembly = BW_TCP__NONE;
 	conn->flags &= ~BW_CONN_REASSEMBLY;
+}
+
+static void give_if_idle(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	const struct bw_tcp__reassembly *r = state_of(tcp, conn);
+
+	if (r->first == NULL && !r->has_fin && !r->has_dsack)
+		state_give(tcp, conn);
+}
+
+void bw_tcp__reassembly_dsack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq left, bw_seq right)
+{
+	struct bw_tcp__reassembly *r;
+
+	if (!(conn->flags & BW_CONN_SACK) || left == right)
+		return;
+	r = state_take(tcp, conn);
+	if (r->has_dsack) /* one an ACK (RFC 2883 4): the first is as good */
+		return;
+	r->has_dsack = true;
+	r->dsack = (struct bw_sack_block){ left, right };
+}
+
+void bw_tcp__reassembly_reported(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	state_of(tcp, conn)->has_dsack = false;
+	give_if_idle(tcp, conn);
 }
 
 static bool is_over_bound(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn,
@@ -76,7 +104,8 @@ static unsigned run_count(struct rte_mbuf *first, struct rte_mbuf *last)
 }
 
 /** Join to the block whatever blocks behind it now touch or lie under it. */
-static void absorb(struct bw_tcp *tcp, struct bw_tcp__reassembly *r, struct rte_mbuf *block)
+static void absorb(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__reassembly *r, struct rte_mbuf *block)
 {
 	struct bw_tcp__rx_note *note = bw_tcp__rx_note(block);
 
@@ -87,6 +116,7 @@ static void absorb(struct bw_tcp *tcp, struct bw_tcp__reassembly *r, struct rte_
 
 		if (bw_seq_gt(behind.left, note->right))
 			return;
+		bw_tcp__reassembly_dsack(tcp, conn, behind.left, bw_seq_min(behind.right, note->right));
 		note->block_next = behind.block_next;
 		r->blocks--;
 		if (r->last == first)
@@ -139,11 +169,13 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 		note = bw_tcp__rx_note(block);
 		if (bw_seq_leq(right, note->right)) {
 			note_recent(r, note);
+			bw_tcp__reassembly_dsack(tcp, conn, seq, right);
 			bw_tcp__count(tcp, BW_TCP_DUPLICATES);
 			bw_tcp__run_free(first, last);
 			return;
 		}
 		overlap = note->right - seq;
+		bw_tcp__reassembly_dsack(tcp, conn, seq, note->right);
 		first = bw_tcp__run_trim(first, overlap, &freed);
 		r->bytes += len - overlap;
 		note->right = right;
@@ -172,15 +204,14 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 		block = first;
 	}
 	bw_tcp__count(tcp, BW_TCP_OUT_OF_ORDER);
-	absorb(tcp, r, block);
+	absorb(tcp, conn, r, block);
 	note_recent(r, note);
 	return;
 
 refuse:
 	bw_tcp__count(tcp, BW_TCP_REASSEMBLY_DROPS);
 	bw_tcp__run_free(first, last);
-	if (r->first == NULL && !r->has_fin)
-		state_give(tcp, conn);
+	give_if_idle(tcp, conn);
 }
 
 void bw_tcp__reassembly_fin(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq fin_seq)
@@ -227,6 +258,7 @@ bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		r->blocks--;
 		r->bytes -= note.right - note.left;
 		r->mbufs -= (uint16_t)run_count(first, note.block_last);
+		bw_tcp__reassembly_dsack(tcp, conn, note.left, bw_seq_min(note.right, conn->rcv_nxt));
 		if (bw_seq_leq(note.right, conn->rcv_nxt)) {
 			bw_tcp__run_free(first, note.block_last);
 			continue;
@@ -239,8 +271,8 @@ bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	r->has_fin &= bw_seq_leq(conn->rcv_nxt, r->fin_seq);
 	if (has_fin)
 		bw_tcp__reassembly_free(tcp, conn); /* what lies behind a FIN is nothing */
-	else if (r->first == NULL && !r->has_fin)
-		state_give(tcp, conn);
+	else
+		give_if_idle(tcp, conn);
 	return has_fin;
 }
 
@@ -264,15 +296,20 @@ unsigned bw_tcp__reassembly_sack(
 	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, struct bw_sack_block *blocks, unsigned max)
 {
 	const struct bw_tcp__reassembly *r;
-	unsigned count = 0;
+	unsigned count = 0, first = 0;
 
 	if (!(conn->flags & BW_CONN_REASSEMBLY))
 		return 0;
 	r = state_of(tcp, conn);
+	if (r->has_dsack) {
+		/* RFC 2883 4: first, and the block that it lies in comes next */
+		blocks[count++] = r->dsack;
+		first = 1;
+	}
 	for (unsigned i = 0; i < r->recent_count && count < max; i++) {
 		bool is_reported = false;
 
-		for (unsigned k = 0; k < count; k++)
+		for (unsigned k = first; k < count; k++)
 			is_reported |=
 				bw_seq_in(r->recent[i], blocks[k].left, blocks[k].right - blocks[k].left);
 		if (is_reported)

@@ -418,7 +418,7 @@ TEST(out_of_order_with_sack)
 		.sack = { { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 } });
 	assert_int_equal(p->data, 1);
 	IN(p, .seq = PEER + 17, .data = "qrstuvwxyz....AB");
-	OUT(p, .ack = PEER + 33, .no_sack = true);
+	OUT(p, .ack = PEER + 33, .sack_count = 1, .sack = { { PEER + 21, PEER + 24 } }); /* again: RFC 2883 */
 	QUIET(p);
 	assert_int_equal(p->received_bytes, 32);
 	assert_memory_equal(p->received, "abcdefghijklmnopqrstuvwxyz....AB", 32);
@@ -451,9 +451,9 @@ TEST(overlaps_in_every_way)
 	IN(p, .seq = PEER + 10, .data = "jklmnopqrst"); /* over a whole block */
 	forget_sent(p);
 	IN(p, .seq = PEER + 6, .data = "fgh");
-	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 4, PEER + 21 } });
+	OUT(p, .ack = PEER + 1, .sack_count = 2, .sack = { { PEER + 6, PEER + 9 }, { PEER + 4, PEER + 21 } });
 	IN(p, .seq = PEER + 1, .data = "abcdefg");
-	OUT(p, .ack = PEER + 21, .no_sack = true);
+	OUT(p, .ack = PEER + 21, .sack_count = 1, .sack = { { PEER + 4, PEER + 8 } });
 	QUIET(p);
 	assert_memory_equal(p->received, "abcdefghijklmnopqrst", 20);
 	assert_int_equal(p->received_bytes, 20);
@@ -475,6 +475,53 @@ TEST(duplicates_are_acked_at_once)
 	QUIET(p);
 	assert_memory_equal(p->received, "abcdef", 6);
 	assert_int_equal(p->received_bytes, 6);
+	done(p);
+}
+
+TEST(what_came_twice_is_reported_once)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 1, .data = "abc");
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 4, .no_sack = true);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .empty = true, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
+	IN(p, .seq = PEER + 2, .data = "bcdef"); /* part old, part new */
+	OUT(p, .ack = PEER + 7, .sack_count = 1, .sack = { { PEER + 2, PEER + 4 } });
+	IN(p, .seq = PEER + 11, .data = "klmn");
+	OUT(p, .ack = PEER + 7, .sack_count = 1, .sack = { { PEER + 11, PEER + 15 } });
+	IN(p, .seq = PEER + 13, .data = "mnop"); /* RFC 2883 4: the block that it lies in is the second */
+	OUT(p, .ack = PEER + 7, .sack_count = 2,
+		.sack = { { PEER + 13, PEER + 15 }, { PEER + 11, PEER + 17 } });
+	IN(p, .seq = PEER + 9, .data = "ijklmnopqr"); /* over all of a block */
+	OUT(p, .ack = PEER + 7, .sack_count = 2,
+		.sack = { { PEER + 11, PEER + 17 }, { PEER + 9, PEER + 19 } });
+	IN(p, .seq = PEER + 3, .data = "cd"); /* below, while there is a hole */
+	OUT(p, .ack = PEER + 7, .sack_count = 2, .sack = { { PEER + 3, PEER + 5 }, { PEER + 9, PEER + 19 } });
+	IN(p, .seq = PEER + 7, .data = "gh");
+	OUT(p, .ack = PEER + 19, .no_sack = true);
+	IN(p, .seq = PEER + 19, .data = "s"); /* it is on the fast path again */
+	QUIET(p);
+	assert_memory_equal(p->received, "abcdefghijklmnopqrs", 19);
+	assert_int_equal(p->received_bytes, 19);
+	done(p);
+}
+
+TEST(what_came_twice_is_reported_beside_data)
+{
+	struct peer *p = established(.sack = true, .does.echoes = true);
+
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .data = "abc");
+	IN(p, .seq = PEER + 1, .ack = 4, .data = "abcdef");
+	OUT(p, .ack = PEER + 7, .empty = true, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
+	OUT(p, .seq = 4, .ack = PEER + 7, .data = "def", .no_sack = true);
+	IN(p, .seq = PEER + 7, .ack = 7, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 8, .no_sack = true);
+	IN(p, .seq = PEER + 7, .ack = 7, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 8, .sack_count = 1, .sack = { { PEER + 7, PEER + 8 } });
+	QUIET(p);
 	done(p);
 }
 
@@ -2475,6 +2522,8 @@ int main(void)
 		cmocka_unit_test(sack_blocks_leave_room_for_timestamps),
 		cmocka_unit_test(overlaps_in_every_way),
 		cmocka_unit_test(duplicates_are_acked_at_once),
+		cmocka_unit_test(what_came_twice_is_reported_once),
+		cmocka_unit_test(what_came_twice_is_reported_beside_data),
 		cmocka_unit_test(reassembly_is_bounded),
 		cmocka_unit_test(receive_window_closes_and_opens),
 		cmocka_unit_test(shut_window_still_takes_acks_and_rst),
