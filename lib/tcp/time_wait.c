@@ -152,7 +152,8 @@ void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 			tw->ts_recent = seg->ts_value;
 		bw_tcp__fifo_remove(&tcp->time_wait_fifo, tcp->time_waits, index);
 		wait_2msl(tcp, index);
-	} else if (pkt->payload_len == 0 && !(seg->flags & BW_TCP_SYN) && seg->seq == tw->rcv_nxt) {
+	} else if (pkt->payload_len == 0 && !(seg->flags & (BW_TCP_SYN | BW_TCP_FIN)) &&
+		   seg->seq == tw->rcv_nxt) {
 		goto drop; /* an ACK of ours, in order: there is nothing to say */
 	} else {
 		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);

@@ -1044,6 +1044,24 @@ TEST(abort_sends_rst_and_closed_follows)
 	done(p);
 }
 
+TEST(abort_with_timestamps)
+{
+	struct peer *p = established(.timestamps = true);
+	uint32_t ts = (uint32_t)(p->now / BW_NS_PER_MS) + 7;
+	struct sent *s;
+
+	IN(p, .data = "abc", .ts = ts);
+	bw_tcp_abort(p->conn);
+	collect(p);
+	s = take(p);
+	assert_int_equal(s->f.flags, RST | ACK);
+	assert_true(s->f.has_timestamp); /* RFC 7323 3.2 */
+	assert_int_equal(s->f.ts_echo, ts);
+	sent_free(s);
+	QUIET(p);
+	done(p);
+}
+
 TEST(abort_and_close_in_data)
 {
 	struct peer *p = established(.does.aborts_in_data = true);
@@ -1112,6 +1130,9 @@ TEST(time_wait_answers_and_restarts)
 	IN(p, .seq = PEER + 2, .ack = 2);
 	IN(p, .seq = PEER + 2, .flags = RST); /* RFC 1337 */
 	QUIET(p);
+	IN(p, .seq = PEER + 2, .ack = 2,
+		.flags = FIN | ACK); /* another: it wants an answer, and prolongs nothing */
+	OUT(p, .seq = 2, .ack = PEER + 2);
 	AT(p, S(99));
 	STATE(p, TIME_WAIT);
 	AT(p, S(101));
@@ -2552,6 +2573,7 @@ int main(void)
 		cmocka_unit_test(lingering_ends_after_two_seconds),
 		cmocka_unit_test(shutdown_then_close),
 		cmocka_unit_test(abort_sends_rst_and_closed_follows),
+		cmocka_unit_test(abort_with_timestamps),
 		cmocka_unit_test(abort_and_close_in_data),
 		cmocka_unit_test(names_outlive_connections),
 		cmocka_unit_test(time_wait_answers_and_restarts),
