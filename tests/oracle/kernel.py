@@ -15,6 +15,7 @@ BULK = bytes(i % 251 for i in range(20000))
 NAMES = ["keep", "deaf", "shut", "close", "abort", "unread", "bulk", "greet", "shut_open", "half", "late"]
 PORTS = {"echo": 7, "discard": 9, **{name: 11 + i for i, name in enumerate(NAMES)}}
 RECV_BYTES = 128 << 10
+LATE_S = 1.5
 
 
 class Server:
@@ -65,7 +66,7 @@ class Server:
     def readable(self, s, what, name):
         if name == "late":
             self.selector.unregister(s)
-            heapq.heappush(self.timers, (time.monotonic() + 0.6, s.fileno(), s))
+            heapq.heappush(self.timers, (time.monotonic() + LATE_S, s.fileno(), s))
             return
         try:
             data = s.recv(1 << 20) if name != "unread" else b""

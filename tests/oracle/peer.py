@@ -20,6 +20,7 @@ LETTERS = {"F": FIN, "S": SYN, "R": RST, "P": PSH, "A": ACK, "U": URG, "E": ECE,
 MOD = 1 << 32
 SETTLE = 0.25  # more than any delayed ACK
 TIMER = 0.15  # what repeats itself after so long does so by itself: less than any retransmission time-out
+FILL_MAX = 1 << 20
 MSS = 1000  # of what FILL sends, timestamps not counted
 ISS_UNKNOWN = 0x50000000  # what our ACK numbers are relative to before a SYN-ACK
 TS_BASE = 0x10000000
@@ -60,6 +61,7 @@ class S:
     cut: int = None  # bytes of TCP header and data that are really there
     sum: int = 0  # added to the checksum
     dst: str = None  # "multicast", "broadcast" instead of the server's address, of both layers; "mac": of the link's only
+    reserved: int = 0  # the four bits behind the offset
     tos: int = 0
     settle: float = SETTLE
 
@@ -75,15 +77,24 @@ class Wait:
 
 
 @dataclasses.dataclass
+class Burst:
+    """Segments at once."""
+
+    segments: list
+    settle: float = SETTLE
+
+
+@dataclasses.dataclass
 class Fill:
-    """Full segments until the window is used up; the answer is only whether it is shut at the end."""
+    """Full segments until the window is used up; the answer is whether it is shut at the end. From here on ACK numbers
+    are told relative to what was sent: how much fits is everybody's own."""
 
     settle: float = 0.4
 
 
 @dataclasses.dataclass
 class Drink:
-    """Acknowledge whatever comes, until nothing more does."""
+    """Acknowledge all that has come, and whatever comes, until nothing more does."""
 
     settle: float = 0.6
 
@@ -94,7 +105,7 @@ class Sequence:
     server: str
     steps: list
     isn: int = 0x12345678
-    shows_timers: bool = False
+    shows_repeats: bool = False  # those of data and FIN: what a sequence is not about depends on the time it takes
     clock: int = 0  # added to our timestamps
 
 
@@ -225,6 +236,11 @@ class Heard:
     data: bytes
     ecn: int
     is_wrong: bool
+    sack: tuple = ()  # the edges of its blocks
+
+    def __post_init__(self):
+        octets = parse_options(self.options).get(5, b"")
+        self.sack = self.sack or struct.unpack(f"!{len(octets) // 4}I", octets)
 
     @property
     def end(self):
@@ -233,6 +249,7 @@ class Heard:
     def goes_on_with(self, h):
         """Is h the rest of what could have been one segment?"""
         return self.data and self.end == h.seq != h.end and self.ack == h.ack and self.ecn == h.ecn and \
+            (self.sack == h.sack or not h.sack) and \
             self.flags & ~PSH == ACK and h.flags & ~(PSH | FIN) == ACK
 
     def with_more(self, h):
@@ -257,6 +274,7 @@ class Play:
         self.irs = sequence.isn
         self.iss, self.rcv_nxt = ISS_UNKNOWN, 0  # of the server; rcv_nxt relative
         self.snd_nxt, self.edge, self.shift = 0, 0, 0
+        self.asked_scale, self.filled = False, 0
         self.has_ts, self.last_tsval, self.clock = False, 0, TS_BASE + sequence.clock
         self.shown = None  # highest number sent by the server before this step
         self.last_ack = self.last_window = None
@@ -307,14 +325,12 @@ class Play:
         options = self.options(s, flags)
         doff = 5 + len(options) // 4 if s.doff is None else s.doff
         segment = struct.pack("!HHIIBBHHH", self.local_port, self.port, (self.irs + seq) % MOD,
-                              (self.iss + ack) % MOD if flags & ACK else 0, doff << 4, flags, s.wnd, 0, s.urg) + \
+                              (self.iss + ack) % MOD if flags & ACK else 0, doff << 4 | s.reserved, flags, s.wnd, 0, s.urg) + \
             options + s.data
         self.wire.send(self.wire.packet(self.v6, segment, s))
         end = seq + len(s.data) + bool(flags & SYN) + bool(flags & FIN)
         if s.seq is NEXT and not flags & RST:
             self.snd_nxt = end
-
-    asked_scale = False
 
     def run(self):
         for number, step in enumerate(self.sequence.steps):
@@ -322,8 +338,12 @@ class Play:
             self.heard.clear()
             if isinstance(step, S):
                 self.send(step)
+            elif isinstance(step, Burst):
+                for segment in step.segments:
+                    self.send(segment)
             elif isinstance(step, Fill):
                 yield from self.fill()
+                self.filled = self.snd_nxt
             elif isinstance(step, Drink):
                 yield from self.drink(step)
             yield time.monotonic() + step.settle
@@ -331,7 +351,7 @@ class Play:
                 self.answers.append(["shut" if self.edge == self.snd_nxt else "open"])
                 self.remember(self.heard)
             else:
-                self.answers.append(self.normalise(began))
+                self.answers.append(self.normalise(began, isinstance(step, Burst)))
         # What is left of it must not talk on.
         for seq in {self.snd_nxt, self.heard[-1].ack - self.irs if self.heard else self.snd_nxt}:
             self.send(S("R", seq=seq % MOD, ts=None))
@@ -340,7 +360,7 @@ class Play:
 
     def fill(self):
         idle = 0
-        while idle < 4:
+        while idle < 4 and self.snd_nxt < FILL_MAX:
             room = (self.edge - self.snd_nxt) % MOD
             if room == 0 or room > MOD // 2:
                 idle += 1
@@ -355,7 +375,7 @@ class Play:
             yield time.monotonic() + 0.01
 
     def drink(self, step):
-        at, acked = time.monotonic(), self.rcv_nxt
+        at, acked = time.monotonic(), None
         while time.monotonic() < at + step.settle:
             if self.rcv_nxt != acked:
                 acked, at = self.rcv_nxt, time.monotonic()
@@ -376,13 +396,15 @@ class Play:
                 self.shown = h.end
             self.last_ack, self.last_window = h.ack, h.window
 
-    def normalise(self, began):
-        lines, heard = [], []
+    def normalise(self, began, is_burst):
+        lines, heard = [], []  # a line is text already, or still a segment that may grow
         for h in self.heard:
             occupies = h.end != h.seq
             is_again = occupies and self.shown is not None and not after(h.end, self.shown)
-            if is_again and h.at > began + TIMER and not self.sequence.shows_timers:
+            if is_again and (h.at > began + TIMER or not (self.sequence.shows_repeats or h.flags & SYN)):
                 continue
+            if h.at > began + TIMER and self.shown is not None and after(self.shown, h.seq) and not occupies:
+                continue  # a probe of the persist timer
             heard.append(h)
             if self.shown is None or after(h.end, self.shown):
                 self.shown = h.end
@@ -392,9 +414,15 @@ class Play:
             is_bare = h.flags & ~PSH == ACK and not h.data
             if not h.flags & RST:
                 last = h.ack, h.window
-            if is_bare and last_ack is not None and after(h.ack, last_ack) and \
-                    any(not n.flags & (RST | SYN) and not after(h.ack, n.ack) for n in heard[i + 1:]):
-                continue  # a later one says as much
+            later = next((n for n in heard[i + 1:] if n.flags & (ACK | SYN) == ACK and not after(h.ack, n.ack)), None)
+            if is_bare and later and last_ack is not None and after(h.ack, last_ack):
+                if later.ack == h.ack and not later.sack:
+                    later.sack = h.sack
+                continue  # the later one says as much
+            if is_bare and later and is_burst and h.sack and h.ack == later.ack:
+                continue  # how many ACKs tell it depends on how many segments were taken in at once
+            if is_bare and is_burst and [line.ack for line in lines[-3:] if line != "window opens"] == [h.ack] * 3:
+                continue  # three are enough to tell a loss
             if is_bare and h.ack == last_ack and last_window == 0 and h.window != 0:
                 lines.append("window opens")
             elif lines and isinstance(lines[-1], Heard) and lines[-1].goes_on_with(h):
@@ -408,7 +436,8 @@ class Play:
         flags = "".join(letter for letter, bit in LETTERS.items() if h.flags & bit and letter != "P")
         words = [flags, f"seq={self.number(h.seq, self.iss) if h.seq else 'zero'}"]
         if h.flags & ACK:
-            words.append(f"ack={self.number(h.ack, self.irs)}")
+            fill = "fill+" if self.filled else ""
+            words.append(f"ack={fill}{self.number(h.ack, self.irs + self.filled)}")
         if h.data:
             is_long = len(h.data) > 30 or not h.data.isascii()
             words.append(f"len={len(h.data)} " + (f"crc={zlib.crc32(h.data):08x}" if is_long else h.data.decode()))
@@ -424,11 +453,9 @@ class Play:
         if 8 in options:
             echo = struct.unpack("!I", options[8][4:])[0]
             words.append(f"echo={self.number(echo, TS_BASE + self.sequence.clock) if echo else 'zero'}")
-        if 5 in options:
-            blocks = struct.unpack(f"!{len(options[5]) // 4}I", options[5])
-            words.append("sack=" + ",".join(
-                f"{self.number(left, self.irs)}-{self.number(right, self.irs)}"
-                for left, right in zip(blocks[::2], blocks[1::2])))
+        if h.sack:
+            words.append("sack=" + ",".join("-".join(str(self.number(edge, self.irs)) for edge in h.sack[i:i + 2])
+                                            for i in range(0, len(h.sack), 2)))
         if h.ecn:
             words.append(f"ip_ecn={h.ecn}")
         if h.is_wrong:

@@ -3,10 +3,11 @@
 
 import struct
 
-from peer import MSS, Drink, Fill, Rel, S, Sequence, Wait
+from peer import Burst, Drink, Fill, Rel, S, Sequence, Wait
 
 SEQUENCES = []
 OUTSIDE = 1 << 20  # to the right of every window
+QUICK = 0.05  # while data is in flight: before the retransmission timer takes part
 
 
 def seq(name, server, *steps, **options):
@@ -16,9 +17,14 @@ def seq(name, server, *steps, **options):
     SEQUENCES.append(Sequence(name, server, flat, **options))
 
 
-def opened(**options):
+def opened(wnd=65535, **options):
     """The handshake."""
-    return [S("S", mss=1460, **options), S("A", settle=0.1)]
+    return [S("S", mss=1460, wnd=wnd, **options), S("A", wnd=wnd, settle=0.1)]
+
+
+def go(wnd=65535):
+    """What begins the bulk; in the window that `opened` has offered."""
+    return S("A", data=b"go", wnd=wnd, settle=QUICK)
 
 
 def timestamps(**options):
@@ -211,8 +217,9 @@ seq("broken-header_cut_to_8", "echo", opened(), S("A", seq=1, cut=8), PROBE)
 seq("broken-data_cut", "echo", opened(), S("A", seq=1, data=b"hello", cut=22), PROBE)
 seq("broken-options_in_data", "echo", opened(), S("A", seq=1, raw=b"\x08\x0a\1\2", data=b"hello"), S("A"))
 seq("broken-option_length_0", "echo", opened(), S("A", raw=b"\x05\0\1\1", data=b"hello"), S("A"))
-seq("broken-mss_on_data", "bulk", opened(), S("A", raw=b"\2\4\0\x40", data=b"go", wnd=3000), S("A", settle=0.1))
-seq("broken-reserved_flags", "echo", opened(), S("A", data=b"hello", tos=0), S("A"))
+seq("broken-mss_on_data", "bulk", opened(wnd=3000), S("A", raw=b"\2\4\0\x40", data=b"go", wnd=3000), S("A", wnd=3000))
+seq("broken-reserved_bits", "echo", S("S", mss=1460, reserved=14), S("A", reserved=14, settle=0.1),
+    S("A", data=b"hello", reserved=14), S("A"))
 seq("others-syn_to_broadcast", "keep", S("S", seq=0, mss=1460, dst="broadcast"))
 seq("others-syn_to_multicast", "keep", S("S", seq=0, mss=1460, dst="multicast"))
 seq("others-syn_in_a_broadcast_frame", "keep", S("S", seq=0, mss=1460, dst="mac"))
@@ -276,8 +283,12 @@ seq("order-across_the_wrap", "echo", opened(sackok=True), S("A", seq=9, data=b"c
     S("A", seq=13), isn=0xfffffffb)
 seq("order-full_segments", "echo", opened(sackok=True), S("A", seq=1461, data=b"b" * 1460),
     S("A", seq=2921, data=b"c" * 1460), S("A", seq=1, data=b"a" * 1460), Drink())
-seq("order-two_full_in_order", "keep", opened(), S("A", data=b"a" * 1460, settle=0), S("A", data=b"b" * 1460))
-seq("order-many_small", "keep", opened(), *(S("A", data=b"a" * 10, settle=0) for _ in range(9)), S("A", data=b"z"))
+seq("order-two_full_in_order", "keep", opened(), Burst([S("A", data=b"a" * 1460), S("A", data=b"b" * 1460)]))
+seq("order-many_small", "keep", opened(), Burst([S("A", data=b"a" * 10) for _ in range(10)]))
+seq("order-one_lost_of_five", "keep", opened(), S("A", data=b"1" * 1460),
+    Burst([S("A", seq=2921 + 1460 * i, data=b"d" * 1460) for i in range(4)]), S("A", seq=1461, data=b"2" * 1460))
+seq("order-one_lost_of_five_sack", "keep", opened(sackok=True), S("A", data=b"1" * 1460),
+    Burst([S("A", seq=2921 + 1460 * i, data=b"d" * 1460) for i in range(4)]), S("A", seq=1461, data=b"2" * 1460))
 seq("order-whole_repeats", "echo", opened(sackok=True), S("A", data=b"hello"), S("A"), S("A", seq=1, data=b"hello"),
     S("A", seq=1, data=b"hello"))
 seq("order-repeats_with_more", "echo", opened(sackok=True), S("A", data=b"hello"), S("A"),
@@ -297,48 +308,70 @@ seq("window-shut_data", "deaf", opened(), Fill(), S("A", seq=Rel(0), data=b"more
 seq("window-shut_data_ahead", "deaf", opened(), Fill(), S("A", seq=Rel(5), data=b"more"))
 seq("window-shut_probe_byte", "deaf", opened(), Fill(), S("A", seq=Rel(0), data=b"1"), S("A", seq=Rel(0), data=b"1"))
 seq("window-shut_old_data", "deaf", opened(), Fill(), S("A", seq=Rel(-100), data=b"f" * 100))
-seq("window-opens", "late", opened(), Fill(settle=0.01), Wait(1.2), S("A", data=b"more"))
-seq("window-opens_scaled", "late", opened(ws=3), Fill(settle=0.01), Wait(1.2), S("A", data=b"more"))
+seq("window-opens", "late", opened(), Fill(settle=0.01), Wait(2), S("A", data=b"more"))
+seq("window-opens_scaled", "late", opened(ws=3), Fill(settle=0.01), Wait(2), S("A", data=b"more"))
 seq("window-unread_close", "unread", opened(), S("A", data=b"hello"), PROBE)
 
 # ---- the peer's window ---------------------------------------------------------------------------------------
 
-seq("peer_window-0_then_open", "bulk", opened(), S("A", data=b"go", wnd=0), S("A", wnd=2000), S("A", wnd=65535), Drink())
-seq("peer_window-one_segment", "bulk", opened(), S("A", data=b"go", wnd=1460), S("A", wnd=1460), S("A", wnd=1460))
-seq("peer_window-half_segments", "bulk", opened(), S("A", data=b"go", wnd=730), S("A", wnd=730))
-seq("peer_window-shrinks", "bulk", opened(), S("A", data=b"go", wnd=5840), S("A", ack=1461, wnd=1460), S("A", ack=1461, wnd=9000))
-seq("peer_window-shut_with_data_in_flight", "bulk", opened(), S("A", data=b"go", wnd=2920), S("A", wnd=0), S("A", wnd=2920))
-seq("peer_window-scaled", "bulk", opened(ws=4), S("A", data=b"go", wnd=100), S("A", wnd=100), S("A", wnd=8000), Drink())
-seq("peer_window-scale_14", "bulk", opened(ws=14), S("A", data=b"go", wnd=1), Drink())
+seq("peer_window-0_then_open", "bulk", opened(wnd=0), go(0), S("A", wnd=2920), Drink())
+seq("peer_window-one_segment_and_a_bit", "bulk", opened(wnd=2000), go(2000), S("A", wnd=2000))
+seq("peer_window-one_segment", "bulk", opened(wnd=1460), go(1460), S("A", wnd=1460), S("A", wnd=1460))
+seq("peer_window-half_segments", "bulk", opened(wnd=730), go(730), S("A", wnd=730), S("A", wnd=730))
+seq("peer_window-shrinks", "bulk", opened(wnd=5840), go(5840), S("A", ack=1461, wnd=1460, settle=QUICK),
+    S("A", ack=1461, wnd=8760, settle=QUICK))
+seq("peer_window-shrinks_by_the_same_numbers", "bulk", opened(), go(1460), S("A", wnd=1460))
+seq("peer_window-shut_with_data_in_flight", "bulk", opened(wnd=2920), go(2920), S("A", wnd=0), S("A", wnd=2920))
+seq("peer_window-scaled", "bulk", opened(ws=4), go(65535), S("A", wnd=8000), Drink())
+seq("peer_window-scaled_small", "bulk", opened(wnd=365, ws=4), go(365), S("A", wnd=365), S("A", wnd=8000), Drink())
+seq("peer_window-scale_14", "bulk", opened(wnd=1, ws=14), go(1), S("A", wnd=1), Drink())
 seq("peer_window-unscaled_in_syn", "greet", S("S", mss=1460, ws=7, wnd=5), S("A", wnd=5), S("A", wnd=5))
-seq("peer_window-update_by_old_seq", "bulk", opened(), S("A", data=b"go", wnd=0), S("A", seq=1, wnd=3000), S("A", wnd=3000))
-seq("peer_window-update_by_old_ack", "bulk", opened(), S("A", data=b"go", wnd=1460), S("A", ack=1461, wnd=0),
+seq("peer_window-update_by_old_seq", "bulk", opened(wnd=0), go(0), S("A", seq=1, wnd=2920), S("A", wnd=2920))
+seq("peer_window-update_by_old_ack", "bulk", opened(wnd=1460), go(1460), S("A", ack=1461, wnd=0),
     S("A", ack=1, wnd=65535), S("A", ack=1461, wnd=1460))
-seq("peer_window-zero_and_fin", "half", opened(), S("FA", wnd=0), S("A", wnd=5), S("A", wnd=100), PROBE)
-seq("peer_window-fin_at_zero", "shut", opened(), S("A", data=b"x", wnd=0), S("A", wnd=0), PROBE)
+seq("peer_window-zero_and_fin", "half", opened(wnd=0), S("FA", wnd=0), S("A", wnd=100), S("A", wnd=100), PROBE)
+seq("peer_window-fin_at_zero", "shut", opened(wnd=0), S("A", data=b"x", wnd=0), S("A", wnd=0), S("A", wnd=10), PROBE)
 seq("peer_window-probe", "greet", S("S", mss=1460, wnd=0), S("A", wnd=0), Wait(0.5), S("A", wnd=20))
-seq("peer_window-bulk", "bulk", opened(), S("A", data=b"go"), Drink(), S("A"))
-seq("peer_window-bulk_timestamps", "bulk", timestamps(sackok=True, ws=7), S("A", data=b"go"), Drink(), S("A"))
+seq("peer_window-bulk", "bulk", opened(), go(), Drink(), S("A"))
+seq("peer_window-bulk_timestamps", "bulk", timestamps(sackok=True, ws=7), go(), Drink(), S("A"))
 
 # ---- acknowledgments of data of ours -------------------------------------------------------------------------
+# The peer's window is five segments, so that the first congestion windows are no bound.
 
-GO = S("A", data=b"go")
-seq("acks-partial", "bulk", opened(), GO, S("A", ack=1461), S("A", ack=2921), Drink())
-seq("acks-inside_a_segment", "bulk", opened(), GO, S("A", ack=701), S("A", ack=1401), Drink())
-seq("acks-byte_by_byte", "greet", S("S", mss=1460), S("A"), *(S("A", ack=i, settle=0.05) for i in range(2, 12)), PROBE)
-seq("acks-of_unsent", "bulk", opened(), GO, S("A", ack=19000), S("A", ack=1461))
+FIVE = 5 * 1460
+
+
+def five(*steps, **options):
+    for step in steps:
+        step.wnd, step.settle = FIVE, QUICK
+    return [*opened(wnd=FIVE, **options), go(FIVE), *steps]
+
+
+seq("acks-partial", "bulk", five(S("A", ack=1461), S("A", ack=2921), S("A", ack=7301)))
+seq("acks-inside_a_segment", "bulk", five(S("A", ack=701), S("A", ack=1461)))
+seq("acks-byte_by_byte", "greet", S("S", mss=1460), S("A"), *(S("A", ack=i, settle=QUICK) for i in range(2, 12)), PROBE)
+seq("acks-of_unsent", "bulk", five(S("A", ack=19000), S("A", ack=1461)))
 seq("acks-beyond_all", "greet", S("S", mss=1460), S("A"), S("A", ack=12), S("A", ack=11), PROBE)
-seq("acks-old", "bulk", opened(), GO, S("A", ack=2921), S("A", ack=1461), S("A", ack=1), S("A", ack=2921))
-seq("acks-three_duplicates", "bulk", opened(), GO, *(S("A", ack=1461, settle=0.02) for _ in range(4)), Drink())
-seq("acks-three_duplicates_with_sack", "bulk", opened(sackok=True), GO,
-    *(S("A", ack=1, sack=((1461, 1461 + 1460 * i),), settle=0.02) for i in range(1, 5)), Drink())
-seq("acks-two_duplicates", "bulk", opened(), GO, S("A", ack=1, settle=0.02), S("A", ack=1, settle=0.02), S("A", ack=5841))
-seq("acks-sack_of_unsent", "bulk", opened(sackok=True), GO, S("A", ack=1461, sack=((50000, 60000),)), Drink())
-seq("acks-sack_below_una", "bulk", opened(sackok=True), GO, S("A", ack=2921, sack=((1, 1461),)), Drink())
-seq("acks-sack_backwards", "bulk", opened(sackok=True), GO, S("A", ack=1461, sack=((4381, 2921),)), Drink())
-seq("acks-sack_without_having_it", "bulk", opened(), GO, S("A", ack=1461, sack=((2921, 4381),)), Drink())
+seq("acks-old", "bulk", five(S("A", ack=7301), S("A", ack=1461), S("A", ack=1), S("A", ack=14601)))
+FIRST = S("A", ack=1461)
+seq("acks-two_duplicates", "bulk", five(FIRST, FIRST, FIRST, S("A", ack=2921)), shows_repeats=True)
+seq("acks-three_duplicates", "bulk", five(FIRST, FIRST, FIRST, FIRST, S("A", ack=8761)), shows_repeats=True)
+seq("acks-three_duplicates_then_partial", "bulk", five(FIRST, FIRST, FIRST, FIRST, S("A", ack=2921), S("A", ack=8761)),
+    shows_repeats=True)
+seq("acks-three_duplicates_with_data", "bulk", five(FIRST, *(S("A", ack=1461, data=b"d") for _ in range(3)),
+    S("A", ack=8761)), shows_repeats=True)
+seq("acks-first_duplicate_behind_data", "bulk", five(*(S("A", ack=1) for _ in range(3)), S("A", ack=7301)),
+    shows_repeats=True)
+seq("acks-three_sacks", "bulk", five(*(S("A", ack=1, sack=((1461, 1461 + 1460 * i),))
+    for i in range(1, 4)), S("A", ack=7301), sackok=True), shows_repeats=True)
+seq("acks-one_sack_of_three", "bulk", five(S("A", ack=1, sack=((1461, 5841),)), S("A", ack=7301),
+    sackok=True), shows_repeats=True)
+seq("acks-sack_of_unsent", "bulk", five(S("A", ack=1461, sack=((50000, 60000),)), sackok=True))
+seq("acks-sack_below_una", "bulk", five(S("A", ack=2921, sack=((1, 1461),)), sackok=True))
+seq("acks-sack_backwards", "bulk", five(S("A", ack=1461, sack=((4381, 2921),)), sackok=True))
+seq("acks-sack_not_agreed", "bulk", five(S("A", ack=1461, sack=((2921, 4381),))))
 seq("acks-with_data_each", "echo", opened(), *(S("A", data=b"ping") for _ in range(4)), S("A"))
-seq("acks-stale_echo", "echo", opened(), S("A", data=b"ping"), S("A", ack=1, data=b"pong"), S("A"), PROBE)
+seq("acks-stale", "echo", opened(), S("A", data=b"ping"), S("A", ack=1, data=b"pong"), S("A"), PROBE)
 
 # ---- SACK of ours --------------------------------------------------------------------------------------------
 
@@ -435,8 +468,8 @@ seq("close-released_old_data", "close", opened(), S("A", data=b"x"), S("A"), S("
 seq("close-released_bare_acks", "close", opened(), S("A", data=b"x"), S("A"), S("A"), PROBE)
 seq("close-abort", "abort", opened(), S("A", data=b"x"), S("A", data=b"more"), PROBE)
 seq("close-abort_then_syn", "abort", opened(), S("A", data=b"x"), S("S", seq=10, mss=1460))
-seq("close-rst_while_data_in_flight", "bulk", opened(), GO, S("R"), PROBE)
-seq("close-fin_while_data_in_flight", "bulk", opened(), GO, S("FA"), Drink(), PROBE)
+seq("close-rst_while_data_in_flight", "bulk", opened(), go(), S("R"), PROBE)
+seq("close-fin_while_data_in_flight", "bulk", opened(), go(), S("FA"), Drink(), PROBE)
 
 # ---- TIME_WAIT and its reuse ---------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ static uint32_t late_data(struct bw_stream *s, const struct bw_view *views, unsi
 	const struct behaviour *b = bw_stream_state(s);
 
 	if (is_first(s))
-		bw_stream_set_timer(s, bw_stream_now(s) + 600 * BW_NS_PER_MS);
+		bw_stream_set_timer(s, bw_stream_now(s) + 1500 * BW_NS_PER_MS);
 	return b->has_waited ? total(views, count) : 0;
 }
 
