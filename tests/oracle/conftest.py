@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The two servers, a wire to each, and one performance of all chosen sequences on both."""
+"""The two servers, a wire to each, and one performance of all chosen sequences on both.
+
+ORACLE_SERVER is another build of server.c; ORACLE_FOUND a file that is given all that differs, for whoever edits
+differences.py.
+"""
 
 import contextlib
 import fcntl
@@ -10,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -37,8 +42,7 @@ class Server:
         self.stack = stack
         self.ns = Namespace(name[0])
         stack.callback(self.ns.remove)
-        self.log = open(f"/tmp/{self.ns.name}.log", "w+b")
-        stack.callback(os.unlink, self.log.name)
+        self.log = stack.enter_context(tempfile.TemporaryFile())
 
     def start(self, argv):
         self.process = self.ns.start(argv, stdout=self.log, stderr=subprocess.STDOUT)
@@ -68,7 +72,7 @@ def or_none(read):
     return receive
 
 
-def kernel(stack):
+def kernel(stack, sysctls=()):
     server = Server(stack, "kernel")
     with server.ns:
         tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
@@ -78,10 +82,9 @@ def kernel(stack):
     server.ns.ip(f"addr add {SERVER[0]}/24 dev oracle0")
     server.ns.ip(f"addr add {SERVER[1]}/64 dev oracle0 nodad")
     # The rate limits are about floods, and these sequences are none; SYN cookies would forget the options.
-    server.ns.sysctl("net/ipv4/tcp_invalid_ratelimit", 0)
-    server.ns.sysctl("net/ipv4/tcp_challenge_ack_limit", 0x7fffffff)
-    server.ns.sysctl("net/ipv4/tcp_syncookies", 0)
-    server.ns.sysctl("net/ipv4/tcp_ecn", 2)
+    settings = {"tcp_invalid_ratelimit": 0, "tcp_challenge_ack_limit": 0x7fffffff, "tcp_syncookies": 0, "tcp_ecn": 2}
+    for key, value in ({f"net/ipv4/{name}": value for name, value in settings.items()} | dict(sysctls)).items():
+        server.ns.sysctl(key, value)
     server.start([sys.executable, HERE / "kernel.py", *SERVER])
     wait_until(lambda: "ready" in server.output(), "the kernel's server")
     server.connect(lambda frame: os.write(tap, frame), tap, or_none(lambda size: os.read(tap, size)))
@@ -90,7 +93,8 @@ def kernel(stack):
 
 def barewire(stack):
     server = Server(stack, "barewire")
-    server.start([BINARY, "tap:oracle0", *(f"{a}/{n}" for ends in (SERVER, KERNEL_END) for a, n in zip(ends, (24, 64)))])
+    ends = [f"{address}/{bits}" for end in (SERVER, KERNEL_END) for address, bits in zip(end, (24, 64))]
+    server.start([BINARY, "tap:oracle0", *ends])
     wait_until(lambda: server.process.poll() is not None or "oracle0" in server.ns.links(), "Barewire's TAP")
     with server.ns:
         link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(3))
@@ -134,15 +138,14 @@ def pytest_collection_modifyitems(items):
 
 
 def record(found):
-    """For whoever edits differences.py: ORACLE_FOUND=FILE is given all that differs."""
     if "ORACLE_FOUND" in os.environ:
         with open(os.environ["ORACLE_FOUND"], "w") as file:
             json.dump({name: lines for name, lines in found.items() if lines}, file, indent=1)
 
 
 @pytest.fixture(scope="session")
-def compare(request):
-    """A function from a case to the text of what differs, after one performance of all chosen cases."""
+def answers(request):
+    """A function from a case to the kernel's and Barewire's answers, after one performance of all chosen cases."""
     from test_oracle import ALL, difference, expected
 
     if not BINARY.exists():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The kernel's side of the oracle: sockets that do one thing each, chosen by the port. server.c is the same in Barewire.
-
-As a program, in a namespace: kernel.py ADDRESS ADDRESS6. Runs until it is killed."""
+"""The kernel's side of the oracle: sockets that do one thing each, chosen by the port. server.c is the same in
+Barewire. As a program, in a namespace: kernel.py ADDRESS ADDRESS6. Runs until it is killed.
+"""
 
 import contextlib
 import heapq

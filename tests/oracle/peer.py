@@ -20,6 +20,7 @@ LETTERS = {"F": FIN, "S": SYN, "R": RST, "P": PSH, "A": ACK, "U": URG, "E": ECE,
 MOD = 1 << 32
 SETTLE = 0.25  # more than any delayed ACK
 TIMER = 0.15  # what repeats itself after so long does so by itself: less than any retransmission time-out
+PLAY_MAX = 60
 FILL_MAX = 1 << 20
 MSS = 1000  # of what FILL sends, timestamps not counted
 ISS_UNKNOWN = 0x50000000  # what our ACK numbers are relative to before a SYN-ACK
@@ -60,7 +61,7 @@ class S:
     doff: int = None
     cut: int = None  # bytes of TCP header and data that are really there
     sum: int = 0  # added to the checksum
-    dst: str = None  # "multicast", "broadcast" instead of the server's address, of both layers; "mac": of the link's only
+    dst: str = None  # "multicast" or "broadcast" instead of the server, on both layers; "mac": a broadcast frame
     reserved: int = 0  # the four bits behind the offset
     tos: int = 0
     settle: float = SETTLE
@@ -205,12 +206,12 @@ class Wire:
             elif kind == b"\x08\0" and frame[30:34] == self.ours[0] and frame[23] == 6:
                 ihl = (frame[14] & 15) * 4
                 self.segment(frame[14 + ihl:14 + struct.unpack("!H", frame[16:18])[0]],
-                             frame[26:34] + b"\0\6", frame[15], 0)
+                             frame[26:34], frame[15], 0)
             elif kind == b"\x86\xdd" and frame[20] == 58 and frame[54] == 135:
                 self.answer_ns(frame)
             elif kind == b"\x86\xdd" and frame[38:54] == self.ours[1] and frame[20] == 6:
                 length = struct.unpack("!H", frame[18:20])[0]
-                self.segment(frame[54:54 + length], frame[22:54] + b"\0\0\0\6",
+                self.segment(frame[54:54 + length], frame[22:54],
                              (frame[14] << 4 | frame[15] >> 4) & 0xff, 1)
 
     def segment(self, octets, pseudo, tos, v6):
@@ -218,8 +219,8 @@ class Wire:
         play = self.plays.get(dport)
         if play is None or play.port != sport:
             return
-        is_wrong = checksum(pseudo + struct.pack("!I" if v6 else "!H", len(octets)) + octets) if not v6 else \
-            checksum(pseudo[:32] + struct.pack("!II", len(octets), 6) + octets)
+        is_wrong = checksum(pseudo + (struct.pack("!II", len(octets), 6) if v6 else
+                                      struct.pack("!HH", 6, len(octets))) + octets)
         play.heard.append(Heard(time.monotonic(), seq, ack, flags, window, octets[20:(off >> 4) * 4],
                                 octets[(off >> 4) * 4:], tos & 3, bool(is_wrong)))
         play.learn(play.heard[-1])
@@ -324,9 +325,10 @@ class Play:
         self.clock += 10
         options = self.options(s, flags)
         doff = 5 + len(options) // 4 if s.doff is None else s.doff
-        segment = struct.pack("!HHIIBBHHH", self.local_port, self.port, (self.irs + seq) % MOD,
-                              (self.iss + ack) % MOD if flags & ACK else 0, doff << 4 | s.reserved, flags, s.wnd, 0, s.urg) + \
-            options + s.data
+        header = struct.pack("!HHIIBBHHH", self.local_port, self.port, (self.irs + seq) % MOD,
+                             (self.iss + ack) % MOD if flags & ACK else 0, doff << 4 | s.reserved, flags, s.wnd, 0,
+                             s.urg)
+        segment = header + options + s.data
         self.wire.send(self.wire.packet(self.v6, segment, s))
         end = seq + len(s.data) + bool(flags & SYN) + bool(flags & FIN)
         if s.seq is NEXT and not flags & RST:
@@ -467,7 +469,10 @@ def play_all(jobs, wires, stagger=0.004):
     """Play (sequence, wire, v6, local port, server port) jobs together. Returns their answers, in order."""
     plays = [Play(*job) for job in jobs]
     waiting = [(time.monotonic() + i * stagger, i, play.run()) for i, play in enumerate(plays)]
+    until = time.monotonic() + PLAY_MAX
     while waiting:
+        if time.monotonic() > until:
+            raise AssertionError(f"after {PLAY_MAX} s not at an end: {[plays[i].sequence.name for _, i, _ in waiting]}")
         for wire in wires:
             wire.poll()
         now, later = time.monotonic(), []

@@ -298,7 +298,8 @@ seq("order-repeats_with_more", "echo", opened(sackok=True), S("A", data=b"hello"
 
 seq("window-outside_right", "echo", opened(), S("A", seq=OUTSIDE, data=b"far"), S("A", data=b"near"), S("A"))
 seq("window-far_left", "echo", opened(), S("A", seq=-OUTSIDE, data=b"far"), S("A", data=b"near"), S("A"))
-seq("window-half_the_space_away", "echo", opened(), S("A", seq=(1 << 31) + 1, data=b"far"), S("A", data=b"near"), S("A"))
+seq("window-half_the_space_away", "echo", opened(), S("A", seq=(1 << 31) + 1, data=b"far"),
+    S("A", data=b"near"), S("A"))
 seq("window-fills", "deaf", opened(ws=7), Fill(), S("A", seq=Rel(-1)), S("A", data=b"x", seq=Rel(0)))
 seq("window-fills_unscaled", "deaf", opened(), Fill(), S("A", seq=Rel(-1)))
 seq("window-shut_rst_exact", "deaf", opened(), Fill(), S("R"), PROBE)
@@ -403,10 +404,12 @@ seq("dsack-of_part", "keep", opened(sackok=True), S("A", data=b"0123456789"), S(
 seq("dsack-old_and_new", "keep", opened(sackok=True), S("A", data=b"01234"), S("A", seq=1, data=b"0123456789"))
 seq("dsack-of_a_block", "keep", opened(sackok=True), islands(11, 11))
 seq("dsack-of_part_of_a_block", "keep", opened(sackok=True), islands(11, length=10), S("A", seq=13, data=b"iii"))
-seq("dsack-with_blocks", "keep", opened(sackok=True), S("A", data=b"0123456789"), islands(21), S("A", seq=1, data=b"01234"))
+seq("dsack-with_blocks", "keep", opened(sackok=True), S("A", data=b"0123456789"), islands(21),
+    S("A", seq=1, data=b"01234"))
 seq("dsack-over_the_right", "keep", opened(sackok=True), islands(11), S("A", seq=13, data=b"iiii"))
 seq("dsack-not_agreed", "keep", opened(), S("A", data=b"0123456789"), S("A", seq=1, data=b"0123456789"))
-seq("dsack-with_timestamps", "keep", timestamps(sackok=True), S("A", data=b"0123456789"), S("A", seq=1, data=b"0123456789"))
+seq("dsack-with_timestamps", "keep", timestamps(sackok=True), S("A", data=b"0123456789"),
+    S("A", seq=1, data=b"0123456789"))
 seq("dsack-of_a_fin", "keep", opened(sackok=True), S("FA"), S("FA", seq=1))
 
 # ---- timestamps ----------------------------------------------------------------------------------------------
@@ -417,9 +420,11 @@ for wrap in (0, 0xefffff80):  # of the timestamp clock
         S("A", ts=50, data=b"old"), S("A", ts=102, data=b"next"), S("A", ts=103), clock=wrap)
     seq(f"paws-{word}-data_same", "echo", timestamps(), S("A", ts=100, data=b"one"), S("A", ts=100, data=b"two"),
         S("A", ts=100), clock=wrap)
-    seq(f"paws-{word}-ack_older", "echo", timestamps(), S("A", ts=200, data=b"one"), S("A", ts=150), S("A", ts=201, seq=3),
+    seq(f"paws-{word}-ack_older", "echo", timestamps(), S("A", ts=200, data=b"one"), S("A", ts=150),
+        S("A", ts=201, seq=3),
         clock=wrap)
-    seq(f"paws-{word}-rst_older", "keep", timestamps(), S("A", ts=200, data=b"one"), S("R", ts=100), S("A", ts=201, seq=3),
+    seq(f"paws-{word}-rst_older", "keep", timestamps(), S("A", ts=200, data=b"one"), S("R", ts=100),
+        S("A", ts=201, seq=3),
         clock=wrap)
     seq(f"paws-{word}-fin_older", "keep", timestamps(), S("A", ts=200, data=b"one"), S("FA", seq=4, ts=100),
         S("A", ts=201, seq=3), clock=wrap)
@@ -436,9 +441,12 @@ seq("timestamps-missing_on_keepalive", "keep", timestamps(), S("A", seq=0, ts=No
 seq("timestamps-echo_of_in_order", "keep", timestamps(), S("A", ts=100, data=b"a"), S("A", ts=110, data=b"b"))
 seq("timestamps-echo_while_hole", "keep", timestamps(sackok=True), S("A", ts=100, data=b"aaaa"),
     S("A", seq=9, ts=110, data=b"cccc"), S("A", seq=13, ts=120, data=b"dddd"), S("A", seq=5, ts=130, data=b"bbbb"))
-seq("timestamps-echo_of_old_segment", "keep", timestamps(), S("A", ts=100, data=b"aaaa"), S("A", seq=1, ts=110, data=b"aaaa"))
-seq("timestamps-echo_outside", "keep", timestamps(), S("A", seq=OUTSIDE, ts=100, data=b"aaaa"), S("A", ts=110, data=b"bbbb"))
-seq("timestamps-unaligned", "echo", timestamps(), S("A", raw=b"\x08\x0a\x10\0\1\0" + b"\0" * 4 + b"\1\1", data=b"hi"), S("A"))
+seq("timestamps-echo_of_old_segment", "keep", timestamps(), S("A", ts=100, data=b"aaaa"),
+    S("A", seq=1, ts=110, data=b"aaaa"))
+seq("timestamps-echo_outside", "keep", timestamps(), S("A", seq=OUTSIDE, ts=100, data=b"aaaa"),
+    S("A", ts=110, data=b"bbbb"))
+seq("timestamps-unaligned", "echo", timestamps(),
+    S("A", raw=b"\x08\x0a\x10\0\1\0" + b"\0" * 4 + b"\1\1", data=b"hi"), S("A"))
 seq("timestamps-on_rst_of_ours", "abort", timestamps(), S("A", data=b"x"))
 seq("timestamps-in_close_wait", "keep", timestamps(), S("FA"), S("A", seq=0))
 seq("timestamps-echo_wrong", "greet", S("S", mss=1460, ts=0), S("A"), S("A", tsecr=12345), S("A", seq=0))
@@ -506,5 +514,6 @@ for name, pointer in (("0", 0), ("1", 1), ("at_the_end", 5), ("beyond", 50), ("m
     seq(f"urgent-{name}", "echo", opened(), S("AU", data=b"hello", urg=pointer), S("A"), S("A", data=b"more"), S("A"))
 seq("urgent-without_data", "echo", opened(), S("AU", urg=1), S("A", data=b"hello"), S("A"))
 seq("urgent-pointer_without_flag", "echo", opened(), S("A", data=b"hello", urg=3), S("A"))
-seq("urgent-out_of_order", "echo", opened(), S("AU", seq=6, data=b"world", urg=2), S("A", seq=1, data=b"hello"), S("A", seq=11))
+seq("urgent-out_of_order", "echo", opened(), S("AU", seq=6, data=b"world", urg=2), S("A", seq=1, data=b"hello"),
+    S("A", seq=11))
 seq("urgent-fin", "discard", opened(), S("FAU", data=b"hello", urg=2), S("A"))
