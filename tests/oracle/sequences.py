@@ -18,8 +18,8 @@ def seq(name, server, *steps, **options):
 
 
 def opened(wnd=65535, **options):
-    """The handshake."""
-    return [S("S", mss=1460, wnd=wnd, **options), S("A", wnd=wnd, settle=0.1)]
+    """The handshake. What the server takes for its round trip makes a time-out of 0.6 s, which falls between steps."""
+    return [S("S", mss=1460, wnd=wnd, settle=0.2, **options), S("A", wnd=wnd, settle=0.1)]
 
 
 def go(wnd=65535):
