@@ -1172,6 +1172,12 @@ TEST(time_wait_reuse_by_timestamp)
 	IN(p, .seq = PEER + 1000, .flags = SYN, .ts = 5); /* the number is beyond, but the clock is old */
 	OUT(p, .flags = ACK, .ack = PEER + 2);
 	p->now += MS(10);
+	IN(p, .seq = PEER + 2, .ack = 2);
+	QUIET(p);
+	IN(p, .seq = PEER + 1000, .flags = SYN,
+		.ts = (uint32_t)(p->now / BW_NS_PER_MS) - 5); /* older than that ACK */
+	OUT(p, .flags = ACK, .ack = PEER + 2);
+	p->now += MS(10);
 	IN(p, .seq = PEER - 100000, .flags = SYN); /* RFC 6191: the clock is newer, whatever the number */
 	OUT(p, .flags = SYN | ACK, .ack = PEER - 100000 + 1);
 	QUIET(p);
