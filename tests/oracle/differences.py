@@ -72,6 +72,15 @@ REASONS = {
     "old_timestamp":
         "RFC 7323 5.3: a segment outside the window is rejected (R2) before its timestamp is recorded (R3). The "
         "kernel records an old segment's.",
+    "not_acceptable":
+        "RFC 9293 3.10.7.4: a repeated FIN is not acceptable, so it is acknowledged and nothing of it counts, its "
+        "ACK neither. The kernel takes a segment that ends where its window begins.",
+    "dsack_of_all":
+        "RFC 2883 4: what came twice is reported, above the cumulative ACK, too. The kernel misses it where the "
+        "segment continues one block and covers another.",
+    "refused_by_paws":
+        "RFC 7323 5.3, R1: a segment with an older timestamp is from another time, maybe from before the numbers "
+        "wrapped, so it is no second copy (RFC 2883) of anything. The kernel reports it.",
     "newer_timestamp":
         "RFC 7323 4.3 (2): SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent: the repeated FIN's timestamp is "
         "recorded, which also keeps older SYNs from reuse (RFC 6191 2).",
@@ -257,6 +266,15 @@ BY_REASON = {
     "old_timestamp": {
         "dsack-with_timestamps": ["4: A seq=1 ack=11 echo=40 sack=1-11 <> A seq=1 ack=11 echo=30 sack=1-11"],
         "timestamps-echo_of_old_segment": ["4: A seq=1 ack=5 echo=110 <> A seq=1 ack=5 echo=100"],
+    },
+    "not_acceptable": {
+        "close-peer_first_fin_again_acks_ours": ["4: nothing <> A seq=2 ack=2", "5: R seq=2 <> nothing"],
+    },
+    "dsack_of_all": {
+        "dsack-over_a_block_behind": ["5: A seq=1 ack=1 sack=11-21 <> A seq=1 ack=1 sack=16-20,11-21"],
+    },
+    "refused_by_paws": {
+        "dsack-refused_by_paws": ["4: A seq=1 ack=11 echo=100 sack=1-11 <> A seq=1 ack=11 echo=100"],
     },
     "newer_timestamp": {
         "time_wait-fin_again_ts": [

@@ -407,6 +407,9 @@ seq("dsack-of_part_of_a_block", "keep", opened(sackok=True), islands(11, length=
 seq("dsack-with_blocks", "keep", opened(sackok=True), S("A", data=b"0123456789"), islands(21),
     S("A", seq=1, data=b"01234"))
 seq("dsack-over_the_right", "keep", opened(sackok=True), islands(11), S("A", seq=13, data=b"iiii"))
+seq("dsack-over_a_block_behind", "keep", opened(sackok=True), islands(11, 16), S("A", seq=15, data=b"iiiiii"))
+seq("dsack-refused_by_paws", "keep", timestamps(sackok=True), S("A", ts=100, data=b"0123456789"),
+    S("A", seq=1, ts=50, data=b"0123456789"))
 seq("dsack-not_agreed", "keep", opened(), S("A", data=b"0123456789"), S("A", seq=1, data=b"0123456789"))
 seq("dsack-with_timestamps", "keep", timestamps(sackok=True), S("A", data=b"0123456789"),
     S("A", seq=1, data=b"0123456789"))
@@ -455,6 +458,7 @@ seq("timestamps-echo_wrong", "greet", S("S", mss=1460, ts=0), S("A"), S("A", tse
 
 seq("close-peer_first", "discard", opened(), S("FA"), S("A"), PROBE)
 seq("close-peer_first_with_data", "echo", opened(), S("FA", data=b"bye"), S("A"), PROBE)
+seq("close-peer_first_fin_again_acks_ours", "discard", opened(), S("FA"), S("FA", seq=1), S("A"), PROBE)
 seq("close-server_first", "shut", FIN_WAIT_1, S("A"), S("FA"), PROBE)
 seq("close-server_first_fin_acks", "shut", FIN_WAIT_1, S("FA"), PROBE)
 seq("close-simultaneous", "shut", FIN_WAIT_1, S("FA", ack=1), S("A", ack=2), PROBE)
@@ -503,6 +507,7 @@ seq("time_wait-fin_again_old_ts", "shut", TIME_WAIT_TS, S("FA", seq=2, ts=300), 
 seq("time_wait-data_ts", "shut", TIME_WAIT_TS, S("A", ts=600, data=b"late"), PROBE)
 seq("time_wait-old_data_ts", "shut", TIME_WAIT_TS, S("A", seq=1, ts=30, data=b"x"), PROBE)
 seq("time_wait-ack_exact_ts", "shut", TIME_WAIT_TS, S("A", ts=600))
+seq("time_wait-ack_exact_then_older_syn", "shut", TIME_WAIT_TS, S("A", ts=600), S("S", seq=1000, mss=1460, ts=550), PROBE)
 seq("time_wait-rst_exact_ts", "shut", TIME_WAIT_TS, S("R", ts=600), PROBE)
 seq("time_wait-rst_then_syn", "shut", TIME_WAIT, S("R"), S("S", seq=1000, mss=1460))
 seq("time_wait-after_simultaneous", "shut", FIN_WAIT_1, S("FA", ack=1), S("A", ack=2), S("FA", seq=2), PROBE)
