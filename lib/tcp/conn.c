@@ -257,6 +257,9 @@ void bw_tcp__send_reset(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		.flags = BW_TCP_RST | BW_TCP_ACK,
 		.seq = conn->snd_nxt,
 		.ack = conn->rcv_nxt,
+		.has_timestamp = !!(conn->flags & BW_CONN_TIMESTAMPS), /* RFC 7323 3.2: SHOULD */
+		.ts_value = tcp->now_ms + conn->ts_offset,
+		.ts_echo = conn->ts_recent,
 	};
 
 	bw_tcp__answer(tcp, &conn->flow, &rst);

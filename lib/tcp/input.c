@@ -193,7 +193,9 @@ static bool step_paws(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 /** What lies left of rcv_nxt has come before: RFC 2883. */
 static void note_old(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct segment *s)
 {
-	bw_tcp__reassembly_duplicate(tcp, conn, s->seq, bw_seq_min(s->seq + s->len, conn->rcv_nxt));
+	bw_seq end = s->seq + s->len + !!(s->flags & BW_TCP_FIN);
+
+	bw_tcp__reassembly_duplicate(tcp, conn, s->seq, bw_seq_min(end, conn->rcv_nxt));
 }
 
 /**
@@ -225,7 +227,7 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 		bw_tcp__count(tcp, is_old && s->len != 0 ? BW_TCP_DUPLICATES : BW_TCP_DROP_UNACCEPTABLE);
 		if (s->flags & BW_TCP_RST)
 			return false;
-		if (s->len != 0 && bw_seq_lt(s->seq, conn->rcv_nxt) && !syn)
+		if ((s->len != 0 || fin) && bw_seq_lt(s->seq, conn->rcv_nxt) && !syn)
 			note_old(tcp, conn, s);
 		/*
 		 * Payload and FIN come again until they are acknowledged; the rest may be an echo of our

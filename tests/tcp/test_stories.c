@@ -493,6 +493,53 @@ TEST(duplicates_are_acked_at_once)
 	done(p);
 }
 
+TEST(what_came_twice_is_reported_once)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 1, .data = "abc");
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 4, .no_sack = true);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .empty = true, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
+	IN(p, .seq = PEER + 2, .data = "bcdef"); /* part old, part new */
+	OUT(p, .ack = PEER + 7, .sack_count = 1, .sack = { { PEER + 2, PEER + 4 } });
+	IN(p, .seq = PEER + 11, .data = "klmn");
+	OUT(p, .ack = PEER + 7, .sack_count = 1, .sack = { { PEER + 11, PEER + 15 } });
+	IN(p, .seq = PEER + 13, .data = "mnop"); /* RFC 2883 4: the block that it lies in is the second */
+	OUT(p, .ack = PEER + 7, .sack_count = 2,
+		.sack = { { PEER + 13, PEER + 15 }, { PEER + 11, PEER + 17 } });
+	IN(p, .seq = PEER + 9, .data = "ijklmnopqr"); /* over all of a block */
+	OUT(p, .ack = PEER + 7, .sack_count = 2,
+		.sack = { { PEER + 11, PEER + 17 }, { PEER + 9, PEER + 19 } });
+	IN(p, .seq = PEER + 3, .data = "cd"); /* below, while there is a hole */
+	OUT(p, .ack = PEER + 7, .sack_count = 2, .sack = { { PEER + 3, PEER + 5 }, { PEER + 9, PEER + 19 } });
+	IN(p, .seq = PEER + 7, .data = "gh");
+	OUT(p, .ack = PEER + 19, .no_sack = true);
+	IN(p, .seq = PEER + 19, .data = "s"); /* it is on the fast path again */
+	QUIET(p);
+	assert_memory_equal(p->received, "abcdefghijklmnopqrs", 19);
+	assert_int_equal(p->received_bytes, 19);
+	done(p);
+}
+
+TEST(what_came_twice_is_reported_beside_data)
+{
+	struct peer *p = established(.sack = true, .does.echoes = true);
+
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .data = "abc");
+	IN(p, .seq = PEER + 1, .ack = 4, .data = "abcdef");
+	OUT(p, .ack = PEER + 7, .empty = true, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
+	OUT(p, .seq = 4, .ack = PEER + 7, .data = "def", .no_sack = true);
+	IN(p, .seq = PEER + 7, .ack = 7, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 8, .no_sack = true);
+	IN(p, .seq = PEER + 7, .ack = 7, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 8, .sack_count = 1, .sack = { { PEER + 7, PEER + 8 } });
+	QUIET(p);
+	done(p);
+}
+
 TEST(reassembly_is_bounded)
 {
 	struct peer *p = established(.sack = true, .recv_bytes_max = 60000);
@@ -1014,6 +1061,24 @@ TEST(abort_sends_rst_and_closed_follows)
 	done(p);
 }
 
+TEST(abort_with_timestamps)
+{
+	struct peer *p = established(.timestamps = true);
+	uint32_t ts = (uint32_t)(p->now / BW_NS_PER_MS) + 7;
+	struct sent *s;
+
+	IN(p, .data = "abc", .ts = ts);
+	bw_tcp_abort(p->conn);
+	collect(p);
+	s = take(p);
+	assert_int_equal(s->f.flags, RST | ACK);
+	assert_true(s->f.has_timestamp); /* RFC 7323 3.2 */
+	assert_int_equal(s->f.ts_echo, ts);
+	sent_free(s);
+	QUIET(p);
+	done(p);
+}
+
 TEST(abort_and_close_in_data)
 {
 	struct peer *p = established(.does.aborts_in_data = true);
@@ -1083,6 +1148,9 @@ TEST(time_wait_answers_and_restarts)
 	IN(p, .seq = PEER + 2, .flags = RST); /* RFC 1337 */
 	IN(p, .seq = PEER + 9, .flags = RST);
 	QUIET(p);
+	IN(p, .seq = PEER + 2, .ack = 2,
+		.flags = FIN | ACK); /* another: it wants an answer, and prolongs nothing */
+	OUT(p, .seq = 2, .ack = PEER + 2);
 	AT(p, S(99));
 	STATE(p, TIME_WAIT);
 	AT(p, S(101));
@@ -1120,6 +1188,12 @@ TEST(time_wait_reuse_by_timestamp)
 	struct peer *p = time_wait(true);
 
 	IN(p, .seq = PEER + 1000, .flags = SYN, .ts = 5); /* the number is beyond, but the clock is old */
+	OUT(p, .flags = ACK, .ack = PEER + 2);
+	p->now += MS(10);
+	IN(p, .seq = PEER + 2, .ack = 2);
+	QUIET(p);
+	IN(p, .seq = PEER + 1000, .flags = SYN,
+		.ts = (uint32_t)(p->now / BW_NS_PER_MS) - 5); /* older than that ACK */
 	OUT(p, .flags = ACK, .ack = PEER + 2);
 	p->now += MS(10);
 	IN(p, .seq = PEER - 100000, .flags = SYN); /* RFC 6191: the clock is newer, whatever the number */
@@ -2519,27 +2593,20 @@ TEST(dsacks_show_a_needless_recovery)
 
 /* ---- what came twice: D-SACK (RFC 2883) ------------------------------------------------------------------- */
 
-TEST(what_came_twice_is_reported_once)
+/** What a burst brings again is one block, and what follows in order does not swallow it. */
+TEST(what_came_twice_in_a_burst_is_one_block)
 {
 	struct peer *p = established(.sack = true);
 
 	IN(p, .data = "abcdef");
 	AT(p, MS(50));
-	OUT(p, .ack = PEER + 7, .no_sack = true);
-	IN(p, .seq = PEER + 1, .data = "abc");
-	OUT(p, .ack = PEER + 7, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
-	IN(p, .seq = PEER + 5, .data = "efgh"); /* half of it is new */
-	OUT(p, .ack = PEER + 9, .sack_count = 1, .sack = { { PEER + 5, PEER + 7 } });
-	IN(p, .seq = PEER + 9, .data = "ij");
-	AT(p, MS(100));
-	OUT(p, .ack = PEER + 11, .no_sack = true);
-	/* A burst of them is one block, and what follows in order does not swallow it. */
+	forget_sent(p);
 	IN(p, .seq = PEER + 1, .data = "abc", .more = true);
 	IN(p, .seq = PEER + 4, .data = "def", .more = true);
-	IN(p, .seq = PEER + 11, .data = "k");
-	OUT(p, .ack = PEER + 12, .sack_count = 1, .sack = { { PEER + 1, PEER + 7 } });
+	IN(p, .seq = PEER + 7, .data = "g");
+	OUT(p, .ack = PEER + 8, .sack_count = 1, .sack = { { PEER + 1, PEER + 7 } });
 	QUIET(p);
-	assert_memory_equal(p->received, "abcdefghijk", 11);
+	assert_memory_equal(p->received, "abcdefg", 7);
 	done(p);
 }
 
@@ -2985,6 +3052,8 @@ int main(void)
 		cmocka_unit_test(sack_blocks_leave_room_for_timestamps),
 		cmocka_unit_test(overlaps_in_every_way),
 		cmocka_unit_test(duplicates_are_acked_at_once),
+		cmocka_unit_test(what_came_twice_is_reported_once),
+		cmocka_unit_test(what_came_twice_is_reported_beside_data),
 		cmocka_unit_test(reassembly_is_bounded),
 		cmocka_unit_test(receive_window_closes_and_opens),
 		cmocka_unit_test(shut_window_still_takes_acks_and_rst),
@@ -3013,6 +3082,7 @@ int main(void)
 		cmocka_unit_test(lingering_ends_after_two_seconds),
 		cmocka_unit_test(shutdown_then_close),
 		cmocka_unit_test(abort_sends_rst_and_closed_follows),
+		cmocka_unit_test(abort_with_timestamps),
 		cmocka_unit_test(abort_and_close_in_data),
 		cmocka_unit_test(names_outlive_connections),
 		cmocka_unit_test(time_wait_answers_and_restarts),
@@ -3078,7 +3148,7 @@ int main(void)
 		cmocka_unit_test(echoed_time_shows_a_needless_timeout),
 		cmocka_unit_test(ack_beyond_the_repeat_shows_a_needless_timeout),
 		cmocka_unit_test(dsacks_show_a_needless_recovery),
-		cmocka_unit_test(what_came_twice_is_reported_once),
+		cmocka_unit_test(what_came_twice_in_a_burst_is_one_block),
 		cmocka_unit_test(dsack_comes_before_the_block_that_it_lies_in),
 		cmocka_unit_test(dsack_does_not_get_lost_among_data),
 		cmocka_unit_test(urgent_bytes_are_bytes_in_the_stream),
