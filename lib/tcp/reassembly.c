@@ -127,8 +127,10 @@ void bw_tcp__reassembly_duplicate(struct bw_tcp *tcp, struct bw_tcp_conn *conn, 
 	if (!(conn->flags & BW_CONN_SACK))
 		return;
 	r = state_take(tcp, conn);
-	/* What a burst brings again is one block if it is in one piece, else the latest of it. */
-	if (r->has_dsack && bw_seq_leq(left, r->dsack.right) && bw_seq_leq(r->dsack.left, right)) {
+	/* One an ACK: the first piece (RFC 2883 4), with what a burst adds to it. */
+	if (r->has_dsack) {
+		if (bw_seq_gt(left, r->dsack.right) || bw_seq_gt(r->dsack.left, right))
+			return;
 		left = bw_seq_min(left, r->dsack.left);
 		right = bw_seq_max(right, r->dsack.right);
 	}
