@@ -1315,6 +1315,24 @@ TEST(retransmission_backs_off)
 	for (unsigned i = 0, rto = 200; i < 6; i++, rto *= 2) {
 		assert_in_range(wait_for_packet(p), rto, rto + rto / 100 + 3);
 		OUT(p, .seq = 1, .len = 100, .data = bulk);
+/** What was overtaken has the older number, but the newer ACK and the window that goes with it. */
+TEST(overtaken_segment_shuts_the_window)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 20 * 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 4, .ack = 1461, .data = "def", .window = 5 * 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .ack = 14601, .data = "abc", .window = -1);
+	OUT(p, .empty = true);
+	QUIET(p);
+	AT(p, S(1));
+	while (p->first != NULL) /* probes, and nothing of what is not allowed */
+		OUT(p, .empty = true);
+	done(p);
+}
+
 		QUIET(p);
 	}
 	COUNTER(p, TCP_RTOS, 6);
@@ -2571,3 +2589,4 @@ int main(void)
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
+		cmocka_unit_test(overtaken_segment_shuts_the_window),
