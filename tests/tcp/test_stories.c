@@ -140,6 +140,36 @@ TEST(repeated_syn_gets_the_same_answer)
 	done(p);
 }
 
+/** Its answer has its own second; and which answer the peer's ACK is for, only its timestamp tells. */
+TEST(repeated_syn_starts_the_time_again)
+{
+	struct peer *p = listening(&(struct offer){ .timestamps = true });
+	struct bw_tcp_info info;
+
+	IN(p, .seq = PEER, .flags = SYN);
+	forget_sent(p);
+	AT(p, MS(990));
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	AT(p, MS(1985));
+	QUIET(p);
+	AT(p, MS(1992));
+	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	done(p);
+
+	p = listening(&(struct offer){ .timestamps = true });
+	IN(p, .seq = PEER, .flags = SYN);
+	forget_sent(p);
+	AT(p, MS(900));
+	IN(p, .seq = PEER, .flags = SYN);
+	forget_sent(p);
+	AT(p, MS(905));
+	IN(p, .seq = PEER + 1, .ack = 1);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 5000);
+	done(p);
+}
+
 TEST(half_open_refuses_what_is_wrong)
 {
 	struct peer *p = listening(&(struct offer){ 0 });
@@ -2476,6 +2506,7 @@ int main(void)
 		cmocka_unit_test(data_and_fin_on_the_handshakes_ack),
 		cmocka_unit_test(syn_ack_is_repeated_and_given_up),
 		cmocka_unit_test(repeated_syn_gets_the_same_answer),
+		cmocka_unit_test(repeated_syn_starts_the_time_again),
 		cmocka_unit_test(half_open_refuses_what_is_wrong),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(listener_answers_stray_ack_with_rst_and_nothing_else),
