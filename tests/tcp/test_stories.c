@@ -1315,6 +1315,24 @@ TEST(zero_window_is_probed_with_back_off)
 	done(p);
 }
 
+/** What was overtaken has the older number, but the newer ACK and the window that goes with it. */
+TEST(overtaken_segment_shuts_the_window)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 20 * 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 4, .ack = 1461, .data = "def", .window = 5 * 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .ack = 14601, .data = "abc", .window = -1);
+	OUT(p, .empty = true);
+	QUIET(p);
+	AT(p, S(1));
+	while (p->first != NULL) /* probes, and nothing of what is not allowed */
+		OUT(p, .empty = true);
+	done(p);
+}
+
 TEST(zero_window_without_answers_times_out)
 {
 	struct peer *p = established();
@@ -1345,24 +1363,6 @@ TEST(retransmission_backs_off)
 	for (unsigned i = 0, rto = 200; i < 6; i++, rto *= 2) {
 		assert_in_range(wait_for_packet(p), rto, rto + rto / 100 + 3);
 		OUT(p, .seq = 1, .len = 100, .data = bulk);
-/** What was overtaken has the older number, but the newer ACK and the window that goes with it. */
-TEST(overtaken_segment_shuts_the_window)
-{
-	struct peer *p = established();
-
-	send_bulk(p, 20 * 1460);
-	forget_sent(p);
-	IN(p, .seq = PEER + 4, .ack = 1461, .data = "def", .window = 5 * 1460);
-	forget_sent(p);
-	IN(p, .seq = PEER + 1, .ack = 14601, .data = "abc", .window = -1);
-	OUT(p, .empty = true);
-	QUIET(p);
-	AT(p, S(1));
-	while (p->first != NULL) /* probes, and nothing of what is not allowed */
-		OUT(p, .empty = true);
-	done(p);
-}
-
 		QUIET(p);
 	}
 	COUNTER(p, TCP_RTOS, 6);
@@ -2342,6 +2342,68 @@ TEST(probe_prefers_new_data)
 	done(p);
 }
 
+/** The probe's time begins with the latest new data, but does not take the time-out's place. */
+TEST(probe_waits_for_what_was_sent_last)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 2 * 1460);
+	AT(p, MS(50));
+	send_bulk(p, 1460);
+	forget_sent(p);
+	AT(p, MS(90));
+	QUIET(p);
+	AT(p, MS(94));
+	OUT(p, .seq = 2921, .len = 1460);
+	QUIET(p);
+	done(p);
+
+	p = established(.sack = true, .rtt = MS(20));
+	send_bulk(p, 1460);
+	for (unsigned i = 1; i <= 9; i++) {
+		AT(p, MS(20) + MS(22) * i);
+		send_bulk(p, 100);
+	}
+	forget_sent(p);
+	AT(p, MS(238));
+	QUIET(p);
+	AT(p, MS(243)); /* 220 ms after the first was sent */
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 1);
+	done(p);
+}
+
+/** Less than a millisecond is not nothing: RACK would take it for the least round trip that there is. */
+TEST(short_handshake_took_some_time)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 1000);
+	done(p);
+}
+
+/** The first in flight, sent again, has the whole time-out to be acknowledged. */
+TEST(repeat_of_the_first_restarts_the_timeout)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 5 * 1460);
+	forget_sent(p);
+	AT(p, MS(150)); /* a probe was sent, too */
+	forget_sent(p);
+	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 7301 } });
+	OUT(p, .seq = 1, .len = 1460);
+	QUIET(p);
+	AT(p, MS(340));
+	QUIET(p);
+	AT(p, MS(410));
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 1);
+	done(p);
+}
+
 /** Room that was reserved and not used is not new data. */
 TEST(probe_is_not_misled_by_an_empty_reserve)
 {
@@ -2565,6 +2627,7 @@ int main(void)
 		cmocka_unit_test(send_is_bounded_and_writable_follows),
 		cmocka_unit_test(many_small_sends_are_bounded_in_buffers),
 		cmocka_unit_test(zero_window_is_probed_with_back_off),
+		cmocka_unit_test(overtaken_segment_shuts_the_window),
 		cmocka_unit_test(zero_window_without_answers_times_out),
 		cmocka_unit_test(retransmission_backs_off),
 		cmocka_unit_test(round_trip_sets_the_timeout),
@@ -2607,6 +2670,9 @@ int main(void)
 		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
 		cmocka_unit_test(tail_loss_is_probed_and_repaired),
 		cmocka_unit_test(probe_prefers_new_data),
+		cmocka_unit_test(probe_waits_for_what_was_sent_last),
+		cmocka_unit_test(short_handshake_took_some_time),
+		cmocka_unit_test(repeat_of_the_first_restarts_the_timeout),
 		cmocka_unit_test(probe_is_not_misled_by_an_empty_reserve),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
 		cmocka_unit_test(lost_retransmission_is_noticed),
@@ -2620,4 +2686,3 @@ int main(void)
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
-		cmocka_unit_test(overtaken_segment_shuts_the_window),
