@@ -19,17 +19,18 @@ static struct {
 	uint64_t first, last, packets_max;
 	double hours;
 	const char *pcap;
-	bool is_verbose, is_goodput, is_printed;
-} options = { .first = 1, .last = 10 };
+	bool is_verbose, is_twice, is_goodput, is_printed;
+} options;
 
 static void usage(FILE *to)
 {
 	fprintf(to,
-		"usage: sim [--profile NAME|all] [--seeds A..B] [--packets N] [--hours H] [--pcap FILE] [--verbose]\n"
+		"usage: sim [--profile NAME|all] [--seeds A..B] [--packets N] [--hours H] [--twice] [--pcap FILE] [--verbose]\n"
 		"       sim --goodput[=print]\n\n"
 		"  --seeds A..B   each of the profiles with each of these seeds (default 1..10)\n"
 		"  --packets N    further seeds from A on until so many packets have arrived\n"
-		"  --hours H      further seeds from A on, or from the clock's, until the time is over\n"
+		"  --hours H      further seeds from A on, or from the clock's on, until the time is over\n"
+		"  --twice        run each seed a second time: the packets must be the same\n"
 		"  --pcap FILE    write the packets to a pcapng file\n"
 		"  --verbose      a line a seed\n"
 		"  --goodput      compare bulk throughput by loss and round trip with the table in goodput.c\n\n"
@@ -111,6 +112,13 @@ static void run_one(const struct sim_profile *profile, uint64_t seed)
 	sim.seed = seed;
 	prepare_replay();
 	sim_run(profile, seed);
+	if (options.is_twice) {
+		uint64_t first = sim.hash;
+
+		sim_run(profile, seed);
+		if (sim.hash != first)
+			sim_fail("other packets than the first time");
+	}
 	packets += sim.packets;
 	bytes += sim_apps_bytes();
 	hash = sim_mix(hash ^ sim.hash);
@@ -134,12 +142,22 @@ static void run_seed(uint64_t seed)
 
 static void run_all(void)
 {
-	double began = seconds();
-	uint64_t seed = options.first;
+	double began = seconds(), told = began;
+	uint64_t seed;
 
+	if (options.first == 0) { /* not given: for hours, seeds that nobody has seen */
+		options.first = options.hours != 0 ? (uint64_t)began * 1000 : 1;
+		options.last = 10;
+	}
+	seed = options.first;
 	if (options.hours != 0) {
-		while (seconds() - began < options.hours * 3600)
-			run_seed(seed++);
+		for (; seconds() - began < options.hours * 3600; run_seed(seed++)) {
+			if (seconds() - told < 60)
+				continue;
+			told = seconds();
+			fprintf(stderr, "%.0f s: seeds %lu..%lu, %lu packets\n", told - began, options.first,
+				seed - 1, packets);
+		}
 	} else if (options.packets_max != 0) {
 		while (packets < options.packets_max)
 			run_seed(seed++);
@@ -160,7 +178,7 @@ static int parse_seeds(const char *text)
 	options.first = options.last = strtoull(text, &end, 10);
 	if (end != text && end[0] == '.' && end[1] == '.')
 		options.last = strtoull(end + 2, &end, 10);
-	return *end == '\0' && options.first <= options.last ? 0 : -EINVAL;
+	return *end == '\0' && options.first > 0 && options.first <= options.last ? 0 : -EINVAL;
 }
 
 int main(int argc, char **argv)
@@ -171,6 +189,7 @@ int main(int argc, char **argv)
 		{ "packets", required_argument, NULL, 'n' },
 		{ "hours", required_argument, NULL, 'h' },
 		{ "pcap", required_argument, NULL, 'c' },
+		{ "twice", no_argument, NULL, 't' },
 		{ "goodput", optional_argument, NULL, 'g' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, '?' },
@@ -201,6 +220,9 @@ int main(int argc, char **argv)
 			options.is_goodput = true;
 			options.is_printed = optarg != NULL;
 			error |= optarg != NULL && strcmp(optarg, "print") != 0;
+			break;
+		case 't':
+			options.is_twice = true;
 			break;
 		case 'v':
 			options.is_verbose = true;
