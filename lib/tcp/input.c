@@ -319,7 +319,12 @@ static bool step_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segmen
 	if (bw_seq_lt(f->ack, conn->snd_una))
 		return true; /* old: it says nothing, its payload may */
 	is_same_window = (uint32_t)f->window << conn->snd_wscale == conn->snd_wnd;
-	if (bw_seq_leq(conn->snd_wl1, f->seq))
+	/*
+	 * By RFC 9293 the sequence number alone would tell what is newer. But what is sent again has an old one, and an
+	 * ACK of ours that nobody has seen before: with the window of a segment that overtook it, the edge would move
+	 * beyond what the peer has ever offered. Linux updates so, too.
+	 */
+	if (bw_seq_gt(f->ack, conn->snd_una) || bw_seq_leq(conn->snd_wl1, f->seq))
 		update_window(conn, f);
 	if ((was_shut || conn->snd_wnd == 0) && !(conn->flags & BW_CONN_RELEASED))
 		conn->progress_ms = tcp->now_ms; /* a shut window is an answer: 3.8.6.1. R2 is for silence */

@@ -733,6 +733,11 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 struct bw_tcp__recovery *bw_tcp__recovery_take(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__recovery_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__mark_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note);
+/**
+ * New data has joined what was in flight. Now there may be enough for a probe; and its time starts again (RFC 8985 7.2),
+ * though not beyond the retransmission timer's, which goes on from the last ACK.
+ */
+void bw_tcp__probe_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The retransmission timer, or what stands in for it, for what is in flight. */
 void bw_tcp__retx_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 

@@ -78,7 +78,8 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 	conn->snd_wl1 = seg->seq;
 	bw_tcp__cc_init(tcp, conn, rtt_ms == UINT32_MAX);
 	if (rtt_ms != UINT32_MAX)
-		bw_tcp__rtt_sample(conn, rtt_ms * 1000ull);
+		/* Rounded down it would be no time at all, and RACK would take it for the least that there is. */
+		bw_tcp__rtt_sample(conn, BW_MAX(rtt_ms, 1u) * 1000ull);
 	else
 		conn->rttvar_us4 = BW_TCP__RTO_SYN_LOST_MS; /* RFC 6298 5.7 */
 	bw_tcp__keepalive_need(tcp, conn);
@@ -250,9 +251,14 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 
 	conn->snd_nxt = conn->snd_end = half.iss + 1;
 	bw_tcp__handshake_agree(tcp, conn, &half);
-	if (half.tries == 0)
-		rtt_ms = (uint32_t)BW_MAX(
-			(int32_t)(tcp->now_ms - (half.retry_at_ms - BW_TCP__RTO_INITIAL_MS)), 0);
+	if (half.tries == 0) {
+		/* Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). */
+		uint32_t sent_ms = half.has_timestamps && pkt->tcp.has_timestamp
+					   ? pkt->tcp.ts_echo - bw_tcp__ts_offset(tcp, &half.flow)
+					   : half.retry_at_ms - BW_TCP__RTO_INITIAL_MS;
+
+		rtt_ms = (uint32_t)BW_MAX((int32_t)(tcp->now_ms - sent_ms), 0);
+	}
 	bw_tcp__count(tcp, BW_TCP_ACCEPTED);
 	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, (uint32_t)pkt->tcp.window << conn->snd_wscale, rtt_ms);
 	/* The rest of the segment: data, FIN. */
@@ -277,9 +283,12 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	if (pkt->is_to_multicast)
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
-		/* The SYN again: our answer was lost, or crossed it. The timer goes on as it was. */
-		if (bw_tcp__stateless_is_allowed(tcp))
+		/* The SYN again: our answer was lost, or crossed it. The new one has its own time to be answered. */
+		if (bw_tcp__stateless_is_allowed(tcp)) {
+			bw_tcp__fifo_remove(&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
 			send_syn_ack(tcp, half);
+			await_ack(tcp, index);
+		}
 		goto drop;
 	}
 	/* PAWS and the sequence number, as for a connection. */

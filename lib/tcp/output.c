@@ -433,6 +433,9 @@ static bool send_again(struct visit *v)
 	if (bytes == 0)
 		return false;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
+	/* The first in flight has its time to be acknowledged, as every transmission of it. Linux does so, too. */
+	if (m == first)
+		bw_tcp__retx_restart(tcp, conn);
 	if ((conn->flags & BW_CONN_FIN_QUEUED) && seq + bytes == conn->snd_end)
 		fin_is_sent(v); /* it was on this segment, maybe for the first time */
 	return true;
@@ -521,16 +524,7 @@ static bool send_new(struct visit *v)
 	return bytes != 0 && send_unsent(v, bytes);
 }
 
-/** With a second segment in flight a probe is worth while, if it is before the time-out (RFC 8985 7.2). */
-static void probe_before_timeout(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
-{
-	uint32_t probe_ms = bw_tcp__probe_ms(conn);
-
-	if (probe_ms != 0 && (int32_t)(bw_tcp__deadline(tcp, probe_ms) - conn->retx_at_ms) < 0)
-		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_LOSS_PROBE, probe_ms);
-}
-
-static void arm_retx(struct visit *v)
+static void arm_retx(struct visit *v, bool has_sent_new)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
@@ -543,8 +537,8 @@ static void arm_retx(struct visit *v)
 	else
 		return;
 	if (use == BW_TCP_TIMER_RTO && bw_tcp__awaits_ack(conn)) {
-		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0)
-			probe_before_timeout(tcp, conn);
+		if (has_sent_new && conn->timer_use != BW_TCP_TIMER_REORDER)
+			bw_tcp__probe_restart(tcp, conn);
 		return;
 	}
 	if (conn->timer_use == use)
@@ -608,6 +602,7 @@ static void visit(struct visit *v)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
+	bw_seq snd_nxt = conn->snd_nxt;
 
 	if (bw_unlikely(bw_tcp__is_opening(conn))) {
 		if (conn->flags & BW_CONN_ACK_NOW)
@@ -659,7 +654,7 @@ static void visit(struct visit *v)
 				 : 2ull * in_flight > conn->cwnd    ? BW_CWND_HALF
 								    : BW_CWND_IDLE;
 	}
-	arm_retx(v);
+	arm_retx(v, conn->snd_nxt != snd_nxt);
 }
 
 unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)

@@ -140,6 +140,36 @@ TEST(repeated_syn_gets_the_same_answer)
 	done(p);
 }
 
+/** Its answer has its own second; and which answer the peer's ACK is for, only its timestamp tells. */
+TEST(repeated_syn_starts_the_time_again)
+{
+	struct peer *p = listening(&(struct offer){ .timestamps = true });
+	struct bw_tcp_info info;
+
+	IN(p, .seq = PEER, .flags = SYN);
+	forget_sent(p);
+	AT(p, MS(990));
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	AT(p, MS(1985));
+	QUIET(p);
+	AT(p, MS(1992));
+	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	done(p);
+
+	p = listening(&(struct offer){ .timestamps = true });
+	IN(p, .seq = PEER, .flags = SYN);
+	forget_sent(p);
+	AT(p, MS(900));
+	IN(p, .seq = PEER, .flags = SYN);
+	forget_sent(p);
+	AT(p, MS(905));
+	IN(p, .seq = PEER + 1, .ack = 1);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 5000);
+	done(p);
+}
+
 TEST(half_open_refuses_what_is_wrong)
 {
 	struct peer *p = listening(&(struct offer){ 0 });
@@ -1377,6 +1407,24 @@ TEST(zero_window_is_probed_with_back_off)
 	done(p);
 }
 
+/** What was overtaken has the older number, but the newer ACK and the window that goes with it. */
+TEST(overtaken_segment_shuts_the_window)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 20 * 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 4, .ack = 1461, .data = "def", .window = 5 * 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .ack = 14601, .data = "abc", .window = -1);
+	OUT(p, .empty = true);
+	QUIET(p);
+	AT(p, S(1));
+	while (p->first != NULL) /* probes, and nothing of what is not allowed */
+		OUT(p, .empty = true);
+	done(p);
+}
+
 TEST(zero_window_without_answers_times_out)
 {
 	struct peer *p = established();
@@ -2406,6 +2454,68 @@ TEST(probe_prefers_new_data)
 	done(p);
 }
 
+/** The probe's time begins with the latest new data, but does not take the time-out's place. */
+TEST(probe_waits_for_what_was_sent_last)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 2 * 1460);
+	AT(p, MS(50));
+	send_bulk(p, 1460);
+	forget_sent(p);
+	AT(p, MS(90));
+	QUIET(p);
+	AT(p, MS(94));
+	OUT(p, .seq = 2921, .len = 1460);
+	QUIET(p);
+	done(p);
+
+	p = established(.sack = true, .rtt = MS(20));
+	send_bulk(p, 1460);
+	for (unsigned i = 1; i <= 9; i++) {
+		AT(p, MS(20) + MS(22) * i);
+		send_bulk(p, 100);
+	}
+	forget_sent(p);
+	AT(p, MS(238));
+	QUIET(p);
+	AT(p, MS(243)); /* 220 ms after the first was sent */
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 1);
+	done(p);
+}
+
+/** Less than a millisecond is not nothing: RACK would take it for the least round trip that there is. */
+TEST(short_handshake_took_some_time)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 1000);
+	done(p);
+}
+
+/** The first in flight, sent again, has the whole time-out to be acknowledged. */
+TEST(repeat_of_the_first_restarts_the_timeout)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 5 * 1460);
+	forget_sent(p);
+	AT(p, MS(150)); /* a probe was sent, too */
+	forget_sent(p);
+	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 7301 } });
+	OUT(p, .seq = 1, .len = 1460);
+	QUIET(p);
+	AT(p, MS(340));
+	QUIET(p);
+	AT(p, MS(410));
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 1);
+	done(p);
+}
+
 /** Room that was reserved and not used is not new data. */
 TEST(probe_is_not_misled_by_an_empty_reserve)
 {
@@ -3034,6 +3144,7 @@ int main(void)
 		cmocka_unit_test(data_and_fin_on_the_handshakes_ack),
 		cmocka_unit_test(syn_ack_is_repeated_and_given_up),
 		cmocka_unit_test(repeated_syn_gets_the_same_answer),
+		cmocka_unit_test(repeated_syn_starts_the_time_again),
 		cmocka_unit_test(half_open_refuses_what_is_wrong),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(listener_answers_stray_ack_with_rst_and_nothing_else),
@@ -3096,6 +3207,7 @@ int main(void)
 		cmocka_unit_test(send_is_bounded_and_writable_follows),
 		cmocka_unit_test(many_small_sends_are_bounded_in_buffers),
 		cmocka_unit_test(zero_window_is_probed_with_back_off),
+		cmocka_unit_test(overtaken_segment_shuts_the_window),
 		cmocka_unit_test(zero_window_without_answers_times_out),
 		cmocka_unit_test(retransmission_backs_off),
 		cmocka_unit_test(round_trip_sets_the_timeout),
@@ -3139,6 +3251,9 @@ int main(void)
 		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
 		cmocka_unit_test(tail_loss_is_probed_and_repaired),
 		cmocka_unit_test(probe_prefers_new_data),
+		cmocka_unit_test(probe_waits_for_what_was_sent_last),
+		cmocka_unit_test(short_handshake_took_some_time),
+		cmocka_unit_test(repeat_of_the_first_restarts_the_timeout),
 		cmocka_unit_test(probe_is_not_misled_by_an_empty_reserve),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
 		cmocka_unit_test(lone_segment_is_not_probed),
