@@ -38,6 +38,8 @@
 #define PSH BW_TCP_PSH
 #define ACK BW_TCP_ACK
 #define URG BW_TCP_URG
+#define ECE BW_TCP_ECE
+#define CWR BW_TCP_CWR
 
 #define MS(n) ((n)*BW_NS_PER_MS)
 #define S(n)  ((n)*BW_NS_PER_SEC)
@@ -64,6 +66,7 @@ struct sent {
 	uint8_t *data;
 	bool has_path;
 	uint32_t path; /* what the connection remembered */
+	uint8_t tos;
 	uint16_t tso_segsz;
 	unsigned segments;  /* mbufs */
 	struct rte_mbuf *m; /* kept when the driver holds */
@@ -104,7 +107,8 @@ struct offer {
 	uint16_t window; /* 0: 65535 */
 	uint32_t recv_bytes_max, send_bytes_max;
 	bw_ns keepalive_idle_ns;
-	bool nagle;
+	bool nagle, ecn, pacing;
+	enum bw_tcp_congestion_control congestion_control;
 	bw_ns rtt; /* of the handshake, which the first estimate comes from */
 	void (*tune)(struct bw_tcp_conf *conf);
 };
@@ -127,6 +131,7 @@ struct segment_in {
 	unsigned pieces; /* mbufs of the packet */
 	uint16_t urgent;
 	bool more; /* of the same burst follows: output has no turn yet */
+	uint8_t tos;
 };
 
 struct segment_out {
@@ -139,6 +144,11 @@ struct segment_out {
 	struct bw_sack_block sack[BW_SACK_BLOCKS_MAX];
 	uint8_t sack_count;
 	bool no_sack;
+	enum {
+		ANY_ECN,
+		NOT_ECT,
+		ECT0
+	} ecn;
 };
 
 extern struct rte_mempool *pool;
