@@ -467,6 +467,9 @@ static bool send_again(struct visit *v)
 	if (bytes == 0)
 		return false;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
+	/* The first in flight has its time to be acknowledged, as every transmission of it. Linux does so, too. */
+	if (m == first && conn->timer_use == BW_TCP_TIMER_RTO)
+		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, bw_tcp__rto_ms(conn));
 	if ((conn->flags & BW_CONN_FIN_QUEUED) && seq + bytes == conn->snd_end)
 		fin_is_sent(v); /* it was on this segment, maybe for the first time */
 	return true;
@@ -594,7 +597,7 @@ static bool send_new(struct visit *v)
 	return bytes != 0 && send_unsent(v, bytes, SEND_NEW);
 }
 
-static void arm_retx(struct visit *v)
+static void arm_retx(struct visit *v, bool has_sent_new)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
@@ -607,10 +610,10 @@ static void arm_retx(struct visit *v)
 	else
 		return;
 	if (use == BW_TCP_TIMER_RTO && bw_tcp__awaits_ack(conn)) {
-		/* A second segment in flight makes a probe worth while. In recovery, each needs a sign of life. */
-		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0 &&
-			!(conn->flags & BW_CONN_RECOVERING) && bw_tcp__probe_ms(conn) != 0)
-			bw_tcp__retx_restart(tcp, conn);
+		/* In recovery, each probe needs a sign of life before it. */
+		if (has_sent_new && conn->timer_use != BW_TCP_TIMER_REORDER &&
+			!(conn->flags & BW_CONN_RECOVERING))
+			bw_tcp__probe_restart(tcp, conn);
 		return;
 	}
 	if (conn->timer_use == use)
@@ -680,6 +683,7 @@ static void visit(struct visit *v)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
+	bw_seq snd_nxt = conn->snd_nxt;
 
 	if (bw_unlikely(bw_tcp__is_opening(conn))) {
 		if (conn->flags & BW_CONN_ACK_NOW)
@@ -731,7 +735,7 @@ static void visit(struct visit *v)
 				 : 2ull * in_flight > conn->cwnd    ? BW_CWND_HALF
 								    : BW_CWND_IDLE;
 	}
-	arm_retx(v);
+	arm_retx(v, conn->snd_nxt != snd_nxt);
 }
 
 static unsigned take_answers(struct bw_tcp *tcp, struct bw_tcp_packet *out, unsigned max)

@@ -53,6 +53,7 @@ static int set_up(void **state)
 
 static const struct craft good[] = {
 	{ "TCP over IPv4", .proto = IPPROTO_TCP, L4(TCP_PLAIN), .kind = BW_PKT_TCP },
+	{ "TCP at its last hop", .ttl = 1, .proto = IPPROTO_TCP, L4(TCP_PLAIN), .kind = BW_PKT_TCP },
 	{ "TCP with timestamp", .proto = IPPROTO_TCP, L4(TCP_TIMESTAMP), .kind = BW_PKT_TCP },
 	{ "SYN", .proto = IPPROTO_TCP, L4(TCP_SYN), .kind = BW_PKT_TCP },
 	{ "TCP to the /31", .dst = "198.51.100.0", .src = "198.51.100.1", .proto = IPPROTO_TCP, L4(TCP_PLAIN),
