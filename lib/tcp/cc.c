@@ -19,7 +19,7 @@ static void cut_ssthresh(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_e
 {
 	const struct bw_tcp__cc_ops *ops = bw_tcp__cc_ops_of(tcp, conn);
 	union bw_tcp__cc *cc = &bw_tcp__recovery_take(tcp, conn)->cc;
-	uint32_t flight = conn->snd_nxt - conn->snd_una;
+	uint32_t flight = bw_tcp__fills_cwnd(conn) ? conn->cwnd : conn->snd_nxt - conn->snd_una;
 	uint32_t ssthresh = (is_ece ? ops->on_ece : ops->on_loss)(cc, conn->cwnd, flight);
 
 	/* The floor is two segments for marks, too: RFC 3168 6.1.2 goes on below, with a segment an RTO; Linux not. */
@@ -47,8 +47,12 @@ void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t ac
 		return;
 	cold = bw_tcp__cold(tcp, conn);
 	if (conn->cwnd < cold->ssthresh) {
-		/* RFC 3465 2.2, 2.3: L = 2 segments; 1 after a timeout. */
-		uint32_t limit = conn->flags & BW_CONN_RTO_RECOVERY ? conn->mss : 2u * conn->mss;
+		/*
+		 * L = 8 segments (RFC 9406 4.2): a receiver that merges packets before its TCP sees them sends one
+		 * ACK for dozens, and with RFC 3465's 2 a window of them would grow by 2 a round trip. 1 after a
+		 * timeout (2.3 there), when an ACK says little about what has just left the network.
+		 */
+		uint32_t limit = conn->flags & BW_CONN_RTO_RECOVERY ? conn->mss : 8u * conn->mss;
 
 		conn->cwnd += BW_MIN(acked_bytes, limit);
 		return;

@@ -54,6 +54,7 @@
 #define BW_TCP__SLICES_MAX       17  /* mbufs in one outgoing packet, header included: what NICs take */
 #define BW_TCP__VISIT_SEGMENTS   16  /* packets a connection may send before the next has its turn */
 #define BW_TCP__ANSWERS_MAX      256 /* stateless answers waiting for bw_tcp_output() */
+#define BW_TCP__REPEATS_MAX      32  /* of SYN-ACKs in one call: the rest is as due in the next turn */
 #define BW_TCP__LISTENERS_MAX    64
 #define BW_TCP__PORT_COUNTERS    256   /* RFC 6056 3.3.4: its `table` */
 #define BW_TCP__PORT_TRIES       2048  /* ports looked at in one call */
@@ -638,6 +639,15 @@ static inline bool bw_tcp__wants_upcalls(const struct bw_tcp_conn *conn)
 	return !(conn->flags & (BW_CONN_OVER | BW_CONN_ABORT | BW_CONN_RELEASED));
 }
 
+/**
+ * Is it cwnd that bounds what is in flight? Then cwnd is what was in flight before the burst of ACKs that is being
+ * taken in: SND.UNA has moved with the first of them, and output has not yet filled the room that they made.
+ */
+static inline bool bw_tcp__fills_cwnd(const struct bw_tcp_conn *conn)
+{
+	return conn->cwnd_use == BW_CWND_FULL && bw_seq_lt(conn->snd_nxt, conn->snd_end);
+}
+
 static inline uint32_t bw_tcp__send_bytes_max(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	return bw_tcp__listener(tcp, conn)->send_bytes_max;
@@ -835,6 +845,8 @@ void bw_tcp__ack_duplicate(
 void bw_tcp__on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** Segments of more than conn->mss cannot get through: send them again, smaller (RFC 1191). */
 void bw_tcp__on_mss_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** A probe in recovery: one segment from SND.UNA counts as lost, and so does its repeat. Output sends it. */
+void bw_tcp__probe_hole(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** Note that a chunk that was believed lost goes out again. */
 void bw_tcp__mark_resent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note);
 /** Is something believed lost and not sent again? */

@@ -162,19 +162,24 @@ static void drop_half_open(struct bw_tcp *tcp, uint32_t index)
 	forget(tcp, index);
 }
 
+/** What is due beyond the bounds waits for the next turn: repeats leave room for answers to those who ask now. */
 void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 {
+	unsigned repeats = 0, given_up = 0;
+
 	for (unsigned tries = 0; tries <= BW_TCP__SYN_ACK_RETRIES; tries++) {
 		uint32_t i;
 
-		/* What there is no room to answer waits for the next turn. */
 		while ((i = tcp->half_open_fifo[tries].head) != BW_TCP__NONE &&
-			tcp->answer_count < BW_TCP__ANSWERS_MAX &&
 			bw_tcp__is_due(tcp, tcp->half_opens[i].retry_at_ms)) {
 			if (tries == BW_TCP__SYN_ACK_RETRIES) {
+				if (given_up++ == BW_TCP__TIMERS_MAX)
+					break;
 				drop_half_open(tcp, i);
 				continue;
 			}
+			if (tcp->answer_count == BW_TCP__ANSWERS_MAX || repeats++ >= BW_TCP__REPEATS_MAX)
+				break;
 			bw_tcp__fifo_remove(&tcp->half_open_fifo[tries], tcp->half_opens, i);
 			tcp->half_opens[i].tries++;
 			send_syn_ack(tcp, &tcp->half_opens[i], clock_of(tcp, &tcp->half_opens[i].flow));
@@ -404,8 +409,8 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
 		/*
-		 * The SYN again: our answer was lost, or crossed it. The new one has its own time to be answered. Without
-		 * ECN this time, because something on the way may not let it through, it is without (RFC 3168 6.1.1.1).
+		 * The SYN again: our answer was lost, or crossed it. The new one has its own time to be answered. If this one
+		 * does not ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
 		 */
 		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
 		if (bw_tcp__stateless_is_allowed(tcp)) {

@@ -468,8 +468,8 @@ static bool send_again(struct visit *v)
 		return false;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
 	/* The first in flight has its time to be acknowledged, as every transmission of it. Linux does so, too. */
-	if (m == first)
-		bw_tcp__retx_restart(tcp, conn);
+	if (m == first && conn->timer_use != BW_TCP_TIMER_LOSS_PROBE)
+		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, bw_tcp__rto_ms(conn));
 	if ((conn->flags & BW_CONN_FIN_QUEUED) && seq + bytes == conn->snd_end)
 		fin_is_sent(v); /* it was on this segment, maybe for the first time */
 	return true;
@@ -610,7 +610,9 @@ static void arm_retx(struct visit *v, bool has_sent_new)
 	else
 		return;
 	if (use == BW_TCP_TIMER_RTO && bw_tcp__awaits_ack(conn)) {
-		if (has_sent_new && conn->timer_use != BW_TCP_TIMER_REORDER)
+		/* In recovery, each probe needs a sign of life. */
+		if (has_sent_new && conn->timer_use != BW_TCP_TIMER_REORDER &&
+			!(conn->flags & BW_CONN_RECOVERING))
 			bw_tcp__probe_restart(tcp, conn);
 		return;
 	}
@@ -638,7 +640,13 @@ static void send_loss_probe(struct visit *v)
 	bool is_repeat = false, is_sent = false;
 	uint32_t usable = conn->snd_una + conn->snd_wnd - conn->snd_nxt, len;
 
-	if (conn->snd_una == conn->snd_nxt || (conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_LOSS_PROBED)))
+	if (conn->snd_una == conn->snd_nxt)
+		return;
+	if (conn->flags & BW_CONN_RECOVERING) {
+		bw_tcp__probe_hole(tcp, conn);
+		return;
+	}
+	if (conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_LOSS_PROBED))
 		return;
 	if (bw_seq_lt(conn->snd_nxt, conn->snd_end) && (int32_t)usable > 0) {
 		len = BW_MIN(conn->snd_end - conn->snd_nxt, usable);

@@ -118,6 +118,21 @@ static void mark_first_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__mark_lost(tcp, conn, bw_tcp__tx_note(first));
 }
 
+void bw_tcp__probe_hole(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct rte_mbuf *first = bw_tcp__sendq_first(conn);
+
+	if (first == NULL || !(bw_tcp__tx_note(first)->marks & BW_CHUNK_SENT)) {
+		mark_fin_lost(tcp, conn);
+		return;
+	}
+	if (bw_tcp__tx_note(first)->len > conn->mss &&
+		bw_tcp__sendq_split(tcp, conn, first, conn->mss, true) != 0)
+		return;
+	bw_tcp__mark_lost(tcp, conn, bw_tcp__tx_note(first));
+	bw_tcp__count(tcp, BW_TCP_LOSS_PROBES);
+}
+
 void bw_tcp__mark_resent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
@@ -345,10 +360,14 @@ static void dsack_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const stru
 static void enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery_take(tcp, conn);
+	uint32_t flight = conn->snd_nxt - conn->snd_una - r->sacked_bytes;
 
 	bw_tcp__count(tcp, BW_TCP_FAST_RETRANSMITS);
 	remember_for_undo(tcp, conn);
-	r->prr_flight = BW_MAX(conn->snd_nxt - conn->snd_una - r->sacked_bytes + r->delivered, 1u);
+	/* What the first ACKs of the burst have made room for was delivered as well. */
+	if (bw_tcp__fills_cwnd(conn) && conn->cwnd > flight + r->delivered)
+		r->delivered = conn->cwnd - flight;
+	r->prr_flight = BW_MAX(flight + r->delivered, 1u);
 	r->prr_delivered = r->prr_out = 0;
 	bw_tcp__cc_on_loss(tcp, conn);
 	r->recover = conn->snd_nxt;
@@ -421,6 +440,8 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (wait_ns != 0)
 		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_REORDER,
 			(uint32_t)((wait_ns + BW_NS_PER_MS - 1) / BW_NS_PER_MS));
+	else if ((conn->flags & BW_CONN_RECOVERING) && bw_tcp__probe_ms(conn) != 0)
+		bw_tcp__retx_restart(tcp, conn);
 	r->delivered = 0;
 	r->una_moved = false;
 }

@@ -779,6 +779,52 @@ TEST(every_syn_of_a_turn_is_answered)
 	done(p);
 }
 
+static void tune_thousands(struct bw_tcp_conf *conf)
+{
+	conf->half_open_max = 4096;
+}
+
+/** A full cache whose repeats are all due at once does not take the room of those that ask now, nor they its. */
+TEST(repeats_leave_room_for_answers)
+{
+	struct peer *p = listening(&(struct offer){ .tune = tune_thousands });
+	struct bw_tcp_stats stats;
+	unsigned repeats = 0;
+
+	for (unsigned i = 0; i < 64; i++) {
+		burst_in(p, 64, SYN, true);
+		assert_int_equal(drain(p, SYN | ACK), 64);
+	}
+	p->now += MS(1002);
+	for (unsigned turn = 0; turn < 4096 / BW_TCP__REPEATS_MAX; turn++) {
+		for (unsigned i = 0; i < 3; i++)
+			burst_in(p, 64, SYN, true);
+		bw_tcp_timers(p->tcp, p->now);
+		repeats += drain(p, SYN | ACK) - 3 * 64;
+	}
+	assert_int_equal(repeats, 4096);
+	COUNTER(p, TCP_RETRANSMITS, 4096);
+	/* The link takes nothing for a turn. */
+	p->now += MS(2002);
+	bw_tcp_timers(p->tcp, p->now);
+	for (unsigned i = 0; i < 3; i++)
+		burst_in(p, 64, SYN, true);
+	COUNTER(p, DROP_TX_BACKLOG, 0);
+	assert_int_equal(drain(p, SYN | ACK), 3 * 64 + BW_TCP__REPEATS_MAX);
+	/* In the end they are given up, whatever else goes on. */
+	for (unsigned turn = 0; turn < 3000; turn++) {
+		p->now += MS(30);
+		for (unsigned i = 0; i < 3; i++)
+			burst_in(p, 64, RST, true);
+		bw_tcp_timers(p->tcp, p->now);
+		drain(p, SYN | ACK);
+	}
+	bw_tcp_stats(p->tcp, &stats);
+	assert_int_equal(stats.half_open, 0);
+	COUNTER(p, TCP_RETRANSMITS, 4096 * 5);
+	done(p);
+}
+
 /** On a link that is full, answers to a flood and what connections send have half of it each. */
 TEST(answers_do_not_keep_connections_waiting)
 {
@@ -1065,6 +1111,7 @@ int main(void)
 		cmocka_unit_test(cookie_timestamps_are_right_at_the_wrap),
 		cmocka_unit_test(connection_of_a_cookie_uses_its_windows),
 		cmocka_unit_test(every_syn_of_a_turn_is_answered),
+		cmocka_unit_test(repeats_leave_room_for_answers),
 		cmocka_unit_test(answers_do_not_keep_connections_waiting),
 		cmocka_unit_test(floods_leave_nothing_behind),
 		cmocka_unit_test(a_million_forged_acks_and_none_is_taken),

@@ -4,8 +4,8 @@
  *
  *     flood_memif SOCKET SERVER GATEWAY PATH SECONDS CONNECTIONS_PER_S FLOOD_PPS CPU
  *
- * The load opens a connection for each GET of PATH from port 8080 of SERVER, at a fixed rate whatever the answers
- * do, from a few addresses behind GATEWAY. The flood's sources are random in 10.0.0.0/8, which Barewire must reach
+ * The load opens a connection for each GET of PATH from port 8080 of SERVER, at a fixed rate as long as the ring takes
+ * it, from a few addresses behind GATEWAY. The flood's sources are random in 10.0.0.0/8, which Barewire must reach
  * by GATEWAY, too; both are this process. Three phases: the load alone, the load beside the flood, and the flood
  * alone as fast as the ring takes it. Prints a JSON object for each. What the ring does not take is kept if it is
  * the load's, and dropped if it is the flood's.
@@ -381,9 +381,11 @@ static void run(struct phase *this, double seconds)
 
 		since = now - began;
 		/* More than is sent in a turn, so that this end is not the one that makes the server wait. */
-		for (unsigned bursts = 0; bursts < 4 && receive() == BURST; bursts++)
-			;
-		if (since < length) {
+		for (unsigned bursts = 0; bursts < 4 && backlog_count < BACKLOG_MAX / 2; bursts++)
+			if (receive() < BURST)
+				break;
+		/* A server that takes nothing for a while is waited for. */
+		if (since < length && backlog_count < BACKLOG_MAX / 4) {
 			for (uint64_t n = BW_MIN(due(this->load_per_s, since, this->started), 16ull); n > 0;
 				n--)
 				start_one();
