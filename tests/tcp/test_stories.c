@@ -3281,19 +3281,6 @@ TEST(window_may_shrink)
 	done(p);
 }
 
-/** RFC 9406 4.2: whatever it acknowledges. */
-TEST(one_ack_opens_the_window_by_eight_segments)
-{
-	struct peer *p = established();
-	struct bw_tcp_info info;
-
-	send_bulk(p, 10 * 1460);
-	IN(p, .ack = 14601);
-	bw_tcp_info(p->conn, &info);
-	assert_int_equal(info.cwnd, 18 * 1460);
-	done(p);
-}
-
 /** After a loss it is no longer doubled: RFC 5681 3.1, by RFC 9438's increase. */
 TEST(congestion_avoidance_follows_recovery)
 {
@@ -3627,7 +3614,6 @@ int main(void)
 		cmocka_unit_test(initial_numbers_follow_a_clock_and_a_secret),
 		cmocka_unit_test(one_ack_for_a_burst),
 		cmocka_unit_test(window_may_shrink),
-		cmocka_unit_test(one_ack_opens_the_window_by_eight_segments),
 		cmocka_unit_test(congestion_avoidance_follows_recovery),
 		cmocka_unit_test(old_windows_are_not_believed),
 		cmocka_unit_test(duplicate_acks_after_a_timeout_are_no_loss),
