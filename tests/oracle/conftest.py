@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import pathlib
+import signal
 import socket
 import struct
 import subprocess
@@ -132,6 +133,11 @@ def pytest_collection_modifyitems(items):
     if os.geteuid() != 0:
         for item in items:
             item.add_marker(pytest.mark.skip(reason="needs root, for network namespaces"))
+
+
+def pytest_sessionstart():
+    # A killed run must clean up as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 def record(found):
