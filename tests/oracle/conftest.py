@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import pathlib
+import signal
 import socket
 import struct
 import subprocess
@@ -33,16 +34,16 @@ KERNEL_END = ("198.18.77.1", "fd77:ba5e::1")  # of Barewire's TAP; not ours, or 
 ATTEMPTS = 3  # a machine that stalls makes its own differences
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454ca, 2, 0x1000
+SO_RCVBUFFORCE = 33
 
 
 class Server:
     """A process in a namespace, and the wire to it."""
 
     def __init__(self, stack, name):
-        self.stack = stack
         self.ns = Namespace(name[0])
         stack.callback(self.ns.remove)
-        self.log = stack.enter_context(tempfile.TemporaryFile())
+        self.log = stack.enter_context(tempfile.TemporaryFile("a+b"))
 
     def start(self, argv):
         self.process = self.ns.start(argv, stdout=self.log, stderr=subprocess.STDOUT)
@@ -51,8 +52,8 @@ class Server:
         self.log.seek(0)
         return self.log.read().decode(errors="replace")
 
-    def connect(self, send, fileno, receive):
-        self.wire = Wire(send, fileno, receive, OURS, SERVER)
+    def connect(self, send, receive):
+        self.wire = Wire(send, receive, OURS, SERVER)
 
         def answers():
             if self.process.poll() is not None:
@@ -62,14 +63,6 @@ class Server:
             return self.wire.server_mac
 
         wait_until(answers, "an ARP reply", every=0.1)
-
-
-def or_none(read):
-    """What a non-blocking read returns, or None."""
-    def receive():
-        with contextlib.suppress(BlockingIOError):
-            return read(65536)
-    return receive
 
 
 def kernel(stack, sysctls=()):
@@ -87,7 +80,12 @@ def kernel(stack, sysctls=()):
         server.ns.sysctl(key, value)
     server.start([sys.executable, HERE / "kernel.py", *SERVER])
     wait_until(lambda: "ready" in server.output(), "the kernel's server")
-    server.connect(lambda frame: os.write(tap, frame), tap, or_none(lambda size: os.read(tap, size)))
+
+    def receive():
+        with contextlib.suppress(BlockingIOError):
+            return os.read(tap, 65536)
+
+    server.connect(lambda frame: os.write(tap, frame), receive)
     return server
 
 
@@ -99,7 +97,7 @@ def barewire(stack):
     with server.ns:
         link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(3))
     stack.callback(link.close)
-    link.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+    link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
     server.ns.ip("link set oracle0 txqueuelen 5000 up")
     link.bind(("oracle0", 0))
 
@@ -113,7 +111,7 @@ def barewire(stack):
             if address[2] != socket.PACKET_OUTGOING:
                 return frame
 
-    server.connect(link.send, link.fileno(), receive)
+    server.connect(link.send, receive)
     return server
 
 
@@ -135,6 +133,11 @@ def pytest_collection_modifyitems(items):
     if os.geteuid() != 0:
         for item in items:
             item.add_marker(pytest.mark.skip(reason="needs root, for network namespaces"))
+
+
+def pytest_sessionstart():
+    # A killed run must clean up as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 def record(found):

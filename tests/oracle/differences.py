@@ -14,7 +14,8 @@ REASONS = {
         "send an ACK\"): a peer that has really begun anew answers with the exact RST.",
     "sequence_first":
         "RFC 9293 3.10.7.4: \"First, check sequence number\", and what is not acceptable is answered by an ACK; its "
-        "ACK number is looked at fifth. The kernel looks at the ACK number first when the connection is half-open.",
+        "ACK number is looked at fifth. The kernel looks at the ACK number first when the connection is half-open, "
+        "and always at whether there is one.",
     "ack_range":
         "RFC 5961 5.2: \"acceptable only if it is in the range of ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT)\". "
         "The kernel's range does not begin before what was ever sent.",
@@ -73,8 +74,8 @@ REASONS = {
         "RFC 7323 5.3: a segment outside the window is rejected (R2) before its timestamp is recorded (R3). The "
         "kernel records an old segment's.",
     "not_acceptable":
-        "RFC 9293 3.10.7.4: a repeated FIN is not acceptable, so it is acknowledged and nothing of it counts, its "
-        "ACK neither. The kernel takes a segment that ends where its window begins.",
+        "RFC 9293 3.10.7.4: what only repeats is not acceptable: it is acknowledged and dropped, its ACK number, "
+        "too. The kernel takes a segment that ends where its window begins, and that number with it.",
     "dsack_of_all":
         "RFC 2883 4: what came twice is reported, above the cumulative ACK, too. The kernel misses it where the "
         "segment continues one block and covers another.",
@@ -103,6 +104,7 @@ BY_REASON = {
     "sequence_first": {
         "time_wait-syn_in_window": ["7: R seq=2 <> A seq=1 ack=14"],
         "time_wait-syn_outside": ["7: R seq=2 <> A seq=1 ack=1048580"],
+        "order-repeats_without_ack": ["4: nothing <> A seq=1 ack=6"],
     },
     "ack_range": {
         "established-ack_a_little_old": ["3: A seq=1 ack=1 <> nothing"],
@@ -268,6 +270,7 @@ BY_REASON = {
         "timestamps-echo_of_old_segment": ["4: A seq=1 ack=5 echo=110 <> A seq=1 ack=5 echo=100"],
     },
     "not_acceptable": {
+        "acks-on_repeated_data": ["4: A seq=7301 ack=3 len=7300 crc=5229385f <> A seq=7301 ack=3"],
         "close-peer_first_fin_again_acks_ours": ["4: nothing <> A seq=2 ack=2", "5: R seq=2 <> nothing"],
     },
     "dsack_of_all": {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A peer that plays scripts: raw frames to a server's TCP, and what comes back as text that two servers can share.
 
-A sequence is a list of steps. After each step whose `settle` is not 0 the peer listens for that long; what it has
-heard is the step's answer. Numbers are relative to both initial sequence numbers, so the SYN is 0, the first byte 1.
+A sequence is a list of steps. After each the peer listens for `settle` seconds; what it has heard by then is the step's
+answer. Numbers are relative to both initial sequence numbers, so the SYN is 0, the first byte 1.
 
 What may differ by design is not in the text: identification, TTL, PSH, the size of windows unless it is zero, the
 shift count, timestamp values (what they echo is), whether an ACK came by itself or with the data behind it, how data
@@ -123,17 +123,13 @@ def checksum(data):
 
 
 def parse_options(octets):
-    options, order = {}, []
-    while octets:
-        kind = octets[0]
-        if kind == 0:
-            break
-        if kind == 1:
-            octets = octets[1:]
-            continue
-        length = octets[1]
-        options[kind] = octets[2:length]
-        order.append(kind)
+    """{kind: value}. What the servers send is well-formed, or this fails."""
+    options = {}
+    while octets and octets[0] != 0:
+        length = octets[1] if octets[0] != 1 else 1
+        assert 0 < length <= len(octets), octets
+        if length > 1:
+            options[octets[0]] = octets[2:length]
         octets = octets[length:]
     return options
 
@@ -143,8 +139,8 @@ class Wire:
 
     MAC = bytes.fromhex("020000000064")
 
-    def __init__(self, send, fileno, receive, ours, server):
-        self.send, self.fileno, self.receive = send, fileno, receive
+    def __init__(self, send, receive, ours, server):
+        self.send, self.receive = send, receive
         self.ours = [socket.inet_pton(socket.AF_INET6 if ":" in a else socket.AF_INET, a) for a in ours]
         self.server = [socket.inet_pton(socket.AF_INET6 if ":" in a else socket.AF_INET, a) for a in server]
         self.server_mac = None
@@ -228,6 +224,8 @@ class Wire:
 
 @dataclasses.dataclass
 class Heard:
+    """A segment of the server's."""
+
     at: float
     seq: int
     ack: int
@@ -335,7 +333,7 @@ class Play:
             self.snd_nxt = end
 
     def run(self):
-        for number, step in enumerate(self.sequence.steps):
+        for step in self.sequence.steps:
             began = time.monotonic()
             self.heard.clear()
             if isinstance(step, S):

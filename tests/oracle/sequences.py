@@ -291,6 +291,7 @@ seq("order-one_lost_of_five_sack", "keep", opened(sackok=True), S("A", data=b"1"
     Burst([S("A", seq=2921 + 1460 * i, data=b"d" * 1460) for i in range(4)]), S("A", seq=1461, data=b"2" * 1460))
 seq("order-whole_repeats", "echo", opened(sackok=True), S("A", data=b"hello"), S("A"), S("A", seq=1, data=b"hello"),
     S("A", seq=1, data=b"hello"))
+seq("order-repeats_without_ack", "keep", opened(), S("A", data=b"hello"), S("", seq=1, data=b"hello"))
 seq("order-repeats_with_more", "echo", opened(sackok=True), S("A", data=b"hello"), S("A"),
     S("A", seq=1, data=b"hello world"), S("A", seq=12))
 
@@ -371,6 +372,7 @@ seq("acks-sack_of_unsent", "bulk", five(S("A", ack=1461, sack=((50000, 60000),))
 seq("acks-sack_below_una", "bulk", five(S("A", ack=2921, sack=((1, 1461),)), sackok=True))
 seq("acks-sack_backwards", "bulk", five(S("A", ack=1461, sack=((4381, 2921),)), sackok=True))
 seq("acks-sack_not_agreed", "bulk", five(S("A", ack=1461, sack=((2921, 4381),))))
+seq("acks-on_repeated_data", "bulk", five(S("A", seq=1, data=b"go")))
 seq("acks-with_data_each", "echo", opened(), *(S("A", data=b"ping") for _ in range(4)), S("A"))
 seq("acks-stale", "echo", opened(), S("A", data=b"ping"), S("A", ack=1, data=b"pong"), S("A"), PROBE)
 
@@ -507,7 +509,8 @@ seq("time_wait-fin_again_old_ts", "shut", TIME_WAIT_TS, S("FA", seq=2, ts=300), 
 seq("time_wait-data_ts", "shut", TIME_WAIT_TS, S("A", ts=600, data=b"late"), PROBE)
 seq("time_wait-old_data_ts", "shut", TIME_WAIT_TS, S("A", seq=1, ts=30, data=b"x"), PROBE)
 seq("time_wait-ack_exact_ts", "shut", TIME_WAIT_TS, S("A", ts=600))
-seq("time_wait-ack_exact_then_older_syn", "shut", TIME_WAIT_TS, S("A", ts=600), S("S", seq=1000, mss=1460, ts=550), PROBE)
+seq("time_wait-ack_exact_then_older_syn", "shut", TIME_WAIT_TS, S("A", ts=600), S("S", seq=1000, mss=1460, ts=550),
+    PROBE)
 seq("time_wait-rst_exact_ts", "shut", TIME_WAIT_TS, S("R", ts=600), PROBE)
 seq("time_wait-rst_then_syn", "shut", TIME_WAIT, S("R"), S("S", seq=1000, mss=1460))
 seq("time_wait-after_simultaneous", "shut", FIN_WAIT_1, S("FA", ack=1), S("A", ack=2), S("FA", seq=2), PROBE)

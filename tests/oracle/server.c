@@ -199,6 +199,11 @@ int main(int argc, char **argv)
 		status = 0;
 	}
 	bw_engine_destroy(engine);
+	bw_nic_stop_queues(&nic);
+	if (bw_nic_mbufs_in_use(&nic) != 0) {
+		fprintf(stderr, "oracle_server: %u mbufs lost\n", bw_nic_mbufs_in_use(&nic));
+		status = 1;
+	}
 close_nic:
 	bw_nic_close(&nic);
 stop_eal:
