@@ -2308,6 +2308,30 @@ TEST(probe_is_not_misled_by_an_empty_reserve)
 	done(p);
 }
 
+/**
+ * A FIN that had found no buffer goes out on the probe: then it is sent, and who acknowledges it does not
+ * acknowledge what was never sent, which would be refused for ever.
+ */
+TEST(probe_that_carries_a_fin_has_sent_it)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	empty_pool();
+	bw_tcp_close(p->conn);
+	collect(p);
+	QUIET(p);
+	AT(p, MS(63));
+	OUT(p, .seq = 1461, .len = 1460, .flags = FIN | ACK);
+	QUIET(p);
+	refill_pool(UINT32_MAX);
+	IN(p, .ack = 2922);
+	QUIET(p);
+	STATE(p, FIN_WAIT_2);
+	done(p);
+}
+
 /** A probe that repaired the loss silently still means that there was one; a D-SACK means that there was none. */
 TEST(repaired_tail_loss_costs_a_window)
 {
@@ -2559,6 +2583,7 @@ int main(void)
 		cmocka_unit_test(tail_loss_is_probed_and_repaired),
 		cmocka_unit_test(probe_prefers_new_data),
 		cmocka_unit_test(probe_is_not_misled_by_an_empty_reserve),
+		cmocka_unit_test(probe_that_carries_a_fin_has_sent_it),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
 		cmocka_unit_test(lost_retransmission_is_noticed),
 		cmocka_unit_test(reordering_is_given_time),
