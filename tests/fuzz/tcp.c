@@ -32,7 +32,7 @@
 #define STREAM_MAX (1u << 20) /* bytes that a peer numbers, of which a window's worth is never sent */
 #define MBUFS      1023
 #define STEPS_MAX  256
-#define TICKS_MAX  4000  /* of the clock, an input */
+#define TICKS_MAX  4000 /* of the clock, an input */
 #define START      (1000 * BW_NS_PER_SEC)
 
 static struct rte_mempool *pool;
@@ -100,8 +100,8 @@ static struct world {
 	struct peer peers[PEERS];
 	uint32_t recv_max;
 	uint8_t mode;
-	unsigned references; /* sent, and not released */
-	bool has_small_pool;
+	unsigned references;  /* sent, and not released */
+	bool pool_is_watched; /* else the input says how scarce buffers are */
 	struct rte_mbuf *hoard[MBUFS];
 	unsigned hoarded;
 	bool driver_holds;
@@ -538,8 +538,21 @@ static void collect(void)
 	} while (count == BW_ARRAY_LEN(packets));
 }
 
+/** As the engine has it. */
+static void watch_pool(void)
+{
+	unsigned left = rte_mempool_avail_count(pool);
+
+	bw_tcp_set_pressure(w.tcp, left >= MBUFS / 8    ? BW_TCP_PRESSURE_NONE
+				   : left >= MBUFS / 32 ? BW_TCP_PRESSURE_LOW
+				   : left >= MBUFS / 64 ? BW_TCP_PRESSURE_DRY
+							: BW_TCP_PRESSURE_EMPTY);
+}
+
 static void turn(void)
 {
+	if (w.pool_is_watched)
+		watch_pool();
 	if (w.ticks_left > 0)
 		w.ticks_left--;
 	bw_tcp_timers(w.tcp, w.now);
@@ -896,10 +909,11 @@ static void step_buffers(const struct step *step)
 		w.hoarded = 0;
 		break;
 	case 3:
+		w.pool_is_watched = false;
 		bw_tcp_set_pressure(w.tcp, step->d % BW_TCP_PRESSURE_COUNT);
 		break;
 	case 4:
-		bw_tcp_set_pressure(w.tcp, BW_TCP_PRESSURE_NONE);
+		w.pool_is_watched = true;
 		break;
 	case 5:
 		w.driver_holds = true;
@@ -1070,6 +1084,7 @@ static void begin_world(struct fuzz_input *in)
 	w.mode = fuzz_u8(in);
 	w.now = START;
 	w.ticks_left = TICKS_MAX;
+	w.pool_is_watched = true;
 	for (unsigned i = 0; i < PEERS; i++) {
 		struct peer *p = &w.peers[i];
 		bool is_v6 = (c >> 2 ^ i) & 1;
@@ -1098,7 +1113,7 @@ static void end_world(void)
 	driver_releases();
 	while (w.hold_count > 0)
 		release_hold();
-	bw_tcp_set_pressure(w.tcp, BW_TCP_PRESSURE_NONE);
+	w.pool_is_watched = true;
 	w.mode = 2;
 	for (unsigned i = 0; i < PEERS; i++)
 		settle(&w.peers[i]);
