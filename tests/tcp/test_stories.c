@@ -2098,6 +2098,21 @@ TEST(data_behind_a_fin_is_nothing)
 	done(p);
 }
 
+/** The same with the data first: the FIN has its own number, not that behind the data. */
+TEST(data_that_lies_behind_a_fin_in_order_is_nothing)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 4, .data = "defghi");
+	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 4, PEER + 10 } });
+	IN(p, .seq = PEER + 1, .data = "abcde", .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 7);
+	QUIET(p);
+	assert_int_equal(p->received_bytes, 5);
+	assert_int_equal(p->peer_closed, 1);
+	done(p);
+}
+
 /** Only the peer's own FIN restarts the 2 MSL, and a SYN with a FIN begins nothing. */
 TEST(time_wait_is_not_prolonged_by_strangers)
 {
@@ -2574,6 +2589,7 @@ int main(void)
 		cmocka_unit_test(sack_of_crumbs_does_not_cut_a_tso_packet),
 		cmocka_unit_test(tiny_segments_in_flight_are_bounded),
 		cmocka_unit_test(data_behind_a_fin_is_nothing),
+		cmocka_unit_test(data_that_lies_behind_a_fin_in_order_is_nothing),
 		cmocka_unit_test(time_wait_is_not_prolonged_by_strangers),
 		cmocka_unit_test(paws_starts_anew_after_a_month_of_silence),
 		cmocka_unit_test(low_buffers_refuse_what_is_new),
