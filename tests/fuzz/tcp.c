@@ -1017,8 +1017,7 @@ static void behave(struct peer *p, uint8_t flags)
 	for (uint32_t at = p->acked; at < end; at += s.len) {
 		uint32_t room = p->our_window > at ? p->our_window - at : 0;
 
-		s = usual(p, ACK | (p->fin_count != 0 ? 0 : flags));
-		s.f.flags &= (uint8_t)~FIN;
+		s = usual(p, ACK);
 		s.f.seq = p->iss + 1 + at;
 		room = BW_MIN(room, 1000);
 		s.len = BW_MIN(end - at, room);
@@ -1028,7 +1027,9 @@ static void behave(struct peer *p, uint8_t flags)
 		if (p->acked > at + s.len)
 			s.len = p->acked - at;
 	}
-	s = usual(p, ACK | flags);
+	/* Who has sent beyond a FIN of its own is heard only within the window. */
+	s = usual(p, ACK | (end <= p->our_window ? flags : 0));
+	end = BW_MIN(end, p->our_window);
 	s.f.seq = p->iss + 1 + BW_MAX(end, p->acked);
 	send_segment(p, &s);
 }
