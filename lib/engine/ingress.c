@@ -90,6 +90,14 @@ static void copy_to_others(struct bw_worker *w, struct rte_mbuf *m)
 	}
 }
 
+bool bw_ingress_is_local(const void *worker, const struct bw_flow *flow)
+{
+	const struct bw_worker *w = worker;
+
+	return (w->dispatches ? bw_worker_of_hash(w, bw_flow_hash(flow)) : bw_nic_rss_queue(w->nic, flow)) ==
+	       w->index;
+}
+
 static bool is_neighbour_discovery(const struct bw_pkt *pkt)
 {
 	uint8_t type = *rte_pktmbuf_mtod_offset(pkt->m, const uint8_t *, pkt->l4_off);

@@ -10,6 +10,14 @@ bool bw_route_is_ours(const struct bw_engine *engine, const struct bw_ip *ip)
 	return false;
 }
 
+bool bw_route_is_broadcast(const struct bw_engine *engine, const struct bw_ip *ip)
+{
+	for (unsigned i = 0; i < engine->addr_count; i++)
+		if (bw_cidr_is_broadcast(&engine->addrs[i], ip))
+			return true;
+	return false;
+}
+
 bool bw_route_is_on_link(const struct bw_engine *engine, const struct bw_ip *ip)
 {
 	if (!bw_ip_is_v4(ip) && bw_ip_is_link_local(ip))

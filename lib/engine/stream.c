@@ -4,6 +4,8 @@
  * listener's user pointer is the context, and its state lies behind the engine's few bytes in the
  * connection's own. Thin on purpose: with link-time optimisation most of this disappears.
  */
+#include <errno.h>
+
 #include "worker.h"
 
 #define VIEWS_MAX 64 /* handed over at once; more follow in another call */
@@ -101,7 +103,7 @@ static void on_closed(struct bw_tcp_conn *conn, enum bw_tcp_end end)
 		[BW_TCP_END_RESET] = BW_CLOSE_RESET,
 		[BW_TCP_END_ABORTED] = BW_CLOSE_ABORTED,
 		[BW_TCP_END_TIMED_OUT] = BW_CLOSE_TIMED_OUT,
-		[BW_TCP_END_REFUSED] = BW_CLOSE_UNREACHABLE,
+		[BW_TCP_END_REFUSED] = BW_CLOSE_REFUSED,
 		[BW_TCP_END_UNREACHABLE] = BW_CLOSE_UNREACHABLE,
 	};
 	const struct bw_service *service = context_of(conn)->service;
@@ -133,6 +135,29 @@ void bw_stream_drain_all(struct bw_worker *w)
 }
 
 /* ---- the service calls TCP ------------------------------------------------------------------------------ */
+
+struct bw_stream *bw_stream_connect(struct bw_context *ctx, const struct bw_ip *remote, uint16_t port)
+{
+	struct bw_worker *w = ctx->worker;
+	const struct bw_ip *local = bw_route_source(w->engine, remote);
+	struct bw_flow flow = { .remote = *remote, .remote_port_be = __builtin_bswap16(port) };
+
+	if (w->has_cut_off) {
+		errno = ESHUTDOWN;
+		return NULL;
+	}
+	if (local == NULL || bw_route(w->engine, remote) == NULL ||
+		bw_route_is_broadcast(w->engine, remote)) {
+		errno = ENETUNREACH;
+		return NULL;
+	}
+	if (bw_route_is_ours(w->engine, remote)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	flow.local = *local;
+	return stream_of(bw_tcp_connect(w->tcp, w->now, ctx->listener, &flow));
+}
 
 void *bw_stream_state(const struct bw_stream *s)
 {

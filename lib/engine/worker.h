@@ -34,6 +34,7 @@ struct bw_context {
 	void *state;
 	unsigned index; /* of the service in the engine's configuration */
 	uint16_t port;
+	unsigned listener; /* TCP's number for it */
 	bool is_started;
 };
 
@@ -169,6 +170,8 @@ void bw_worker_free_rings(struct bw_worker *w);
 /* ingress.c */
 unsigned bw_ingress_device(struct bw_worker *w);
 unsigned bw_ingress_inbox(struct bw_worker *w);
+/** Do the flow's packets come to this worker? */
+bool bw_ingress_is_local(const void *worker, const struct bw_flow *flow);
 
 /* egress.c */
 /** Drain TCP's ready connections into packets. Returns how many. */
@@ -196,6 +199,8 @@ const struct bw_ip *bw_route(const struct bw_engine *engine, const struct bw_ip 
 const struct bw_ip *bw_route_source(const struct bw_engine *engine, const struct bw_ip *dst);
 bool bw_route_is_on_link(const struct bw_engine *engine, const struct bw_ip *ip);
 bool bw_route_is_ours(const struct bw_engine *engine, const struct bw_ip *ip);
+/** The broadcast address of a prefix of ours. */
+bool bw_route_is_broadcast(const struct bw_engine *engine, const struct bw_ip *ip);
 
 /* icmp.c */
 /** Take an ICMP or ICMPv6 packet: echo, errors for our connections, neighbour discovery. */

@@ -28,6 +28,10 @@ static int tcp_setup(struct bw_worker *w)
 	for (unsigned i = 0; i < engine->conf.service_count; i++)
 		conf.state_bytes = BW_MAX(conf.state_bytes, engine->conf.services[i].service->stream_bytes);
 	conf.state_bytes += sizeof(struct bw_stream_head);
+	if (w->worker_count > 1) {
+		conf.is_local = bw_ingress_is_local;
+		conf.is_local_arg = w;
+	}
 	w->tcp = bw_tcp_create(&conf, w->now);
 	return w->tcp != NULL ? 0 : -errno;
 }
@@ -62,6 +66,7 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 	w->has_ticks |= service->tick != NULL;
 	if (service->data == NULL)
 		return 0;
+	/* With port 0 for a service that only connects. */
 	error = bw_tcp_listen(w->tcp, &(struct bw_tcp_listener){
 					      .ops = &bw_stream_ops,
 					      .user = ctx,
@@ -69,10 +74,13 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 					      .nagle = service->nagle,
 					      .keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
 				      });
-	if (error != 0 && is_first_failure(w, error))
+	if (error < 0 && is_first_failure(w, error))
 		bw_error("worker %u: %s cannot listen on port %u: %s", w->index, service->name, ctx->port,
 			strerror(-error));
-	return error;
+	if (error < 0)
+		return error;
+	ctx->listener = (unsigned)error;
+	return 0;
 }
 
 int bw_worker_setup(struct bw_worker *w)

@@ -115,6 +115,15 @@ void bw_nic__l4_checksum(struct rte_mbuf *m);
 int bw_nic__finish(
 	const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkt, struct bw_counters *counters);
 
+/* rss.c */
+#define BW_NIC__RSS_KEY_BYTES_MAX 64
+void bw_nic__rss_key(uint8_t key[BW_NIC__RSS_KEY_BYTES_MAX]);
+/** Does the device spread TCP flows in a way that can be foretold? */
+bool bw_nic__rss_can(const struct rte_eth_dev_info *info);
+/** After the start. 0, or the driver's error: what it does is not known. */
+int bw_nic__rss_read(struct bw_nic *nic, uint16_t reta_size);
+uint32_t bw_nic__rss_hash(const struct bw_flow *flow);
+
 /* memif.c */
 /** A path that nobody listens on any more is removed. 0, or -errno after one line. */
 int bw_nic__memif_claim(const char *spec, const char *path);

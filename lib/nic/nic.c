@@ -55,7 +55,6 @@
 #define XDP_HEADROOM        256
 #define MEMPOOL_HEADER      64
 #define SOCKETS_SCANNED     4096
-#define RSS_KEY_BYTES_MAX   64
 
 #ifndef AF_XDP
 #define AF_XDP 44
@@ -456,12 +455,10 @@ static void note_offloads(struct bw_nic *nic, const struct rte_eth_dev_info *inf
 	state->tx_writes_fd = is_driver(nic, "net_tap") && nic->mtu > mtu_device_max(info);
 }
 
-/* Toeplitz with this key gives both directions of a flow the same hash (Woo and Park, 2012). */
-static void set_rss(
-	struct rte_eth_conf *port, const struct rte_eth_dev_info *info, uint8_t key[RSS_KEY_BYTES_MAX])
+static void set_rss(struct rte_eth_conf *port, const struct rte_eth_dev_info *info,
+	uint8_t key[BW_NIC__RSS_KEY_BYTES_MAX])
 {
-	for (unsigned i = 0; i < RSS_KEY_BYTES_MAX; i++)
-		key[i] = i % 2 == 0 ? 0x6d : 0x5a;
+	bw_nic__rss_key(key);
 	port->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 	port->rx_adv_conf.rss_conf.rss_key = key;
 	port->rx_adv_conf.rss_conf.rss_key_len = info->hash_key_size;
@@ -471,7 +468,7 @@ static void set_rss(
 
 static int configure(struct bw_nic *nic, const struct rte_eth_dev_info *info, bool has_interrupts)
 {
-	uint8_t key[RSS_KEY_BYTES_MAX];
+	uint8_t key[BW_NIC__RSS_KEY_BYTES_MAX];
 	struct rte_eth_conf port = {
 		/* Virtual drivers carry any frame that fits their buffers, whatever ethdev says of their MTU. */
 		.rxmode = { .mtu = BW_MIN(nic->mtu, mtu_device_max(info)), .offloads = rx_offloads(info) },
@@ -720,9 +717,7 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 		}
 	}
 
-	const bool can_rss = nic->plan.kind == BW_NIC_PCI && info.hash_key_size > 0 &&
-			     info.hash_key_size <= RSS_KEY_BYTES_MAX &&
-			     (info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP)) != 0;
+	const bool can_rss = nic->plan.kind == BW_NIC_PCI && bw_nic__rss_can(&info);
 
 	rc = choose_mtu(nic, conf, &info, &iface);
 	if (rc != 0)
@@ -746,6 +741,11 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	rc = configure_and_start(nic, conf, &info);
 	if (rc != 0)
 		goto fail;
+	if (nic->has_rss && bw_nic__rss_read(nic, info.reta_size) != 0) {
+		bw_warn("--dev %s: the driver does not say which flows it brings to which queue; workers hand them over",
+			nic->plan.spec);
+		nic->has_rss = false;
+	}
 	rc = set_mac(nic, conf);
 	if (rc != 0)
 		goto fail;

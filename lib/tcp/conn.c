@@ -10,6 +10,8 @@
 
 static const char *const state_name[BW_STATE_COUNT] = {
 	[BW_STATE_CLOSED] = "CLOSED",
+	[BW_STATE_SYN_SENT] = "SYN_SENT",
+	[BW_STATE_SYN_RECEIVED] = "SYN_RECEIVED",
 	[BW_STATE_ESTABLISHED] = "ESTABLISHED",
 	[BW_STATE_FIN_WAIT_1] = "FIN_WAIT_1",
 	[BW_STATE_FIN_WAIT_2] = "FIN_WAIT_2",
@@ -111,7 +113,8 @@ void bw_tcp__run_pending(struct bw_tcp *tcp)
 			continue;
 		}
 		if (conn->flags & BW_CONN_ABORT) {
-			if (conn->state != BW_STATE_CLOSED) {
+			/* 3.10.5: in SYN_SENT, there is nobody yet to be told. */
+			if (conn->state != BW_STATE_CLOSED && conn->state != BW_STATE_SYN_SENT) {
 				if (tcp->answer_count == BW_TCP__ANSWERS_MAX) {
 					/* Many at once: it waits until its RST finds room. */
 					bw_tcp__mark_pending(tcp, conn);
@@ -297,6 +300,10 @@ void bw_tcp_close(struct bw_tcp_conn *conn)
 
 	if (!bw_tcp__wants_upcalls(conn))
 		return;
+	if (bw_tcp__is_opening(conn)) {
+		bw_tcp_abort(conn);
+		return;
+	}
 	conn->flags |= BW_CONN_RELEASED;
 	conn->flags &= ~BW_CONN_WAKE;
 	bw_tcp__cold(tcp, conn)->service_at = BW_NEVER;

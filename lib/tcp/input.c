@@ -32,10 +32,7 @@ static void ack_now(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bw_tcp__mark_ready(tcp, conn);
 }
 
-/**
- * An answer to what brought no payload, limited so that two confused hosts do not answer each other for ever.
- */
-static bool may_challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+bool bw_tcp__may_challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
 
@@ -50,7 +47,7 @@ static bool may_challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
  */
 static void challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	if (!may_challenge(tcp, conn))
+	if (!bw_tcp__may_challenge(tcp, conn))
 		return;
 	bw_tcp__count(tcp, BW_TCP_CHALLENGE_ACKS);
 	ack_now(tcp, conn);
@@ -188,7 +185,7 @@ static bool step_paws(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 		return true;
 	}
 	bw_tcp__count(tcp, BW_TCP_PAWS_DROPS);
-	if (s->len != 0 || may_challenge(tcp, conn))
+	if (s->len != 0 || bw_tcp__may_challenge(tcp, conn))
 		ack_now(tcp, conn);
 	return false;
 }
@@ -226,7 +223,7 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 		 * Payload and FIN come again until they are acknowledged; the rest may be an echo of our
 		 * answer.
 		 */
-		if (s->len != 0 || fin || may_challenge(tcp, conn))
+		if (s->len != 0 || fin || bw_tcp__may_challenge(tcp, conn))
 			ack_now(tcp, conn);
 		return false;
 	}
@@ -420,6 +417,10 @@ static void slow_path(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pk
 	/* An abort's RST is on its way; a multicast never was for a connection. */
 	if (bw_tcp__is_over(conn) || pkt->is_to_multicast)
 		goto out;
+	if (bw_unlikely(bw_tcp__is_opening(conn))) {
+		bw_tcp__opening_input(tcp, conn, pkt);
+		return;
+	}
 	if (!step_paws(tcp, conn, &s) || !step_sequence(tcp, conn, &s) || !step_rst(tcp, conn, &s) ||
 		!step_syn(tcp, conn, &s) || !step_ack(tcp, conn, &s))
 		goto out;
@@ -508,7 +509,6 @@ void bw_tcp_icmp_error(
 		 mtu_min = bw_ip_is_v4(&flow->local) ? 552 : BW_IP6_MTU_MIN;
 	uint32_t mss;
 
-	(void)is_hard;
 	bw_tcp__set_now(tcp, now);
 	handle = bw_tcp__table_find(tcp, bw_flow_hash(flow), flow);
 	if (bw_tcp__handle_kind(handle) != BW_TCP_KIND_CONN)
@@ -517,6 +517,12 @@ void bw_tcp_icmp_error(
 	/* RFC 5927 4.1: it must quote something that is in flight. */
 	if (bw_tcp__is_over(conn) || !bw_seq_in(seq, conn->snd_una, conn->snd_nxt - conn->snd_una))
 		return;
+	if (bw_tcp__is_opening(conn)) {
+		/* RFC 1122 4.2.3.9: a hard error, and only such a one, ends what has not begun. */
+		if (is_hard)
+			bw_tcp__conn_end(tcp, conn, BW_TCP_END_UNREACHABLE);
+		return;
+	}
 	/*
 	 * Unreachable, hard or soft, ends no established connection (RFC 5927 5.2): the retransmission timer
 	 * will tell. So there is only the MTU to learn (RFC 1191 3, RFC 8201 4). One below the floor is a

@@ -5,7 +5,8 @@
  * A flow is one of three objects, and the table finds any of them by one lookup:
  *
  *     half-open    64 bytes   a SYN was answered                     listen.c
- *     connection  240 bytes   from the ACK of the handshake on       conn.c, input.c, output.c
+ *     connection  240 bytes   from the ACK of the handshake on,      conn.c, input.c, output.c
+ *                             or from the SYN that we send           connect.c
  *     TIME_WAIT    64 bytes   both FINs are out of the way           time_wait.c
  *
  * All three live in arrays reserved at create and are named by their index, so that links and the table's
@@ -32,7 +33,8 @@
 /* ---- constants of the protocol ------------------------------------------------------------------------- */
 
 #define BW_TCP__RTO_INITIAL_MS   1000   /* RFC 6298 2.1 */
-#define BW_TCP__RTO_SYN_LOST_MS  3000   /* RFC 6298 5.7: the SYN-ACK had to be repeated */
+#define BW_TCP__RTO_SYN_LOST_MS  3000   /* RFC 6298 5.7: the SYN had to be repeated */
+#define BW_TCP__SYN_TIMEOUT_MS   180000 /* R2 of a SYN: RFC 9293 3.8.3, MUST-23 */
 #define BW_TCP__RTO_MIN_MS       200    /* under RFC 6298's 1 s, as Linux: 4.3 of RFC 8961 allows it */
 #define BW_TCP__RTO_MAX_MS       120000 /* RFC 6298 2.5 wants 60 s at least */
 #define BW_TCP__DELAYED_ACK_MS   40     /* RFC 9293 3.8.6.3 allows 500 */
@@ -52,6 +54,8 @@
 #define BW_TCP__VISIT_SEGMENTS   16  /* packets a connection may send before the next has its turn */
 #define BW_TCP__ANSWERS_MAX      256 /* stateless answers waiting for bw_tcp_output() */
 #define BW_TCP__LISTENERS_MAX    64
+#define BW_TCP__PORT_COUNTERS    256   /* RFC 6056 3.3.4: its `table` */
+#define BW_TCP__PORT_TRIES       2048  /* ports looked at in one call */
 #define BW_TCP__HELD_BYTES_LOW   32768 /* a connection may hold in each direction while buffers are scarce, */
 #define BW_TCP__HELD_BYTES_DRY   4096  /* and while there are next to none */
 #define BW_TCP__RECLAIM_LOOKS    16    /* connections looked at for the one that holds most */
@@ -104,9 +108,11 @@ static inline struct bw_tcp__tx_note *bw_tcp__tx_note(struct rte_mbuf *m)
 
 /* ---- a connection -------------------------------------------------------------------------------------- */
 
-/** LISTEN is a listener, SYN_RECEIVED a half-open entry, TIME_WAIT an entry of its own. */
+/** LISTEN is a listener, SYN_RECEIVED after it a half-open entry, TIME_WAIT an entry of its own. */
 enum bw_tcp__state {
 	BW_STATE_CLOSED, /* over as far as the protocol goes: not in the table */
+	BW_STATE_SYN_SENT,
+	BW_STATE_SYN_RECEIVED, /* after SYN_SENT: the SYNs crossed */
 	BW_STATE_ESTABLISHED,
 	BW_STATE_FIN_WAIT_1,
 	BW_STATE_FIN_WAIT_2,
@@ -119,7 +125,7 @@ enum bw_tcp__state {
 enum {
 	BW_CONN_READY = 1u << 0,        /* in the ready list */
 	BW_CONN_PENDING = 1u << 1,      /* in the pending list */
-	BW_CONN_ACK_NOW = 1u << 2,      /* an ACK is due in this turn */
+	BW_CONN_ACK_NOW = 1u << 2,      /* an ACK is due in this turn; while opening, our SYN */
 	BW_CONN_PROBE = 1u << 3,        /* a window or keep-alive probe is due */
 	BW_CONN_TIMESTAMPS = 1u << 4,   /* RFC 7323, agreed in the handshake */
 	BW_CONN_SACK = 1u << 5,         /* RFC 2018, likewise */
@@ -407,6 +413,7 @@ struct bw_tcp {
 	uint32_t stateless_count;
 	uint32_t answer_head, answer_count;
 	size_t map_bytes;
+	uint32_t port_next[BW_TCP__PORT_COUNTERS];     /* connect.c */
 	uint16_t listener_port[BW_TCP__LISTENERS_MAX]; /* dense, for the search */
 	bool listener_is_open[BW_TCP__LISTENERS_MAX];
 	struct bw_tcp_listener listeners[BW_TCP__LISTENERS_MAX];
@@ -529,6 +536,12 @@ static inline bool bw_tcp__awaits_ack(const struct bw_tcp_conn *conn)
 	       conn->timer_use == BW_TCP_TIMER_REORDER;
 }
 
+/** Not synchronized yet (RFC 9293 3.4). */
+static inline bool bw_tcp__is_opening(const struct bw_tcp_conn *conn)
+{
+	return conn->state == BW_STATE_SYN_SENT || conn->state == BW_STATE_SYN_RECEIVED;
+}
+
 static inline bool bw_tcp__is_over(const struct bw_tcp_conn *conn)
 {
 	return conn->flags & (BW_CONN_OVER | BW_CONN_ABORT);
@@ -567,13 +580,43 @@ bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be);
 void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *beyond);
 void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt);
 void bw_tcp__half_open_timer(struct bw_tcp *tcp);
+/** What a SYN says of its sender. */
+struct bw_tcp__half_open bw_tcp__half_open_of(
+	const struct bw_flow *flow, const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss);
+/** The window that a SYN or SYN-ACK of that listener offers: not scaled (RFC 7323 2.2). */
+uint16_t bw_tcp__syn_window(const struct bw_tcp *tcp, unsigned listener);
+/** Both SYNs are known: numbers, MSS and options of the connection. */
+void bw_tcp__handshake_agree(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__half_open *half);
+/**
+ * Both are acknowledged, `rtt_ms` after ours was sent (UINT32_MAX: it had to be repeated, who knows which was).
+ * `window` is the peer's, scaled. Makes the opened() upcall.
+ */
+void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
+	uint32_t window, uint32_t rtt_ms);
+
+/* connect.c */
+/** A segment for a connection that is opening. Consumes the mbuf. */
+void bw_tcp__opening_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
+/** The SYN of such a connection, or its SYN-ACK. */
+struct bw_tcp_fields bw_tcp__syn_fields(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 
 /* time_wait.c */
+/**
+ * Make way for an active open, if the peer will take its SYN for what it is: both have timestamps, and ours has moved
+ * on. `beyond` is the last number of ours.
+ */
+bool bw_tcp__time_wait_take_over(struct bw_tcp *tcp, uint32_t index, bw_seq *beyond);
 void bw_tcp__time_wait_enter(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt);
 void bw_tcp__time_wait_timer(struct bw_tcp *tcp);
 
 /* input.c */
+/**
+ * May an answer go out to what brought no payload? Limited, so that two confused hosts do not answer each other for
+ * ever.
+ */
+bool bw_tcp__may_challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** A segment for a connection. Consumes the mbuf. */
 void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
 

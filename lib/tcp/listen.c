@@ -8,20 +8,97 @@
  */
 #include "internal.h"
 
+/* ---- what the SYNs agree on, of passive and active opens ------------------------------------------------- */
+
+struct bw_tcp__half_open bw_tcp__half_open_of(
+	const struct bw_flow *flow, const struct bw_tcp_fields *syn, unsigned listener, bw_seq iss)
+{
+	return (struct bw_tcp__half_open){
+		.flow = *flow,
+		.irs = syn->seq,
+		.iss = iss,
+		.ts_recent = syn->has_timestamp ? syn->ts_value : 0,
+		.listener = listener,
+		/* RFC 9293 3.7.1: without the option, 536 for IPv4 and 1220 for IPv6 */
+		.peer_mss = syn->has_mss                 ? syn->mss
+			    : bw_ip_is_v4(&flow->remote) ? 536
+							 : 1220,
+		.has_wscale = syn->has_wscale,
+		/* RFC 7323 2.3 */
+		.wscale = BW_MIN(syn->wscale, 14),
+		.has_timestamps = syn->has_timestamp,
+		.has_sack = syn->has_sack_permitted,
+	};
+}
+
+uint16_t bw_tcp__syn_window(const struct bw_tcp *tcp, unsigned listener)
+{
+	return (uint16_t)BW_MIN(tcp->listeners[listener].recv_bytes_max, 65535u);
+}
+
+static uint16_t effective_mss(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
+{
+	uint32_t mss = BW_MIN(BW_MAX((uint32_t)half->peer_mss, (uint32_t)BW_TCP__MSS_MIN),
+		(uint32_t)bw_tcp__mss_option(tcp, &half->flow));
+
+	if (half->has_timestamps)
+		mss -= 12; /* RFC 6691 */
+	return (uint16_t)(tcp->conf.can_multi_segment ? mss : BW_MIN(mss, tcp->payload_room));
+}
+
+void bw_tcp__handshake_agree(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__half_open *half)
+{
+	conn->rcv_nxt = conn->ack_sent = half->irs + 1;
+	conn->rcv_adv = conn->rcv_nxt + bw_tcp__syn_window(tcp, half->listener);
+	conn->mss = effective_mss(tcp, half);
+	conn->rcv_mss = (uint16_t)BW_MIN(536u, bw_tcp__recv_bytes_max(tcp, conn) / 2 + 1);
+	if (half->has_wscale) {
+		conn->snd_wscale = half->wscale;
+		conn->rcv_wscale = bw_tcp__wscale_for(bw_tcp__recv_bytes_max(tcp, conn));
+	}
+	if (half->has_timestamps) {
+		conn->flags |= BW_CONN_TIMESTAMPS;
+		conn->ts_recent = half->ts_recent;
+		conn->ts_offset = bw_tcp__ts_offset(tcp, &half->flow);
+	}
+	if (half->has_sack)
+		conn->flags |= BW_CONN_SACK;
+}
+
+void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
+	uint32_t window, uint32_t rtt_ms)
+{
+	const struct bw_tcp_ops *ops = bw_tcp__listener(tcp, conn)->ops;
+
+	bw_tcp__set_state(conn, BW_STATE_ESTABLISHED);
+	conn->snd_una = conn->snd_nxt;
+	conn->snd_wnd = window;
+	conn->snd_wnd_max = seg->window;
+	conn->snd_wl1 = seg->seq;
+	bw_tcp__cc_init(tcp, conn, rtt_ms == UINT32_MAX);
+	if (rtt_ms != UINT32_MAX)
+		bw_tcp__rtt_sample(conn, rtt_ms * 1000ull);
+	else
+		conn->rttvar_us4 = BW_TCP__RTO_SYN_LOST_MS; /* RFC 6298 5.7 */
+	bw_tcp__keepalive_need(tcp, conn);
+	if (ops->opened != NULL)
+		ops->opened(conn);
+}
+
 /* ---- SYN-ACK ------------------------------------------------------------------------------------------- */
 
 static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
 {
-	uint32_t recv_max = tcp->listeners[half->listener].recv_bytes_max;
 	struct bw_tcp_fields fields = {
 		.flags = BW_TCP_SYN | BW_TCP_ACK,
 		.seq = half->iss,
 		.ack = half->irs + 1,
-		.window = (uint16_t)BW_MIN(recv_max, 65535u), /* not scaled on a SYN: RFC 7323 2.2 */
+		.window = bw_tcp__syn_window(tcp, half->listener),
 		.has_mss = true,
 		.mss = bw_tcp__mss_option(tcp, &half->flow),
 		.has_wscale = half->has_wscale,
-		.wscale = bw_tcp__wscale_for(recv_max),
+		.wscale = bw_tcp__wscale_for(tcp->listeners[half->listener].recv_bytes_max),
 		.has_timestamp = half->has_timestamps,
 		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &half->flow),
 		.ts_echo = half->ts_recent,
@@ -106,7 +183,6 @@ bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be)
 
 static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned listener, const bw_seq *beyond)
 {
-	const struct bw_tcp_fields *seg = &pkt->tcp;
 	struct bw_tcp__half_open *half;
 	uint32_t index = BW_TCP__NONE;
 
@@ -117,21 +193,7 @@ static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned li
 		return;
 	}
 	half = &tcp->half_opens[index];
-	*half = (struct bw_tcp__half_open){
-		.flow = pkt->flow,
-		.irs = seg->seq,
-		.iss = bw_tcp__isn(tcp, &pkt->flow),
-		.ts_recent = seg->has_timestamp ? seg->ts_value : 0,
-		.listener = listener,
-		/* RFC 9293 3.7.1: without the option, 536 for IPv4 and 1220 for IPv6 */
-		.peer_mss = seg->has_mss                     ? seg->mss
-			    : bw_ip_is_v4(&pkt->flow.remote) ? 536
-							     : 1220,
-		.has_wscale = seg->has_wscale,
-		.wscale = BW_MIN(seg->wscale, 14), /* RFC 7323 2.3 */
-		.has_timestamps = seg->has_timestamp,
-		.has_sack = seg->has_sack_permitted,
-	};
+	*half = bw_tcp__half_open_of(&pkt->flow, &pkt->tcp, listener, bw_tcp__isn(tcp, &pkt->flow));
 	/* RFC 1122 4.2.2.13: an incarnation that follows a TIME_WAIT numbers beyond it. */
 	if (beyond != NULL && bw_seq_leq(half->iss, *beyond))
 		half->iss = *beyond + 65536;
@@ -164,20 +226,9 @@ void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *
 
 /* ---- SYN-RECEIVED -------------------------------------------------------------------------------------- */
 
-/** The window that the SYN-ACK offered. */
 static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
 {
-	return BW_MIN(tcp->listeners[half->listener].recv_bytes_max, 65535u);
-}
-
-static uint16_t effective_mss(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
-{
-	uint32_t mss = BW_MIN(BW_MAX((uint32_t)half->peer_mss, (uint32_t)BW_TCP__MSS_MIN),
-		(uint32_t)bw_tcp__mss_option(tcp, &half->flow));
-
-	if (half->has_timestamps)
-		mss -= 12; /* RFC 6691 */
-	return (uint16_t)(tcp->conf.can_multi_segment ? mss : BW_MIN(mss, tcp->payload_room));
+	return bw_tcp__syn_window(tcp, half->listener);
 }
 
 /** The handshake is complete: from 64 bytes to a connection. */
@@ -185,7 +236,7 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 {
 	struct bw_tcp__half_open half = tcp->half_opens[index];
 	struct bw_tcp_conn *conn = bw_tcp__conn_open(tcp, &half.flow, half.listener);
-	const struct bw_tcp_ops *ops;
+	uint32_t rtt_ms = UINT32_MAX;
 
 	if (conn == NULL) {
 		/* All taken since the SYN. The entry stays: the peer's data, or our retry, asks again. */
@@ -197,40 +248,13 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 		bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
 	forget(tcp, index);
 
-	conn->state = BW_STATE_ESTABLISHED;
-	conn->snd_una = conn->snd_nxt = conn->snd_end = half.iss + 1;
-	conn->rcv_nxt = conn->ack_sent = half.irs + 1;
-	conn->rcv_adv = conn->rcv_nxt + offered_window(tcp, &half);
-	conn->mss = effective_mss(tcp, &half);
-	conn->rcv_mss = (uint16_t)BW_MIN(536u, bw_tcp__recv_bytes_max(tcp, conn) / 2 + 1);
-	if (half.has_wscale) {
-		conn->snd_wscale = half.wscale;
-		conn->rcv_wscale = bw_tcp__wscale_for(bw_tcp__recv_bytes_max(tcp, conn));
-	}
-	if (half.has_timestamps) {
-		conn->flags |= BW_CONN_TIMESTAMPS;
-		conn->ts_recent = half.ts_recent;
-		conn->ts_offset = bw_tcp__ts_offset(tcp, &half.flow);
-	}
-	if (half.has_sack)
-		conn->flags |= BW_CONN_SACK;
-	conn->snd_wnd = (uint32_t)pkt->tcp.window << conn->snd_wscale;
-	conn->snd_wnd_max = pkt->tcp.window;
-	conn->snd_wl1 = pkt->tcp.seq;
-	bw_tcp__cc_init(tcp, conn, half.tries != 0);
-	if (half.tries == 0) {
-		uint32_t sent_ms = half.retry_at_ms - BW_TCP__RTO_INITIAL_MS;
-
-		bw_tcp__rtt_sample(conn, BW_MAX((int32_t)(tcp->now_ms - sent_ms), 0) * 1000ull);
-	} else {
-		conn->rttvar_us4 = BW_TCP__RTO_SYN_LOST_MS; /* RFC 6298 5.7 */
-	}
-	bw_tcp__keepalive_need(tcp, conn);
+	conn->snd_nxt = conn->snd_end = half.iss + 1;
+	bw_tcp__handshake_agree(tcp, conn, &half);
+	if (half.tries == 0)
+		rtt_ms = (uint32_t)BW_MAX(
+			(int32_t)(tcp->now_ms - (half.retry_at_ms - BW_TCP__RTO_INITIAL_MS)), 0);
 	bw_tcp__count(tcp, BW_TCP_ACCEPTED);
-
-	ops = bw_tcp__listener(tcp, conn)->ops;
-	if (ops->opened != NULL)
-		ops->opened(conn);
+	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, (uint32_t)pkt->tcp.window << conn->snd_wscale, rtt_ms);
 	/* The rest of the segment: data, FIN. */
 	bw_tcp__conn_input(tcp, conn, pkt);
 }

@@ -153,6 +153,18 @@ static bool send_bare(struct visit *v, bw_seq seq, uint8_t flags)
 	return true;
 }
 
+/** What a connection has to send until it is synchronized. */
+static void send_syn(struct visit *v)
+{
+	struct bw_tcp_fields fields = bw_tcp__syn_fields(v->tcp, v->conn);
+	struct rte_mbuf *m = bare_packet(v->tcp, &v->conn->flow, &fields);
+
+	if (m != NULL)
+		emit(v, m);
+	else
+		v->is_out_of_mbufs = true;
+}
+
 /** Is the chunk's buffer the queue's alone? */
 static bool is_ours(const struct rte_mbuf *m)
 {
@@ -592,6 +604,11 @@ static void visit(struct visit *v)
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
 
+	if (bw_unlikely(bw_tcp__is_opening(conn))) {
+		if (conn->flags & BW_CONN_ACK_NOW)
+			send_syn(v);
+		return;
+	}
 	if (bw_unlikely(conn->flags & BW_CONN_RACK))
 		bw_tcp__recovery_turn(tcp, conn);
 	/*

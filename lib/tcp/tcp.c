@@ -191,7 +191,7 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 		listener->send_bytes_max > BUFFER_BYTES_MAX ||
 		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)))
 		return -EINVAL;
-	if (bw_tcp_is_listening(tcp, listener->port))
+	if (listener->port != 0 && bw_tcp_is_listening(tcp, listener->port))
 		return -EADDRINUSE;
 	if (tcp->listener_count == BW_TCP__LISTENERS_MAX)
 		return -ENOSPC;
@@ -201,9 +201,8 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 	if (copy->send_bytes_max == 0)
 		copy->send_bytes_max = tcp->conf.send_bytes_max;
 	tcp->listener_port[tcp->listener_count] = __builtin_bswap16(listener->port);
-	tcp->listener_is_open[tcp->listener_count] = true;
-	tcp->listener_count++;
-	return 0;
+	tcp->listener_is_open[tcp->listener_count] = listener->port != 0;
+	return (int)tcp->listener_count++;
 }
 
 int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be)

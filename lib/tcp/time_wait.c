@@ -6,7 +6,8 @@
  */
 #include "internal.h"
 
-#define MS_31 0x7fffffffu
+#define MS_31        0x7fffffffu
+#define TAKE_OVER_MS 1000
 
 static void arm_timer(struct bw_tcp *tcp)
 {
@@ -125,6 +126,20 @@ static bool is_reuse(const struct bw_tcp__time_wait *tw, const struct bw_tcp_fie
 	}
 	/* RFC 6191 takes a SYN that newly has timestamps, too; its number may then be any. */
 	return (!tw->has_timestamps && seg->has_timestamp) || bw_seq_gt(seg->seq, tw->rcv_nxt);
+}
+
+bool bw_tcp__time_wait_take_over(struct bw_tcp *tcp, uint32_t index, bw_seq *beyond)
+{
+	const struct bw_tcp__time_wait *tw = &tcp->time_waits[index];
+	uint32_t all_ms = (uint32_t)(tcp->conf.time_wait_ns / BW_NS_PER_MS);
+	uint32_t left_ms = is_expired(tcp, tw) ? 0 : (tw->expires_ms - tcp->now_ms) & MS_31;
+
+	/* A second, by which the coarsest of clocks (RFC 7323 5.4) has moved. */
+	if (!tw->has_timestamps || left_ms + TAKE_OVER_MS > all_ms)
+		return false;
+	*beyond = tw->snd_nxt;
+	forget(tcp, index);
+	return true;
 }
 
 void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)

@@ -38,7 +38,8 @@ void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 static void give_up(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	bw_tcp__send_reset(tcp, conn);
+	if (conn->state != BW_STATE_SYN_SENT)
+		bw_tcp__send_reset(tcp, conn);
 	bw_tcp__conn_end(tcp, conn, BW_TCP_END_TIMED_OUT);
 }
 
@@ -48,11 +49,33 @@ static bool is_past_user_timeout(const struct bw_tcp *tcp, const struct bw_tcp_c
 	return bw_tcp__ms_since(tcp, conn->progress_ms) >= tcp->conf.user_timeout_ns / BW_NS_PER_MS;
 }
 
+/** Nothing was heard of our SYN, or of our answer to one that crossed it. */
+static void syn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	uint32_t waited_ms = bw_tcp__ms_since(tcp, conn->progress_ms);
+
+	if (waited_ms >= BW_TCP__SYN_TIMEOUT_MS) {
+		give_up(tcp, conn);
+		return;
+	}
+	if (conn->backoff < 15)
+		conn->backoff++;
+	conn->flags |= BW_CONN_ACK_NOW;
+	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
+	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO,
+		BW_MIN(bw_tcp__rto_ms(conn), BW_TCP__SYN_TIMEOUT_MS - waited_ms));
+	bw_tcp__mark_ready(tcp, conn);
+}
+
 static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	enum bw_tcp__timer use = (enum bw_tcp__timer)conn->timer_use;
 
 	bw_tcp__retx_disarm(conn);
+	if (bw_tcp__is_opening(conn)) {
+		syn_due(tcp, conn);
+		return;
+	}
 	if (use == BW_TCP_TIMER_LINGER || is_past_user_timeout(tcp, conn)) {
 		give_up(tcp, conn);
 		return;

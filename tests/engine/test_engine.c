@@ -24,9 +24,12 @@
 #include <engine/engine.h>
 #include <wire/build.h>
 
-#define PROBE_PORT 99
-#define FLOOD_PORT 98
-#define FLOOD      20000 /* more mails than the ring between two workers holds */
+#define PROBE_PORT  99
+#define FLOOD_PORT  98
+#define CALLER_PORT 9003
+#define CALLED_PORT 9004
+#define CALLS       8     /* a worker */
+#define FLOOD       20000 /* more mails than the ring between two workers holds */
 
 static const struct bw_mac peer_mac = { { 2, 0, 0, 0, 0, 1 } };
 static struct bw_nic_plan plan;
@@ -122,6 +125,45 @@ static const struct bw_service flood_service = {
 	.name = "flood",
 	.datagram = flood_datagram,
 	.mail = flood_mail,
+};
+
+/* ---- a service that calls: every worker does, when a datagram says so ------------------------------------ */
+
+static _Atomic unsigned calls_answered;
+
+static void caller_mail(struct bw_context *ctx, struct bw_mail *mail)
+{
+	free(mail);
+	for (unsigned i = 0; i < CALLS; i++)
+		assert_non_null(bw_stream_connect(ctx, &peer4, CALLED_PORT));
+}
+
+static void caller_datagram(struct bw_context *ctx, const struct bw_datagram *dgram)
+{
+	(void)dgram;
+	for (unsigned i = 0; i < bw_context_worker_count(ctx); i++)
+		bw_mail_post(ctx, i, calloc(1, sizeof(struct bw_mail)));
+}
+
+static void caller_opened(struct bw_stream *s)
+{
+	calls_answered++;
+	assert_int_equal(bw_stream_send(s, "hello", 5), 5);
+}
+
+static uint32_t caller_data(struct bw_stream *s, const struct bw_view *views, unsigned count)
+{
+	(void)views;
+	(void)count;
+	return bw_stream_unread(s);
+}
+
+static const struct bw_service caller_service = {
+	.name = "caller",
+	.datagram = caller_datagram,
+	.mail = caller_mail,
+	.opened = caller_opened,
+	.data = caller_data,
 };
 
 /* ---- the peer -------------------------------------------------------------------------------------------- */
@@ -654,17 +696,23 @@ static void resets_segments_for_closed_ports(void **state)
 	quiet();
 }
 
-static struct rte_mbuf *segment_from(uint16_t port, const struct bw_tcp_fields *fields, const char *text)
+static struct rte_mbuf *segment_between(
+	uint16_t from, uint16_t to, const struct bw_tcp_fields *fields, const char *text)
 {
 	struct rte_mbuf *m = fresh();
 	uint16_t length = (uint16_t)(20 + strlen(text)), sum;
 	uint8_t *tcp = (uint8_t *)rte_pktmbuf_append(m, length);
 
-	bw_tcp_header_write(tcp, rte_cpu_to_be_16(port), rte_cpu_to_be_16(7), fields);
+	bw_tcp_header_write(tcp, rte_cpu_to_be_16(from), rte_cpu_to_be_16(to), fields);
 	memcpy(tcp + 20, text, strlen(text));
 	sum = (uint16_t)~bw_sum_fold(bw_sum(tcp, length, bw_sum_pseudo(&peer4, &ours4, IPPROTO_TCP, length)));
 	memcpy(tcp + 16, &sum, 2);
 	return m;
+}
+
+static struct rte_mbuf *segment_from(uint16_t port, const struct bw_tcp_fields *fields, const char *text)
+{
+	return segment_between(port, 7, fields, text);
 }
 
 static struct rte_mbuf *tcp_segment(const struct bw_tcp_fields *fields, const char *text)
@@ -889,6 +937,45 @@ static void answers_echo_out_of_borrowed_memory(void **state)
 	quiet();
 }
 
+/**
+ * Every worker opens connections, from ports whose answers come to it: by the flow's hash from the one queue that all
+ * arrives in, or from the queue that the device chooses.
+ */
+static void opens_connections_whose_answers_come_home(void **state)
+{
+	struct rte_ring *queues[] = { to_engine, to_second };
+	unsigned greeted = 0;
+	struct bw_pkt pkt;
+
+	(void)state;
+	calls_answered = 0;
+	send_udp(&peer4, &ours4, CALLER_PORT, "call");
+	while (greeted < 2 * CALLS) {
+		struct rte_mbuf *m = receive_answering(&peer4, &pkt);
+
+		assert_non_null(m);
+		assert_int_equal(pkt.kind, BW_PKT_TCP);
+		assert_int_equal(pkt.flow.local_port_be, rte_cpu_to_be_16(CALLED_PORT));
+		assert_false(pkt.tcp.flags & BW_TCP_RST);
+		if (pkt.tcp.flags & BW_TCP_SYN) {
+			if (nic.has_rss)
+				to_engine = queues[bw_nic_rss_queue(&nic, &pkt.flow)];
+			send_ip(segment_between(CALLED_PORT, rte_be_to_cpu_16(pkt.flow.remote_port_be),
+					&(struct bw_tcp_fields){ .seq = 1000,
+						.ack = pkt.tcp.seq + 1,
+						.flags = BW_TCP_SYN | BW_TCP_ACK,
+						.window = 9000 },
+					""),
+				&peer4, &ours4, IPPROTO_TCP);
+		} else if (pkt.payload_len == 5) {
+			greeted++;
+		}
+		rte_pktmbuf_free(m);
+	}
+	to_engine = queues[0];
+	assert_int_equal(calls_answered, 2 * CALLS);
+}
+
 static void *drain_main(void *cut_off)
 {
 	*(unsigned *)cut_off = bw_engine_drain(engine, BW_NS_PER_SEC);
@@ -974,14 +1061,17 @@ static void brings_all_mail_home_at_the_end(void **state)
 
 static int start_with(unsigned queues, bool has_rss)
 {
-	static const struct bw_service *services[] = { &bw_echo_service, &errand_service, &flood_service };
-	static const uint16_t ports[] = { 7, PROBE_PORT, FLOOD_PORT };
+	static const struct bw_service *services[] = { &bw_echo_service, &errand_service, &flood_service,
+		&caller_service };
+	static const uint16_t ports[] = { 7, PROBE_PORT, FLOOD_PORT, CALLER_PORT };
 	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
 	struct bw_engine_conf conf;
 
 	if (bw_nic_plan("ring", queues, &plan) != 0 || bw_nic_open(&nic, &nic_conf) != 0)
 		return -1;
 	nic.has_rss = has_rss;
+	nic.rss_mask = 1;
+	nic.rss_queue[1] = 1;
 	to_engine = bw_nic_ring_rx(&nic, 0);
 	to_second = bw_nic_ring_rx(&nic, 1);
 	from_engine[0] = bw_nic_ring_tx(&nic, 0);
@@ -1108,6 +1198,9 @@ int main(void)
 	const struct CMUnitTest spread_by_the_device[] = {
 		cmocka_unit_test(brings_fragments_of_a_flow_to_its_worker),
 	};
+	const struct CMUnitTest calls[] = {
+		cmocka_unit_test(opens_connections_whose_answers_come_home),
+	};
 	struct bw_eal_conf eal = { .plan = &plan, .memory_mib = 192 };
 
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
@@ -1116,5 +1209,8 @@ int main(void)
 	       cmocka_run_group_tests(fragments_and_errors, start, stop) |
 	       cmocka_run_group_tests(with_one_queue, start_with_one_queue, stop) |
 	       cmocka_run_group_tests(the_end, start, stop) |
-	       cmocka_run_group_tests(spread_by_the_device, start_spread_by_the_device, stop);
+	       cmocka_run_group_tests(spread_by_the_device, start_spread_by_the_device, stop) |
+	       cmocka_run_group_tests(calls, start, stop) |
+	       cmocka_run_group_tests(calls, start_with_one_queue, stop) |
+	       cmocka_run_group_tests(calls, start_spread_by_the_device, stop);
 }

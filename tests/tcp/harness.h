@@ -80,6 +80,7 @@ struct peer {
 	uint16_t window;
 	bool has_timestamps, driver_holds;
 	bool closes_many; /* more connections than the story's one */
+	bool connects;    /* opened by us, so that closed() may come without opened() */
 	unsigned mbufs_before;
 	uint32_t ts_echo;
 	struct sent *first, *last;
@@ -141,6 +142,9 @@ int harness_start(void);
 unsigned mbufs_in_use(void);
 
 struct peer *listening(const struct offer *offer);
+/** Our SYN to the peer is collected. */
+struct peer *connecting_with(const struct offer *offer);
+#define connecting(...) connecting_with(&(struct offer){ __VA_ARGS__ })
 struct peer *established_with(const struct offer *offer);
 #define established(...) established_with(&(struct offer){ __VA_ARGS__ })
 void done(struct peer *p);

@@ -1932,7 +1932,7 @@ TEST(listen_refuses_what_it_must)
 	assert_int_equal(bw_tcp_listen(p->tcp, &listener), -EADDRINUSE);
 	for (unsigned i = 1; i < 64; i++) {
 		listener.port = (uint16_t)(1000 + i);
-		assert_int_equal(bw_tcp_listen(p->tcp, &listener), 0);
+		assert_int_equal(bw_tcp_listen(p->tcp, &listener), i);
 	}
 	listener.port = 5000;
 	assert_int_equal(bw_tcp_listen(p->tcp, &listener), -ENOSPC);

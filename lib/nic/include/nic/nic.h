@@ -94,7 +94,9 @@ struct bw_nic {
 	uint16_t mtu;
 	unsigned rx_queues, tx_queues; /* 1..worker_count each */
 	uint16_t rx_descs, tx_descs;
-	bool has_rss;         /* the device spreads flows over the queues, both directions to the same one */
+	bool has_rss;      /* the device spreads flows over the queues, both directions to the same one */
+	uint16_t rss_mask; /* with RSS: of the hash, for its place in the device's table of queues */
+	uint8_t rss_queue[512];
 	bool has_rx_checksum; /* sets RTE_MBUF_F_RX_{IP,L4}_CKSUM_* */
 	bool has_tx_ip_checksum, has_tx_l4_checksum;
 	bool has_multi_segment;
@@ -117,6 +119,8 @@ unsigned bw_nic_memory_mib(
 
 /** 0, or -errno after one line; unwinds what it did. */
 int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf);
+/** With RSS: the queue that a flow's packets come to, in either direction. Some ten ns. */
+unsigned bw_nic_rss_queue(const struct bw_nic *nic, const struct bw_flow *flow);
 /** Stops and closes the port, removes a TAP, frees the pools. */
 void bw_nic_close(struct bw_nic *nic);
 

@@ -39,7 +39,8 @@ enum bw_close_reason {
 	BW_CLOSE_RESET,       /* the peer reset */
 	BW_CLOSE_ABORTED,     /* bw_stream_abort(), or the engine stopped */
 	BW_CLOSE_TIMED_OUT,   /* the peer stopped answering */
-	BW_CLOSE_UNREACHABLE, /* active open only */
+	BW_CLOSE_REFUSED,     /* bw_stream_connect(): nobody listens there */
+	BW_CLOSE_UNREACHABLE, /* bw_stream_connect(): a router or the host says that there is no way */
 };
 
 /** A datagram for datagram(). Addresses as seen from this host. */
@@ -91,6 +92,16 @@ struct bw_service {
 };
 
 /* ---- a stream ----------------------------------------------------------------------------------------- */
+
+/**
+ * Connect to a server, from this worker. The stream is one of the service's like those that its port accepts; what it
+ * is for, its state says, which is zeroed and may be set at once. opened() follows, or closed(), after three minutes at
+ * the latest: a timer may be sooner. What is sent before opened() goes out after it.
+ *
+ * NULL and errno: ENETUNREACH (no route, or no address of ours in that family), EADDRNOTAVAIL (no port is left to that
+ * remote), ENOBUFS (connections or buffers run low), EINVAL (not a host to talk to), ESHUTDOWN (the engine is ending).
+ */
+struct bw_stream *bw_stream_connect(struct bw_context *ctx, const struct bw_ip *remote, uint16_t port);
 
 void *bw_stream_state(const struct bw_stream *s);
 struct bw_context *bw_stream_context(const struct bw_stream *s);

@@ -55,8 +55,8 @@ enum bw_tcp_end {
 };
 
 /**
- * Upcalls, one table a listener. Made during bw_tcp_input() and bw_tcp_timers(), and never from inside a
- * downcall. What a downcall asks for (closed() after bw_tcp_abort(), data() after bw_tcp_wake()) is made at
+ * Upcalls, one table a listener. Made during bw_tcp_input(), bw_tcp_timers() and bw_tcp_icmp_error(), and never from
+ * inside a downcall. What a downcall asks for (closed() after bw_tcp_abort(), data() after bw_tcp_wake()) is made at
  * the end of bw_tcp_input(), in bw_tcp_timers(), or at the beginning of bw_tcp_output(), whichever comes
  * first. An upcall may call every function below on its connection, abort included; the connection stays
  * valid memory until closed() has returned. In closed() nothing can be sent or read any more.
@@ -82,9 +82,9 @@ struct bw_tcp_ops {
 /** What a listener accepts, and how its connections behave. */
 struct bw_tcp_listener {
 	const struct bw_tcp_ops *ops;
-	void *user;              /* bw_tcp_listener_user() */
-	uint16_t port;           /* host order; every local address */
-	bool nagle;              /* default off */
+	void *user;    /* bw_tcp_listener_user() */
+	uint16_t port; /* host order; every local address. 0: accepts nothing, for bw_tcp_connect() */
+	bool nagle;    /* default off */
 	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
 	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
 	bw_ns keepalive_idle_ns; /* first probe after this much silence; 0 for never */
@@ -114,6 +114,9 @@ struct bw_tcp_conf {
 	struct rte_mempool *pool; /* of outgoing mbufs; private area of BW_MBUF_PRIV_BYTES */
 	struct bw_counters *counters;
 	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, half-open */
+	/** Do packets of the flow come to this core? What an active open asks of a port. NULL: all do. */
+	bool (*is_local)(const void *arg, const struct bw_flow *flow);
+	const void *is_local_arg;
 };
 
 /** Defaults for everything but pool, counters and secret. */
@@ -125,7 +128,8 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now);
 void bw_tcp_destroy(struct bw_tcp *tcp);
 
 /**
- * 0, -EADDRINUSE, -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20 days). The listener is copied.
+ * Its number from 0 on, for bw_tcp_connect(); -EADDRINUSE, -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20
+ * days). The listener is copied.
  */
 int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener);
 bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port);
@@ -134,6 +138,24 @@ bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port);
  * handshakes that have begun are completed: their clients may know already that they are connected.
  */
 void bw_tcp_unlisten_all(struct bw_tcp *tcp);
+
+/**
+ * Active open (RFC 9293 3.10.1): a SYN goes out with the next bw_tcp_output().
+ *
+ * @listener  what bw_tcp_listen() returned: how the connection behaves, and whose upcalls it makes
+ * @flow      both addresses and the remote port. A local port of 0 is chosen (RFC 6056 3.3.4), such that the answers
+ *            come to this core
+ *
+ * Returns the connection; opened() follows, or closed(): REFUSED, UNREACHABLE, TIMED_OUT after three minutes (a timer
+ * of the service's may be sooner), ABORTED. What is sent before opened() goes out after it. bw_tcp_close() before it is
+ * bw_tcp_abort(). NULL and errno: EADDRINUSE (that flow is in use), EADDRNOTAVAIL (no port was found in 2,048 tries),
+ * ENOBUFS (all connections are in use, or buffers run low), EINVAL. A flow in TIME_WAIT is taken over after a second
+ * where both ends have timestamps.
+ *
+ * Cost: a few lookups for each core, whatever number of connections there are; more only as a remote's ports run out.
+ */
+struct bw_tcp_conn *bw_tcp_connect(
+	struct bw_tcp *tcp, bw_ns now, unsigned listener, const struct bw_flow *flow);
 
 /**
  * Feed a burst of parsed TCP packets: one pass looks all of them up with prefetch, one processes them in
