@@ -1019,7 +1019,7 @@ static void behave(struct peer *p, uint8_t flags)
 
 		s = usual(p, ACK);
 		s.f.seq = p->iss + 1 + at;
-		room = BW_MIN(room, 1000);
+		room = BW_MIN(room, 1000u);
 		s.len = BW_MIN(end - at, room);
 		if (s.len == 0)
 			break;
@@ -1100,7 +1100,7 @@ static void begin_world(struct fuzz_input *in)
 	w.tcp = bw_tcp_create(&w.conf, w.now);
 	BW_ASSERT(w.tcp != NULL);
 	BW_ASSERT_EQ(bw_tcp_listen(w.tcp, &listener), 0);
-	in->at += BW_MIN(fuzz_left(in), 3);
+	in->at += BW_MIN(fuzz_left(in), (size_t)3);
 	/* Most of what there is to find needs a connection. */
 	if (!(c & 0x80))
 		handshake(&w.peers[0], w.peers[0].iss, &(struct step){ .a = 13 | (c >> 3 & 31), .b = 7 });
