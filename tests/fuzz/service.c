@@ -11,7 +11,7 @@ enum {
 };
 
 /* The wall clock stands still, so that two runs of the same bytes see the same. */
-int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+__attribute__((used)) int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
 {

@@ -17,8 +17,8 @@ static int file = -1;
 static char path[32];
 static unsigned errors;
 
-/* In place of the log, which would write to the console. */
-void __wrap_bw_log(enum bw_log_level level, const char *format, ...);
+/* In place of the log, which would write to the console. `used`: LTO does not see what the linker replaces. */
+__attribute__((used)) void __wrap_bw_log(enum bw_log_level level, const char *format, ...);
 
 void __wrap_bw_log(enum bw_log_level level, const char *format, ...)
 {
