@@ -45,6 +45,7 @@ struct peer {
 	bw_seq iss, our_iss;
 	unsigned generation; /* of the connections that this flow has had */
 	bool is_answered;    /* our_iss is known */
+	bool is_called;      /* our SYN came, and no SYN has answered it */
 	bool has_timestamps, has_sack;
 	uint8_t wscale, our_wscale;
 	uint16_t mss_max; /* that any SYN has said */
@@ -70,7 +71,7 @@ struct peer {
 
 /** Service state of a connection. */
 struct served {
-	struct peer *peer;
+	struct peer *peer; /* NULL before opened(), unless we connect */
 	unsigned generation;
 	uint32_t read;
 };
@@ -273,17 +274,24 @@ static void service_end(struct bw_tcp_conn *conn, unsigned how)
 		served_of(conn)->peer->is_shut = true;
 }
 
+static void serve(struct bw_tcp_conn *conn, struct peer *p)
+{
+	*served_of(conn) = (struct served){ .peer = p, .generation = p->generation };
+	p->conn = conn;
+	p->opened++;
+	p->our_written = 0;
+	p->is_shut = false;
+}
+
 static void on_opened(struct bw_tcp_conn *conn)
 {
 	const struct bw_flow *flow = bw_tcp_flow(conn);
 	struct peer *p = &w.peers[__builtin_bswap16(flow->remote_port_be) % PEERS];
 
 	BW_ASSERT(bw_flow_eq(flow, &p->flow));
-	*served_of(conn) = (struct served){ .peer = p, .generation = p->generation };
-	p->conn = conn;
-	p->opened++;
-	p->our_written = 0;
-	p->is_shut = false;
+	if (served_of(conn)->peer == NULL)
+		serve(conn, p);
+	served_of(conn)->generation = p->generation;
 	if (w.mode & ENDS_IN_OPENED)
 		service_end(conn, w.mode >> 4 & 3);
 }
@@ -402,6 +410,17 @@ static void check_syn_ack(struct peer *p, const struct bw_tcp_fields *f, uint32_
 	p->our_wscale = f->has_wscale ? f->wscale : 0;
 }
 
+static void check_syn(struct peer *p, const struct bw_tcp_fields *f, uint32_t len)
+{
+	BW_ASSERT(f->flags == SYN && len == 0 && f->has_mss && p->conn != NULL);
+	if (!p->is_answered || p->our_iss != f->seq)
+		begin(p, p->iss, f);
+	p->is_called = true;
+	p->has_timestamps = f->has_timestamp;
+	p->has_sack = f->has_sack_permitted;
+	p->our_wscale = f->has_wscale ? f->wscale : 0;
+}
+
 static void check_acks(struct peer *p, const struct bw_tcp_fields *f)
 {
 	uint32_t acked = offset_of(p, f->ack);
@@ -487,7 +506,7 @@ static void check_packet(const struct bw_tcp_packet *packet)
 		return;
 	}
 	if (f.flags & SYN) {
-		check_syn_ack(p, &f, len);
+		(f.flags & ACK ? check_syn_ack : check_syn)(p, &f, len);
 		return;
 	}
 	BW_ASSERT(f.flags & ACK);
@@ -595,6 +614,20 @@ struct segment {
 	bool is_multicast;
 };
 
+/** What a SYN that answers ours agrees to. */
+static void note_answer(struct peer *p, const struct segment *s)
+{
+	if (!p->is_called || s->is_multicast || (s->f.flags & (SYN | RST)) != SYN ||
+		((s->f.flags & ACK) && s->f.ack != p->our_iss + 1))
+		return;
+	p->is_called = false;
+	p->iss = s->f.seq;
+	p->has_timestamps &= s->f.has_timestamp;
+	p->has_sack &= s->f.has_sack_permitted;
+	if (!s->f.has_wscale)
+		p->our_wscale = 0;
+}
+
 /** Note that it is sent. False: its numbers are too far for us to keep. */
 static bool note_sent(struct peer *p, struct segment *s)
 {
@@ -675,16 +708,23 @@ static struct rte_mbuf *frame_of(const struct peer *p, const struct segment *s)
 	return first;
 }
 
+/** Two connections of a flow within a tick of the clock that ISNs follow would have the same one. */
+static void next_isn(void)
+{
+	w.now += 20 * BW_NS_PER_US;
+}
+
 static void send_segment(struct peer *p, struct segment *s)
 {
-	struct rte_mbuf *m = frame_of(p, s);
+	const struct peer before = *p;
+	struct rte_mbuf *m;
 
-	/* Two connections of a flow within a tick of the clock that ISNs follow would have the same one. */
 	if (s->f.flags & SYN)
-		w.now += 20 * BW_NS_PER_US;
-	if (m == NULL)
-		return;
-	if (!note_sent(p, s)) {
+		next_isn();
+	note_answer(p, s);
+	m = frame_of(p, s);
+	if (m == NULL || !note_sent(p, s)) {
+		*p = before;
 		rte_pktmbuf_free(m);
 		return;
 	}
@@ -928,24 +968,52 @@ static void step_buffers(const struct step *step)
 	}
 }
 
+static void set_syn_options(struct segment *s, const struct step *step)
+{
+	s->f.has_mss = step->a & 1;
+	s->f.mss = step->e != 0 ? step->e : 1460;
+	s->f.has_wscale = step->a & 2;
+	s->f.wscale = step->b & 15;
+	s->f.has_sack_permitted = step->a & 4;
+	s->f.has_timestamp = step->a & 8;
+	s->f.ts_value = (uint32_t)(w.now / BW_NS_PER_MS);
+}
+
+/** We open. The peer's options are as in handshake(). */
+static void step_connect(struct peer *p, const struct step *step)
+{
+	struct bw_tcp_conn *conn;
+	struct segment s;
+
+	if (p->conn != NULL)
+		return;
+	flush_burst();
+	next_isn();
+	conn = bw_tcp_connect(w.tcp, w.now, 0, &p->flow);
+	if (conn == NULL)
+		return;
+	serve(conn, p);
+	collect();
+	if (!p->is_called || (step->a & 0x20))
+		return;
+	s = usual(p, step->a & 0x40 ? SYN : SYN | ACK);
+	s.f.seq = p->iss + step->d;
+	set_syn_options(&s, step);
+	send_segment(p, &s);
+	flush_burst();
+	advance(step->c * BW_NS_PER_MS);
+	send_data(p, step->a & 16 ? 100 : 0, 0);
+}
+
 static void handshake(struct peer *p, bw_seq iss, const struct step *step)
 {
-	struct segment syn = {
-		.f = { .flags = SYN,
-			.seq = iss,
-			.window = 65535,
-			.has_mss = step->a & 1,
-			.mss = step->d != 0 ? step->d : 1460,
-			.has_wscale = step->a & 2,
-			.wscale = step->b & 15,
-			.has_sack_permitted = step->a & 4,
-			.has_timestamp = step->a & 8,
-			.ts_value = (uint32_t)(w.now / BW_NS_PER_MS) },
-	};
+	struct segment syn = { .f = { .flags = SYN, .seq = iss, .window = 65535 } };
 	unsigned generation = p->generation;
 
 	if (p->conn != NULL)
 		return;
+	set_syn_options(&syn, step);
+	syn.f.mss = step->d != 0 ? step->d : 1460;
 	send_segment(p, &syn);
 	flush_burst();
 	if (p->generation == generation)
@@ -999,6 +1067,8 @@ static void run_step(const struct step *step)
 	default:
 		if (step->a == 0x55 && step->b == 0x55)
 			bw_tcp_unlisten_all(w.tcp);
+		else
+			step_connect(p, step);
 		break;
 	}
 	if (!(step->op & 0x20))
@@ -1099,7 +1169,7 @@ static void begin_world(struct fuzz_input *in)
 	}
 	w.tcp = bw_tcp_create(&w.conf, w.now);
 	BW_ASSERT(w.tcp != NULL);
-	BW_ASSERT_EQ(bw_tcp_listen(w.tcp, &listener), 0);
+	BW_ASSERT_EQ(bw_tcp_listen(w.tcp, &listener), 0); /* its number, too */
 	in->at += BW_MIN(fuzz_left(in), (size_t)3);
 	/* Most of what there is to find needs a connection. */
 	if (!(c & 0x80))
