@@ -402,6 +402,7 @@ static void begin(struct peer *p, bw_seq iss, const struct bw_tcp_fields *answer
 static void check_syn_ack(struct peer *p, const struct bw_tcp_fields *f, uint32_t len)
 {
 	BW_ASSERT((f->flags & ACK) && len == 0 && f->has_mss);
+	p->is_called = false;
 	BW_ASSERT_EQ(f->mss, w.conf.mtu - (bw_ip_is_v4(&p->flow.remote) ? 40 : 60));
 	if (!p->is_answered || p->our_iss != f->seq || p->iss != f->ack - 1)
 		begin(p, f->ack - 1, f);
@@ -578,18 +579,6 @@ static void turn(void)
 	collect();
 }
 
-static void advance(bw_ns ns)
-{
-	bw_ns target = w.now + ns;
-
-	while (w.now < target && w.ticks_left > 0) {
-		bw_ns next = bw_tcp_next_deadline(w.tcp);
-
-		w.now = BW_MIN(BW_MAX(next, w.now + BW_NS_PER_MS), target);
-		turn();
-	}
-}
-
 /* ---- what peers send ----------------------------------------------------------------------------------- */
 
 static void flush_burst(void)
@@ -603,6 +592,20 @@ static void flush_burst(void)
 	bw_tcp_input(w.tcp, w.now, pkts, w.burst_count);
 	w.burst_count = 0;
 	collect();
+}
+
+static void advance(bw_ns ns)
+{
+	bw_ns target;
+
+	flush_burst();
+	target = w.now + ns;
+	while (w.now < target && w.ticks_left > 0) {
+		bw_ns next = bw_tcp_next_deadline(w.tcp);
+
+		w.now = BW_MIN(BW_MAX(next, w.now + BW_NS_PER_MS), target);
+		turn();
+	}
 }
 
 struct segment {
