@@ -318,7 +318,8 @@ static bool step_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segmen
 	if (bw_seq_lt(f->ack, conn->snd_una))
 		return true; /* old: it says nothing, its payload may */
 	is_same_window = (uint32_t)f->window << conn->snd_wscale == conn->snd_wnd;
-	if (bw_seq_leq(conn->snd_wl1, f->seq))
+	/* 3.10.7.4, and what repeats old text with a new ACK: its window is as new. Else we would send beyond it. */
+	if (bw_seq_leq(conn->snd_wl1, f->seq) || f->ack != conn->snd_una)
 		update_window(conn, f);
 	if ((was_shut || conn->snd_wnd == 0) && !(conn->flags & BW_CONN_RELEASED))
 		conn->progress_ms = tcp->now_ms; /* a shut window is an answer: 3.8.6.1. R2 is for silence */

@@ -2403,6 +2403,21 @@ TEST(data_behind_a_fin_is_nothing)
 	done(p);
 }
 
+/** Old text that comes again brings the window of now, if it acknowledges more than was acknowledged. */
+TEST(window_of_repeated_text_with_a_new_ack_counts)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 20 * 1460);
+	IN(p, .seq = PEER + 1, .data = "abcdef", .ack = 1);
+	IN(p, .seq = PEER + 7, .data = "g", .ack = 1);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .data = "abcdefgh", .ack = 14601, .window = -1);
+	OUT(p, .seq = 14601, .ack = PEER + 9, .empty = true);
+	QUIET(p);
+	done(p);
+}
+
 /** The same with the data first: the FIN has its own number, not that behind the data. */
 TEST(data_that_lies_behind_a_fin_in_order_is_nothing)
 {
@@ -2938,6 +2953,7 @@ int main(void)
 		cmocka_unit_test(tiny_segments_in_flight_are_bounded),
 		cmocka_unit_test(data_behind_a_fin_is_nothing),
 		cmocka_unit_test(data_that_lies_behind_a_fin_in_order_is_nothing),
+		cmocka_unit_test(window_of_repeated_text_with_a_new_ack_counts),
 		cmocka_unit_test(time_wait_is_not_prolonged_by_strangers),
 		cmocka_unit_test(paws_starts_anew_after_a_month_of_silence),
 		cmocka_unit_test(low_buffers_refuse_what_is_new),
