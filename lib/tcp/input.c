@@ -399,7 +399,8 @@ static bool step_text(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 		ack_now(tcp, conn);
 		has_fin = false;
 	}
-	if (is_in_order && bw_tcp__reassembly_drain(tcp, conn))
+	/* What lies behind a FIN in order is nothing: RCV.NXT is the FIN's own number. */
+	if (is_in_order && !has_fin && bw_tcp__reassembly_drain(tcp, conn))
 		has_fin = true;
 	if (conn->unread != unread)
 		bw_tcp__upcall_data(tcp, conn);

@@ -668,6 +668,9 @@ static void send_loss_probe(struct visit *v)
 			last = bw_tcp__sendq_next(conn, last);
 		}
 		is_repeat = is_sent = send_chunks(v, last, conn->mss, SEND_PROBE) != 0;
+		/* A FIN that had to wait was on it: who acknowledges that acknowledges nothing unsent. */
+		if (is_sent && (conn->flags & BW_CONN_FIN_QUEUED) && conn->snd_nxt == conn->snd_end)
+			fin_is_sent(v);
 	}
 	if (!is_sent)
 		return;

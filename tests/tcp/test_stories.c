@@ -2563,6 +2563,36 @@ TEST(data_behind_a_fin_is_nothing)
 	done(p);
 }
 
+/** Old text that comes again brings the window of now, if it acknowledges more than was acknowledged. */
+TEST(window_of_repeated_text_with_a_new_ack_counts)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 20 * 1460);
+	IN(p, .seq = PEER + 1, .data = "abcdef", .ack = 1);
+	IN(p, .seq = PEER + 7, .data = "g", .ack = 1);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .data = "abcdefgh", .ack = 14601, .window = -1);
+	OUT(p, .seq = 14601, .ack = PEER + 9, .empty = true);
+	QUIET(p);
+	done(p);
+}
+
+/** The same with the data first: the FIN has its own number, not that behind the data. */
+TEST(data_that_lies_behind_a_fin_in_order_is_nothing)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 4, .data = "defghi");
+	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 4, PEER + 10 } });
+	IN(p, .seq = PEER + 1, .data = "abcde", .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 7);
+	QUIET(p);
+	assert_int_equal(p->received_bytes, 5);
+	assert_int_equal(p->peer_closed, 1);
+	done(p);
+}
+
 /** Only the peer's own FIN restarts the 2 MSL, and a SYN with a FIN begins nothing. */
 TEST(time_wait_is_not_prolonged_by_strangers)
 {
@@ -2836,6 +2866,30 @@ TEST(probe_is_not_misled_by_an_empty_reserve)
 	AT(p, MS(63));
 	OUT(p, .seq = 1461, .len = 1460);
 	QUIET(p);
+	done(p);
+}
+
+/**
+ * A FIN that had found no buffer goes out on the probe: then it is sent, and who acknowledges it does not
+ * acknowledge what was never sent, which would be refused for ever.
+ */
+TEST(probe_that_carries_a_fin_has_sent_it)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	empty_pool();
+	bw_tcp_close(p->conn);
+	collect(p);
+	QUIET(p);
+	AT(p, MS(63));
+	OUT(p, .seq = 1461, .len = 1460, .flags = FIN | ACK);
+	QUIET(p);
+	refill_pool(UINT32_MAX);
+	IN(p, .ack = 2922);
+	QUIET(p);
+	STATE(p, FIN_WAIT_2);
 	done(p);
 }
 
@@ -3582,6 +3636,8 @@ int main(void)
 		cmocka_unit_test(sack_of_crumbs_does_not_cut_a_tso_packet),
 		cmocka_unit_test(tiny_segments_in_flight_are_bounded),
 		cmocka_unit_test(data_behind_a_fin_is_nothing),
+		cmocka_unit_test(data_that_lies_behind_a_fin_in_order_is_nothing),
+		cmocka_unit_test(window_of_repeated_text_with_a_new_ack_counts),
 		cmocka_unit_test(time_wait_is_not_prolonged_by_strangers),
 		cmocka_unit_test(paws_starts_anew_after_a_month_of_silence),
 		cmocka_unit_test(low_buffers_refuse_what_is_new),
@@ -3594,6 +3650,7 @@ int main(void)
 		cmocka_unit_test(short_handshake_took_some_time),
 		cmocka_unit_test(repeat_of_the_first_restarts_the_timeout),
 		cmocka_unit_test(probe_is_not_misled_by_an_empty_reserve),
+		cmocka_unit_test(probe_that_carries_a_fin_has_sent_it),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
 		cmocka_unit_test(a_lost_repeat_with_nothing_behind_it_is_probed),
 		cmocka_unit_test(lone_segment_is_not_probed),

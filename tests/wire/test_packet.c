@@ -832,6 +832,13 @@ static void whole_that_was_put_together_parses_from_ip_on(void **state)
 	bw_pkt_parse_ip(m, &host, 14, &pkt);
 	assert_int_equal(pkt.drop, BW_DROP_ND);
 	mbuf_free(m);
+
+	/* What has no IP header in its first segment. */
+	m = mbuf_in_two(f.b, f.len, 14);
+	bw_pkt_parse_ip(m, &host, 14, &pkt);
+	assert_int_equal(pkt.kind, BW_PKT_DROP);
+	assert_int_equal(pkt.drop, BW_DROP_RUNT);
+	mbuf_free(m);
 }
 
 static void parameter_problems_point_at_the_right_byte(void **state)
