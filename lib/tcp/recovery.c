@@ -53,7 +53,7 @@ void bw_tcp__recovery_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__slab_give(&tcp->recovery_slab, tcp->recoveries, free_next, cold->recovery);
 	cold->recovery = BW_TCP__NONE;
 	/* What says that there is something to be looked up there. */
-	conn->flags &= ~(BW_CONN_TROUBLE | BW_CONN_FIN_LOST);
+	conn->flags &= ~(BW_CONN_TROUBLE | BW_CONN_FIN_LOST | BW_CONN_CONGESTED);
 }
 
 uint32_t bw_tcp__in_flight(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
@@ -94,6 +94,7 @@ void bw_tcp__mark_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_t
 		return;
 	note->marks |= BW_CHUNK_LOST;
 	r->lost_bytes += note->len;
+	bw_tcp__mtu_lost(r, note->seq);
 	conn->flags |= BW_CONN_SCOREBOARD;
 }
 
@@ -355,8 +356,9 @@ static void maybe_enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if ((conn->flags & BW_CONN_RECOVER_SET) &&
 		bw_seq_leq(conn->snd_una, bw_tcp__recovery(tcp, conn)->recover))
 		return;
-	enter_recovery(tcp, conn);
 	mark_first_lost(tcp, conn);
+	if (!bw_tcp__mtu_explains_loss(tcp, conn))
+		enter_recovery(tcp, conn);
 }
 
 void bw_tcp__recovery_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t bytes)
@@ -400,7 +402,7 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		return;
 	r = bw_tcp__recovery(tcp, conn);
 	is_news = bw_tcp__rack_detect(tcp, conn, &wait_ns);
-	if (is_news && !(conn->flags & BW_CONN_RECOVERING))
+	if (is_news && !(conn->flags & BW_CONN_RECOVERING) && !bw_tcp__mtu_explains_loss(tcp, conn))
 		enter_recovery(tcp, conn);
 	/* The timer's doing: no ACK is there that would let one repeat go out. */
 	if (is_news && r->delivered == 0)
@@ -483,8 +485,8 @@ static void take_rtt(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct 
 	}
 }
 
-/** bw_tcp__ack_advance() when something is, or was, out of order. */
-static void advance_in_trouble(
+/** bw_tcp__ack_advance() when something is, or was, out of order. Returns whether cwnd may grow for it. */
+static bool advance_in_trouble(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__acked *acked, uint32_t bytes)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery_take(tcp, conn);
@@ -500,11 +502,32 @@ static void advance_in_trouble(
 		dsack_input(tcp, conn, &seg->sack[0]);
 	if (is_needless(tcp, conn, acked))
 		undo(tcp, conn);
+	if (conn->flags & BW_CONN_MTU_SEARCH)
+		bw_tcp__mtu_acked(tcp, conn);
 	may_grow = advance_recovery(tcp, conn, bytes);
 	if (conn->flags & BW_CONN_SACK)
 		wants_turn(tcp, conn, r, acked->delivered + news);
 	scoreboard_settle(tcp, conn);
-	if (may_grow)
+	return may_grow;
+}
+
+/** Is cwnd, and what is known of losses, to be looked at for more than growth? */
+static bool is_in_trouble(const struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg)
+{
+	return (conn->flags & BW_CONN_TROUBLE) || conn->dupacks != 0 || seg->sack_count != 0;
+}
+
+/** bw_tcp__ack_advance() when there is more to it than growth. */
+static void advance_with_care(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__acked *acked, uint32_t bytes)
+{
+	bool is_ece = (conn->flags & BW_CONN_ECN) && (acked->seg->flags & BW_TCP_ECE), may_grow = true;
+
+	if (conn->flags & BW_CONN_CONGESTED)
+		bw_tcp__ecn_acked(tcp, conn, bytes, is_ece);
+	if (is_in_trouble(conn, acked->seg))
+		may_grow = advance_in_trouble(tcp, conn, acked, bytes);
+	if (may_grow && !is_ece) /* RFC 3168 6.1.2 */
 		bw_tcp__cc_on_ack(tcp, conn, bytes);
 }
 
@@ -522,8 +545,9 @@ void bw_tcp__ack_advance(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const str
 	conn->progress_ms = tcp->now_ms;
 	conn->backoff = 0;
 	take_rtt(tcp, conn, seg, &acked);
-	if (bw_unlikely((conn->flags & BW_CONN_TROUBLE) || conn->dupacks != 0 || seg->sack_count != 0))
-		advance_in_trouble(tcp, conn, &acked, bytes);
+	/* After an ECE there is BW_CONN_CONGESTED. */
+	if (bw_unlikely((conn->flags & BW_CONN_CONGESTED) || is_in_trouble(conn, seg)))
+		advance_with_care(tcp, conn, &acked, bytes);
 	else
 		bw_tcp__cc_on_ack(tcp, conn, bytes);
 	if (conn->snd_una == conn->snd_nxt)
@@ -592,6 +616,7 @@ void bw_tcp__on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if ((conn->flags & BW_CONN_SACK) && !is_reneging)
 		bw_tcp__rack_mark_on_rto(tcp, conn);
 	mark_fin_lost(tcp, conn);
+	bw_tcp__mtu_on_rto(tcp, conn);
 }
 
 void bw_tcp__on_mss_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
