@@ -72,6 +72,7 @@ struct job {
 	enum sim_job_state state;
 	enum ending ending;
 	unsigned number, client, server, family, rounds;
+	unsigned worker;                                            /* that connects */
 	uint64_t request_end[ROUNDS_MAX], response_end[ROUNDS_MAX]; /* positions */
 	bool is_duplex;                                             /* nobody waits for anybody */
 	uint64_t resets_at;
@@ -536,6 +537,10 @@ static void client_mail(struct bw_context *ctx, struct bw_mail *mail)
 		job_over(job, SIM_JOB_ENDED, -ECANCELED);
 		return;
 	}
+	if (bw_context_worker(ctx) != job->worker) {
+		bw_mail_post(ctx, job->worker, mail);
+		return;
+	}
 	if (job->kind == SIM_JOB_DATAGRAM) {
 		send_datagram(ctx, job);
 		return;
@@ -881,6 +886,7 @@ void sim_job_start(unsigned number)
 		return;
 	}
 	job->state = SIM_JOB_RUNNING;
+	job->worker = (unsigned)sim_below(&sim.app, h->worker_count);
 	w = &h->engine->workers[worker];
 	job->mail.to = &w->contexts[0];
 	if (rte_ring_mp_enqueue(w->mail_in, &job->mail) != 0)

@@ -174,7 +174,6 @@ void sim_host_starve(struct sim_host *h, unsigned left);
 void sim_host_feed(struct sim_host *h);
 /** At the end of a seed: every buffer is back. */
 void sim_host_check_end(struct sim_host *h);
-uint64_t sim_host_counter(const struct sim_host *h, enum bw_counter counter);
 
 /* ---- applications ---------------------------------------------------------------------------------------- */
 
@@ -252,7 +251,8 @@ struct sim {
 	bw_ns user_timeout_ns, keepalive_idle_ns, keepalive_interval_ns;
 	unsigned keepalive_probes;
 	bool has_healed;
-	const char *self; /* argv[0] */
+	struct bw_counters counters; /* of all engines of all seeds, up to their ends */
+	const char *self;            /* argv[0] */
 	bool is_traced;
 };
 extern struct sim sim;
