@@ -145,9 +145,8 @@ struct sim_host {
 	struct bw_ip ip[2]; /* IPv4, IPv6 */
 	struct bw_engine_conf conf;
 	struct bw_engine *engine; /* NULL: it is down */
-	bool is_paused, is_gone, is_stalled, was_harmed;
+	bool is_paused, is_gone, is_stalled;
 	bw_ns wake_at[SIM_WORKERS_MAX], busy_until[SIM_WORKERS_MAX];
-	unsigned turns_to_check;
 	struct rte_mbuf *starved[16384]; /* buffers that somebody else has */
 	unsigned starved_count;
 	struct rte_mbuf *sent[64]; /* a device frees what it has sent a little later */

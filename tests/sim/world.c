@@ -160,13 +160,12 @@ static void happen(const struct event *e)
 			sim_host_wake(h, i);
 		break;
 	case SIM_HOST_VANISH:
-		h->is_gone = h->was_harmed = true;
+		h->is_gone = true;
 		sim_apps_vanished(h->index);
 		break;
 	case SIM_HOST_HALT:
 		if (h->is_gone)
 			break;
-		h->was_harmed = true;
 		sim_host_halt(h);
 		sim_watch_forget(h->index);
 		break;
@@ -239,7 +238,7 @@ void sim_begin(const struct sim_profile *profile, uint64_t seed, unsigned host_c
 	for (unsigned i = 0; i < host_count; i++) {
 		struct sim_host *h = &sim.host[i];
 
-		h->is_paused = h->is_gone = h->is_stalled = h->was_harmed = false;
+		h->is_paused = h->is_gone = h->is_stalled = false;
 		h->turns = h->rx_no_mbuf = h->rx_full = 0;
 		for (unsigned k = 0; k < host_count; k++)
 			sim.link[i][k] =
