@@ -28,15 +28,27 @@
 #define CONSTANT_ROW(...) ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
 #define RESP_ROW(...)     ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
 
+#define HTTP_SERVICE_ROW(...)  ROW(struct bw_raw_http, struct bw_engine_service, __VA_ARGS__)
+#define RESP_SERVICE_ROW(...)  ROW(struct bw_raw_resp, struct bw_engine_service, __VA_ARGS__)
+#define PLAIN_SERVICE_ROW(...) ROW(struct bw_raw_plain, struct bw_engine_service, __VA_ARGS__)
+
 static const struct bw_key top_keys[] = { TOP_KEYS(TOP_ROW) };
 static const struct bw_key network_keys[] = { NETWORK_KEYS(NETWORK_ROW) };
 static const struct bw_key tcp_keys[] = { TCP_KEYS(TCP_ROW) };
 static const struct bw_key http_keys[] = { HTTP_KEYS(HTTP_ROW) };
 static const struct bw_key constant_keys[] = { CONSTANT_KEYS(CONSTANT_ROW) };
 static const struct bw_key resp_keys[] = { RESP_KEYS(RESP_ROW) };
+static const struct bw_key http_service_keys[] = { SERVICE_KEYS(HTTP_SERVICE_ROW) };
+static const struct bw_key resp_service_keys[] = { SERVICE_KEYS(RESP_SERVICE_ROW) };
+static const struct bw_key plain_service_keys[] = { SERVICE_KEYS(PLAIN_SERVICE_ROW) };
+_Static_assert(BW_ARRAY_LEN(http_service_keys) == BW_ARRAY_LEN(resp_service_keys) &&
+		       BW_ARRAY_LEN(http_service_keys) == BW_ARRAY_LEN(plain_service_keys),
+	"service_add() counts one for all");
 
-_Static_assert(
-	sizeof(enum bw_poll) <= sizeof(uint64_t) && sizeof(bool) == 1, "values.c copies them as integers");
+_Static_assert(sizeof(enum bw_poll) <= sizeof(uint64_t) &&
+		       sizeof(enum bw_tcp_congestion_control) <= sizeof(uint64_t) &&
+		       sizeof(enum bw_tcp_syn_cookies) <= sizeof(uint64_t) && sizeof(bool) == 1,
+	"values.c copies them as integers");
 
 struct bw_conf *bw_conf_create(void)
 {
@@ -442,10 +454,29 @@ static int overlap(
 		port, other->name);
 }
 
-/** Take a service into the view at its port. Its place in the view goes to *slot. */
-static int service_add(struct services *services, const char *name, unsigned index, const char *port_text,
-	const struct bw_service *service, unsigned *slot)
+/** RFC 8257 is built on marks. */
+static int congestion_control_check(const struct bw_conf *conf, const char *prefix, unsigned choice)
 {
+	char path[PATH_BYTES];
+
+	if (choice != BW_TCP_CC_DCTCP || conf->view.engine.tcp.ecn)
+		return 0;
+	snprintf(path, sizeof(path), "%scongestion_control", prefix);
+	return bw_control__fail(
+		conf, path, "dctcp needs ECN; give tcp.ecn: true, or another congestion control");
+}
+
+/**
+ * Take a service into the view at its port, with the keys that all kinds have.
+ *
+ * @raw   its raw struct, whose first member is the port
+ * @keys  SERVICE_KEYS for that struct
+ * @slot  its place in the view goes here
+ */
+static int service_add(struct services *services, const char *name, unsigned index, void *raw,
+	const struct bw_key *keys, const struct bw_service *service, unsigned *slot)
+{
+	const char *port_text = *(char **)raw;
 	struct bw_engine_conf *engine = &services->conf->view.engine;
 	char path[PATH_BYTES];
 	uint16_t port;
@@ -468,7 +499,12 @@ static int service_add(struct services *services, const char *name, unsigned ind
 	*slot = engine->service_count++;
 	services->origins[*slot] = (struct service_origin){ name, index };
 	engine->services[*slot] = (struct bw_engine_service){ .service = service, .port = port };
-	return 0;
+	snprintf(path, sizeof(path), "%s[%u].", name, index);
+	error = bw_control__keys_apply(
+		services->conf, path, keys, BW_ARRAY_LEN(http_service_keys), raw, &engine->services[*slot]);
+	if (error != 0)
+		return error;
+	return congestion_control_check(services->conf, path, engine->services[*slot].congestion_control);
 }
 
 /** A directory that can be listed and entered, now: the service looks again, and at every file. */
@@ -533,7 +569,7 @@ static int http_apply(struct services *services)
 		char path[PATH_BYTES], entry[PATH_BYTES / 4];
 		struct bw_http_conf *http;
 		unsigned slot;
-		int error = service_add(services, "http", i, raw->port, &bw_http_service, &slot);
+		int error = service_add(services, "http", i, raw, http_service_keys, &bw_http_service, &slot);
 
 		if (error != 0)
 			return error;
@@ -604,7 +640,7 @@ static int resp_apply(struct services *services)
 		struct bw_raw_resp *raw = &conf->raw->resp[i];
 		char prefix[PATH_BYTES];
 		unsigned slot;
-		int error = service_add(services, "resp", i, raw->port, &bw_resp_service, &slot);
+		int error = service_add(services, "resp", i, raw, resp_service_keys, &bw_resp_service, &slot);
 
 		if (error != 0)
 			return error;
@@ -623,12 +659,12 @@ static int resp_apply(struct services *services)
 	return 0;
 }
 
-static int plain_apply(struct services *services, const char *name, const struct bw_raw_plain *raw,
-	unsigned count, const struct bw_service *service)
+static int plain_apply(struct services *services, const char *name, struct bw_raw_plain *raw, unsigned count,
+	const struct bw_service *service)
 {
 	for (unsigned i = 0; i < count; i++) {
 		unsigned slot;
-		int error = service_add(services, name, i, raw[i].port, service, &slot);
+		int error = service_add(services, name, i, &raw[i], plain_service_keys, service, &slot);
 
 		if (error != 0)
 			return error;
@@ -666,6 +702,8 @@ static int tcp_apply(struct bw_conf *conf)
 	int error =
 		bw_control__keys_apply(conf, "tcp.", tcp_keys, BW_ARRAY_LEN(tcp_keys), &conf->raw->tcp, tcp);
 
+	if (error == 0)
+		error = congestion_control_check(conf, "tcp.", tcp->congestion_control);
 	if (error != 0 || has_reassembly || tcp->reassembly_bytes_max == tcp->recv_bytes_max)
 		return error;
 	/* Unset, it is the receive window, whatever that was set to. */

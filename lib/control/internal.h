@@ -26,6 +26,7 @@ struct bw_raw_constant {
 
 struct bw_raw_http {
 	char *port;
+	SERVICE_KEYS(RAW_MEMBER)
 	HTTP_KEYS(RAW_MEMBER)
 	struct bw_raw_constant *constants;
 	unsigned constants_count;
@@ -33,12 +34,14 @@ struct bw_raw_http {
 
 struct bw_raw_resp {
 	char *port;
+	SERVICE_KEYS(RAW_MEMBER)
 	RESP_KEYS(RAW_MEMBER)
 };
 
 /** echo and discard */
 struct bw_raw_plain {
 	char *port;
+	SERVICE_KEYS(RAW_MEMBER)
 };
 
 struct bw_raw_network {
@@ -123,8 +126,10 @@ enum bw_key_kind {
 	KEY_BYTES,    /* decimal with K, M, G or KiB, MiB, GiB */
 	KEY_DURATION, /* decimal with ms, s, m or h; seconds without */
 	KEY_BOOL,
-	KEY_POLL, /* enum bw_poll */
-	KEY_TEXT, /* const char *, which points into the raw struct */
+	KEY_POLL,        /* enum bw_poll */
+	KEY_CONGESTION,  /* enum bw_tcp_congestion_control */
+	KEY_SYN_COOKIES, /* enum bw_tcp_syn_cookies */
+	KEY_TEXT,        /* const char *, which points into the raw struct */
 };
 
 /** A row of a key list, for the code that walks them. */

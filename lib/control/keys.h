@@ -39,6 +39,7 @@
 #define TCP_KEYS(X)                                                                                          \
 	X(connections, NUMBER, connections_max, 1, 16777216)                                                 \
 	X(half_open, NUMBER, half_open_max, 1, 16777216)                                                     \
+	X(syn_cookies, SYN_COOKIES, syn_cookies, 0, 0)                                                       \
 	X(time_wait, NUMBER, time_wait_max, 1, 16777216)                                                     \
 	X(receive_buffer, BYTES, recv_bytes_max, 4 * KIB, GIB)                                               \
 	X(send_buffer, BYTES, send_bytes_max, 4 * KIB, GIB)                                                  \
@@ -46,7 +47,15 @@
 	X(time_wait_timeout, DURATION, time_wait_ns, 1 * MS, 600 * SEC)                                      \
 	X(keepalive_interval, DURATION, keepalive_interval_ns, 1 * SEC, 7200 * SEC)                          \
 	X(keepalive_probes, NUMBER, keepalive_probes, 1, 15)                                                 \
-	X(user_timeout, DURATION, user_timeout_ns, 1 * SEC, 86400 * SEC)
+	X(user_timeout, DURATION, user_timeout_ns, 1 * SEC, 86400 * SEC)                                     \
+	X(ecn, BOOL, ecn, 0, 1)                                                                              \
+	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)
+
+/* struct bw_engine_service, in every kind of service. Unset, it is that of `tcp`. */
+#define SERVICE_KEYS(X)                                                                                      \
+	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)                            \
+	X(nagle, BOOL, nagle, 0, 1)                                                                          \
+	X(pacing, BOOL, pacing, 0, 1)
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \

@@ -28,7 +28,8 @@ static const cyaml_schema_value_t constant_entry = ENTRY(struct bw_raw_constant,
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_http, key),
 static const cyaml_schema_field_t http_fields[] = {
 	SCALAR(struct bw_raw_http, port),
-	HTTP_KEYS(FIELD) LIST(struct bw_raw_http, constants, &constant_entry, CONSTANTS_MAX),
+	SERVICE_KEYS(FIELD) HTTP_KEYS(FIELD)
+		LIST(struct bw_raw_http, constants, &constant_entry, CONSTANTS_MAX),
 	CYAML_FIELD_END,
 };
 #undef FIELD
@@ -37,12 +38,17 @@ static const cyaml_schema_value_t http_entry = ENTRY(struct bw_raw_http, http_fi
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_resp, key),
 static const cyaml_schema_field_t resp_fields[] = {
 	SCALAR(struct bw_raw_resp, port),
-	RESP_KEYS(FIELD) CYAML_FIELD_END,
+	SERVICE_KEYS(FIELD) RESP_KEYS(FIELD) CYAML_FIELD_END,
 };
 #undef FIELD
 static const cyaml_schema_value_t resp_entry = ENTRY(struct bw_raw_resp, resp_fields);
 
-static const cyaml_schema_field_t plain_fields[] = { SCALAR(struct bw_raw_plain, port), CYAML_FIELD_END };
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_plain, key),
+static const cyaml_schema_field_t plain_fields[] = {
+	SCALAR(struct bw_raw_plain, port),
+	SERVICE_KEYS(FIELD) CYAML_FIELD_END,
+};
+#undef FIELD
 static const cyaml_schema_value_t plain_entry = ENTRY(struct bw_raw_plain, plain_fields);
 
 static const cyaml_schema_field_t route_fields[] = {

@@ -36,10 +36,31 @@ static const struct unit duration_units[] = {
 };
 static const struct unit plain_units[] = { { "", 1 } };
 
-static const char *const poll_names[] = {
-	[BW_POLL_AUTO] = "auto",
-	[BW_POLL_BUSY] = "busy",
-	[BW_POLL_ADAPTIVE] = "adaptive",
+#define WORDS_MAX 4
+
+/** A choice: the words that stand for an enum's values, NULL for what cannot be chosen. */
+struct choice {
+	const char *what, *all;
+	const char *words[WORDS_MAX];
+};
+
+static const struct choice poll_choice = {
+	"way to poll",
+	"busy, adaptive or auto",
+	{ [BW_POLL_AUTO] = "auto", [BW_POLL_BUSY] = "busy", [BW_POLL_ADAPTIVE] = "adaptive" },
+};
+static const struct choice congestion_choice = {
+	"congestion control",
+	"cubic, newreno or dctcp",
+	{ [BW_TCP_CC_CUBIC] = "cubic", [BW_TCP_CC_NEWRENO] = "newreno", [BW_TCP_CC_DCTCP] = "dctcp" },
+};
+_Static_assert(BW_TCP_CC_COUNT <= WORDS_MAX, "congestion_choice");
+static const struct choice syn_cookies_choice = {
+	"time to send SYN cookies",
+	"auto, off or always",
+	{ [BW_TCP_SYN_COOKIES_AUTO] = "auto",
+		[BW_TCP_SYN_COOKIES_OFF] = "off",
+		[BW_TCP_SYN_COOKIES_ALWAYS] = "always" },
 };
 
 static const struct unit *units_of(enum bw_key_kind kind, unsigned *count)
@@ -140,12 +161,28 @@ static int bool_apply(const struct bw_conf *conf, const char *path, const char *
 	return bw_control__fail(conf, path, "'%.60s' is neither true nor false; give one of them", text);
 }
 
-static int poll_apply(const struct bw_conf *conf, const char *path, const char *text, uint64_t *value)
+/** NULL: not a key of that kind. */
+static const struct choice *choice_of(enum bw_key_kind kind)
 {
-	for (*value = 0; *value < BW_ARRAY_LEN(poll_names); ++*value)
-		if (strcmp(text, poll_names[*value]) == 0)
+	switch (kind) {
+	case KEY_POLL:
+		return &poll_choice;
+	case KEY_CONGESTION:
+		return &congestion_choice;
+	case KEY_SYN_COOKIES:
+		return &syn_cookies_choice;
+	default:
+		return NULL;
+	}
+}
+
+static int choice_apply(const struct bw_conf *conf, const char *path, const struct choice *choice,
+	const char *text, uint64_t *value)
+{
+	for (*value = 0; *value < WORDS_MAX; ++*value)
+		if (choice->words[*value] != NULL && strcmp(text, choice->words[*value]) == 0)
 			return 0;
-	return bw_control__fail(conf, path, "'%.60s' is no way to poll; give busy, adaptive or auto", text);
+	return bw_control__fail(conf, path, "'%.60s' is no %s; give %s", text, choice->what, choice->all);
 }
 
 static uint64_t target_read(const void *target, unsigned bytes)
@@ -169,8 +206,8 @@ static int default_show(const struct bw_key *key, char **text, const void *targe
 		return 0;
 	if (key->kind == KEY_BOOL)
 		snprintf(shown, sizeof(shown), "%s", value ? "true" : "false");
-	else if (key->kind == KEY_POLL)
-		snprintf(shown, sizeof(shown), "%s", poll_names[value]);
+	else if (choice_of(key->kind) != NULL)
+		snprintf(shown, sizeof(shown), "%s", choice_of(key->kind)->words[value]);
 	else
 		quantity_format(key->kind, value, shown);
 	*text = strdup(shown);
@@ -201,8 +238,8 @@ int bw_control__keys_apply(struct bw_conf *conf, const char *prefix, const struc
 		}
 		if (key->kind == KEY_BOOL)
 			error = bool_apply(conf, path, *text, &value);
-		else if (key->kind == KEY_POLL)
-			error = poll_apply(conf, path, *text, &value);
+		else if (choice_of(key->kind) != NULL)
+			error = choice_apply(conf, path, choice_of(key->kind), *text, &value);
 		else
 			error = quantity_apply(conf, path, key, *text, &value);
 		if (error != 0)

@@ -51,6 +51,39 @@ void bw_fragments_fini(struct bw_worker *w)
 	w->death_row = NULL;
 }
 
+/** Until reassembly every mbuf of a fragment says what its ECN field was: the headers are cut off on the way. */
+static void note_ecn(struct bw_pkt *pkt)
+{
+	for (struct rte_mbuf *m = pkt->m; m != NULL; m = m->next)
+		*(uint8_t *)rte_mbuf_to_priv(m) = pkt->tos & BW_ECN_MASK;
+}
+
+static void set_ecn(struct rte_mbuf *whole, uint8_t ecn)
+{
+	uint8_t *ip = rte_pktmbuf_mtod_offset(whole, uint8_t *, whole->l2_len);
+
+	if (ip[0] >> 4 == 4) /* reassembly leaves no checksum of the header, and nobody looks at one */
+		ip[1] = (uint8_t)((ip[1] & ~BW_ECN_MASK) | ecn);
+	else
+		ip[1] = (uint8_t)((ip[1] & ~(BW_ECN_MASK << 4)) | ecn << 4);
+}
+
+/**
+ * RFC 3168 section 5.3: one that was marked marks the whole, unless another was not ECN-capable: then somebody has
+ * meddled with them, and the whole is dropped. Returns whether it is not.
+ */
+static bool unite_ecn(struct rte_mbuf *whole)
+{
+	unsigned seen = 0;
+
+	for (struct rte_mbuf *m = whole; m != NULL; m = m->next)
+		seen |= 1u << *(uint8_t *)rte_mbuf_to_priv(m);
+	if (!(seen & 1u << BW_ECN_CE))
+		return true;
+	set_ecn(whole, BW_ECN_CE);
+	return !(seen & 1u << BW_ECN_NOT_ECT);
+}
+
 static struct rte_mbuf *reassemble(struct bw_worker *w, struct bw_pkt *pkt)
 {
 	struct rte_mbuf *m = pkt->m;
@@ -68,6 +101,7 @@ struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt)
 	struct rte_ip_frag_death_row *row = w->death_row;
 	struct rte_mbuf *whole;
 
+	note_ecn(pkt);
 	w->fragment_at = w->now;
 	if (!bw_timer_is_armed(&w->fragment_timer))
 		bw_timer_arm(&w->wheel, &w->fragment_timer, w->now + EXPIRE_NS);
@@ -83,6 +117,11 @@ struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt)
 	bury(w);
 	if (whole == NULL)
 		return NULL;
+	if (bw_unlikely(!unite_ecn(whole))) {
+		bw_count(&w->counters, BW_DROP_FRAGMENT);
+		rte_pktmbuf_free(whole);
+		return NULL;
+	}
 	bw_count(&w->counters, BW_IP_REASSEMBLED);
 	/* What a device said of a fragment's checksum says nothing of the whole. */
 	whole->ol_flags &=

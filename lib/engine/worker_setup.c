@@ -67,13 +67,16 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 	if (service->data == NULL)
 		return 0;
 	/* With port 0 for a service that only connects. */
-	error = bw_tcp_listen(w->tcp, &(struct bw_tcp_listener){
-					      .ops = &bw_stream_ops,
-					      .user = ctx,
-					      .port = ctx->port,
-					      .nagle = service->nagle,
-					      .keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
-				      });
+	error = bw_tcp_listen(
+		w->tcp, &(struct bw_tcp_listener){
+				.ops = &bw_stream_ops,
+				.user = ctx,
+				.port = ctx->port,
+				.nagle = service->nagle || w->engine->conf.services[ctx->index].nagle,
+				.pacing = w->engine->conf.services[ctx->index].pacing,
+				.congestion_control = w->engine->conf.services[ctx->index].congestion_control,
+				.keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
+			});
 	if (error < 0 && is_first_failure(w, error))
 		bw_error("worker %u: %s cannot listen on port %u: %s", w->index, service->name, ctx->port,
 			strerror(-error));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Congestion control: slow start (RFC 5681) with appropriate byte counting (RFC 3465) from an initial window of
- * ten segments (RFC 6928), and CUBIC (RFC 9438, cubic.c) for the rest. This file is all that changes cwnd and
- * ssthresh; recovery.c says when.
+ * ten segments (RFC 6928), the same for all; for the rest CUBIC (cubic.c), NewReno (reno.c) or DCTCP (dctcp.c), as
+ * the listener chose, through a table of functions, which slow start never looks at. This file is all that changes
+ * cwnd and ssthresh; recovery.c and ecn.c say when.
  */
 #include "internal.h"
 
@@ -14,14 +15,16 @@ static uint32_t initial_window(const struct bw_tcp_conn *conn)
 	return BW_MIN(BW_TCP__INITIAL_SEGMENTS * mss, BW_MAX(2 * mss, 14600u));
 }
 
-/** RFC 9438 4.6. */
-static void cut_ssthresh(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+static void cut_ssthresh(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_ece)
 {
-	uint32_t flight = conn->snd_nxt - conn->snd_una;
+	const struct bw_tcp__cc_ops *ops = bw_tcp__cc_ops_of(tcp, conn);
+	union bw_tcp__cc *cc = &bw_tcp__recovery_take(tcp, conn)->cc;
+	uint32_t flight = bw_tcp__fills_cwnd(conn) ? conn->cwnd : conn->snd_nxt - conn->snd_una;
+	uint32_t ssthresh = (is_ece ? ops->on_ece : ops->on_loss)(cc, conn->cwnd, flight);
 
-	bw_tcp__cold(tcp, conn)->ssthresh =
-		BW_MAX(bw_tcp__cubic_on_loss(&bw_tcp__recovery_take(tcp, conn)->cubic, conn->cwnd, flight),
-			2u * conn->mss);
+	/* The floor is two segments for marks, too: RFC 3168 6.1.2 goes on below, with a segment an RTO; Linux not. */
+	bw_tcp__cold(tcp, conn)->ssthresh = BW_MAX(ssthresh, 2u * conn->mss);
+	bw_tcp__ecn_reduced(tcp, conn);
 }
 
 void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_lost)
@@ -44,8 +47,12 @@ void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t ac
 		return;
 	cold = bw_tcp__cold(tcp, conn);
 	if (conn->cwnd < cold->ssthresh) {
-		/* RFC 3465 2.2, 2.3: L = 2 segments; 1 after a timeout. */
-		uint32_t limit = conn->flags & BW_CONN_RTO_RECOVERY ? conn->mss : 2u * conn->mss;
+		/*
+		 * L = 8 segments (RFC 9406 4.2): a receiver that merges packets before its TCP sees them sends one
+		 * ACK for dozens, and with RFC 3465's 2 a window of them would grow by 2 a round trip. 1 after a
+		 * timeout (2.3 there), when an ACK says little about what has just left the network.
+		 */
+		uint32_t limit = conn->flags & BW_CONN_RTO_RECOVERY ? conn->mss : 8u * conn->mss;
 
 		conn->cwnd += BW_MIN(acked_bytes, limit);
 		return;
@@ -53,16 +60,26 @@ void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t ac
 	if (conn->cwnd_use != BW_CWND_FULL)
 		return;
 	/* There was a loss, or ssthresh would be out of reach. */
-	conn->cwnd = bw_tcp__cubic_on_ack(&bw_tcp__recovery(tcp, conn)->cubic, tcp->now_ms,
-		conn->srtt_us8 / 8000, conn->cwnd, conn->mss, acked_bytes);
+	conn->cwnd = bw_tcp__cc_ops_of(tcp, conn)->on_ack(
+		&bw_tcp__recovery(tcp, conn)->cc, conn, tcp->now_ms, acked_bytes);
 	conn->cwnd = BW_MIN(conn->cwnd, cwnd_max);
 }
 
 void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	cut_ssthresh(tcp, conn);
+	/* RFC 3168 6.1.2: losses and marks of one window are one event. */
+	if (bw_tcp__ecn_is_answered(tcp, conn))
+		return;
+	cut_ssthresh(tcp, conn, false);
 	/* The pipe counts what is in flight, so no inflation is due (RFC 6675 5). */
 	conn->cwnd = bw_tcp__cold(tcp, conn)->ssthresh;
+}
+
+void bw_tcp__cc_on_ece(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	bw_tcp__count(tcp, BW_TCP_ECE_REDUCTIONS);
+	cut_ssthresh(tcp, conn, true);
+	conn->cwnd = BW_MIN(conn->cwnd, bw_tcp__cold(tcp, conn)->ssthresh);
 }
 
 void bw_tcp__cc_set_in_recovery(struct bw_tcp_conn *conn, uint32_t cwnd)
@@ -76,7 +93,7 @@ void bw_tcp__cc_remember(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 	r->undo_cwnd = conn->cwnd;
 	r->undo_ssthresh = bw_tcp__cold(tcp, conn)->ssthresh;
-	r->undo_cubic = r->cubic;
+	r->undo_cc = r->cc;
 }
 
 void bw_tcp__cc_undo(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
@@ -85,7 +102,9 @@ void bw_tcp__cc_undo(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 	conn->cwnd = BW_MAX(conn->cwnd, r->undo_cwnd);
 	bw_tcp__cold(tcp, conn)->ssthresh = r->undo_ssthresh;
-	r->cubic = r->undo_cubic;
+	r->cc = r->undo_cc;
+	/* The window has not been answered after all: the next ECE counts. */
+	r->cwr_end = conn->snd_una;
 }
 
 void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
@@ -103,8 +122,12 @@ void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 void bw_tcp__cc_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_first)
 {
-	if (is_first) /* RFC 5681 3.1: held constant when the same data times out again */
-		cut_ssthresh(tcp, conn);
+	/*
+	 * RFC 5681 3.1: held constant when the same data times out again. RFC 3168 6.1.2: and when the window was
+	 * answered before, unless it was a repeat that is lost.
+	 */
+	if (is_first && ((conn->flags & BW_CONN_RECOVERING) || !bw_tcp__ecn_is_answered(tcp, conn)))
+		cut_ssthresh(tcp, conn, false);
 	conn->cwnd = conn->mss; /* the loss window */
 }
 

@@ -142,7 +142,7 @@ void bw_tcp__run_pending(struct bw_tcp *tcp)
 
 void bw_tcp__set_state(struct bw_tcp_conn *conn, enum bw_tcp__state state)
 {
-	conn->state = (uint8_t)state;
+	conn->state = state;
 }
 
 struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *flow, unsigned listener)
@@ -165,11 +165,13 @@ struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *
 	};
 	conn->flow = *flow;
 	conn->index = index;
-	conn->listener = (uint8_t)listener;
+	conn->listener = listener & (BW_TCP__LISTENERS_MAX - 1);
 	conn->quick_acks = BW_TCP__QUICK_ACKS;
 	conn->last_rx_ms = conn->progress_ms = tcp->now_ms;
 	conn->rttvar_us4 = BW_TCP__RTO_INITIAL_MS; /* see bw_tcp__rto_ms() */
 	bw_timer_init(&conn->timer, BW_TCP_WHEEL_CONN);
+	if (tcp->listeners[listener].pacing)
+		tcp->pace_at[index] = 0;
 	if (tcp->conf.state_bytes != 0)
 		memset(bw_tcp_state(conn), 0, tcp->conf.state_bytes);
 	return conn;
@@ -245,7 +247,7 @@ void bw_tcp__upcall_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (!(conn->flags & BW_CONN_CUT_SHORT) || (conn->flags & BW_CONN_FIN_QUEUED) ||
 		!bw_tcp__wants_upcalls(conn))
 		return;
-	if (bw_tcp__send_room(conn) < bw_tcp__send_bytes_max(tcp, conn) / 4)
+	if (bw_tcp__send_room(conn) < bw_tcp__send_bytes_now(tcp, conn) / 4)
 		return;
 	conn->flags &= ~(BW_CONN_CUT_SHORT | BW_CONN_NO_MBUF);
 	if (ops->writable != NULL)
@@ -261,7 +263,8 @@ void bw_tcp__send_reset(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		.ack = conn->rcv_nxt,
 	};
 
-	bw_tcp__answer(tcp, &conn->flow, &rst);
+	bw_tcp__answer_with_tos(tcp, &conn->flow, &rst,
+		bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
 }
 
 /* ---- downcalls ----------------------------------------------------------------------------------------- */
@@ -375,6 +378,8 @@ void bw_tcp_info(const struct bw_tcp_conn *conn, struct bw_tcp_info *info)
 		.snd_wnd = conn->snd_wnd,
 		.rcv_wnd = conn->rcv_adv - conn->rcv_nxt,
 		.mss = conn->mss,
+		.congestion_control = bw_tcp__listener(tcp, conn)->congestion_control,
+		.has_ecn = conn->flags & BW_CONN_ECN,
 	};
 }
 

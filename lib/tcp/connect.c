@@ -114,7 +114,8 @@ struct bw_tcp_fields bw_tcp__syn_fields(const struct bw_tcp *tcp, const struct b
 	bool is_answer = conn->state == BW_STATE_SYN_RECEIVED;
 
 	return (struct bw_tcp_fields){
-		.flags = is_answer ? BW_TCP_SYN | BW_TCP_ACK : BW_TCP_SYN,
+		.flags = (is_answer ? BW_TCP_SYN | BW_TCP_ACK : BW_TCP_SYN) |
+			 bw_tcp__ecn_syn_flags(tcp, conn, is_answer),
 		.seq = conn->snd_una,
 		.ack = is_answer ? conn->rcv_nxt : 0,
 		.window = bw_tcp__syn_window(tcp, conn->listener),
@@ -162,7 +163,8 @@ static void synchronize(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_
 	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, window, rtt_ms);
 	/* What came with it, as for a segment that follows the SYN. */
 	if (pkt->tcp.flags & BW_TCP_SYN) {
-		pkt->tcp.flags &= (uint8_t)~BW_TCP_SYN;
+		/* On a SYN, ECE and CWR are about ECN itself. */
+		pkt->tcp.flags &= (uint8_t) ~(BW_TCP_SYN | BW_TCP_ECE | BW_TCP_CWR);
 		pkt->tcp.seq++;
 	}
 	if (pkt->payload_len != 0 || (pkt->tcp.flags & BW_TCP_FIN))
@@ -196,6 +198,7 @@ static bool syn_sent_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct 
 		return false;
 	}
 	peer = bw_tcp__half_open_of(&conn->flow, seg, conn->listener, conn->snd_una);
+	peer.has_ecn = bw_tcp__ecn_is_agreed(tcp, conn, seg->flags);
 	bw_tcp__handshake_agree(tcp, conn, &peer);
 	if (has_ack) {
 		synchronize(tcp, conn, pkt, seg->window); /* not scaled on a SYN: RFC 7323 2.2 */

@@ -74,3 +74,18 @@ uint32_t bw_tcp__cubic_on_ack(struct bw_tcp__cubic *c, uint32_t now_ms, uint32_t
 	target = BW_MAX(BW_MIN(target, cwnd + cwnd / 2), cwnd);
 	return cwnd + (uint32_t)((uint64_t)(target - cwnd) * BW_MIN(acked_bytes, cwnd) / cwnd);
 }
+
+/** 4.6: the same for a loss and for marks. */
+static uint32_t on_event(union bw_tcp__cc *cc, uint32_t cwnd, uint32_t flight)
+{
+	return bw_tcp__cubic_on_loss(&cc->cubic, cwnd, flight);
+}
+
+static uint32_t on_ack(
+	union bw_tcp__cc *cc, const struct bw_tcp_conn *conn, uint32_t now_ms, uint32_t acked_bytes)
+{
+	return bw_tcp__cubic_on_ack(
+		&cc->cubic, now_ms, conn->srtt_us8 / 8000, conn->cwnd, conn->mss, acked_bytes);
+}
+
+const struct bw_tcp__cc_ops bw_tcp__cc_cubic = { .on_loss = on_event, .on_ece = on_event, .on_ack = on_ack };

@@ -22,6 +22,7 @@ struct segment {
 	bw_seq seq;
 	uint32_t off, len; /* payload, in m */
 	uint8_t flags;
+	bool is_ce;
 };
 
 /* ---- acknowledging what arrived ------------------------------------------------------------------------ */
@@ -63,6 +64,7 @@ static inline void schedule_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, ui
 	if (len >= conn->rcv_mss) {
 		/* No more than our MSS option allows: what a device or a kernel has merged is several segments. */
 		conn->rcv_mss = (uint16_t)BW_MIN(len, (uint32_t)bw_tcp__mss_option(tcp, &conn->flow));
+		bw_tcp__window_grow(tcp, conn);
 		if (conn->quick_acks != 0) {
 			conn->quick_acks--;
 			ack_now(tcp, conn);
@@ -115,6 +117,11 @@ static inline void after_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__upcall_writable(tcp, conn);
 }
 
+static inline bool is_ce(const struct bw_pkt *pkt)
+{
+	return (pkt->tos & BW_ECN_MASK) == BW_ECN_CE;
+}
+
 /* ---- the fast path ------------------------------------------------------------------------------------- */
 
 /**
@@ -134,10 +141,13 @@ static inline bool is_predicted(const struct bw_tcp_conn *conn, const struct bw_
 		pkt->payload_len > conn->rcv_adv - conn->rcv_nxt)
 		return false;
 	/* It brings data or acknowledges some: so it is no duplicate ACK, probe or mere window update. */
-	return pkt->payload_len != 0 || f->ack != conn->snd_una;
+	return pkt->payload_len != 0 ? !is_ce(pkt) && !(conn->flags & BW_CONN_ECHO_CE)
+				     : f->ack != conn->snd_una;
 }
 
-static void slow_path(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
+/* Out of line: what it keeps in registers would be spilled on the fast path. */
+static __attribute__((noinline)) void slow_path(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
 
 void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt)
 {
@@ -317,6 +327,8 @@ static bool step_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segmen
 		update_window(conn, f);
 	if ((was_shut || conn->snd_wnd == 0) && !(conn->flags & BW_CONN_RELEASED))
 		conn->progress_ms = tcp->now_ms; /* a shut window is an answer: 3.8.6.1. R2 is for silence */
+	if ((f->flags & BW_TCP_ECE) && (conn->flags & BW_CONN_ECN))
+		bw_tcp__ecn_echoed(tcp, conn, f->ack);
 	if (f->ack != conn->snd_una) {
 		bw_tcp__ack_advance(tcp, conn, f);
 		if ((conn->flags & BW_CONN_FIN_SENT) && conn->snd_una == conn->snd_nxt &&
@@ -349,6 +361,8 @@ static bool step_text(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 	if (s->len != 0) {
 		uint32_t len = s->len;
 
+		if (conn->flags & BW_CONN_ECN)
+			bw_tcp__ecn_payload(tcp, conn, s->is_ce, s->flags & BW_TCP_CWR);
 		first = bw_tcp__payload_take(s->m, s->off, len, &last);
 		s->m = NULL;
 		if (!is_in_order) {
@@ -416,6 +430,7 @@ static void slow_path(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pk
 		.off = pkt->payload_off,
 		.len = pkt->payload_len,
 		.flags = pkt->tcp.flags,
+		.is_ce = is_ce(pkt),
 	};
 
 	/* An abort's RST is on its way; a multicast never was for a connection. */
@@ -537,6 +552,5 @@ void bw_tcp_icmp_error(
 	mss = BW_MAX(mtu, mtu_min) - headers - (conn->flags & BW_CONN_TIMESTAMPS ? 12 : 0);
 	if (mss >= conn->mss)
 		return;
-	conn->mss = (uint16_t)mss;
-	bw_tcp__on_mss_cut(tcp, conn);
+	bw_tcp__mtu_cut(tcp, conn, mss, mss);
 }

@@ -4,7 +4,7 @@
  *
  * A flow is one of three objects, and the table finds any of them by one lookup:
  *
- *     half-open    64 bytes   a SYN was answered                     listen.c
+ *     half-open    64 bytes   a SYN was answered; or none: cookie.c  listen.c
  *     connection  240 bytes   from the ACK of the handshake on,      conn.c, input.c, output.c
  *                             or from the SYN that we send           connect.c
  *     TIME_WAIT    64 bytes   both FINs are out of the way           time_wait.c
@@ -53,13 +53,17 @@
 #define BW_TCP__SLICES_MAX       17  /* mbufs in one outgoing packet, header included: what NICs take */
 #define BW_TCP__VISIT_SEGMENTS   16  /* packets a connection may send before the next has its turn */
 #define BW_TCP__ANSWERS_MAX      256 /* stateless answers waiting for bw_tcp_output() */
+#define BW_TCP__REPEATS_MAX      32  /* of SYN-ACKs in one call: the rest is as due in the next turn */
 #define BW_TCP__LISTENERS_MAX    64
 #define BW_TCP__PORT_COUNTERS    256   /* RFC 6056 3.3.4: its `table` */
 #define BW_TCP__PORT_TRIES       2048  /* ports looked at in one call */
-#define BW_TCP__HELD_BYTES_LOW   32768 /* a connection may hold in each direction while buffers are scarce, */
-#define BW_TCP__HELD_BYTES_DRY   4096  /* and while there are next to none */
-#define BW_TCP__RECLAIM_LOOKS    16    /* connections looked at for the one that holds most */
-#define BW_TCP__TIMERS_MAX       256   /* that fire in one call: the rest is as due in the next turn */
+#define BW_TCP__RECV_BYTES_FIRST 65536 /* receive window until the service has shown how fast it reads */
+#define BW_TCP__SEND_BYTES_FIRST                                                                             \
+	262144 /* send queue until twice of cwnd is more: what a round trip and its repeats take */
+#define BW_TCP__HELD_BYTES_LOW 32768 /* a connection may hold in each direction while buffers are scarce, */
+#define BW_TCP__HELD_BYTES_DRY 4096  /* and while there are next to none */
+#define BW_TCP__RECLAIM_LOOKS  16    /* connections looked at for the one that holds most */
+#define BW_TCP__TIMERS_MAX     256   /* that fire in one call: the rest is as due in the next turn */
 
 /* ---- mbufs --------------------------------------------------------------------------------------------- */
 
@@ -148,13 +152,19 @@ enum {
 	BW_CONN_RACK = 1u << 22,     /* something has arrived: output looks first for what should have, too */
 	BW_CONN_LOSS_PROBE = 1u << 23,  /* a tail loss probe is due (RFC 8985 7.3) */
 	BW_CONN_LOSS_PROBED = 1u << 24, /* one was sent, and what it did is not known yet (7.4) */
+	BW_CONN_ECN = 1u << 25,         /* RFC 3168, agreed in the handshake */
+	BW_CONN_ECHO_CE = 1u << 26,     /* what arrived was marked: ECE on all that we send (6.1.3) */
+	BW_CONN_CONGESTED = 1u << 27,   /* a reduction is to be told of, or its window under way: ecn.c */
+	BW_CONN_MTU_SEARCH = 1u << 28,  /* segments may be shorter than the path allows: plpmtud.c */
 };
-#define BW_CONN_FLAG_BITS 25
+#define BW_CONN_FLAG_BITS 30
 
 #define BW_CONN_RECOVERING (BW_CONN_RECOVERY | BW_CONN_RTO_RECOVERY)
 
 /** With none of them, what was sent arrives in order, as far as is known. */
-#define BW_CONN_TROUBLE (BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_RECOVER_SET | BW_CONN_LOSS_PROBED)
+#define BW_CONN_TROUBLE                                                                                      \
+	(BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_RECOVER_SET | BW_CONN_LOSS_PROBED |               \
+		BW_CONN_MTU_SEARCH)
 
 /** What takes an arriving segment off the fast path. */
 #define BW_CONN_SLOW                                                                                         \
@@ -182,16 +192,18 @@ enum bw_tcp__cwnd_use {
 struct bw_tcp_conn {
 	/* Cache lines 0 and 1: all that receiving in order, acknowledging and queueing a reply touch. */
 	struct bw_flow flow;
-	uint32_t index; /* of this connection: finds the bw_tcp before the array */
+	uint32_t index : 28;     /* of this connection: finds the bw_tcp before the array */
+	uint32_t rcv_growth : 4; /* how often the receive window has doubled */
 	uint32_t flags : BW_CONN_FLAG_BITS;
+	uint32_t cwnd_use : 2; /* enum bw_tcp__cwnd_use, when something was last sent */
+	/* None of them crosses a byte: a load and a mask is all that one takes. */
+	uint32_t state : 4;   /* enum bw_tcp__state */
+	uint32_t backoff : 4; /* timeouts or probes in a row without an answer */
+	uint32_t listener : 6;
+	uint32_t dupacks : 2; /* saturates at BW_TCP__DUP_THRESH */
+	uint32_t snd_wscale : 4, rcv_wscale : 4;
 	uint32_t quick_acks : 4; /* full segments still to be acknowledged at once */
 	uint32_t timer_use : 3;  /* enum bw_tcp__timer */
-	uint8_t state;           /* enum bw_tcp__state */
-	uint8_t listener;
-	uint8_t snd_wscale : 4, rcv_wscale : 4;
-	uint8_t dupacks : 2;  /* saturates at BW_TCP__DUP_THRESH */
-	uint8_t cwnd_use : 2; /* enum bw_tcp__cwnd_use, when something was last sent */
-	uint8_t backoff : 4;  /* timeouts or probes in a row without an answer */
 	bw_seq rcv_nxt;
 	bw_seq rcv_adv;     /* right edge of the window that we advertised */
 	uint32_t ts_recent; /* RFC 7323 */
@@ -235,6 +247,8 @@ struct bw_tcp__cold {
 	uint32_t recovery;     /* index, BW_TCP__NONE while everything arrives in order */
 	uint32_t reassembly;   /* index, BW_TCP__NONE when nothing is out of order */
 	uint32_t challenge_ms; /* of the last rate-limited answer */
+	bw_seq rcv_round_seq;  /* what the service had taken when the current round trip began: recvq.c */
+	uint32_t rcv_round_ms; /* and when that was */
 };
 
 /** A full bucket is 10 entries; the table has a bucket for every BW_TCP__BUCKET_LOAD objects. */
@@ -252,12 +266,13 @@ struct bw_tcp__half_open {
 	uint32_t next,
 		prev; /* of those that wait for the same retry, oldest first; next is also the free list */
 	uint16_t peer_mss;
-	uint16_t wscale : 4;
-	uint16_t tries : 3; /* SYN-ACKs repeated by the timer */
-	uint16_t has_wscale : 1, has_timestamps : 1, has_sack : 1;
+	uint16_t wscale : 4; /* BW_TCP__NO_WSCALE: the peer has none */
+	uint16_t tries : 3;  /* SYN-ACKs repeated by the timer */
+	uint16_t has_timestamps : 1, has_sack : 1, has_ecn : 1;
 	uint16_t listener : 6;
 };
-_Static_assert(BW_TCP__LISTENERS_MAX <= 1 << 6, "half_open.listener");
+#define BW_TCP__NO_WSCALE 15 /* RFC 7323 2.3: the largest shift is 14 */
+_Static_assert(BW_TCP__LISTENERS_MAX <= 1 << 6, "half_open.listener, conn.listener");
 _Static_assert(BW_TCP__SYN_ACK_RETRIES < 1 << 3, "half_open.tries");
 _Static_assert(sizeof(struct bw_tcp__half_open) <= 64, "the budget");
 
@@ -297,6 +312,46 @@ struct bw_tcp__cubic {
 	bool has_epoch;
 };
 
+/** Congestion avoidance as RFC 5681 has it: reno.c. */
+struct bw_tcp__reno {
+	uint32_t acked_bytes; /* since cwnd last grew */
+};
+
+/** How much of what is sent gets marked: dctcp.c. */
+struct bw_tcp__dctcp {
+	struct bw_tcp__reno reno;
+	uint32_t alpha; /* DCTCP.Alpha in units of 2^-BW_TCP__ALPHA_BITS */
+	uint32_t acked_bytes, marked_bytes;
+	bw_seq window_end;
+	bool has_alpha;
+};
+#define BW_TCP__ALPHA_BITS 20
+
+/** All zero before the first event. */
+union bw_tcp__cc {
+	struct bw_tcp__cubic cubic;
+	struct bw_tcp__reno reno;
+	struct bw_tcp__dctcp dctcp;
+};
+
+/** A congestion control, beyond what all have in common (cc.c). */
+struct bw_tcp__cc_ops {
+	/** A loss. Returns what ssthresh becomes, before its floor. */
+	uint32_t (*on_loss)(union bw_tcp__cc *cc, uint32_t cwnd, uint32_t flight);
+	/** The same for marks of routers: the peer sent ECE. */
+	uint32_t (*on_ece)(union bw_tcp__cc *cc, uint32_t cwnd, uint32_t flight);
+	/** Bytes were acknowledged in congestion avoidance. Returns the new cwnd. */
+	uint32_t (*on_ack)(
+		union bw_tcp__cc *cc, const struct bw_tcp_conn *conn, uint32_t now_ms, uint32_t acked_bytes);
+	/**
+	 * SND.UNA has moved by `acked_bytes`, while BW_CONN_CONGESTED is set. Returns whether more of this is of
+	 * interest. Not NULL: ECE says which segments were marked, not that some were (RFC 8257). Then every packet
+	 * is ECN-capable, and a loss is an event of its own.
+	 */
+	bool (*on_marks)(
+		union bw_tcp__cc *cc, const struct bw_tcp_conn *conn, uint32_t acked_bytes, bool is_ece);
+};
+
 /** What is known of losses, of one connection: recovery.c and rack.c. */
 struct bw_tcp__recovery {
 	/* the scoreboard's sums */
@@ -311,13 +366,22 @@ struct bw_tcp__recovery {
 	bw_seq probe_end;     /* TLP.end_seq */
 	uint32_t delivered;   /* bytes that have arrived since output last looked */
 	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 9937; prr_flight is its RecoverFS */
-	struct bw_tcp__cubic cubic, undo_cubic;
+	union bw_tcp__cc cc, undo_cc;
 	uint32_t undo_cwnd, undo_ssthresh; /* from before, should it all have been an error */
 	uint32_t undo_bytes;               /* sent again and not reported as twice received */
 	uint32_t undo_ts;                  /* timestamp of the first that was sent again */
 	uint8_t reorder_mult;              /* the reordering window, in quarters of min_rtt_us */
 	uint8_t reorder_keep;              /* recoveries until it shrinks again */
 	bool has_reordering, has_dsack_round, can_undo, has_resent, una_moved, probe_is_repeat;
+	bool cwr_due;   /* on the next segment of new data */
+	bw_seq cwr_end; /* SND.NXT at the last reduction */
+	/* BW_CONN_MTU_SEARCH: plpmtud.c. Payload bytes of a segment: */
+	uint16_t mtu_top;    /* before they were cut */
+	uint16_t mtu_high;   /* at most, of what may pass */
+	uint16_t mtu_probe;  /* of the probe in flight; 0: none */
+	uint16_t mtu_failed; /* of one that was lost, until it has arrived in pieces */
+	bw_seq mtu_probe_seq;
+	uint32_t mtu_raise_ms; /* when the search begins anew */
 	uint32_t free_next;
 };
 _Static_assert(sizeof(struct bw_tcp__recovery) <= 3 * BW_CACHE_LINE, "three lines");
@@ -335,6 +399,7 @@ enum bw_tcp__kind {
 typedef uint32_t bw_tcp_handle;
 
 #define BW_TCP__INDEX_MAX ((1u << 30) - 1)
+#define BW_TCP__CONNS_MAX ((1u << 28) - 1) /* conn.index */
 
 static inline bw_tcp_handle bw_tcp__handle(enum bw_tcp__kind kind, uint32_t index)
 {
@@ -380,9 +445,17 @@ struct bw_tcp__fifo {
 	uint32_t head, tail;
 };
 
+/** Of SYN cookies: cookie.c. */
+struct bw_tcp__cookie_keys {
+	struct bw_siphash_key key[2]; /* of the latest even and the latest odd period */
+	bw_ns renew_at;               /* the end of this period */
+	bool is_odd;                  /* this period is */
+};
+
 struct bw_tcp__answer {
 	struct rte_mbuf *m;
 	struct bw_flow flow;
+	uint8_t tos;
 };
 
 struct bw_tcp {
@@ -411,8 +484,11 @@ struct bw_tcp {
 	struct bw_timer half_open_timer, time_wait_timer;
 	bw_ns stateless_window_at; /* rate limit of answers without a connection's own */
 	uint32_t stateless_count;
+	bw_ns cookies_until; /* an ACK may bring a cookie back */
+	struct bw_tcp__cookie_keys cookie_keys;
 	uint32_t answer_head, answer_count;
 	size_t map_bytes;
+	bw_ns *pace_at; /* of each connection, when the next new byte is due: output.c. Touched where pacing is on */
 	uint32_t port_next[BW_TCP__PORT_COUNTERS];     /* connect.c */
 	uint16_t listener_port[BW_TCP__LISTENERS_MAX]; /* dense, for the search */
 	bool listener_is_open[BW_TCP__LISTENERS_MAX];
@@ -559,6 +635,15 @@ static inline bool bw_tcp__wants_upcalls(const struct bw_tcp_conn *conn)
 	return !(conn->flags & (BW_CONN_OVER | BW_CONN_ABORT | BW_CONN_RELEASED));
 }
 
+/**
+ * Is it cwnd that bounds what is in flight? Then cwnd is what was in flight before the burst of ACKs that is being
+ * taken in: SND.UNA has moved with the first of them, and output has not yet filled the room that they made.
+ */
+static inline bool bw_tcp__fills_cwnd(const struct bw_tcp_conn *conn)
+{
+	return conn->cwnd_use == BW_CWND_FULL && bw_seq_lt(conn->snd_nxt, conn->snd_end);
+}
+
 static inline uint32_t bw_tcp__send_bytes_max(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	return bw_tcp__listener(tcp, conn)->send_bytes_max;
@@ -569,10 +654,24 @@ static inline uint32_t bw_tcp__recv_bytes_max(const struct bw_tcp *tcp, const st
 	return bw_tcp__listener(tcp, conn)->recv_bytes_max;
 }
 
+/** The send queue's bound for now: a service is let ahead of its peer by what the peer is known to take. */
+static inline uint32_t bw_tcp__send_bytes_now(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return BW_MIN(BW_MAX((uint32_t)BW_TCP__SEND_BYTES_FIRST, 2 * conn->cwnd),
+		bw_tcp__send_bytes_max(tcp, conn));
+}
+
+/** The receive window's bound for now. */
+static inline uint32_t bw_tcp__recv_bytes_now(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return (uint32_t)BW_MIN((uint64_t)BW_TCP__RECV_BYTES_FIRST << conn->rcv_growth,
+		(uint64_t)bw_tcp__recv_bytes_max(tcp, conn));
+}
+
 /* listen.c */
 int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be);
-/** Would a SYN for that port become a half-open entry now? */
-bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be);
+/** Would this SYN, which follows a TIME_WAIT, be answered now? */
+bool bw_tcp__may_accept(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
 /**
  * A segment for which there is no object: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2). Consumes the mbuf.
  * @beyond  the last number of an earlier incarnation, which the new one has to leave behind; NULL for none
@@ -589,9 +688,10 @@ uint16_t bw_tcp__syn_window(const struct bw_tcp *tcp, unsigned listener);
 void bw_tcp__handshake_agree(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__half_open *half);
 /**
- * Both are acknowledged, `rtt_ms` after ours was sent (UINT32_MAX: it had to be repeated, who knows which was).
- * `window` is the peer's, scaled. Makes the opened() upcall.
+ * Both are acknowledged, `rtt_ms` after ours was sent (UINT32_MAX: it had to be repeated, who knows which was;
+ * BW_TCP__RTT_UNKNOWN: nobody has noted it). `window` is the peer's, scaled. Makes the opened() upcall.
  */
+#define BW_TCP__RTT_UNKNOWN (UINT32_MAX - 1)
 void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
 	uint32_t window, uint32_t rtt_ms);
 
@@ -600,6 +700,20 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 void bw_tcp__opening_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt);
 /** The SYN of such a connection, or its SYN-ACK. */
 struct bw_tcp_fields bw_tcp__syn_fields(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+
+/* cookie.c: SYN cookies. Pure: all that they know is in their arguments. */
+/** Before any of the others. A new key every 64 s, derived from the secret. */
+void bw_tcp__cookie_keys_renew(
+	struct bw_tcp__cookie_keys *keys, const struct bw_siphash_key *secret, bw_ns now);
+/** When the cookies that are made now will no longer be taken. */
+bw_ns bw_tcp__cookie_expires_at(const struct bw_tcp__cookie_keys *keys);
+/** Choose the iss of an entry that will not be kept, and take from it what a cookie cannot carry. */
+void bw_tcp__cookie_make(const struct bw_tcp__cookie_keys *keys, struct bw_tcp__half_open *half);
+/** The timestamp that goes with it: up to 63 ms behind `clock`. */
+uint32_t bw_tcp__cookie_timestamp(const struct bw_tcp__half_open *half, uint32_t clock);
+/** Does the packet acknowledge a cookie? Fills the entry that was not kept, but for its listener. */
+bool bw_tcp__cookie_check(
+	const struct bw_tcp__cookie_keys *keys, const struct bw_pkt *pkt, struct bw_tcp__half_open *half);
 
 /* time_wait.c */
 /**
@@ -640,6 +754,8 @@ bool bw_tcp__coalesce(struct bw_tcp *tcp, struct rte_mbuf *to, struct rte_mbuf *
 void bw_tcp__recvq_append(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *first,
 	struct rte_mbuf *last, uint32_t bytes);
 void bw_tcp__recvq_free(struct bw_tcp_conn *conn);
+/** Once for every full segment: does the window hold the peer back? Then it doubles. */
+void bw_tcp__window_grow(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The window to advertise now, as the field says it; moves rcv_adv. */
 uint16_t bw_tcp__window_advertise(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 
@@ -694,7 +810,15 @@ void bw_tcp__sendq_free(struct bw_tcp_conn *conn);
 
 /* output.c */
 /** Queue an answer that belongs to no connection. A full ring or an empty pool drops it. */
-void bw_tcp__answer(struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields);
+void bw_tcp__answer_with_tos(
+	struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields, uint8_t tos);
+static inline void bw_tcp__answer(
+	struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields)
+{
+	bw_tcp__answer_with_tos(tcp, flow, fields, 0);
+}
+/** An ACK as things are, in front of all that output will send. */
+void bw_tcp__ack_as_is(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The RST that RFC 9293 3.10.7.1 prescribes for a segment; none for RST, multicast. */
 void bw_tcp__answer_reset(struct bw_tcp *tcp, const struct bw_pkt *pkt);
 /** May an answer that a peer can provoke at will go out? */
@@ -712,6 +836,8 @@ void bw_tcp__ack_duplicate(
 void bw_tcp__on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** Segments of more than conn->mss cannot get through: send them again, smaller (RFC 1191). */
 void bw_tcp__on_mss_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** A probe in recovery: one segment from SND.UNA counts as lost, and so does its repeat. Output sends it. */
+void bw_tcp__probe_hole(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** Note that a chunk that was believed lost goes out again. */
 void bw_tcp__mark_resent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note);
 /** Is something believed lost and not sent again? */
@@ -761,6 +887,22 @@ uint32_t bw_tcp__probe_ms(const struct bw_tcp_conn *conn);
 /** An ACK at or beyond a probe (7.4.2). Returns whether it says that the probe has repaired a loss. */
 bool bw_tcp__probe_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, bool is_dsack);
 
+/* plpmtud.c: packetization layer path MTU discovery (RFC 4821) */
+/** Segments of more than `mss` bytes cannot get through, as ICMP says or silence; of more than `high` for certain. */
+void bw_tcp__mtu_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t mss, uint32_t high);
+/** A time-out: is it the size of what is sent? */
+void bw_tcp__mtu_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/* While BW_CONN_MTU_SEARCH is set: */
+/** The size of a probe that may go out now, with `usable` bytes of window; 0: none. */
+uint32_t bw_tcp__mtu_probe_bytes(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t usable);
+void bw_tcp__mtu_probe_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint32_t bytes);
+/** SND.UNA has moved. */
+void bw_tcp__mtu_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** A chunk at `seq` is believed lost. */
+void bw_tcp__mtu_lost(struct bw_tcp__recovery *r, bw_seq seq);
+/** Is all that is lost a probe? */
+bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+
 /* rtt.c */
 void bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us);
 /** The retransmission time-out, back-off included. */
@@ -771,6 +913,20 @@ void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_
 /** New bytes were acknowledged outside recovery. */
 void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes);
 void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** The peer reports marks, for the first time in this window. */
+void bw_tcp__cc_on_ece(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+extern const struct bw_tcp__cc_ops bw_tcp__cc_cubic, bw_tcp__cc_newreno, bw_tcp__cc_dctcp;
+static inline const struct bw_tcp__cc_ops *bw_tcp__cc_ops_of(
+	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	static const struct bw_tcp__cc_ops *const by_name[BW_TCP_CC_COUNT] = {
+		[BW_TCP_CC_CUBIC] = &bw_tcp__cc_cubic,
+		[BW_TCP_CC_NEWRENO] = &bw_tcp__cc_newreno,
+		[BW_TCP_CC_DCTCP] = &bw_tcp__cc_dctcp,
+	};
+
+	return by_name[bw_tcp__listener(tcp, conn)->congestion_control];
+}
 /** Proportional rate reduction's cwnd. */
 void bw_tcp__cc_set_in_recovery(struct bw_tcp_conn *conn, uint32_t cwnd);
 /** The loss was none. */
@@ -781,6 +937,43 @@ void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__cc_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_first);
 /** Something is sent after nothing was in flight. */
 void bw_tcp__cc_on_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+
+/* ecn.c: Explicit Congestion Notification (RFC 3168) */
+/** Does a SYN with these TCP flags get ECN (6.1.1)? Whatever its own ECN field is: RFC 8311 4.3 leaves that open. */
+static inline bool bw_tcp__ecn_is_asked(const struct bw_tcp *tcp, uint8_t syn_flags)
+{
+	return tcp->conf.ecn && (syn_flags & (BW_TCP_ECE | BW_TCP_CWR)) == (BW_TCP_ECE | BW_TCP_CWR);
+}
+
+/** What an opening connection's SYN, or its answer to one that crossed it, has of ECE and CWR. */
+uint8_t bw_tcp__ecn_syn_flags(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, bool is_answer);
+/** Does the peer's SYN-ACK, or a SYN of its that crossed ours, agree on ECN? */
+bool bw_tcp__ecn_is_agreed(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, uint8_t flags);
+
+/** The IP field of a packet that is not new data: of a listener's SYN-ACK, too. */
+uint8_t bw_tcp__ecn_tos_of_control(const struct bw_tcp *tcp, unsigned listener, bool has_ecn);
+/** A segment in the window brought payload. Before RCV.NXT moves. */
+void bw_tcp__ecn_payload(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_ce, bool is_cwr);
+/** An acceptable ACK has ECE. Before SND.UNA moves. */
+void bw_tcp__ecn_echoed(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack);
+/** SND.UNA has moved while BW_CONN_CONGESTED is set. */
+void bw_tcp__ecn_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes, bool is_ece);
+/** cwnd is reduced, for whatever reason. */
+void bw_tcp__ecn_reduced(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** Has the window that is being acknowledged been answered by a reduction already? */
+bool bw_tcp__ecn_is_answered(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
+
+/* reno.c */
+/** Half of what is in flight (RFC 5681 3.1 (4)). */
+uint32_t bw_tcp__reno_on_loss(struct bw_tcp__reno *reno, uint32_t flight);
+uint32_t bw_tcp__reno_on_ack(struct bw_tcp__reno *reno, uint32_t cwnd, uint32_t mss, uint32_t acked_bytes);
+
+/* dctcp.c */
+/** What remains of cwnd after marks. */
+uint32_t bw_tcp__dctcp_on_ece(const struct bw_tcp__dctcp *d, uint32_t cwnd);
+/** Count acknowledged bytes; at the end of a window, estimate. Returns whether alpha is not 0. */
+bool bw_tcp__dctcp_on_marks(
+	struct bw_tcp__dctcp *d, bw_seq snd_una, bw_seq snd_nxt, uint32_t acked_bytes, bool is_ece);
 
 /* cubic.c */
 /** A congestion event. Returns what ssthresh becomes. */

@@ -3,6 +3,8 @@
  * LISTEN and SYN-RECEIVED (RFC 9293 3.10.7.2, 3.10.7.4). A SYN costs 64 bytes until its sender has shown, by
  * acknowledging our number, that it is where it says.
  *
+ * While no 64 bytes are left, the SYN-ACK is a cookie instead, and nothing is kept: cookie.c.
+ *
  * Every half-open entry waits for its next retry in the list of those that were tried as often, so each list
  * is ordered by time, and one timer serves all.
  */
@@ -23,9 +25,8 @@ struct bw_tcp__half_open bw_tcp__half_open_of(
 		.peer_mss = syn->has_mss                 ? syn->mss
 			    : bw_ip_is_v4(&flow->remote) ? 536
 							 : 1220,
-		.has_wscale = syn->has_wscale,
 		/* RFC 7323 2.3 */
-		.wscale = BW_MIN(syn->wscale, 14),
+		.wscale = syn->has_wscale ? BW_MIN(syn->wscale, 14) : BW_TCP__NO_WSCALE,
 		.has_timestamps = syn->has_timestamp,
 		.has_sack = syn->has_sack_permitted,
 	};
@@ -52,8 +53,10 @@ void bw_tcp__handshake_agree(
 	conn->rcv_nxt = conn->ack_sent = half->irs + 1;
 	conn->rcv_adv = conn->rcv_nxt + bw_tcp__syn_window(tcp, half->listener);
 	conn->mss = effective_mss(tcp, half);
+	bw_tcp__cold(tcp, conn)->rcv_round_seq = conn->rcv_nxt;
+	bw_tcp__cold(tcp, conn)->rcv_round_ms = tcp->now_ms;
 	conn->rcv_mss = (uint16_t)BW_MIN(536u, bw_tcp__recv_bytes_max(tcp, conn) / 2 + 1);
-	if (half->has_wscale) {
+	if (half->wscale != BW_TCP__NO_WSCALE) {
 		conn->snd_wscale = half->wscale;
 		conn->rcv_wscale = bw_tcp__wscale_for(bw_tcp__recv_bytes_max(tcp, conn));
 	}
@@ -64,6 +67,8 @@ void bw_tcp__handshake_agree(
 	}
 	if (half->has_sack)
 		conn->flags |= BW_CONN_SACK;
+	if (half->has_ecn)
+		conn->flags |= BW_CONN_ECN;
 }
 
 void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
@@ -77,36 +82,44 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 	conn->snd_wnd_max = seg->window;
 	conn->snd_wl1 = seg->seq;
 	bw_tcp__cc_init(tcp, conn, rtt_ms == UINT32_MAX);
-	if (rtt_ms != UINT32_MAX)
+	if (rtt_ms == UINT32_MAX)
+		conn->rttvar_us4 = BW_TCP__RTO_SYN_LOST_MS; /* RFC 6298 5.7 */
+	else if (rtt_ms != BW_TCP__RTT_UNKNOWN)
 		/* Rounded down it would be no time at all, and RACK would take it for the least that there is. */
 		bw_tcp__rtt_sample(conn, BW_MAX(rtt_ms, 1u) * 1000ull);
-	else
-		conn->rttvar_us4 = BW_TCP__RTO_SYN_LOST_MS; /* RFC 6298 5.7 */
 	bw_tcp__keepalive_need(tcp, conn);
+	if (conn->flags & BW_CONN_ECN)
+		bw_tcp__count(tcp, BW_TCP_ECN_AGREED);
 	if (ops->opened != NULL)
 		ops->opened(conn);
 }
 
 /* ---- SYN-ACK ------------------------------------------------------------------------------------------- */
 
-static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
+static uint32_t clock_of(const struct bw_tcp *tcp, const struct bw_flow *flow)
+{
+	return tcp->now_ms + bw_tcp__ts_offset(tcp, flow);
+}
+
+static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half, uint32_t ts_value)
 {
 	struct bw_tcp_fields fields = {
-		.flags = BW_TCP_SYN | BW_TCP_ACK,
+		.flags = BW_TCP_SYN | BW_TCP_ACK | (half->has_ecn ? BW_TCP_ECE : 0),
 		.seq = half->iss,
 		.ack = half->irs + 1,
 		.window = bw_tcp__syn_window(tcp, half->listener),
 		.has_mss = true,
 		.mss = bw_tcp__mss_option(tcp, &half->flow),
-		.has_wscale = half->has_wscale,
+		.has_wscale = half->wscale != BW_TCP__NO_WSCALE,
 		.wscale = bw_tcp__wscale_for(tcp->listeners[half->listener].recv_bytes_max),
 		.has_timestamp = half->has_timestamps,
-		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &half->flow),
+		.ts_value = ts_value,
 		.ts_echo = half->ts_recent,
 		.has_sack_permitted = half->has_sack,
 	};
 
-	bw_tcp__answer(tcp, &half->flow, &fields);
+	bw_tcp__answer_with_tos(
+		tcp, &half->flow, &fields, bw_tcp__ecn_tos_of_control(tcp, half->listener, half->has_ecn));
 }
 
 /** The timer's next deadline is the earliest of the lists' first. */
@@ -149,22 +162,27 @@ static void drop_half_open(struct bw_tcp *tcp, uint32_t index)
 	forget(tcp, index);
 }
 
+/** What is due beyond the bounds waits for the next turn: repeats leave room for answers to those who ask now. */
 void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 {
+	unsigned repeats = 0, given_up = 0;
+
 	for (unsigned tries = 0; tries <= BW_TCP__SYN_ACK_RETRIES; tries++) {
 		uint32_t i;
 
-		/* What there is no room to answer waits for the next turn. */
 		while ((i = tcp->half_open_fifo[tries].head) != BW_TCP__NONE &&
-			tcp->answer_count < BW_TCP__ANSWERS_MAX &&
 			bw_tcp__is_due(tcp, tcp->half_opens[i].retry_at_ms)) {
 			if (tries == BW_TCP__SYN_ACK_RETRIES) {
+				if (given_up++ == BW_TCP__TIMERS_MAX)
+					break;
 				drop_half_open(tcp, i);
 				continue;
 			}
+			if (tcp->answer_count == BW_TCP__ANSWERS_MAX || repeats++ >= BW_TCP__REPEATS_MAX)
+				break;
 			bw_tcp__fifo_remove(&tcp->half_open_fifo[tries], tcp->half_opens, i);
 			tcp->half_opens[i].tries++;
-			send_syn_ack(tcp, &tcp->half_opens[i]);
+			send_syn_ack(tcp, &tcp->half_opens[i], clock_of(tcp, &tcp->half_opens[i].flow));
 			bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
 			await_ack(tcp, i);
 		}
@@ -174,40 +192,124 @@ void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 
 /* ---- LISTEN -------------------------------------------------------------------------------------------- */
 
-bool bw_tcp__may_accept(const struct bw_tcp *tcp, uint16_t port_be)
+/** What becomes of a SYN. */
+enum fate {
+	REFUSED,
+	HALF_OPEN,
+	COOKIE,
+};
+
+/** @follows  there was an earlier incarnation, whose numbers a cookie cannot leave behind: timestamps must */
+static enum fate fate_of(const struct bw_tcp *tcp, const struct bw_pkt *pkt, bool follows)
 {
+	enum bw_tcp_syn_cookies when = tcp->conf.syn_cookies;
+	bool has_room = tcp->half_open_slab.count < tcp->half_open_slab.capacity;
+
 	/* What would find no connection to become is not begun, nor new work while buffers run low. */
-	return bw_tcp__listener_find(tcp, port_be) >= 0 && tcp->pressure == BW_TCP_PRESSURE_NONE &&
-	       tcp->conn_slab.count < tcp->conn_slab.capacity &&
-	       tcp->half_open_slab.count < tcp->half_open_slab.capacity;
+	if (bw_tcp__listener_find(tcp, pkt->flow.local_port_be) < 0 ||
+		tcp->pressure != BW_TCP_PRESSURE_NONE || tcp->conn_slab.count == tcp->conn_slab.capacity)
+		return REFUSED;
+	if ((when == BW_TCP_SYN_COOKIES_ALWAYS || (when == BW_TCP_SYN_COOKIES_AUTO && !has_room)) &&
+		(!follows || pkt->tcp.has_timestamp))
+		return COOKIE;
+	return has_room ? HALF_OPEN : REFUSED;
+}
+
+bool bw_tcp__may_accept(const struct bw_tcp *tcp, const struct bw_pkt *pkt)
+{
+	return fate_of(tcp, pkt, true) != REFUSED;
+}
+
+static void keep_half_open(
+	struct bw_tcp *tcp, const struct bw_tcp__half_open *asked, uint32_t hash, const bw_seq *beyond)
+{
+	uint32_t index = bw_tcp__slab_take(&tcp->half_open_slab, tcp->half_opens, next);
+	struct bw_tcp__half_open *half = &tcp->half_opens[index];
+
+	BW_ASSERT_LT(index, tcp->half_open_slab.touched);
+	*half = *asked;
+	half->iss = bw_tcp__isn(tcp, &half->flow);
+	/* RFC 1122 4.2.2.13: an incarnation that follows a TIME_WAIT numbers beyond it. */
+	if (beyond != NULL && bw_seq_leq(half->iss, *beyond))
+		half->iss = *beyond + 65536;
+	bw_tcp__table_insert(&tcp->table, hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index));
+	send_syn_ack(tcp, half, clock_of(tcp, &half->flow));
+	await_ack(tcp, index);
+}
+
+/** Nothing is kept, so nothing is repeated: the peer's next SYN gets the next cookie. */
+static void send_cookie(struct bw_tcp *tcp, struct bw_tcp__half_open *asked)
+{
+	bw_tcp__cookie_keys_renew(&tcp->cookie_keys, &tcp->conf.secret, tcp->now);
+	tcp->cookies_until = bw_tcp__cookie_expires_at(&tcp->cookie_keys);
+	bw_tcp__cookie_make(&tcp->cookie_keys, asked);
+	send_syn_ack(tcp, asked,
+		asked->has_timestamps ? bw_tcp__cookie_timestamp(asked, clock_of(tcp, &asked->flow)) : 0);
+	bw_tcp__count(tcp, BW_TCP_COOKIES_SENT);
 }
 
 static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned listener, const bw_seq *beyond)
 {
-	struct bw_tcp__half_open *half;
-	uint32_t index = BW_TCP__NONE;
+	struct bw_tcp__half_open asked = bw_tcp__half_open_of(&pkt->flow, &pkt->tcp, listener, 0);
 
-	if (bw_tcp__may_accept(tcp, pkt->flow.local_port_be))
-		index = bw_tcp__slab_take(&tcp->half_open_slab, tcp->half_opens, next);
-	if (index == BW_TCP__NONE) {
+	asked.has_ecn = bw_tcp__ecn_is_asked(tcp, pkt->tcp.flags);
+	switch (fate_of(tcp, pkt, beyond != NULL)) {
+	case REFUSED:
 		bw_tcp__count(tcp, BW_TCP_SYN_REFUSED);
-		return;
+		break;
+	case HALF_OPEN:
+		keep_half_open(tcp, &asked, pkt->hash, beyond);
+		break;
+	case COOKIE:
+		send_cookie(tcp, &asked);
+		break;
 	}
-	half = &tcp->half_opens[index];
-	*half = bw_tcp__half_open_of(&pkt->flow, &pkt->tcp, listener, bw_tcp__isn(tcp, &pkt->flow));
-	/* RFC 1122 4.2.2.13: an incarnation that follows a TIME_WAIT numbers beyond it. */
-	if (beyond != NULL && bw_seq_leq(half->iss, *beyond))
-		half->iss = *beyond + 65536;
-	bw_tcp__table_insert(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index));
-	send_syn_ack(tcp, half);
-	await_ack(tcp, index);
 }
+
+/** The listener of that port, also of one that was closed: handshakes that have begun are completed. */
+static int listener_ever(const struct bw_tcp *tcp, uint16_t port_be)
+{
+	int i = (int)tcp->listener_count - 1;
+
+	while (i >= 0 && tcp->listener_port[i] != port_be)
+		i--;
+	return i;
+}
+
+/** Is it the ACK of a cookie? Then `half` is the entry that was not kept. No cost while no cookie is out. */
+static bool is_cookie_ack(struct bw_tcp *tcp, const struct bw_pkt *pkt, struct bw_tcp__half_open *half)
+{
+	int listener;
+
+	if (bw_likely(tcp->now >= tcp->cookies_until) || pkt->is_to_multicast ||
+		(pkt->tcp.flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) != BW_TCP_ACK)
+		return false;
+	listener = listener_ever(tcp, pkt->flow.local_port_be);
+	if (listener < 0)
+		return false;
+	bw_tcp__cookie_keys_renew(&tcp->cookie_keys, &tcp->conf.secret, tcp->now);
+	if (!bw_tcp__cookie_check(&tcp->cookie_keys, pkt, half)) {
+		bw_tcp__count(tcp, BW_TCP_COOKIES_REJECTED);
+		return false;
+	}
+	half->listener = (uint16_t)listener;
+	return true;
+}
+
+static void establish(
+	struct bw_tcp *tcp, const struct bw_tcp__half_open *from, uint32_t index, struct bw_pkt *pkt);
 
 void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *beyond)
 {
 	uint8_t flags = pkt->tcp.flags;
 	int listener = bw_tcp__listener_find(tcp, pkt->flow.local_port_be);
+	struct bw_tcp__half_open cookie;
 
+	if (is_cookie_ack(tcp, pkt, &cookie)) {
+		bw_tcp__count(tcp, BW_TCP_SEGMENTS_IN);
+		establish(tcp, &cookie, BW_TCP__NONE, pkt);
+		return;
+	}
 	if (listener < 0) {
 		bw_tcp__count(tcp, BW_DROP_NO_LISTENER);
 		bw_tcp__answer_reset(tcp, pkt);
@@ -232,12 +334,35 @@ static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__ha
 	return bw_tcp__syn_window(tcp, half->listener);
 }
 
-/** The handshake is complete: from 64 bytes to a connection. */
-static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
+/** As bw_tcp__handshake_done() takes it. */
+static uint32_t handshake_rtt_ms(
+	const struct bw_tcp *tcp, const struct bw_tcp__half_open *half, const struct bw_tcp_fields *seg)
 {
-	struct bw_tcp__half_open half = tcp->half_opens[index];
+	bool has_echo = half->has_timestamps && seg->has_timestamp;
+	uint32_t since_ms;
+
+	if (half->tries != 0)
+		return UINT32_MAX;
+	if (half->retry_at_ms != 0) {
+		/* Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). */
+		since_ms = has_echo ? clock_of(tcp, &half->flow) - seg->ts_echo
+				    : tcp->now_ms - (half->retry_at_ms - BW_TCP__RTO_INITIAL_MS);
+		return (uint32_t)BW_MAX((int32_t)since_ms, 0);
+	}
+	/* A cookie: when it was sent, and how often, only the peer may know, and up to 63 ms too early. */
+	since_ms = clock_of(tcp, &half->flow) - seg->ts_echo;
+	return half->has_timestamps && since_ms < BW_TCP__RTO_INITIAL_MS ? since_ms : BW_TCP__RTT_UNKNOWN;
+}
+
+/**
+ * The handshake is complete: from 64 bytes to a connection.
+ * @index  of the flow's half-open entry, BW_TCP__NONE when there is none; `from` may be it, or a cookie
+ */
+static void establish(
+	struct bw_tcp *tcp, const struct bw_tcp__half_open *from, uint32_t index, struct bw_pkt *pkt)
+{
+	struct bw_tcp__half_open half = *from;
 	struct bw_tcp_conn *conn = bw_tcp__conn_open(tcp, &half.flow, half.listener);
-	uint32_t rtt_ms = UINT32_MAX;
 
 	if (conn == NULL) {
 		/* All taken since the SYN. The entry stays: the peer's data, or our retry, asks again. */
@@ -245,22 +370,21 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 		rte_pktmbuf_free(pkt->m);
 		return;
 	}
-	bw_tcp__table_replace(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index),
-		bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
-	forget(tcp, index);
+	if (index == BW_TCP__NONE) {
+		bw_tcp__table_insert(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
+	} else {
+		bw_tcp__table_replace(&tcp->table, pkt->hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index),
+			bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
+		forget(tcp, index);
+	}
 
 	conn->snd_nxt = conn->snd_end = half.iss + 1;
 	bw_tcp__handshake_agree(tcp, conn, &half);
-	if (half.tries == 0) {
-		/* Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). */
-		uint32_t sent_ms = half.has_timestamps && pkt->tcp.has_timestamp
-					   ? pkt->tcp.ts_echo - bw_tcp__ts_offset(tcp, &half.flow)
-					   : half.retry_at_ms - BW_TCP__RTO_INITIAL_MS;
-
-		rtt_ms = (uint32_t)BW_MAX((int32_t)(tcp->now_ms - sent_ms), 0);
-	}
+	if (half.retry_at_ms == 0)
+		bw_tcp__count(tcp, BW_TCP_COOKIES_ACCEPTED);
 	bw_tcp__count(tcp, BW_TCP_ACCEPTED);
-	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, (uint32_t)pkt->tcp.window << conn->snd_wscale, rtt_ms);
+	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, (uint32_t)pkt->tcp.window << conn->snd_wscale,
+		handshake_rtt_ms(tcp, &half, &pkt->tcp));
 	/* The rest of the segment: data, FIN. */
 	bw_tcp__conn_input(tcp, conn, pkt);
 }
@@ -268,7 +392,7 @@ static void establish(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 {
 	const struct bw_tcp_fields *seg = &pkt->tcp;
-	struct bw_tcp__half_open *half = &tcp->half_opens[index];
+	struct bw_tcp__half_open *half = &tcp->half_opens[index], cookie;
 	bw_seq rcv_nxt = half->irs + 1;
 	struct bw_tcp_fields ack = {
 		.flags = BW_TCP_ACK,
@@ -276,17 +400,21 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		.ack = rcv_nxt,
 		.window = (uint16_t)offered_window(tcp, half),
 		.has_timestamp = half->has_timestamps,
-		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &half->flow),
+		.ts_value = clock_of(tcp, &half->flow),
 		.ts_echo = half->ts_recent,
 	};
 
 	if (pkt->is_to_multicast)
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
-		/* The SYN again: our answer was lost, or crossed it. The new one has its own time to be answered. */
+		/*
+		 * The SYN again: our answer was lost, or crossed it; the new one has its own time to be answered. If
+		 * this one does not ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
+		 */
+		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
 		if (bw_tcp__stateless_is_allowed(tcp)) {
 			bw_tcp__fifo_remove(&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
-			send_syn_ack(tcp, half);
+			send_syn_ack(tcp, half, clock_of(tcp, &half->flow));
 			await_ack(tcp, index);
 		}
 		goto drop;
@@ -313,12 +441,16 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
 		goto drop;
 	}
-	if (seg->ack != half->iss + 1) {
-		bw_tcp__answer_reset(tcp, pkt);
-		goto drop;
+	if (seg->ack == half->iss + 1) {
+		establish(tcp, half, index, pkt);
+		return;
 	}
-	establish(tcp, index, pkt);
-	return;
+	/* Or an earlier copy of the SYN got a cookie, and its answer was the slower. */
+	if (is_cookie_ack(tcp, pkt, &cookie)) {
+		establish(tcp, &cookie, index, pkt);
+		return;
+	}
+	bw_tcp__answer_reset(tcp, pkt);
 drop:
 	rte_pktmbuf_free(pkt->m);
 }

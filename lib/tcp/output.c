@@ -46,14 +46,17 @@ static struct rte_mbuf *bare_packet(
 	return m;
 }
 
-void bw_tcp__answer(struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields)
+void bw_tcp__answer_with_tos(
+	struct bw_tcp *tcp, const struct bw_flow *flow, const struct bw_tcp_fields *fields, uint8_t tos)
 {
 	struct bw_tcp__answer *answer;
 	struct rte_mbuf *m;
 
-	/* Full: more questions than a turn can answer. They will be asked again. */
-	if (tcp->answer_count == BW_TCP__ANSWERS_MAX)
+	/* Full: the device takes less than is asked. They will be asked again. */
+	if (tcp->answer_count == BW_TCP__ANSWERS_MAX) {
+		bw_tcp__count(tcp, BW_DROP_TX_BACKLOG);
 		return;
+	}
 	m = bare_packet(tcp, flow, fields);
 	if (m == NULL)
 		return;
@@ -62,6 +65,7 @@ void bw_tcp__answer(struct bw_tcp *tcp, const struct bw_flow *flow, const struct
 	answer = &tcp->answers[(tcp->answer_head + tcp->answer_count++) % BW_TCP__ANSWERS_MAX];
 	answer->m = m;
 	answer->flow = *flow;
+	answer->tos = tos;
 }
 
 void bw_tcp__answer_reset(struct bw_tcp *tcp, const struct bw_pkt *pkt)
@@ -115,7 +119,7 @@ static struct bw_tcp_fields fields_of(struct bw_tcp *tcp, struct bw_tcp_conn *co
 	memset(&fields, 0, offsetof(struct bw_tcp_fields, sack));
 	fields.seq = seq;
 	fields.ack = conn->rcv_nxt;
-	fields.flags = flags;
+	fields.flags = flags | (conn->flags & BW_CONN_ECHO_CE ? BW_TCP_ECE : 0);
 	fields.window = bw_tcp__window_advertise(tcp, conn);
 	if (conn->flags & BW_CONN_TIMESTAMPS) {
 		fields.has_timestamp = true;
@@ -128,15 +132,35 @@ static struct bw_tcp_fields fields_of(struct bw_tcp *tcp, struct bw_tcp_conn *co
 	return fields;
 }
 
-static void emit(struct visit *v, struct rte_mbuf *m)
+/** Every packet carries the ACK. */
+static void ack_is_sent(struct bw_tcp_conn *conn)
 {
-	struct bw_tcp_conn *conn = v->conn;
-
-	v->out[v->count++] = (struct bw_tcp_packet){ .m = m, .flow = conn->flow, .path = &conn->path };
-	/* Every packet carries the ACK. */
 	conn->ack_sent = conn->rcv_nxt;
 	conn->ack_at_ms = 0;
 	conn->flags &= ~BW_CONN_ACK_NOW;
+}
+
+void bw_tcp__ack_as_is(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp_fields fields = fields_of(tcp, conn, conn->snd_nxt, BW_TCP_ACK);
+
+	bw_tcp__answer_with_tos(tcp, &conn->flow, &fields,
+		bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
+	ack_is_sent(conn);
+}
+
+static uint8_t tos_of_control(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN);
+}
+
+static void emit(struct visit *v, struct rte_mbuf *m, uint8_t tos)
+{
+	struct bw_tcp_conn *conn = v->conn;
+
+	v->out[v->count++] =
+		(struct bw_tcp_packet){ .m = m, .flow = conn->flow, .path = &conn->path, .tos = tos };
+	ack_is_sent(conn);
 }
 
 /** A packet without payload. */
@@ -149,7 +173,7 @@ static bool send_bare(struct visit *v, bw_seq seq, uint8_t flags)
 		v->is_out_of_mbufs = true;
 		return false;
 	}
-	emit(v, m);
+	emit(v, m, tos_of_control(v->tcp, v->conn));
 	return true;
 }
 
@@ -160,7 +184,7 @@ static void send_syn(struct visit *v)
 	struct rte_mbuf *m = bare_packet(v->tcp, &v->conn->flow, &fields);
 
 	if (m != NULL)
-		emit(v, m);
+		emit(v, m, bw_tcp__ecn_tos_of_control(v->tcp, v->conn->listener, fields.flags & BW_TCP_ECE));
 	else
 		v->is_out_of_mbufs = true;
 }
@@ -275,8 +299,9 @@ static struct rte_mbuf *chained_packet(
 /** Why chunks go out. */
 enum send {
 	SEND_NEW,
-	SEND_LOST,  /* again */
-	SEND_PROBE, /* again, though nothing says that it is lost */
+	SEND_LOST,      /* again */
+	SEND_PROBE,     /* again, though nothing says that it is lost */
+	SEND_MTU_PROBE, /* new, and larger than the MSS */
 };
 
 /** May this chunk go out with the packet's others? */
@@ -310,9 +335,10 @@ static unsigned gather(
 			break;
 		if (*bytes + note->len > bytes_max) {
 			/* Cutting copied bytes copies them again: only if the packet would be empty. */
-			if (count != 0 && RTE_MBUF_DIRECT(m))
+			if (count != 0 && RTE_MBUF_DIRECT(m) && why != SEND_MTU_PROBE)
 				break;
-			error = bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes, why != SEND_NEW);
+			error = bw_tcp__sendq_split(v->tcp, v->conn, m, bytes_max - *bytes,
+				why == SEND_LOST || why == SEND_PROBE);
 			if (error != 0) {
 				/* -ENOSPC: there are segments enough in flight, whose ACKs go before. */
 				if (count == 0 && error == -ENOMEM)
@@ -338,6 +364,12 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	uint8_t flags = BW_TCP_ACK;
 	uint32_t bytes, room;
 
+	if (bw_unlikely(conn->flags & BW_CONN_CONGESTED) && why == SEND_NEW &&
+		bw_tcp__recovery(tcp, conn)->cwr_due) {
+		flags |= BW_TCP_CWR;
+		/* Not all devices keep it to the first of the segments that they cut. */
+		bytes_max = BW_MIN(bytes_max, (uint32_t)conn->mss);
+	}
 	count = gather(v, first, bytes_max, why, &bytes);
 	if (count == 0)
 		return 0;
@@ -363,12 +395,14 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	bw_tcp_header_write(
 		rte_pktmbuf_mtod(m, uint8_t *), conn->flow.local_port_be, conn->flow.remote_port_be, &fields);
 	finish_header(m, header_len);
-	if (bytes > conn->mss) {
+	if (bytes > conn->mss && why != SEND_MTU_PROBE) {
 		m->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
 		m->tso_segsz = (uint16_t)conn->mss;
 	}
 	bw_tcp__count(tcp, BW_TCP_SEGMENTS_OUT);
-	emit(v, m);
+	emit(v, m, why == SEND_NEW && (conn->flags & BW_CONN_ECN) ? BW_ECN_ECT0 : tos_of_control(tcp, conn));
+	if (bw_unlikely(flags & BW_TCP_CWR))
+		bw_tcp__recovery(tcp, conn)->cwr_due = false;
 	if (bw_unlikely(conn->flags & BW_CONN_RECOVERY))
 		bw_tcp__recovery_sent(tcp, conn, bytes);
 	chunk = first;
@@ -434,8 +468,8 @@ static bool send_again(struct visit *v)
 		return false;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
 	/* The first in flight has its time to be acknowledged, as every transmission of it. Linux does so, too. */
-	if (m == first)
-		bw_tcp__retx_restart(tcp, conn);
+	if (m == first && conn->timer_use == BW_TCP_TIMER_RTO)
+		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, bw_tcp__rto_ms(conn));
 	if ((conn->flags & BW_CONN_FIN_QUEUED) && seq + bytes == conn->snd_end)
 		fin_is_sent(v); /* it was on this segment, maybe for the first time */
 	return true;
@@ -485,12 +519,40 @@ static uint32_t new_bytes(const struct visit *v)
 	return BW_MIN(bytes, segment);
 }
 
+/**
+ * Pacing: of `bytes` that may go out, what is due. The rate is that of Linux: cwnd in half a round trip in slow start,
+ * so that it can double, and a fifth faster than a round trip later, so that it can grow. As timers have a grain, as
+ * much as falls into one may go out together.
+ */
+static uint32_t paced(struct visit *v, uint32_t bytes)
+{
+	struct bw_tcp *tcp = v->tcp;
+	struct bw_tcp_conn *conn = v->conn;
+	bw_ns *at = &tcp->pace_at[conn->index];
+	bool is_slow_start = conn->cwnd < bw_tcp__cold(tcp, conn)->ssthresh;
+	/* of cwnd in tenths, to be sent in one round trip */
+	uint64_t tenths = is_slow_start ? 20 : 12, rtt_ns = conn->srtt_us8 / 8 * BW_NS_PER_US;
+	uint64_t grain_bytes;
+
+	if (rtt_ns == 0) /* nothing is known */
+		return bytes;
+	if (*at > tcp->now + BW_WHEEL_TICK_NS) {
+		bw_tcp__timer_need(tcp, conn, *at - BW_WHEEL_TICK_NS);
+		return 0;
+	}
+	grain_bytes = tenths * conn->cwnd * BW_WHEEL_TICK_NS / (10 * rtt_ns);
+	if (bytes > conn->mss) /* the device cuts it */
+		bytes = BW_MIN(bytes, (uint32_t)BW_MAX(grain_bytes / conn->mss, 1ull) * conn->mss);
+	*at = BW_MAX(*at, tcp->now) + 10 * bytes * rtt_ns / (tenths * conn->cwnd);
+	return bytes;
+}
+
 /** Send up to `bytes` of what was never sent, as one packet. */
-static bool send_unsent(struct visit *v, uint32_t bytes)
+static bool send_unsent(struct visit *v, uint32_t bytes, enum send why)
 {
 	struct bw_tcp_conn *conn = v->conn;
 
-	bytes = send_chunks(v, conn->unsent, bytes, SEND_NEW);
+	bytes = send_chunks(v, conn->unsent, bytes, why);
 	if (bytes == 0)
 		return false;
 	conn->snd_nxt += bytes;
@@ -520,8 +582,19 @@ static bool send_new(struct visit *v)
 	}
 	if (is_idle)
 		bw_tcp__cc_on_restart(v->tcp, conn);
+	if (bw_unlikely(conn->flags & BW_CONN_MTU_SEARCH)) {
+		bw_seq seq = conn->snd_nxt, edge = conn->snd_una + conn->snd_wnd;
+
+		bytes = bw_tcp__mtu_probe_bytes(v->tcp, conn, bw_seq_gt(edge, seq) ? edge - seq : 0);
+		if (bytes != 0 && send_unsent(v, bytes, SEND_MTU_PROBE)) {
+			bw_tcp__mtu_probe_sent(v->tcp, conn, seq, conn->snd_nxt - seq);
+			return true;
+		}
+	}
 	bytes = new_bytes(v);
-	return bytes != 0 && send_unsent(v, bytes);
+	if (bytes != 0 && bw_tcp__listener(v->tcp, conn)->pacing)
+		bytes = paced(v, bytes);
+	return bytes != 0 && send_unsent(v, bytes, SEND_NEW);
 }
 
 static void arm_retx(struct visit *v, bool has_sent_new)
@@ -537,7 +610,9 @@ static void arm_retx(struct visit *v, bool has_sent_new)
 	else
 		return;
 	if (use == BW_TCP_TIMER_RTO && bw_tcp__awaits_ack(conn)) {
-		if (has_sent_new && conn->timer_use != BW_TCP_TIMER_REORDER)
+		/* In recovery, each probe needs a sign of life. */
+		if (has_sent_new && conn->timer_use != BW_TCP_TIMER_REORDER &&
+			!(conn->flags & BW_CONN_RECOVERING))
 			bw_tcp__probe_restart(tcp, conn);
 		return;
 	}
@@ -565,12 +640,18 @@ static void send_loss_probe(struct visit *v)
 	bool is_repeat = false, is_sent = false;
 	uint32_t usable = conn->snd_una + conn->snd_wnd - conn->snd_nxt, len;
 
-	if (conn->snd_una == conn->snd_nxt || (conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_LOSS_PROBED)))
+	if (conn->snd_una == conn->snd_nxt)
+		return;
+	if (conn->flags & BW_CONN_RECOVERING) {
+		bw_tcp__probe_hole(tcp, conn);
+		return;
+	}
+	if (conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_LOSS_PROBED))
 		return;
 	if (bw_seq_lt(conn->snd_nxt, conn->snd_end) && (int32_t)usable > 0) {
 		len = BW_MIN(conn->snd_end - conn->snd_nxt, usable);
 		len = BW_MIN(len, (uint32_t)conn->mss);
-		is_sent = send_unsent(v, len);
+		is_sent = send_unsent(v, len, SEND_NEW);
 	} else if (conn->flags & BW_CONN_FIN_SENT) {
 		is_repeat = is_sent = send_bare(v, conn->snd_end, BW_TCP_FIN | BW_TCP_ACK);
 	} else {
@@ -657,18 +738,28 @@ static void visit(struct visit *v)
 	arm_retx(v, conn->snd_nxt != snd_nxt);
 }
 
-unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)
+static unsigned take_answers(struct bw_tcp *tcp, struct bw_tcp_packet *out, unsigned max)
 {
 	unsigned count = 0;
 
-	bw_tcp__set_now(tcp, now);
-	bw_tcp__run_pending(tcp);
 	for (; count < max && tcp->answer_count != 0; tcp->answer_count--) {
 		struct bw_tcp__answer *answer = &tcp->answers[tcp->answer_head];
 
-		out[count++] = (struct bw_tcp_packet){ .m = answer->m, .flow = answer->flow };
+		out[count++] =
+			(struct bw_tcp_packet){ .m = answer->m, .flow = answer->flow, .tos = answer->tos };
 		tcp->answer_head = (tcp->answer_head + 1) % BW_TCP__ANSWERS_MAX;
 	}
+	return count;
+}
+
+unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)
+{
+	unsigned count;
+
+	bw_tcp__set_now(tcp, now);
+	bw_tcp__run_pending(tcp);
+	/* Half for each: on a link that is full, a flood's answers do not keep connections waiting. */
+	count = take_answers(tcp, out, (max + 1) / 2);
 	while (count < max) {
 		struct bw_tcp_conn *conn = bw_tcp__pop_ready(tcp);
 		struct visit v = { .tcp = tcp, .conn = conn, .out = &out[count] };
@@ -691,7 +782,7 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 		if (v.count == v.room)
 			bw_tcp__mark_ready(tcp, conn); /* the others first */
 	}
-	return count;
+	return count + take_answers(tcp, out + count, max - count);
 }
 
 bool bw_tcp_has_output(const struct bw_tcp *tcp)

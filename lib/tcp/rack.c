@@ -10,7 +10,9 @@
  * Detection is done once a turn, in front of output: a burst of ACKs costs one walk over what is in flight.
  *
  * At the tail of a flight nothing arrives that could tell. So after two silent round trips a probe goes out, and
- * its ACK tells.
+ * its ACK tells. Beyond RFC 8985, but as QUIC does (RFC 9002 6.2), recovery has probes as well: of a small window
+ * all that is in flight may be one repeat, and if that is lost, only the time-out is left. There the probe is the
+ * hole at SND.UNA. The next one waits until something was heard, as in that silence the time-out is due.
  */
 #include "internal.h"
 
@@ -141,11 +143,13 @@ uint32_t bw_tcp__probe_ms(const struct bw_tcp_conn *conn)
 	uint32_t rto_ms = bw_tcp__rto_ms(conn), srtt_us = conn->srtt_us8 / 8;
 	uint32_t probe_ms = (2 * srtt_us + 999) / 1000 + BW_TCP__PROBE_SLACK_MS;
 
-	/* 7.2: the ACK of a single segment may be delayed; with what is SACKed, RACK is at work already. */
+	/* 7.2: the ACK of a single segment may be delayed. */
 	if (!(conn->flags & BW_CONN_SACK) || conn->srtt_us8 == 0 || conn->backoff != 0 ||
-		(conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_RECOVERING | BW_CONN_LOSS_PROBED |
-				       BW_CONN_LOSS_PROBE)) ||
 		conn->snd_nxt - conn->snd_una <= conn->mss)
+		return 0;
+	/* With what is SACKed, RACK is at work already. */
+	if (!(conn->flags & BW_CONN_RECOVERING) &&
+		(conn->flags & (BW_CONN_SCOREBOARD | BW_CONN_LOSS_PROBED | BW_CONN_LOSS_PROBE)))
 		return 0;
 	return probe_ms < rto_ms ? probe_ms : 0;
 }

@@ -53,7 +53,7 @@ void bw_tcp__recovery_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__slab_give(&tcp->recovery_slab, tcp->recoveries, free_next, cold->recovery);
 	cold->recovery = BW_TCP__NONE;
 	/* What says that there is something to be looked up there. */
-	conn->flags &= ~(BW_CONN_TROUBLE | BW_CONN_FIN_LOST);
+	conn->flags &= ~(BW_CONN_TROUBLE | BW_CONN_FIN_LOST | BW_CONN_CONGESTED);
 }
 
 uint32_t bw_tcp__in_flight(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
@@ -94,6 +94,7 @@ void bw_tcp__mark_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_t
 		return;
 	note->marks |= BW_CHUNK_LOST;
 	r->lost_bytes += note->len;
+	bw_tcp__mtu_lost(r, note->seq);
 	conn->flags |= BW_CONN_SCOREBOARD;
 }
 
@@ -114,6 +115,21 @@ static void mark_first_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		mark_fin_lost(tcp, conn);
 	else if (!(bw_tcp__tx_note(first)->marks & BW_CHUNK_RESENT))
 		bw_tcp__mark_lost(tcp, conn, bw_tcp__tx_note(first));
+}
+
+void bw_tcp__probe_hole(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct rte_mbuf *first = bw_tcp__sendq_first(conn);
+
+	if (first == NULL || !(bw_tcp__tx_note(first)->marks & BW_CHUNK_SENT)) {
+		mark_fin_lost(tcp, conn);
+		return;
+	}
+	if (bw_tcp__tx_note(first)->len > conn->mss &&
+		bw_tcp__sendq_split(tcp, conn, first, conn->mss, true) != 0)
+		return;
+	bw_tcp__mark_lost(tcp, conn, bw_tcp__tx_note(first));
+	bw_tcp__count(tcp, BW_TCP_LOSS_PROBES);
 }
 
 void bw_tcp__mark_resent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note)
@@ -343,10 +359,14 @@ static void dsack_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const stru
 static void enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery_take(tcp, conn);
+	uint32_t flight = conn->snd_nxt - conn->snd_una - r->sacked_bytes;
 
 	bw_tcp__count(tcp, BW_TCP_FAST_RETRANSMITS);
 	remember_for_undo(tcp, conn);
-	r->prr_flight = BW_MAX(conn->snd_nxt - conn->snd_una - r->sacked_bytes + r->delivered, 1u);
+	/* What the first ACKs of the burst have made room for was delivered as well. */
+	if (bw_tcp__fills_cwnd(conn) && conn->cwnd > flight + r->delivered)
+		r->delivered = conn->cwnd - flight;
+	r->prr_flight = BW_MAX(flight + r->delivered, 1u);
 	r->prr_delivered = r->prr_out = 0;
 	bw_tcp__cc_on_loss(tcp, conn);
 	r->recover = conn->snd_nxt;
@@ -363,8 +383,9 @@ static void maybe_enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if ((conn->flags & BW_CONN_RECOVER_SET) &&
 		bw_seq_leq(conn->snd_una, bw_tcp__recovery(tcp, conn)->recover))
 		return;
-	enter_recovery(tcp, conn);
 	mark_first_lost(tcp, conn);
+	if (!bw_tcp__mtu_explains_loss(tcp, conn))
+		enter_recovery(tcp, conn);
 }
 
 void bw_tcp__recovery_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t bytes)
@@ -408,7 +429,7 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		return;
 	r = bw_tcp__recovery(tcp, conn);
 	is_news = bw_tcp__rack_detect(tcp, conn, &wait_ns);
-	if (is_news && !(conn->flags & BW_CONN_RECOVERING))
+	if (is_news && !(conn->flags & BW_CONN_RECOVERING) && !bw_tcp__mtu_explains_loss(tcp, conn))
 		enter_recovery(tcp, conn);
 	/* The timer's doing: no ACK is there that would let one repeat go out. */
 	if (is_news && r->delivered == 0)
@@ -418,6 +439,8 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (wait_ns != 0)
 		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_REORDER,
 			(uint32_t)((wait_ns + BW_NS_PER_MS - 1) / BW_NS_PER_MS));
+	else if ((conn->flags & BW_CONN_RECOVERING) && bw_tcp__probe_ms(conn) != 0)
+		bw_tcp__retx_restart(tcp, conn);
 	r->delivered = 0;
 	r->una_moved = false;
 }
@@ -489,8 +512,8 @@ static void take_rtt(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct 
 	}
 }
 
-/** bw_tcp__ack_advance() when something is, or was, out of order. */
-static void advance_in_trouble(
+/** bw_tcp__ack_advance() when something is, or was, out of order. Returns whether cwnd may grow for it. */
+static bool advance_in_trouble(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__acked *acked, uint32_t bytes)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery_take(tcp, conn);
@@ -506,11 +529,32 @@ static void advance_in_trouble(
 		dsack_input(tcp, conn, &seg->sack[0]);
 	if (is_needless(tcp, conn, acked))
 		undo(tcp, conn);
+	if (conn->flags & BW_CONN_MTU_SEARCH)
+		bw_tcp__mtu_acked(tcp, conn);
 	may_grow = advance_recovery(tcp, conn, bytes);
 	if (conn->flags & BW_CONN_SACK)
 		wants_turn(tcp, conn, r, acked->delivered + news);
 	scoreboard_settle(tcp, conn);
-	if (may_grow)
+	return may_grow;
+}
+
+/** Is cwnd, and what is known of losses, to be looked at for more than growth? */
+static bool is_in_trouble(const struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg)
+{
+	return (conn->flags & BW_CONN_TROUBLE) || conn->dupacks != 0 || seg->sack_count != 0;
+}
+
+/** bw_tcp__ack_advance() when there is more to it than growth. */
+static void advance_with_care(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__acked *acked, uint32_t bytes)
+{
+	bool is_ece = (conn->flags & BW_CONN_ECN) && (acked->seg->flags & BW_TCP_ECE), may_grow = true;
+
+	if (conn->flags & BW_CONN_CONGESTED)
+		bw_tcp__ecn_acked(tcp, conn, bytes, is_ece);
+	if (is_in_trouble(conn, acked->seg))
+		may_grow = advance_in_trouble(tcp, conn, acked, bytes);
+	if (may_grow && !is_ece) /* RFC 3168 6.1.2 */
 		bw_tcp__cc_on_ack(tcp, conn, bytes);
 }
 
@@ -528,8 +572,9 @@ void bw_tcp__ack_advance(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const str
 	conn->progress_ms = tcp->now_ms;
 	conn->backoff = 0;
 	take_rtt(tcp, conn, seg, &acked);
-	if (bw_unlikely((conn->flags & BW_CONN_TROUBLE) || conn->dupacks != 0 || seg->sack_count != 0))
-		advance_in_trouble(tcp, conn, &acked, bytes);
+	/* After an ECE there is BW_CONN_CONGESTED. */
+	if (bw_unlikely((conn->flags & BW_CONN_CONGESTED) || is_in_trouble(conn, seg)))
+		advance_with_care(tcp, conn, &acked, bytes);
 	else
 		bw_tcp__cc_on_ack(tcp, conn, bytes);
 	if (conn->snd_una == conn->snd_nxt)
@@ -598,6 +643,7 @@ void bw_tcp__on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if ((conn->flags & BW_CONN_SACK) && !is_reneging)
 		bw_tcp__rack_mark_on_rto(tcp, conn);
 	mark_fin_lost(tcp, conn);
+	bw_tcp__mtu_on_rto(tcp, conn);
 }
 
 void bw_tcp__on_mss_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn)

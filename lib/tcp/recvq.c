@@ -11,7 +11,8 @@
  */
 #include "internal.h"
 
-#define BACKLOG_BYTES 4096
+#define BACKLOG_BYTES  4096
+#define RTT_UNKNOWN_MS 100 /* the SYN was repeated, and nothing was sent since */
 
 /* ---- runs ---------------------------------------------------------------------------------------------- */
 
@@ -275,12 +276,38 @@ static bool peer_may_send(const struct bw_tcp_conn *conn)
 /** The window that the free room allows, and the field can say. */
 static uint32_t allowed_window(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	uint32_t recv_max = bw_tcp__recv_bytes_max(tcp, conn);
+	uint32_t recv_max = bw_tcp__recv_bytes_now(tcp, conn);
 	uint32_t room = conn->unread < recv_max ? recv_max - conn->unread : 0;
 
 	if (tcp->pressure != BW_TCP_PRESSURE_NONE) /* what was offered stands (RFC 9293 3.8.6), no more */
 		return 0;
 	return BW_MIN(room, 65535u << conn->rcv_wscale);
+}
+
+/*
+ * A peer that a window of W holds back gets W through in a round trip. So when the service has taken more than half of
+ * the window in one, the window doubles, in time for a slow start that doubles, too; one whose service reads slowly, or
+ * whose peer has no more to send, stays as it is. (Dynamic right-sizing: Fisk and Feng, 2001.)
+ */
+void bw_tcp__window_grow(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	uint32_t bytes = bw_tcp__recv_bytes_now(tcp, conn);
+	bw_seq taken = conn->rcv_nxt - conn->unread;
+	uint32_t rtt_ms, took_ms;
+
+	if (bytes == bw_tcp__recv_bytes_max(tcp, conn))
+		return;
+	/* Of who only receives, the handshake tells the round trip. */
+	rtt_ms = conn->srtt_us8 != 0 ? BW_MAX(conn->srtt_us8 / 8000, 1u) : RTT_UNKNOWN_MS;
+	took_ms = bw_tcp__ms_since(tcp, cold->rcv_round_ms);
+	if (took_ms < rtt_ms)
+		return;
+	if (2ull * (taken - cold->rcv_round_seq) * rtt_ms > (uint64_t)bytes * took_ms &&
+		tcp->pressure == BW_TCP_PRESSURE_NONE)
+		conn->rcv_growth++;
+	cold->rcv_round_seq = taken;
+	cold->rcv_round_ms = tcp->now_ms;
 }
 
 void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len)
@@ -304,7 +331,7 @@ void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len)
 	allowed = allowed_window(tcp, conn);
 	advertised = bw_seq_gt(conn->rcv_adv, conn->rcv_nxt) ? conn->rcv_adv - conn->rcv_nxt : 0;
 	if (advertised <= allowed / 2 &&
-		allowed - advertised >= BW_MIN(bw_tcp__recv_bytes_max(tcp, conn) / 2, 2u * conn->rcv_mss)) {
+		allowed - advertised >= BW_MIN(bw_tcp__recv_bytes_now(tcp, conn) / 2, 2u * conn->rcv_mss)) {
 		conn->flags |= BW_CONN_ACK_NOW;
 		bw_tcp__mark_ready(tcp, conn);
 	}
@@ -314,7 +341,7 @@ uint16_t bw_tcp__window_advertise(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	uint32_t allowed = allowed_window(tcp, conn), window = 0;
 	/* The edge moves by a segment or half the buffer (RFC 9293 3.8.6.2.2), and never back (3.8.6). */
-	uint32_t step = BW_MIN(bw_tcp__recv_bytes_max(tcp, conn) / 2, (uint32_t)conn->rcv_mss);
+	uint32_t step = BW_MIN(bw_tcp__recv_bytes_now(tcp, conn) / 2, (uint32_t)conn->rcv_mss);
 	unsigned scale = conn->rcv_wscale;
 	uint32_t field;
 

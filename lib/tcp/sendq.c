@@ -26,7 +26,7 @@
 static uint32_t send_mbufs_max(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	/* Many small sends, each transmitted at once, use an mbuf each. */
-	return BW_MIN(64 + bw_tcp__send_bytes_max(tcp, conn) / 512, (uint32_t)UINT16_MAX - 64);
+	return BW_MIN(64 + bw_tcp__send_bytes_now(tcp, conn) / 512, (uint32_t)UINT16_MAX - 64);
 }
 
 /** Payload bytes of a chunk that is copied: a segment. */
@@ -144,7 +144,7 @@ uint32_t bw_tcp__send_room(const struct bw_tcp_conn *conn)
 {
 	const struct bw_tcp *tcp = bw_tcp__of(conn);
 	uint32_t queued = bw_tcp_send_queued(conn);
-	uint32_t bytes_max = bw_tcp__send_bytes_max(tcp, conn);
+	uint32_t bytes_max = bw_tcp__send_bytes_now(tcp, conn);
 
 	if (!may_send(conn) || queued >= bytes_max || conn->send_mbufs >= send_mbufs_max(tcp, conn))
 		return 0;

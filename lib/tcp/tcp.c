@@ -6,9 +6,10 @@
 
 #include "internal.h"
 
-#define BUFFER_BYTES_MAX (1u << 30) /* a little more than the largest window (RFC 7323 2.3) */
-#define STATE_BYTES_MAX  65536u
-#define MTU_MIN          256
+#define BUFFER_BYTES_MAX     (1u << 30) /* a little more than the largest window (RFC 7323 2.3) */
+#define BUFFER_BYTES_DEFAULT (4u << 20)
+#define STATE_BYTES_MAX      65536u
+#define MTU_MIN              256
 
 void bw_tcp_conf_init(struct bw_tcp_conf *conf)
 {
@@ -16,9 +17,11 @@ void bw_tcp_conf_init(struct bw_tcp_conf *conf)
 		.connections_max = 65536,
 		.half_open_max = 16384,
 		.time_wait_max = 65536,
-		.recv_bytes_max = 256 * 1024,
-		.send_bytes_max = 256 * 1024,
+		.recv_bytes_max = BUFFER_BYTES_DEFAULT,
+		.send_bytes_max = BUFFER_BYTES_DEFAULT,
 		.mtu = 1500,
+		.ecn = true,
+		.congestion_control = BW_TCP_CC_CUBIC,
 		.time_wait_ns = 60 * BW_NS_PER_SEC,
 		.keepalive_interval_ns = 75 * BW_NS_PER_SEC,
 		.keepalive_probes = 9,
@@ -83,13 +86,14 @@ static bool is_timer_span(bw_ns span)
 
 static bool is_valid(const struct bw_tcp_conf *conf)
 {
-	return conf->connections_max >= 1 && conf->connections_max <= BW_TCP__INDEX_MAX &&
+	return conf->connections_max >= 1 && conf->connections_max <= BW_TCP__CONNS_MAX &&
 	       conf->half_open_max <= BW_TCP__INDEX_MAX && conf->time_wait_max <= BW_TCP__INDEX_MAX &&
 	       conf->state_bytes <= STATE_BYTES_MAX && conf->recv_bytes_max <= BUFFER_BYTES_MAX &&
 	       conf->send_bytes_max <= BUFFER_BYTES_MAX && conf->reassembly_bytes_max <= BUFFER_BYTES_MAX &&
 	       conf->mtu >= MTU_MIN && is_timer_span(conf->time_wait_ns) &&
 	       is_timer_span(conf->keepalive_interval_ns) && conf->keepalive_probes <= 15 &&
-	       is_timer_span(conf->user_timeout_ns) && conf->pool != NULL && conf->counters != NULL &&
+	       is_timer_span(conf->user_timeout_ns) && conf->congestion_control != BW_TCP_CC_DEFAULT &&
+	       conf->congestion_control < BW_TCP_CC_COUNT && conf->pool != NULL && conf->counters != NULL &&
 	       rte_pktmbuf_priv_size(conf->pool) >= BW_MBUF_PRIV_BYTES &&
 	       rte_pktmbuf_data_room_size(conf->pool) >= RTE_PKTMBUF_HEADROOM + BW_TCP_RESERVE_MAX;
 }
@@ -105,7 +109,7 @@ static size_t place(size_t *end, uint64_t count, size_t object_bytes)
 
 struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 {
-	size_t end = 0, colds, states, half_opens, time_waits, reassemblies, recoveries;
+	size_t end = 0, colds, states, pace_at, half_opens, time_waits, reassemblies, recoveries;
 	uint32_t state_stride;
 	struct bw_tcp *tcp;
 	uint8_t *map;
@@ -118,6 +122,7 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	(void)place(&end, 1, sizeof(*tcp) + (size_t)conf->connections_max * sizeof(tcp->conns[0]));
 	colds = place(&end, conf->connections_max, sizeof(*tcp->colds));
 	states = place(&end, conf->connections_max, state_stride);
+	pace_at = place(&end, conf->connections_max, sizeof(*tcp->pace_at));
 	half_opens = place(&end, conf->half_open_max, sizeof(*tcp->half_opens));
 	time_waits = place(&end, conf->time_wait_max, sizeof(*tcp->time_waits));
 	reassemblies = place(&end, conf->connections_max, sizeof(*tcp->reassemblies));
@@ -138,6 +143,7 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	tcp->colds = (struct bw_tcp__cold *)(map + colds);
 	tcp->states = map + states;
 	tcp->state_stride = state_stride;
+	tcp->pace_at = (bw_ns *)(map + pace_at);
 	tcp->half_opens = (struct bw_tcp__half_open *)(map + half_opens);
 	tcp->time_waits = (struct bw_tcp__time_wait *)(map + time_waits);
 	tcp->reassemblies = (struct bw_tcp__reassembly *)(map + reassemblies);
@@ -145,9 +151,9 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 
 	tcp->conf = *conf;
 	if (tcp->conf.recv_bytes_max == 0)
-		tcp->conf.recv_bytes_max = 256 * 1024;
+		tcp->conf.recv_bytes_max = BUFFER_BYTES_DEFAULT;
 	if (tcp->conf.send_bytes_max == 0)
-		tcp->conf.send_bytes_max = 256 * 1024;
+		tcp->conf.send_bytes_max = BUFFER_BYTES_DEFAULT;
 	tcp->counters = conf->counters;
 	tcp->payload_room = rte_pktmbuf_data_room_size(conf->pool) - RTE_PKTMBUF_HEADROOM;
 	slab_init(&tcp->conn_slab, conf->connections_max);
@@ -189,6 +195,7 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 
 	if (listener->ops == NULL || listener->recv_bytes_max > BUFFER_BYTES_MAX ||
 		listener->send_bytes_max > BUFFER_BYTES_MAX ||
+		listener->congestion_control >= BW_TCP_CC_COUNT ||
 		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)))
 		return -EINVAL;
 	if (listener->port != 0 && bw_tcp_is_listening(tcp, listener->port))
@@ -200,6 +207,8 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 		copy->recv_bytes_max = tcp->conf.recv_bytes_max;
 	if (copy->send_bytes_max == 0)
 		copy->send_bytes_max = tcp->conf.send_bytes_max;
+	if (copy->congestion_control == BW_TCP_CC_DEFAULT)
+		copy->congestion_control = tcp->conf.congestion_control;
 	tcp->listener_port[tcp->listener_count] = __builtin_bswap16(listener->port);
 	tcp->listener_is_open[tcp->listener_count] = listener->port != 0;
 	return (int)tcp->listener_count++;

@@ -151,7 +151,7 @@ void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	if (pkt->is_to_multicast || (seg->flags & BW_TCP_RST))
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_FIN)) == BW_TCP_SYN && is_reuse(tw, seg) &&
-		bw_tcp__may_accept(tcp, pkt->flow.local_port_be)) {
+		bw_tcp__may_accept(tcp, pkt)) {
 		bw_seq beyond = tw->snd_nxt;
 
 		forget(tcp, index);

@@ -119,6 +119,8 @@ static void conn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 	if (bw_tcp__is_over(conn)) /* aborted in an upcall of this very call */
 		return;
+	if (bw_tcp__listener(tcp, conn)->pacing && conn->unsent != NULL)
+		bw_tcp__mark_ready(tcp, conn);
 	if (conn->ack_at_ms != 0 && bw_tcp__is_due(tcp, conn->ack_at_ms)) {
 		conn->ack_at_ms = 0;
 		conn->flags |= BW_CONN_ACK_NOW;

@@ -160,6 +160,14 @@ static void services(void **state)
 		"c.yaml:3: memory: 'lots' is not a size in bytes, KiB, MiB or GiB; give 1MiB to 1024GiB");
 	REFUSED("resp:\n  - port: 6379\n    evict: maybe\n", FLAGS(),
 		"c.yaml:3: evict: 'maybe' is neither true nor false; give one of them");
+	REFUSED("tcp:\n  congestion_control: vegas\n", FLAGS("--echo", "7"),
+		"c.yaml:2: congestion_control: 'vegas' is no congestion control; give cubic, newreno or dctcp");
+	REFUSED("tcp:\n  congestion_control: dctcp\n  ecn: off\n", FLAGS("--echo", "7"),
+		"c.yaml:2: congestion_control: dctcp needs ECN; give tcp.ecn: true, or another congestion control");
+	REFUSED("tcp:\n  ecn: false\necho:\n  - port: 7\n    congestion_control: dctcp\n", FLAGS(),
+		"c.yaml:5: congestion_control: dctcp needs ECN; give tcp.ecn: true, or another congestion control");
+	REFUSED("echo:\n  - port: 7\n    congestion_control: default\n", FLAGS(),
+		"c.yaml:3: congestion_control: 'default' is no congestion control; give cubic, newreno or dctcp");
 	REFUSED("resp:\n  - port: 6379\n    memory: 1M\n    bulk: 2M\n", FLAGS(),
 		"c.yaml:3: memory: resp on 1 worker needs 17MiB to 65536MiB of memory; give that, or another bulk or number "
 		"of workers");
@@ -253,6 +261,8 @@ static void files(void **state)
 	REFUSED("device: \"a\\0b\"\n", FLAGS(), "c.yaml:1: a NUL character; remove it");
 	REFUSED("? [a]\n: b\n", FLAGS(),
 		"c.yaml:1: nested more deeply than any key; docs/configuration.md shows the shape");
+	REFUSED("tcp:\n  syn_cookies: yes\n", FLAGS(),
+		"c.yaml:2: syn_cookies: 'yes' is no time to send SYN cookies; give auto, off or always");
 	REFUSED("tcp:\n  connections: 1\nnetwork:\n  fragment_timeout: 5s\n", FLAGS(),
 		"c.yaml:4: fragment_timeout: 5s is out of range; give 15s to 60s");
 }

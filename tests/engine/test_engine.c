@@ -909,6 +909,111 @@ static void puts_fragments_together_beside_lone_ones(void **state)
 	quiet();
 }
 
+/** A segment to the echo service, in two fragments if it has text, with an ECN field each. */
+static void send_marked_halves(bool is_v4, const struct bw_tcp_fields *fields, const char *text,
+	uint8_t first_ecn, uint8_t second_ecn)
+{
+	static uint16_t id = 1000;
+	const struct bw_ip *src = is_v4 ? &peer4 : &peer6, *dst = is_v4 ? &ours4 : &ours6;
+	uint16_t length = (uint16_t)(20 + strlen(text)), cut = 24, sum;
+	uint8_t tcp[128], extension[8] = { IPPROTO_TCP };
+
+	bw_tcp_header_write(tcp, rte_cpu_to_be_16(4100), rte_cpu_to_be_16(7), fields);
+	memcpy(tcp + 20, text, strlen(text));
+	sum = (uint16_t)~bw_sum_fold(bw_sum(tcp, length, bw_sum_pseudo(src, dst, IPPROTO_TCP, length)));
+	memcpy(tcp + 16, &sum, 2);
+	id++;
+	memcpy(extension + 6, &id, 2);
+	for (uint16_t from = 0; from < length; from += cut) {
+		struct bw_ip_out out = {
+			.src = src, .dst = dst, .ttl = 64, .tos = from == 0 ? first_ecn : second_ecn
+		};
+		uint16_t n = BW_MIN(cut, (uint16_t)(length - from));
+		bool has_more = from + n < length;
+		struct rte_mbuf *m = fresh();
+
+		out.proto = is_v4 ? IPPROTO_TCP : IPPROTO_FRAGMENT;
+		if (!is_v4) {
+			uint16_t offset_and_more = rte_cpu_to_be_16((uint16_t)(from | has_more));
+
+			memcpy(extension + 2, &offset_and_more, 2);
+			memcpy(rte_pktmbuf_append(m, 8), extension, 8);
+		}
+		memcpy(rte_pktmbuf_append(m, n), tcp + from, n);
+		bw_ip_prepend(m, &out);
+		if (is_v4) {
+			struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod(m, struct rte_ipv4_hdr *);
+
+			ip->packet_id = id;
+			ip->fragment_offset = rte_cpu_to_be_16(
+				(uint16_t)(from / 8 | (has_more ? RTE_IPV4_HDR_MF_FLAG : 0)));
+			ip->hdr_checksum = 0;
+			ip->hdr_checksum = rte_ipv4_cksum(ip);
+		}
+		bw_eth_prepend(m, &peer_mac, &nic.mac, is_v4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6, 0);
+		send_frame(m);
+	}
+}
+
+/** RFC 3168 section 5.3, as TCP sees it; and what TCP marks ECN-capable is so on the wire. */
+static void marks_the_whole_when_a_fragment_is_marked(void **state)
+{
+	static const struct {
+		uint8_t first, second;
+		bool is_dropped, is_marked;
+	} cases[] = {
+		{ BW_ECN_ECT0, BW_ECN_ECT0, false, false },
+		{ BW_ECN_ECT0, BW_ECN_CE, false, true },
+		{ BW_ECN_CE, BW_ECN_ECT1, false, true },
+		{ BW_ECN_CE, BW_ECN_CE, false, true },
+		{ BW_ECN_NOT_ECT, BW_ECN_CE, true, false },
+		{ BW_ECN_CE, BW_ECN_NOT_ECT, true, false },
+		{ BW_ECN_NOT_ECT, BW_ECN_ECT0, false, false },
+		{ BW_ECN_NOT_ECT, BW_ECN_NOT_ECT, false, false },
+	};
+	static const char text[] = "a text in two fragments";
+
+	(void)state;
+	for (int is_v4 = 0; is_v4 < 2; is_v4++) {
+		struct bw_tcp_fields fields = {
+			.seq = 1000, .flags = BW_TCP_SYN | BW_TCP_ECE | BW_TCP_CWR, .window = 9000
+		};
+		const struct bw_ip *who = is_v4 ? &peer4 : &peer6;
+		struct bw_pkt pkt;
+		struct rte_mbuf *m;
+
+		send_marked_halves(is_v4, &fields, "not taken yet", 0, 0);
+		m = receive_answering(who, &pkt);
+		assert_non_null(m);
+		assert_int_equal(pkt.tcp.flags, BW_TCP_SYN | BW_TCP_ACK | BW_TCP_ECE);
+		assert_int_equal(pkt.tos, BW_ECN_NOT_ECT);
+		rte_pktmbuf_free(m);
+		fields = (struct bw_tcp_fields){
+			.seq = 1001, .ack = pkt.tcp.seq + 1, .flags = BW_TCP_ACK | BW_TCP_CWR, .window = 9000
+		};
+		for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+			send_marked_halves(is_v4, &fields, text, cases[i].first, cases[i].second);
+			if (cases[i].is_dropped) {
+				quiet();
+				continue;
+			}
+			m = receive_answering(who, &pkt);
+			assert_non_null(m);
+			assert_int_equal(pkt.tcp.flags & ~BW_TCP_PSH,
+				cases[i].is_marked ? BW_TCP_ACK | BW_TCP_ECE : BW_TCP_ACK);
+			assert_int_equal(pkt.payload_len, strlen(text));
+			assert_int_equal(pkt.tos, BW_ECN_ECT0);
+			rte_pktmbuf_free(m);
+			fields.seq += (uint32_t)strlen(text);
+			fields.ack += (uint32_t)strlen(text);
+			send_marked_halves(is_v4, &fields, "", 0, 0);
+		}
+		fields.flags = BW_TCP_RST;
+		send_marked_halves(is_v4, &fields, text, 0, 0);
+		quiet();
+	}
+}
+
 /** A buffer that lies in another's memory is sent back, and both come home: stop() counts them. */
 static void answers_echo_out_of_borrowed_memory(void **state)
 {
@@ -1185,6 +1290,7 @@ int main(void)
 		cmocka_unit_test(puts_fragments_together_of_which_one_is_tagged),
 		cmocka_unit_test(puts_fragments_together_beside_lone_ones),
 		cmocka_unit_test(answers_echo_out_of_borrowed_memory),
+		cmocka_unit_test(marks_the_whole_when_a_fragment_is_marked),
 	};
 	const struct CMUnitTest with_one_queue[] = {
 		cmocka_unit_test(says_goodbye_at_once),

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Clients that check every byte. As a program (in a namespace): clients.py echo HOST PORT FILE."""
 
+import json
 import mmap
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -84,6 +86,14 @@ def download(ns, url, path, *, timeout=100, options=()):
     return seconds
 
 
+def tcp_info(s):
+    """Some of Linux's struct tcp_info."""
+    raw = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    offsets = {"snd_ssthresh": 76, "total_retrans": 100, "delivered_ce": 196}
+    info = {name: struct.unpack_from("=I", raw, offset)[0] for name, offset in offsets.items()}
+    return {"options": raw[5], **info}
+
+
 def echo_upload(host, port, path, timeout=110):
     """Send a file to an echo service and compare what comes back, both at once."""
     expected = Expected(path)
@@ -109,6 +119,7 @@ def echo_upload(host, port, path, timeout=110):
         sender.join(10)
         if failure:
             raise failure[0]
+        print(json.dumps(tcp_info(s)))
     expected.done()
     seconds = time.monotonic() - began
     print(f"echo [{host}]:{port}: {expected.size} bytes there and back in {seconds:.2f} s", flush=True)

@@ -14,11 +14,13 @@ import tempfile
 
 import pytest
 
+from bridge import Bridge
 from lab import Failed, Namespace, sh, stop, veth, wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 BINARY = pathlib.Path(os.environ.get("BAREWIRE", ROOT / "build/app/barewire")).resolve()
+IMPAIR = BINARY.parent.parent / "tests/tools/impair"
 
 V4, V4_CLIENT = "198.18.77.2", "198.18.77.1"
 V6, V6_CLIENT = "fd77:ba5e::2", "fd77:ba5e::1"
@@ -188,8 +190,9 @@ class Bench:
         self.item.bw_logs.append((title, path))
         return path
 
-    def serve(self, device, services=(), *, extra=(), mtu=1500, offloads=False, wait=True, addrs=True):
-        """Make the device's surroundings and start `barewire serve`; returns when it answers a ping."""
+    def serve(self, device, services=(), *, extra=(), mtu=1500, offloads=False, wait=True, addrs=True, bad_link=False):
+        """Make the device's surroundings and start `barewire serve`; returns when it answers a ping. With a `bad_link`,
+        self.link is what there is between it and the client: good until it is started again with other options."""
         self.device = device
         self.client = self.namespace("c")
         tagged = [word for option in services for word in option.split(" ", 1)]
@@ -197,13 +200,20 @@ class Bench:
         if device == "tap":
             self.home, self.iface = self.client, "bwt0"
             spec = f"tap:{self.iface}"
+            if bad_link:
+                self.home, self.iface = self.namespace("m"), "v1"
+                self.link = Bridge(IMPAIR, self.home, self.client, None, far_name="bwt0")
+                self.address()
         elif device == "memif":
             self.home, self.iface = self.namespace("s"), "bwm0"
             self.socket = self.tmp_path / "memif.sock"
             spec = f"memif:{self.socket},role=server"
         else:
             self.home, self.iface = self.namespace("s"), "v1"
-            veth(self.home, self.client, mtu=mtu, offloads=offloads)
+            if bad_link:
+                self.link = Bridge(IMPAIR, self.namespace("m"), self.client, self.home)
+            else:
+                veth(self.home, self.client, mtu=mtu, offloads=offloads)
             self.address()
             spec = f"{device}:v0"
         if addrs:
@@ -214,6 +224,10 @@ class Bench:
         self.servers.append(self.server)
         if device == "memif":
             self.bridge(mtu)
+        if bad_link:
+            if device == "tap":
+                wait_until(lambda: "bwt0" in self.home.links(), "the TAP", timeout=20)
+            self.link.start("")
         if wait:
             self.ready()
         return self.server

@@ -155,6 +155,7 @@ static void record(struct peer *p, const struct bw_tcp_packet *packet)
 	sent->len = m->pkt_len - header_len;
 	sent->segments = segments;
 	sent->has_path = packet->path != NULL;
+	sent->tos = packet->tos;
 	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
 		sent->tso_segsz = m->tso_segsz;
 	else
@@ -257,6 +258,7 @@ void segment_in(struct peer *p, const struct segment_in *in)
 		.is_to_multicast = in->multicast,
 		.payload_off = headers,
 		.payload_len = (uint16_t)len,
+		.tos = in->tos,
 		.tcp = {
 			.seq = in->seq != 0 ? in->seq : p->next_seq,
 			.ack = flags & ACK ? ack : 0,
@@ -324,6 +326,8 @@ static bool is_expected(const struct peer *p, const struct sent *s, const struct
 		return false;
 	if (out->window != 0 && s->f.window != (out->window < 0 ? 0 : out->window))
 		return false;
+	if (out->ecn != ANY_ECN && s->tos != (out->ecn == ECT0 ? 2 : 0))
+		return false;
 	if ((out->sack_count != 0 || out->no_sack) && s->f.sack_count != out->sack_count)
 		return false;
 	for (unsigned i = 0; i < out->sack_count; i++) {
@@ -335,8 +339,8 @@ static bool is_expected(const struct peer *p, const struct sent *s, const struct
 
 static void describe(const struct peer *p, const struct sent *s)
 {
-	print_error("  got: flags %02x seq %u ack PEER+%d len %u window %u", s->f.flags, s->f.seq - p->iss,
-		(int)(s->f.ack - PEER), s->len, s->f.window);
+	print_error("  got: flags %02x seq %u ack PEER+%d len %u window %u tos %u", s->f.flags,
+		s->f.seq - p->iss, (int)(s->f.ack - PEER), s->len, s->f.window, s->tos);
 	for (unsigned i = 0; i < s->f.sack_count; i++)
 		print_error(" sack PEER+%d..%d", (int)(s->f.sack[i].left - PEER),
 			(int)(s->f.sack[i].right - PEER));
@@ -403,7 +407,7 @@ const char *state_of(const struct peer *p)
 
 /* ---- beginnings and the end ---------------------------------------------------------------------------- */
 
-struct peer *listening(const struct offer *offer)
+static struct peer *made(const struct offer *offer, bool ecn)
 {
 	struct peer *p = calloc(1, sizeof(*p));
 	struct bw_tcp_listener listener = {
@@ -411,6 +415,8 @@ struct peer *listening(const struct offer *offer)
 		.user = p,
 		.port = PORT,
 		.nagle = offer->nagle,
+		.pacing = offer->pacing,
+		.congestion_control = offer->congestion_control,
 		.recv_bytes_max = offer->recv_bytes_max,
 		.send_bytes_max = offer->send_bytes_max,
 		.keepalive_idle_ns = offer->keepalive_idle_ns,
@@ -423,7 +429,9 @@ struct peer *listening(const struct offer *offer)
 	p->conf.half_open_max = 16;
 	p->conf.time_wait_max = 16;
 	p->conf.state_bytes = 40;
+	p->conf.recv_bytes_max = p->conf.send_bytes_max = 256 * 1024;
 	p->conf.can_multi_segment = true;
+	p->conf.ecn = ecn;
 	p->conf.pool = pool;
 	p->conf.counters = &p->counters;
 	p->conf.secret = (struct bw_siphash_key){ { 1, 2 } };
@@ -449,9 +457,14 @@ struct peer *listening(const struct offer *offer)
 	return p;
 }
 
+struct peer *listening(const struct offer *offer)
+{
+	return made(offer, true); /* the peer's SYN asks for it, or not */
+}
+
 struct peer *connecting_with(const struct offer *offer)
 {
-	struct peer *p = listening(offer);
+	struct peer *p = made(offer, offer->ecn);
 	struct bw_flow flow = p->flow;
 
 	flow.local_port_be = 0;
@@ -468,12 +481,12 @@ struct peer *established_with(const struct offer *offer)
 {
 	struct peer *p = listening(offer);
 
-	IN(p, .seq = PEER, .flags = SYN,
+	IN(p, .seq = PEER, .flags = offer->ecn ? SYN | ECE | CWR : SYN,
 		.mss = offer->mss == 1   ? 0
 		       : offer->mss != 0 ? offer->mss
 					 : 1460,
 		.wscale = offer->wscale, .sack_permitted = offer->sack);
-	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	OUT(p, .flags = offer->ecn ? SYN | ACK | ECE : SYN | ACK, .ack = PEER + 1);
 	p->now += offer->rtt;
 	IN(p, .seq = PEER + 1, .ack = 1);
 	QUIET(p);

@@ -37,6 +37,8 @@
 #define RST BW_TCP_RST
 #define PSH BW_TCP_PSH
 #define ACK BW_TCP_ACK
+#define ECE BW_TCP_ECE
+#define CWR BW_TCP_CWR
 
 #define MS(n) ((n)*BW_NS_PER_MS)
 #define S(n)  ((n)*BW_NS_PER_SEC)
@@ -62,6 +64,7 @@ struct sent {
 	uint32_t len;
 	uint8_t *data;
 	bool has_path;
+	uint8_t tos;
 	uint16_t tso_segsz;
 	unsigned segments;  /* mbufs */
 	struct rte_mbuf *m; /* kept when the driver holds */
@@ -102,7 +105,8 @@ struct offer {
 	uint16_t window; /* 0: 65535 */
 	uint32_t recv_bytes_max, send_bytes_max;
 	bw_ns keepalive_idle_ns;
-	bool nagle;
+	bool nagle, ecn, pacing;
+	enum bw_tcp_congestion_control congestion_control;
 	bw_ns rtt; /* of the handshake, which the first estimate comes from */
 	void (*tune)(struct bw_tcp_conf *conf);
 };
@@ -123,6 +127,7 @@ struct segment_in {
 	uint8_t wscale;
 	bool sack_permitted;
 	unsigned pieces; /* mbufs of the packet */
+	uint8_t tos;
 };
 
 struct segment_out {
@@ -135,6 +140,11 @@ struct segment_out {
 	struct bw_sack_block sack[BW_SACK_BLOCKS_MAX];
 	uint8_t sack_count;
 	bool no_sack;
+	enum {
+		ANY_ECN,
+		NOT_ECT,
+		ECT0
+	} ecn;
 };
 
 extern struct rte_mempool *pool;

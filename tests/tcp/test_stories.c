@@ -244,6 +244,7 @@ static void tune_tiny(struct bw_tcp_conf *conf)
 {
 	conf->connections_max = 1;
 	conf->half_open_max = 1;
+	conf->syn_cookies = BW_TCP_SYN_COOKIES_OFF;
 }
 
 TEST(full_tables_are_silent)
@@ -603,8 +604,83 @@ TEST(own_window_is_scaled)
 		IN(p, .data = bulk, .len = 1460);
 	forget_sent(p);
 	IN(p, .seq = PEER + 1, .data = "old");
-	/* 2^20 needs a scale of 5 */
-	OUT(p, .ack = PEER + 1 + 40 * 1460, .window = ((1 << 20) - 40 * 1460) >> 5);
+	/* 2^20 needs a scale of 5; the window begins with 2^16, and what nobody reads lets it stay there */
+	OUT(p, .ack = PEER + 1 + 40 * 1460, .window = ((1 << 16) - 40 * 1460) >> 5);
+	done(p);
+}
+
+static void full_segments(struct peer *p, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		IN(p, .data = bulk, .len = 1460);
+}
+
+static uint32_t window_of(const struct peer *p)
+{
+	struct bw_tcp_info info;
+
+	bw_tcp_info(p->conn, &info);
+	return info.rcv_wnd;
+}
+
+/** Dynamic right-sizing: a peer that fills the window in every round trip gets a larger one, up to the bound. */
+TEST(window_grows_while_it_holds_the_peer_back)
+{
+	struct peer *p = established(.wscale = 1, .rtt = MS(20), .recv_bytes_max = 1 << 19);
+
+	assert_int_equal(window_of(p), 65535);
+	for (unsigned round = 1; round <= 3; round++) {
+		uint32_t bytes = 65536u << (round - 1);
+
+		full_segments(p, bytes * 3 / 4 / 1460);
+		p->now += MS(20);
+		full_segments(p, 4);
+		assert_in_range(window_of(p), 2 * bytes - 2 * 1460, 2 * bytes);
+		p->received_bytes = 0;
+	}
+	full_segments(p, 300);
+	p->now += MS(20);
+	full_segments(p, 4);
+	assert_in_range(window_of(p), (1 << 19) - 2 * 1460, 1 << 19);
+	done(p);
+}
+
+/** One that sends no more than a third of it in a round trip, or whose service does not read, gets none. */
+TEST(window_stays_for_who_does_not_use_it)
+{
+	struct peer *p = established(.wscale = 1, .rtt = MS(20), .recv_bytes_max = 1 << 19);
+
+	for (unsigned round = 0; round < 10; round++) {
+		full_segments(p, 15);
+		p->now += MS(20);
+	}
+	assert_true(window_of(p) <= 65536);
+	done(p);
+
+	p = established(.wscale = 1, .rtt = MS(20), .recv_bytes_max = 1 << 19, .does.keeps = true);
+	full_segments(p, 40);
+	p->now += MS(20);
+	full_segments(p, 4);
+	assert_true(window_of(p) + bw_tcp_unread(p->conn) <= 65536);
+	done(p);
+}
+
+/** The queue lets the service ahead as the peer takes more: two congestion windows, up to the bound. */
+TEST(send_queue_grows_with_the_congestion_window)
+{
+	struct peer *p = established(.wscale = 1 + 7, .send_bytes_max = 1 << 20);
+
+	assert_int_equal(bw_tcp_send_space(p->conn), 262144);
+	for (unsigned i = 0; i < 400; i++) {
+		uint32_t left = BW_MIN(bw_tcp_send_space(p->conn), (uint32_t)sizeof(bulk));
+
+		bw_tcp_send(p->conn, bulk, left);
+		collect(p);
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	assert_true(bw_tcp_send_space(p->conn) + bw_tcp_send_queued(p->conn) > 600000);
+	assert_true(bw_tcp_send_space(p->conn) + bw_tcp_send_queued(p->conn) <= 1 << 20);
 	done(p);
 }
 
@@ -1188,6 +1264,23 @@ TEST(initial_window_is_ten_segments)
 	done(p);
 }
 
+/** RFC 9406 4.2: one ACK for a whole window opens it by eight segments, no more. */
+TEST(a_stretch_ack_opens_the_window)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	send_bulk(p, 100000);
+	forget_sent(p);
+	IN(p, .ack = 1 + 7 * 1460);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 17 * 1460);
+	IN(p, .ack = 1 + 20 * 1460);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 25 * 1460);
+	done(p);
+}
+
 TEST(small_sends_share_a_segment)
 {
 	struct peer *p = established();
@@ -1656,6 +1749,196 @@ TEST(lower_mtu_is_learned)
 	done(p);
 }
 
+/* ---- the path's MTU without ICMP: RFC 4821 --------------------------------------------------------------- */
+
+/**
+ * A path that carries `pass` bytes of payload a packet and says nothing of the rest, to a peer that acknowledges with
+ * SACK, for so many round trips with always something more to send. Returns the largest packet that got through.
+ */
+static uint32_t run_through(struct peer *p, uint32_t pass, unsigned rounds, bool has_sack)
+{
+	static bool arrived[1 << 24];
+	uint32_t una = p->snd_max - p->iss, largest = 0, enough = una + (7u << 20);
+
+	memset(arrived, 0, sizeof(arrived));
+	for (unsigned i = 0; i < rounds && una < enough; i++) {
+		struct sent *s;
+
+		bw_tcp_send(p->conn, bulk, BW_MIN(bw_tcp_send_space(p->conn), 100000u));
+		collect(p);
+		p->now += MS(10);
+		while ((s = take(p)) != NULL) {
+			uint32_t at = s->f.seq - p->iss, end = at + s->len;
+
+			if (s->len <= pass && s->len != 0) {
+				struct bw_sack_block block = { at, end };
+
+				assert_true(end < sizeof(arrived));
+				largest = BW_MAX(largest, s->len);
+				memset(arrived + at, 1, s->len);
+				while (arrived[una])
+					una++;
+				if (una >= end)
+					IN(p, .ack = una);
+				else if (has_sack)
+					IN(p, .ack = una, .sack = { block }, .sack_count = 1);
+				else
+					IN(p, .ack = una);
+			}
+			sent_free(s);
+		}
+		AT(p, p->now - START + MS(1));
+		if (bw_tcp_next_deadline(p->tcp) > p->now + MS(20) && p->first == NULL)
+			AT(p, BW_MIN(bw_tcp_next_deadline(p->tcp), p->now + S(2)) - START);
+	}
+	return largest;
+}
+
+static uint32_t mss_of(const struct peer *p)
+{
+	struct bw_tcp_info info;
+
+	bw_tcp_info(p->conn, &info);
+	return info.mss;
+}
+
+TEST(black_hole_is_found_and_its_size_searched)
+{
+	for (unsigned has_sack = 0; has_sack < 2; has_sack++) {
+		struct peer *p = established(.sack = has_sack, .wscale = 1 + 7);
+		uint32_t largest;
+
+		largest = run_through(p, 1200, 3000, has_sack);
+		COUNTER(p, TCP_BLACK_HOLES, 1);
+		assert_in_range(largest, 1200 - 32, 1200);
+		assert_in_range(mss_of(p), 1200 - 32, 1200);
+		done(p);
+	}
+}
+
+/** What was an outage looks like a black hole: the first probe brings everything back. */
+TEST(outage_does_not_leave_small_segments)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+
+	send_bulk(p, 20000);
+	AT(p, S(2));
+	COUNTER(p, TCP_BLACK_HOLES, 1);
+	assert_int_equal(mss_of(p), 984);
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	run_through(p, 1460, 300, true);
+	assert_int_equal(mss_of(p), 1460);
+	done(p);
+}
+
+/** The loss of a probe is no sign of congestion. */
+TEST(lost_probe_costs_no_window)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+	struct bw_tcp_info before, after;
+	uint32_t probe;
+
+	send_bulk(p, 20000);
+	AT(p, S(2));
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	/* Slow start until a probe fits the window. */
+	do {
+		struct sent *s;
+
+		bw_tcp_info(p->conn, &before);
+		bw_tcp_send(p->conn, bulk, 60000);
+		collect(p);
+		probe = 0;
+		while ((s = take(p)) != NULL) {
+			if (s->len > 984)
+				probe = s->f.seq - p->iss;
+			sent_free(s);
+		}
+		if (probe == 0)
+			IN(p, .ack = p->snd_max - p->iss);
+	} while (probe == 0);
+	bw_tcp_info(p->conn, &before);
+	IN(p, .ack = probe, .sack = { { probe + 1460, p->snd_max - p->iss } }, .sack_count = 1);
+	AT(p, p->now - START + MS(5));
+	OUT(p, .seq = probe, .len = 984);
+	OUT(p, .seq = probe + 984, .len = 476);
+	bw_tcp_info(p->conn, &after);
+	assert_true(after.cwnd >= before.cwnd);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	done(p);
+}
+
+/** RFC 1191 6.3: what a router said is not for ever. */
+TEST(told_mtu_is_tried_again_after_ten_minutes)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+
+	send_bulk(p, 5 * 1460);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 1240);
+	assert_int_equal(mss_of(p), 1200);
+	collect(p);
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	assert_int_equal(run_through(p, 1460, 300, true), 1200);
+	AT(p, S(601));
+	assert_int_equal(run_through(p, 1460, 300, true), 1460);
+	assert_int_equal(mss_of(p), 1460);
+	done(p);
+}
+
+/* ---- pacing ---------------------------------------------------------------------------------------------- */
+
+static unsigned sent_until(struct peer *p, bw_ns since)
+{
+	unsigned count = 0;
+	struct sent *s;
+
+	AT(p, since);
+	while ((s = take(p)) != NULL) {
+		count++;
+		sent_free(s);
+	}
+	return count;
+}
+
+/** Ten segments of the first window in half of the round trip of 100 ms: one every 5 ms. */
+TEST(pacing_spreads_a_window)
+{
+	struct peer *p = established(.pacing = true, .rtt = MS(100));
+	bw_ns began = p->now - START;
+
+	send_bulk(p, 20 * 1460);
+	assert_in_range(sent_until(p, began + MS(1)), 1, 2);
+	for (unsigned ms = 10; ms <= 40; ms += 10)
+		assert_in_range(sent_until(p, began + MS(ms)), 1, 3);
+	(void)sent_until(p, began + MS(60));
+	/* All that cwnd allows is out, in order, and nothing more. */
+	assert_int_equal(p->snd_max - p->iss, 1 + 10 * 1460);
+	/* An ACK of half of it lets as much, and twice in slow start, go out, and not at once. */
+	p->now = START + began + MS(100);
+	IN(p, .ack = 1 + 4 * 1460);
+	assert_in_range(sent_until(p, began + MS(101)), 1, 2);
+	assert_true(sent_until(p, began + MS(150)) >= 5);
+	done(p);
+}
+
+/** What was not sent in time is not made up for in a burst. */
+TEST(pacing_does_not_save_up)
+{
+	struct peer *p = established(.pacing = true, .rtt = MS(100));
+	bw_ns began = p->now - START;
+
+	send_bulk(p, 1460);
+	assert_int_equal(sent_until(p, began + MS(1)), 1);
+	IN(p, .ack = 1461);
+	AT(p, began + MS(90));
+	send_bulk(p, 10 * 1460);
+	assert_in_range(sent_until(p, began + MS(91)), 1, 2);
+	done(p);
+}
+
 /* ---- by reference -------------------------------------------------------------------------------------- */
 
 static unsigned released;
@@ -2080,6 +2363,20 @@ TEST(every_segment_out_of_order_is_acked_to_a_peer_without_sack)
 /* ---- a peer's inventions --------------------------------------------------------------------------------- */
 
 /** SACK blocks of a byte each do not cut what a device has cut at full segments. */
+TEST(pacing_cuts_what_the_device_would_send_at_once)
+{
+	struct peer *p = established(.pacing = true, .rtt = MS(10), .tune = tune_tso);
+	struct sent *s;
+
+	send_by_ref(p, 14600);
+	s = take(p);
+	assert_int_equal(s->len, 2 * 1460); /* two of ten segments a millisecond */
+	sent_free(s);
+	assert_in_range(sent_until(p, MS(10) + MS(6)), 3, 5);
+	assert_int_equal(p->snd_max - p->iss, 1 + 14600);
+	done(p);
+}
+
 TEST(sack_of_crumbs_does_not_cut_a_tso_packet)
 {
 	struct peer *p = established(.tune = tune_tso, .sack = true);
@@ -2108,10 +2405,17 @@ TEST(tiny_segments_in_flight_are_bounded)
 	struct peer *p = established(.mss = 64, .wscale = 1 + 14, .send_bytes_max = 4 << 20);
 	struct bw_tcp_info info;
 	static char large[3 << 20];
+	uint32_t queued = 0;
+	unsigned refs = 0;
 
 	released = 0;
-	assert_int_equal(bw_tcp_send_ref(p->conn, large, sizeof(large), on_release, &released), 0);
-	for (unsigned i = 0; i < 2000; i++) {
+	for (unsigned i = 0; i < 4000; i++) {
+		uint32_t len = BW_MIN(bw_tcp_send_space(p->conn), (uint32_t)sizeof(large) - queued);
+
+		if (len != 0 && bw_tcp_send_ref(p->conn, large + queued, len, on_release, &released) == 0) {
+			queued += len;
+			refs++;
+		}
 		collect(p);
 		forget_sent(p);
 		bw_tcp_info(p->conn, &info);
@@ -2119,12 +2423,13 @@ TEST(tiny_segments_in_flight_are_bounded)
 			IN(p, .ack = p->snd_max - p->iss - info.in_flight / 2);
 	}
 	assert_true(info.in_flight / 64 <= 2 * (64 + (4 << 20) / 512));
+	assert_int_equal(queued, sizeof(large));
 	/* It is waiting for ACKs, not for buffers, so it does not stand in the way of others. */
 	while (bw_tcp_send_queued(p->conn) != 0) {
 		IN(p, .ack = p->snd_max - p->iss);
 		forget_sent(p);
 	}
-	assert_int_equal(released, 1);
+	assert_int_equal(released, refs);
 	done(p);
 }
 
@@ -2387,18 +2692,18 @@ TEST(short_handshake_took_some_time)
 /** The first in flight, sent again, has the whole time-out to be acknowledged. */
 TEST(repeat_of_the_first_restarts_the_timeout)
 {
-	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct peer *p = established(.rtt = MS(20));
 
 	send_bulk(p, 5 * 1460);
 	forget_sent(p);
-	AT(p, MS(150)); /* a probe was sent, too */
-	forget_sent(p);
-	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 7301 } });
+	AT(p, MS(150));
+	for (unsigned i = 0; i < 3; i++)
+		IN(p, .ack = 1);
 	OUT(p, .seq = 1, .len = 1460);
 	QUIET(p);
-	AT(p, MS(340));
+	AT(p, MS(368));
 	QUIET(p);
-	AT(p, MS(410));
+	AT(p, MS(373));
 	OUT(p, .seq = 1, .len = 1460);
 	COUNTER(p, TCP_RTOS, 1);
 	done(p);
@@ -2445,6 +2750,38 @@ TEST(repaired_tail_loss_costs_a_window)
 }
 
 /** The repeat is lost as well: what was sent after it and has arrived says so, and no time-out is needed. */
+/** All that is in flight is one repeat, and it is lost: two round trips later it goes out again. */
+TEST(a_lost_repeat_with_nothing_behind_it_is_probed)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 5 * 1460);
+	forget_sent(p);
+	AT(p, MS(40));
+	IN(p, .ack = 1, .has_ack = true, .sack_count = 1, .sack = { { 1461, 7301 } });
+	OUT(p, .seq = 1, .len = 1460);
+	AT(p, MS(40 + 41));
+	QUIET(p);
+	AT(p, MS(40 + 44));
+	OUT(p, .seq = 1, .len = 1460);
+	QUIET(p);
+	COUNTER(p, TCP_LOSS_PROBES, 1);
+	/* Once. If that is lost as well, the path is no longer what it was. */
+	AT(p, MS(40 + 240));
+	QUIET(p);
+	COUNTER(p, TCP_RTOS, 0);
+	AT(p, MS(40 + 280));
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 1);
+	IN(p, .ack = 7301);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.in_flight, 0);
+	AT(p, S(5));
+	QUIET(p);
+	done(p);
+}
+
 TEST(lost_retransmission_is_noticed)
 {
 	struct peer *p = established(.sack = true, .rtt = MS(20));
@@ -2591,6 +2928,9 @@ int main(void)
 		cmocka_unit_test(shut_window_still_takes_acks_and_rst),
 		cmocka_unit_test(peers_window_scale_counts),
 		cmocka_unit_test(own_window_is_scaled),
+		cmocka_unit_test(window_grows_while_it_holds_the_peer_back),
+		cmocka_unit_test(window_stays_for_who_does_not_use_it),
+		cmocka_unit_test(send_queue_grows_with_the_congestion_window),
 		cmocka_unit_test(wake_and_partial_consumption),
 		cmocka_unit_test(rst_exact),
 		cmocka_unit_test(rst_in_the_window_is_challenged),
@@ -2621,6 +2961,7 @@ int main(void)
 		cmocka_unit_test(time_wait_reuse_by_timestamp),
 		cmocka_unit_test(time_wait_recycles_the_oldest),
 		cmocka_unit_test(initial_window_is_ten_segments),
+		cmocka_unit_test(a_stretch_ack_opens_the_window),
 		cmocka_unit_test(small_sends_share_a_segment),
 		cmocka_unit_test(reserve_beyond_a_small_mss),
 		cmocka_unit_test(nagle_holds_back_a_small_second_segment),
@@ -2643,6 +2984,13 @@ int main(void)
 		cmocka_unit_test(keep_alive_of_the_peer_is_answered),
 		cmocka_unit_test(service_timer),
 		cmocka_unit_test(lower_mtu_is_learned),
+		cmocka_unit_test(pacing_spreads_a_window),
+		cmocka_unit_test(pacing_does_not_save_up),
+		cmocka_unit_test(pacing_cuts_what_the_device_would_send_at_once),
+		cmocka_unit_test(black_hole_is_found_and_its_size_searched),
+		cmocka_unit_test(outage_does_not_leave_small_segments),
+		cmocka_unit_test(lost_probe_costs_no_window),
+		cmocka_unit_test(told_mtu_is_tried_again_after_ten_minutes),
 		cmocka_unit_test(reference_behind_a_header_in_one_segment),
 		cmocka_unit_test(reference_is_released_once_at_every_end),
 		cmocka_unit_test(reference_is_copied_where_chains_are_not_sent),
@@ -2675,6 +3023,7 @@ int main(void)
 		cmocka_unit_test(repeat_of_the_first_restarts_the_timeout),
 		cmocka_unit_test(probe_is_not_misled_by_an_empty_reserve),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
+		cmocka_unit_test(a_lost_repeat_with_nothing_behind_it_is_probed),
 		cmocka_unit_test(lost_retransmission_is_noticed),
 		cmocka_unit_test(reordering_is_given_time),
 		cmocka_unit_test(echoed_time_shows_a_needless_timeout),

@@ -209,7 +209,9 @@ static uint8_t flags_somehow(const struct known *k)
 		RST | ACK };
 
 	if (k->our_nxt == 0 && !one_in(4))
-		return SYN;
+		return one_in(2) ? SYN | ECE | CWR : SYN;
+	if (one_in(8))
+		return one_in(2) ? ACK | ECE : ACK | CWR;
 	return one_in(20 * calm) ? (uint8_t)below(256) : usual[below(one_in(5 * calm) ? 10 : 6)];
 }
 
@@ -233,6 +235,7 @@ static void rain(bw_ns now)
 		pkt->is_to_multicast = one_in(100);
 		pkt->payload_len = (uint16_t)len;
 		pkt->tcp.flags = flags_somehow(k);
+		pkt->tos = (uint8_t)(one_in(2) ? below(4) : BW_ECN_ECT0);
 		pkt->tcp.seq = k->peer_nxt + offset_somehow();
 		pkt->tcp.ack = (one_in(3) ? k->our_una : k->our_nxt) + offset_somehow();
 		pkt->tcp.window = (uint16_t)(one_in(10) ? 0 : below(65536));
@@ -316,6 +319,7 @@ static void storm(void)
 	bw_tcp_conf_init(&conf);
 	conf.connections_max = 1 + below(FLOWS);
 	conf.half_open_max = 1 + below(4);
+	conf.syn_cookies = (enum bw_tcp_syn_cookies)below(3);
 	conf.time_wait_max = below(4);
 	conf.state_bytes = 8;
 	conf.pool = pool;
@@ -326,6 +330,7 @@ static void storm(void)
 	conf.user_timeout_ns = S(30);
 	listener.keepalive_idle_ns = one_in(2) ? S(10) : 0;
 	listener.nagle = one_in(3);
+	listener.congestion_control = below(BW_TCP_CC_COUNT);
 	listener.recv_bytes_max = 1 + below(100000);
 	listener.send_bytes_max = 1 + below(100000);
 	tcp = bw_tcp_create(&conf, now);

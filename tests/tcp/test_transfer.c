@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A mebibyte each way through a wire that loses, repeats, delays, reorders and goes dark, between the stack
+ * A mebibyte each way through a wire that loses, repeats, delays, reorders, marks and goes dark, between the stack
  * with an echo service and a small client that only knows go-back-N. Everything is drawn from the seed, which
  * a failure prints:
  *
@@ -59,6 +59,7 @@ struct flying {
 	bw_ns arrives_at;
 	uint64_t order; /* of those that arrive at the same time */
 	bool to_server;
+	uint8_t tos;
 	struct bw_tcp_fields f;
 	uint32_t len;
 	uint8_t data[];
@@ -66,8 +67,9 @@ struct flying {
 
 struct sim {
 	struct prng prng;
+	struct prng ecn_prng; /* of its own, so that a seed's wire is the same without marks */
 	/* what kind of a wire */
-	unsigned loss, repeats, reorders; /* percent */
+	unsigned loss, repeats, reorders, marks; /* percent */
 	bw_ns delay_ns;
 	bw_ns dark_from, dark_until;
 	/* under way: a binary heap */
@@ -105,6 +107,9 @@ struct sim {
 	uint32_t recent; /* last out-of-order arrival */
 	uint8_t *got;    /* a flag a byte */
 	uint32_t ts_echo;
+	bool has_ecn, echoes_each_mark; /* as RFC 8257 wants it */
+	bool is_echoing, cwr_due;
+	uint32_t cwr_end; /* offset: what was sent when it last slowed down */
 };
 
 static bool is_earlier(const struct flying *a, const struct flying *b)
@@ -143,8 +148,8 @@ static struct flying *heap_pop(struct sim *sim)
 	return top;
 }
 
-static void launch_one(
-	struct sim *sim, bool to_server, const struct bw_tcp_fields *f, const uint8_t *data, uint32_t len)
+static void launch_one(struct sim *sim, bool to_server, uint8_t tos, const struct bw_tcp_fields *f,
+	const uint8_t *data, uint32_t len)
 {
 	struct flying *flying = malloc(sizeof(*flying) + len);
 
@@ -153,6 +158,7 @@ static void launch_one(
 		.arrives_at = sim->now + sim->delay_ns,
 		.order = sim->order++,
 		.to_server = to_server,
+		.tos = tos != 0 && percent(&sim->ecn_prng, sim->marks) ? BW_ECN_CE : tos,
 		.f = *f,
 		.len = len,
 	};
@@ -163,14 +169,14 @@ static void launch_one(
 	heap_push(sim, flying);
 }
 
-static void launch(
-	struct sim *sim, bool to_server, const struct bw_tcp_fields *f, const uint8_t *data, uint32_t len)
+static void launch(struct sim *sim, bool to_server, uint8_t tos, const struct bw_tcp_fields *f,
+	const uint8_t *data, uint32_t len)
 {
 	if ((sim->now >= sim->dark_from && sim->now < sim->dark_until) || percent(&sim->prng, sim->loss))
 		return;
-	launch_one(sim, to_server, f, data, len);
+	launch_one(sim, to_server, tos, f, data, len);
 	if (percent(&sim->prng, sim->repeats))
-		launch_one(sim, to_server, f, data, len);
+		launch_one(sim, to_server, tos, f, data, len);
 }
 
 /* ---- the service: echo in three manners ---------------------------------------------------------------- */
@@ -286,9 +292,11 @@ static void server_output(struct sim *sim)
 				struct bw_tcp_fields piece = f;
 
 				piece.seq += at;
+				/* CWR is never where a device would cut. */
+				assert_true(len == n || !(f.flags & CWR));
 				if (at + n < len)
 					piece.flags &= (uint8_t) ~(FIN | PSH);
-				launch(sim, false, &piece, data + at, n);
+				launch(sim, false, packets[i].tos, &piece, data + at, n);
 				if (cut == 0)
 					break;
 			}
@@ -315,6 +323,7 @@ static void server_input(struct sim *sim, const struct flying *flying)
 		.hash = bw_flow_hash(&sim->flow),
 		.kind = BW_PKT_TCP,
 		.payload_len = (uint16_t)flying->len,
+		.tos = flying->tos,
 		.tcp = flying->f,
 	};
 	struct bw_pkt *burst[] = { &pkt };
@@ -334,7 +343,7 @@ static struct bw_tcp_fields client_fields(struct sim *sim, uint8_t flags)
 	uint32_t window = sim->is_stalled ? 0 : sim->window_bytes;
 
 	return (struct bw_tcp_fields){
-		.flags = flags,
+		.flags = flags | (sim->is_echoing ? ECE : 0),
 		.seq = CLIENT_ISS + 1 + sim->snd_nxt,
 		.ack = sim->server_iss + 1 + sim->rcv_nxt + sim->has_fin,
 		.window = (uint16_t)BW_MIN(window >> (flags & SYN ? 0 : sim->wscale), 65535u),
@@ -378,7 +387,7 @@ static void client_ack(struct sim *sim)
 			block = block_around(sim, at);
 		}
 	}
-	launch(sim, true, &f, NULL, 0);
+	launch(sim, true, 0, &f, NULL, 0);
 }
 
 static void client_send(struct sim *sim)
@@ -403,8 +412,13 @@ static void client_send(struct sim *sim)
 			f.flags |= FIN;
 			sim->snd_nxt++;
 		}
+		/* It repeats by going back: what it has sent before is not new. */
+		if (sim->cwr_due && sim->snd_nxt >= sim->cwr_end) {
+			f.flags |= CWR;
+			sim->cwr_due = false;
+		}
 		sim->snd_nxt += n;
-		launch(sim, true, &f, data, n);
+		launch(sim, true, sim->has_ecn ? BW_ECN_ECT0 : 0, &f, data, n);
 	}
 	if (sim->snd_una != sim->snd_nxt && sim->rto_at == BW_NEVER)
 		sim->rto_at = sim->now + MS(250) + 4 * sim->delay_ns;
@@ -421,7 +435,9 @@ static void client_syn(struct sim *sim)
 	f.has_sack_permitted = sim->has_sack;
 	f.has_wscale = sim->wscale != 0;
 	f.wscale = sim->wscale;
-	launch(sim, true, &f, NULL, 0);
+	if (sim->has_ecn)
+		f.flags |= ECE | CWR;
+	launch(sim, true, 0, &f, NULL, 0);
 	sim->rto_at = sim->now + S(1);
 }
 
@@ -458,6 +474,26 @@ static void client_payload(struct sim *sim, uint32_t offset, const struct flying
 		sim->rcv_nxt++;
 }
 
+/** Both of its roles in RFC 3168; slowing down it only pretends. */
+static void client_ecn(struct sim *sim, const struct flying *flying)
+{
+	const struct bw_tcp_fields *f = &flying->f;
+
+	if (!sim->has_ecn) {
+		assert_int_equal(flying->tos, 0);
+		assert_int_equal(f->flags & (ECE | CWR), 0);
+		return;
+	}
+	if (flying->len != 0 && sim->echoes_each_mark)
+		sim->is_echoing = flying->tos == BW_ECN_CE;
+	else if (flying->len != 0)
+		sim->is_echoing = flying->tos == BW_ECN_CE || (sim->is_echoing && !(f->flags & CWR));
+	if ((f->flags & ECE) && !sim->cwr_due && sim->snd_una >= sim->cwr_end) {
+		sim->cwr_due = true;
+		sim->cwr_end = sim->snd_nxt;
+	}
+}
+
 static void client_input(struct sim *sim, const struct flying *flying)
 {
 	const struct bw_tcp_fields *f = &flying->f;
@@ -469,6 +505,7 @@ static void client_input(struct sim *sim, const struct flying *flying)
 		sim->ts_echo = f->ts_value;
 	if (f->flags & SYN) {
 		if (!sim->is_established) {
+			assert_int_equal(f->flags, sim->has_ecn ? SYN | ACK | ECE : SYN | ACK);
 			sim->is_established = true;
 			sim->server_iss = f->seq;
 			sim->snd_wscale = f->has_wscale ? f->wscale : 0;
@@ -481,6 +518,7 @@ static void client_input(struct sim *sim, const struct flying *flying)
 	}
 	if (!sim->is_established)
 		return;
+	client_ecn(sim, flying);
 	acked = f->ack - (CLIENT_ISS + 1);
 	if (acked > TRANSFER_BYTES + 1)
 		fail_msg("seed %llu: acknowledges what was never sent", (unsigned long long)seed);
@@ -602,6 +640,12 @@ static void transfer(void)
 	listener.recv_bytes_max = 3000 + below(&sim->prng, 200000);
 	listener.send_bytes_max = 3000 + below(&sim->prng, 200000);
 	listener.user = sim;
+	sim->ecn_prng.state = ~sim->prng.state;
+	sim->has_ecn = below(&sim->ecn_prng, 2);
+	sim->marks = below(&sim->ecn_prng, 2) * below(&sim->ecn_prng, 30);
+	listener.congestion_control = below(&sim->ecn_prng, BW_TCP_CC_COUNT);
+	sim->echoes_each_mark =
+		listener.congestion_control == BW_TCP_CC_DCTCP || below(&sim->ecn_prng, 4) == 0;
 	sim->tcp = bw_tcp_create(&conf, sim->now);
 	assert_non_null(sim->tcp);
 	assert_int_equal(bw_tcp_listen(sim->tcp, &listener), 0);
@@ -640,14 +684,15 @@ TEST(a_mebibyte_each_way)
 		transfer();
 	print_message(
 		"%llu s of virtual time: %llu retransmits, %llu timeouts, %llu fast, %llu out of order, "
-		"%llu duplicates, %llu window probes\n",
+		"%llu duplicates, %llu window probes, %llu marked, %llu reductions for marks\n",
 		(unsigned long long)(time_taken / BW_NS_PER_SEC), COUNT(TCP_RETRANSMITS), COUNT(TCP_RTOS),
 		COUNT(TCP_FAST_RETRANSMITS), COUNT(TCP_OUT_OF_ORDER), COUNT(TCP_DUPLICATES),
-		COUNT(TCP_ZERO_WINDOW_PROBES));
+		COUNT(TCP_ZERO_WINDOW_PROBES), COUNT(TCP_CE_RECEIVED), COUNT(TCP_ECE_REDUCTIONS));
 	if (seed_count < SEEDS_DEFAULT)
 		return;
 	assert_true(COUNT(TCP_RTOS) && COUNT(TCP_FAST_RETRANSMITS) && COUNT(TCP_OUT_OF_ORDER) &&
-		    COUNT(TCP_DUPLICATES) && COUNT(TCP_ZERO_WINDOW_PROBES));
+		    COUNT(TCP_DUPLICATES) && COUNT(TCP_ZERO_WINDOW_PROBES) && COUNT(TCP_CE_RECEIVED) &&
+		    COUNT(TCP_ECE_REDUCTIONS));
 }
 
 int main(int argc, char **argv)

@@ -68,15 +68,24 @@
 	X(TCP_RETRANSMITS, "tcp.retransmits", "segments sent again")                                         \
 	X(TCP_RTOS, "tcp.rtos", "retransmission timer expirations")                                          \
 	X(TCP_LOSS_PROBES, "tcp.loss_probes", "tail loss probes sent")                                       \
+	X(TCP_BLACK_HOLES, "tcp.black_holes", "paths on which large packets vanished without a word")        \
 	X(TCP_UNDOS, "tcp.undos", "recoveries that turned out to be unnecessary and were taken back")        \
 	X(TCP_FAST_RETRANSMITS, "tcp.fast_retransmits", "entries into fast recovery")                        \
+	X(TCP_ECN_AGREED, "tcp.ecn_agreed", "connections that agreed on ECN (RFC 3168)")                     \
+	X(TCP_CE_RECEIVED, "tcp.ce_received", "segments with data that a router had marked (CE)")            \
+	X(TCP_ECE_REDUCTIONS, "tcp.ece_reductions",                                                          \
+		"congestion windows reduced because the peer had received marks (ECE)")                      \
 	X(TCP_OUT_OF_ORDER, "tcp.out_of_order", "segments kept for reassembly")                              \
 	X(TCP_DUPLICATES, "tcp.duplicates", "segments that brought nothing new")                             \
 	X(TCP_CHALLENGE_ACKS, "tcp.challenge_acks", "challenge ACKs sent (RFC 5961)")                        \
 	X(TCP_PAWS_DROPS, "tcp.paws_drops", "segments older than their connection (RFC 7323)")               \
 	X(TCP_ZERO_WINDOW_PROBES, "tcp.zero_window_probes", "zero-window probes sent")                       \
 	X(TCP_KEEPALIVES, "tcp.keepalives", "keep-alive probes sent")                                        \
-	X(TCP_SYN_REFUSED, "tcp.syn_refused", "SYNs not answered: half-open or connection table full")       \
+	X(TCP_SYN_REFUSED, "tcp.syn_refused", "SYNs not answered: a table is full, or buffers are scarce")   \
+	X(TCP_COOKIES_SENT, "tcp.cookies_sent", "SYNs answered with a SYN cookie (RFC 4987)")                \
+	X(TCP_COOKIES_ACCEPTED, "tcp.cookies_accepted", "connections that a SYN cookie began")               \
+	X(TCP_COOKIES_REJECTED, "tcp.cookies_rejected",                                                      \
+		"ACKs without a connection that brought no valid cookie, while some were out")               \
 	X(TCP_REASSEMBLY_DROPS, "tcp.reassembly_drops", "out-of-order segments over the bound")              \
 	X(TCP_DROP_UNACCEPTABLE, "tcp.drop_unacceptable", "segments outside the window or without ACK")      \
 	X(MAIL_SENT, "mail.sent", "messages to other workers")                                               \

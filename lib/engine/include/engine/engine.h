@@ -31,8 +31,11 @@ enum bw_poll {
 /** A service on a port. */
 struct bw_engine_service {
 	const struct bw_service *service;
-	void *conf;    /* given to start() */
-	uint16_t port; /* TCP, and UDP where the service has datagram() */
+	void *conf;                                        /* given to start() */
+	uint16_t port;                                     /* TCP, and UDP where the service has datagram() */
+	enum bw_tcp_congestion_control congestion_control; /* default: tcp's */
+	bool nagle;                                        /* default: the service's */
+	bool pacing;                                       /* default off */
 };
 
 struct bw_route {

@@ -79,24 +79,48 @@ struct bw_tcp_ops {
 	void (*timer)(struct bw_tcp_conn *conn);
 };
 
+enum bw_tcp_congestion_control {
+	BW_TCP_CC_DEFAULT, /* of a listener: struct bw_tcp_conf's */
+	BW_TCP_CC_CUBIC,   /* RFC 9438 */
+	BW_TCP_CC_NEWRENO, /* RFC 5681, RFC 6582 */
+	/**
+	 * RFC 8257: for networks of which every router marks early, and nothing else competes. Without ECN in
+	 * the handshake it is NewReno.
+	 */
+	BW_TCP_CC_DCTCP,
+	BW_TCP_CC_COUNT,
+};
+
 /** What a listener accepts, and how its connections behave. */
 struct bw_tcp_listener {
 	const struct bw_tcp_ops *ops;
 	void *user;    /* bw_tcp_listener_user() */
 	uint16_t port; /* host order; every local address. 0: accepts nothing, for bw_tcp_connect() */
 	bool nagle;    /* default off */
+	bool pacing;   /* new data is spread over the round trip; default off */
+	enum bw_tcp_congestion_control congestion_control;
 	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
 	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
 	bw_ns keepalive_idle_ns; /* first probe after this much silence; 0 for never */
 };
 
+/** When a SYN is answered with a cookie instead of a half-open entry (RFC 4987 3.6). */
+enum bw_tcp_syn_cookies {
+	BW_TCP_SYN_COOKIES_AUTO, /* while half_open_max entries are in use */
+	BW_TCP_SYN_COOKIES_OFF,  /* never: what finds no entry is not answered */
+	BW_TCP_SYN_COOKIES_ALWAYS,
+};
+
 struct bw_tcp_conf {
 	uint32_t connections_max; /* full connections of this core */
 	uint32_t half_open_max;
+	enum bw_tcp_syn_cookies syn_cookies; /* default auto */
 	uint32_t time_wait_max;
-	uint32_t state_bytes;    /* service state a connection: zeroed before opened(), see bw_tcp_state() */
-	uint32_t recv_bytes_max; /* default 256 KiB */
-	uint32_t send_bytes_max; /* default 256 KiB */
+	uint32_t state_bytes; /* service state a connection: zeroed before opened(), see bw_tcp_state() */
+	/** Default 4 MiB. Windows begin with 64 KiB and grow while the service reads as fast as the peer can send. */
+	uint32_t recv_bytes_max;
+	/** Default 4 MiB. Send queues begin with 256 KiB and grow to two congestion windows. */
+	uint32_t send_bytes_max;
 	uint32_t
 		reassembly_bytes_max; /* out-of-order bytes a connection keeps; default: the receive window */
 	uint16_t mtu;                 /* of the link: MSS is mtu - 40 or - 60 */
@@ -107,13 +131,16 @@ struct bw_tcp_conf {
 	 * registered with EAL and mapped for DMA in IOVA-as-VA mode. When false, it is copied as it is sent.
 	 */
 	bool can_multi_segment;
-	bw_ns time_wait_ns;          /* 2 MSL; default 60 s as Linux has it */
-	bw_ns keepalive_interval_ns; /* default 75 s */
-	uint32_t keepalive_probes;   /* default 9 */
+	/** RFC 3168: accept it when a peer asks for it, and ask in our first SYN. False: neither. Default true. */
+	bool ecn;
+	enum bw_tcp_congestion_control congestion_control; /* default CUBIC */
+	bw_ns time_wait_ns;                                /* 2 MSL; default 60 s as Linux has it */
+	bw_ns keepalive_interval_ns;                       /* default 75 s */
+	uint32_t keepalive_probes;                         /* default 9 */
 	bw_ns user_timeout_ns; /* R2: give up on unacknowledged data; default 924.6 s as Linux's 15 retries */
 	struct rte_mempool *pool; /* of outgoing mbufs; private area of BW_MBUF_PRIV_BYTES */
 	struct bw_counters *counters;
-	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, half-open */
+	struct bw_siphash_key secret; /* ISN (RFC 6528), timestamp offset, SYN cookies */
 	/** Do packets of the flow come to this core? What an active open asks of a port. NULL: all do. */
 	bool (*is_local)(const void *arg, const struct bw_flow *flow);
 	const void *is_local_arg;
@@ -129,7 +156,7 @@ void bw_tcp_destroy(struct bw_tcp *tcp);
 
 /**
  * Its number from 0 on, for bw_tcp_connect(); -EADDRINUSE, -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20
- * days). The listener is copied.
+ * days, no such congestion control). The listener is copied.
  */
 int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener);
 bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port);
@@ -180,12 +207,12 @@ struct bw_tcp_packet {
 	struct rte_mbuf *m; /* ours to give away; l4_len set, tso_segsz when it is to be cut */
 	struct bw_flow flow;
 	uint32_t *path; /* the connection's slot for the engine's route, NULL for a stateless answer */
-	uint8_t tos;
+	uint8_t tos;    /* or traffic class: ECN in the low two bits, the rest 0 */
 };
 
 /**
- * Build what is ready: answers without a connection first, then ready connections in turn, a bounded number
- * of segments each. Call again while it returns `max`.
+ * Build what is ready: answers without a connection, up to half of `max`, then ready connections in turn, a bounded
+ * number of segments each, then more answers. Call again while it returns `max`.
  *
  * @out  `path` pointers are valid until the next call into this object
  * Returns the number of packets.
@@ -279,6 +306,8 @@ struct bw_tcp_conn *bw_tcp_find(struct bw_tcp *tcp, uint64_t id);
 struct bw_tcp_info {
 	const char *state; /* RFC 9293's name */
 	uint32_t cwnd, ssthresh, srtt_us, rto_us, in_flight, snd_wnd, rcv_wnd, mss;
+	enum bw_tcp_congestion_control congestion_control;
+	bool has_ecn;
 };
 void bw_tcp_info(const struct bw_tcp_conn *conn, struct bw_tcp_info *info);
 struct bw_tcp_stats {

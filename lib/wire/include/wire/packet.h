@@ -37,6 +37,13 @@ enum bw_pkt_kind {
 #define BW_TCP_ECE 0x40
 #define BW_TCP_CWR 0x80
 
+/* The low two bits of the TOS field or traffic class: RFC 3168 section 5. */
+#define BW_ECN_MASK    0x03
+#define BW_ECN_NOT_ECT 0x00
+#define BW_ECN_ECT1    0x01
+#define BW_ECN_ECT0    0x02
+#define BW_ECN_CE      0x03
+
 #define BW_SACK_BLOCKS_MAX 4
 
 struct bw_sack_block {
