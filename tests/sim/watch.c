@@ -7,7 +7,7 @@
  *   - something that was sent later, or behind it in the same burst, has arrived and the sender has heard so
  *     (RFC 8985, of which three duplicate ACKs are a case);
  *   - the first in flight has timed out, and this was sent at least a round trip before (RFC 8985 section 6.3);
- *   - it is the last in flight, or was sent last, and two round trips have passed (the tail loss probe, section 7);
+ *   - it is the first or the last in flight, or was sent last, and two round trips have passed (loss probes, section 7);
  *   - a router has said that packets are too large;
  *   - a SYN-ACK answers another SYN;
  *   - it had waited for a neighbour's address, or for the device, when it was sent last, so that this was later than
@@ -222,7 +222,8 @@ static bool is_justified(struct flow *f, const struct piece *p)
 		return true;
 	if (f->timed_out_at != 0 && f->timed_out_at >= p->sent_at && age >= round_trip(f))
 		return true;
-	if ((p->end == f->snd_max || p->sent_at == f->last_at) && age >= 2 * round_trip(f))
+	if ((p == &f->piece[f->first] || p->end == f->snd_max || p->sent_at == f->last_at) &&
+		age >= 2 * round_trip(f))
 		return true;
 	return too_big_at[f->key >> 40 & 0xff] >= p->sent_at;
 }
