@@ -148,6 +148,7 @@ static void happen(const struct event *e)
 	case SIM_HOST_PAUSE:
 	case SIM_HOST_RESUME:
 		h->is_paused = e->kind == SIM_HOST_PAUSE;
+		sim_watch_late(h->index); /* what was on its way from one worker to another's device queue */
 		for (unsigned i = 0; i < h->worker_count; i++)
 			h->wake_at[i] = BW_MAX(h->wake_at[i], sim.now);
 		break;
