@@ -338,17 +338,16 @@ static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__ha
 static uint32_t handshake_rtt_ms(
 	const struct bw_tcp *tcp, const struct bw_tcp__half_open *half, const struct bw_tcp_fields *seg)
 {
+	bool has_echo = half->has_timestamps && seg->has_timestamp;
 	uint32_t since_ms;
 
 	if (half->tries != 0)
 		return UINT32_MAX;
 	if (half->retry_at_ms != 0) {
 		/* Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). */
-		uint32_t sent_ms = half->has_timestamps && seg->has_timestamp
-					   ? seg->ts_echo - bw_tcp__ts_offset(tcp, &half->flow)
-					   : half->retry_at_ms - BW_TCP__RTO_INITIAL_MS;
-
-		return (uint32_t)BW_MAX((int32_t)(tcp->now_ms - sent_ms), 0);
+		since_ms = has_echo ? clock_of(tcp, &half->flow) - seg->ts_echo
+				    : tcp->now_ms - (half->retry_at_ms - BW_TCP__RTO_INITIAL_MS);
+		return (uint32_t)BW_MAX((int32_t)since_ms, 0);
 	}
 	/* A cookie: when it was sent, and how often, only the peer may know, and up to 63 ms too early. */
 	since_ms = clock_of(tcp, &half->flow) - seg->ts_echo;
@@ -409,8 +408,8 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
 		/*
-		 * The SYN again: our answer was lost, or crossed it. The new one has its own time to be answered. If this one
-		 * does not ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
+		 * The SYN again: our answer was lost, or crossed it; the new one has its own time to be answered. If
+		 * this one does not ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
 		 */
 		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
 		if (bw_tcp__stateless_is_allowed(tcp)) {

@@ -58,10 +58,9 @@ struct side {
 	uint32_t in_place, out_place;          /* of their first bytes in the pattern */
 	enum manner manner;
 	uint32_t sip_bytes; /* a slow reader takes so many at a time; 0: a quick one */
-	bw_ns sip_gap_ns, think_ns;
+	bw_ns sip_gap_ns;
 	uint32_t allowance;
-	unsigned rounds_begun;
-	bool is_open, has_peers_end, is_shut, is_closing, holds_views;
+	bool has_peers_end, is_shut, is_closing, holds_views;
 	struct bw_hold *hold[HOLDS];
 	unsigned hold_count;
 };
@@ -72,8 +71,11 @@ struct job {
 	enum sim_job_state state;
 	enum ending ending;
 	unsigned number, client, server, family, rounds;
+	unsigned worker;                                            /* that connects */
 	uint64_t request_end[ROUNDS_MAX], response_end[ROUNDS_MAX]; /* positions */
 	bool is_duplex;                                             /* nobody waits for anybody */
+	bw_ns think_ns;      /* before the client's next request; 0: it has them ready */
+	unsigned thought_of; /* requests; of those that think */
 	uint64_t resets_at;
 	bw_ns received_at; /* the server's last byte so far */
 	int reason;        /* of its end: enum bw_close_reason, or -errno */
@@ -275,9 +277,18 @@ static uint64_t out_limit(const struct job *job, enum side_index which)
 		return side->out_total;
 	while (heard < job->rounds && side->in >= theirs[heard])
 		heard++;
+	if (which == CLIENT && job->think_ns != 0)
+		heard = BW_MIN(heard, job->thought_of);
 	if (which == CLIENT)
 		return heard < job->rounds ? mine[heard] : side->out_total;
 	return heard > 0 ? mine[heard - 1] : 0;
+}
+
+/** A response is complete: the next request takes a while. */
+static bool has_to_think(const struct job *job)
+{
+	return job->think_ns != 0 && job->thought_of + 1 < job->rounds &&
+	       job->side[CLIENT].in >= job->response_end[job->thought_of];
 }
 
 static void send_hello(struct job *job, uint8_t hello[HELLO_BYTES])
@@ -447,6 +458,8 @@ static uint32_t receive(struct bw_stream *s, struct job *job, enum side_index wh
 		if (len < views[i].len)
 			break;
 	}
+	if (which == CLIENT && has_to_think(job))
+		bw_stream_set_timer(s, bw_stream_now(s) + job->think_ns);
 	if (side->sip_bytes != 0 && side->allowance == 0)
 		bw_stream_set_timer(s, bw_stream_now(s) + side->sip_gap_ns);
 	if (which == SERVER)
@@ -462,6 +475,10 @@ static void on_timer_of(struct bw_stream *s, struct job *job, enum side_index wh
 
 	side->allowance = side->sip_bytes;
 	bw_stream_wake(s);
+	if (which == CLIENT && has_to_think(job)) {
+		job->thought_of++;
+		pump(s, job, which);
+	}
 }
 
 static void on_peers_end(struct bw_stream *s, struct job *job, enum side_index which)
@@ -483,7 +500,6 @@ static void on_end_of(struct job *job, enum side_index which, enum bw_close_reas
 	bool is_whole = has_all(side) && has_said_all(side);
 
 	release_holds(side);
-	side->is_open = false;
 	if (reason == BW_CLOSE_NORMAL && !is_whole && job->kind != SIM_JOB_HTTP)
 		sim_fail("job %u: %s's connection ended in order at %lu of %lu bytes in, %lu of %lu out",
 			job->number, which == CLIENT ? "the client" : "the server", side->in, side->in_total,
@@ -536,6 +552,10 @@ static void client_mail(struct bw_context *ctx, struct bw_mail *mail)
 		job_over(job, SIM_JOB_ENDED, -ECANCELED);
 		return;
 	}
+	if (bw_context_worker(ctx) != job->worker) {
+		bw_mail_post(ctx, job->worker, mail);
+		return;
+	}
 	if (job->kind == SIM_JOB_DATAGRAM) {
 		send_datagram(ctx, job);
 		return;
@@ -547,7 +567,6 @@ static void client_mail(struct bw_context *ctx, struct bw_mail *mail)
 	}
 	streams_open++;
 	end_of(s)->job = job;
-	job->side[CLIENT].is_open = true;
 }
 
 static void client_opened(struct bw_stream *s)
@@ -636,7 +655,6 @@ static uint32_t take_hello(struct end *end, const struct bw_view *view)
 	if (magic != HELLO_MAGIC || number >= job_count || jobs[number].kind != SIM_JOB_TALK)
 		sim_fail("a client says that it is job %lx of %lx", number, magic);
 	end->job = &jobs[number];
-	end->job->side[SERVER].is_open = true;
 	end->job->side[SERVER].in = HELLO_BYTES;
 	return n;
 }
@@ -760,6 +778,9 @@ static void plan_talk(struct job *job, uint64_t bytes_max)
 		job->response_end[i] = response;
 	}
 	job->is_duplex = sim_below(c, 4) == 0;
+	if (!job->is_duplex && job->side[CLIENT].sip_bytes == 0 &&
+		sim_below(c, 4) == 0) /* one timer a stream */
+		job->think_ns = sim_range_draw(c, (struct sim_range){ 1, 3000 }) * BW_NS_PER_MS;
 	job->ending = (enum ending)sim_below(c, ENDINGS);
 	if (job->ending == END_CLIENT_RESETS) {
 		if (sim_below(c, 2) == 0)
@@ -788,6 +809,15 @@ static void plan_http(struct job *job)
 	job->ending = END_SERVER_CLOSES;
 	job->side[CLIENT].out_total = (uint64_t)at;
 	job->side[CLIENT].in_total = UINT64_MAX; /* known when the last header is there */
+}
+
+/** Slow, but done in some half a minute. */
+static void limit_patience(struct side *side)
+{
+	uint64_t total = side->in_total != UINT64_MAX ? side->in_total : 2000000;
+
+	if (side->sip_bytes != 0)
+		side->sip_bytes = side->allowance = BW_MAX(side->sip_bytes, (uint32_t)(total / 500 + 1));
 }
 
 static struct job *plan_job(enum sim_job_kind kind, uint64_t bytes_max)
@@ -828,6 +858,8 @@ static struct job *plan_job(enum sim_job_kind kind, uint64_t bytes_max)
 		client->out_total = sim_range_draw(c, (struct sim_range){ HELLO_BYTES + 1, 65000 });
 		break;
 	}
+	limit_patience(client);
+	limit_patience(server);
 	return job;
 }
 
@@ -881,6 +913,7 @@ void sim_job_start(unsigned number)
 		return;
 	}
 	job->state = SIM_JOB_RUNNING;
+	job->worker = (unsigned)sim_below(&sim.app, h->worker_count);
 	w = &h->engine->workers[worker];
 	job->mail.to = &w->contexts[0];
 	if (rte_ring_mp_enqueue(w->mail_in, &job->mail) != 0)

@@ -21,11 +21,11 @@ static const uint64_t transfer_bytes[LOSSES] = { 8000000, 8000000, 4000000, 2000
 
 /* kbit/s; `sim --goodput=print` writes these lines */
 static const unsigned expected_kbps[LOSSES][TRIPS] = {
-	{ 885811, 72456, 14534 },
-	{ 679327, 36448, 9096 },
-	{ 180817, 10018, 1833 },
-	{ 65751, 5940, 1032 },
-	{ 6561, 1112, 534 },
+	{ 880956, 190440, 39602 },
+	{ 714782, 43503, 19584 },
+	{ 169227, 8042, 1610 },
+	{ 57701, 4530, 850 },
+	{ 6182, 1074, 392 },
 };
 
 static unsigned measure(unsigned loss, unsigned trip)

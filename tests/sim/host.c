@@ -147,11 +147,15 @@ static void reset_device(struct sim_host *h)
 void sim_host_halt(struct sim_host *h)
 {
 	struct bw_engine *engine = h->engine;
+	struct bw_counters counters;
 	unsigned work;
 
 	if (engine == NULL)
 		return;
 	sim_apps_halting(true);
+	bw_engine_counters(engine, &counters);
+	for (unsigned i = 0; i < BW_COUNTER_COUNT; i++)
+		sim.counters.value[i] += counters.value[i];
 	for (unsigned i = 0; i < h->worker_count; i++) {
 		bw_tcp_destroy(engine->workers[i].tcp);
 		engine->workers[i].tcp = NULL;
@@ -352,15 +356,6 @@ void sim_host_feed(struct sim_host *h)
 {
 	rte_pktmbuf_free_bulk(h->starved, h->starved_count);
 	h->starved_count = 0;
-}
-
-uint64_t sim_host_counter(const struct sim_host *h, enum bw_counter counter)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; h->engine != NULL && i < h->worker_count; i++)
-		sum += h->engine->workers[i].counters.value[counter];
-	return sum;
 }
 
 void sim_host_check_end(struct sim_host *h)

@@ -32,7 +32,7 @@ static void usage(FILE *to)
 		"  --hours H      further seeds from A on, or from the clock's on, until the time is over\n"
 		"  --twice        run each seed a second time: the packets must be the same\n"
 		"  --pcap FILE    write the packets to a pcapng file\n"
-		"  --verbose      a line a seed\n"
+		"  --verbose      a line a seed, and the engines' counters\n"
 		"  --goodput      compare bulk throughput by loss and round trip with the table in goodput.c\n\n"
 		"profiles:\n");
 	for (unsigned i = 0; i < sim_profile_count; i++)
@@ -140,6 +140,13 @@ static void run_seed(uint64_t seed)
 			run_one(&sim_profiles[i], seed);
 }
 
+/** What the engines have met with, and what they have not. */
+static void print_counters(void)
+{
+	for (unsigned i = 0; i < BW_COUNTER_COUNT; i++)
+		printf("%14lu %s\n", sim.counters.value[i], bw_counter_name[i]);
+}
+
 static void run_all(void)
 {
 	double began = seconds(), told = began;
@@ -165,6 +172,8 @@ static void run_all(void)
 		while (seed <= options.last)
 			run_seed(seed++);
 	}
+	if (options.is_verbose)
+		print_counters();
 	printf("seeds %lu..%lu, profile %s: %lu packets, %lu bytes checked, hash %016lx\n", options.first,
 		seed - 1, options.profile != NULL ? options.profile->name : "all", packets, bytes, hash);
 	fprintf(stderr, "%.1f s, %.2f million packets a second\n", seconds() - began,

@@ -145,9 +145,8 @@ struct sim_host {
 	struct bw_ip ip[2]; /* IPv4, IPv6 */
 	struct bw_engine_conf conf;
 	struct bw_engine *engine; /* NULL: it is down */
-	bool is_paused, is_gone, is_stalled, was_harmed;
+	bool is_paused, is_gone, is_stalled;
 	bw_ns wake_at[SIM_WORKERS_MAX], busy_until[SIM_WORKERS_MAX];
-	unsigned turns_to_check;
 	struct rte_mbuf *starved[16384]; /* buffers that somebody else has */
 	unsigned starved_count;
 	struct rte_mbuf *sent[64]; /* a device frees what it has sent a little later */
@@ -174,7 +173,6 @@ void sim_host_starve(struct sim_host *h, unsigned left);
 void sim_host_feed(struct sim_host *h);
 /** At the end of a seed: every buffer is back. */
 void sim_host_check_end(struct sim_host *h);
-uint64_t sim_host_counter(const struct sim_host *h, enum bw_counter counter);
 
 /* ---- applications ---------------------------------------------------------------------------------------- */
 
@@ -252,7 +250,8 @@ struct sim {
 	bw_ns user_timeout_ns, keepalive_idle_ns, keepalive_interval_ns;
 	unsigned keepalive_probes;
 	bool has_healed;
-	const char *self; /* argv[0] */
+	struct bw_counters counters; /* of all engines of all seeds, up to their ends */
+	const char *self;            /* argv[0] */
 	bool is_traced;
 };
 extern struct sim sim;

@@ -7,7 +7,7 @@
  *   - something that was sent later, or behind it in the same burst, has arrived and the sender has heard so
  *     (RFC 8985, of which three duplicate ACKs are a case);
  *   - the first in flight has timed out, and this was sent at least a round trip before (RFC 8985 section 6.3);
- *   - it is the last in flight, and two round trips have passed (the tail loss probe, section 7);
+ *   - it is the first or the last in flight, or was sent last, and two round trips have passed (loss probes, section 7);
  *   - a router has said that packets are too large;
  *   - a SYN-ACK answers another SYN;
  *   - it had waited for a neighbour's address, or for the device, when it was sent last, so that this was later than
@@ -49,8 +49,8 @@ struct flow {
 	bw_ns newest_at; /* of what has arrived, the latest sent */
 	bw_seq newest_end;
 	bool has_newest, is_known;
-	bw_ns timed_out_at;
-	unsigned asked; /* SYNs that came and have no answer yet */
+	bw_ns timed_out_at, last_at; /* of the latest transmission */
+	unsigned asked;              /* SYNs that came and have no answer yet */
 };
 
 struct segment {
@@ -208,10 +208,6 @@ static bool is_justified(struct flow *f, const struct piece *p)
 	bw_ns age = sim.now - p->sent_at;
 	bool is_syn = p->seq == f->iss;
 
-	if (is_syn && f->asked > 0) {
-		f->asked--;
-		return true;
-	}
 	if (p->has_waited)
 		return true;
 	if (age >= (is_syn ? RTO_SYN_NS : RTO_MIN_NS)) {
@@ -220,13 +216,14 @@ static bool is_justified(struct flow *f, const struct piece *p)
 		return true;
 	}
 	if (is_syn)
-		return false;
+		return f->asked > 0 && f->asked-- > 0;
 	if (f->has_newest && (f->newest_at > p->sent_at ||
 				     (f->newest_at == p->sent_at && bw_seq_gt(f->newest_end, p->end))))
 		return true;
 	if (f->timed_out_at != 0 && f->timed_out_at >= p->sent_at && age >= round_trip(f))
 		return true;
-	if (p->end == f->snd_max && age >= 2 * round_trip(f))
+	if ((p == &f->piece[f->first] || p->end == f->snd_max || p->sent_at == f->last_at) &&
+		age >= 2 * round_trip(f))
 		return true;
 	return too_big_at[f->key >> 40 & 0xff] >= p->sent_at;
 }
@@ -298,6 +295,7 @@ void sim_watch_sent(const struct sim_frame *frame)
 		insert(f, f->count, (struct piece){ seq, end, sim.now, has_waited(f) });
 		f->snd_max = end;
 	}
+	f->last_at = sim.now;
 }
 
 static void has_arrived(struct flow *f, const struct piece *p)

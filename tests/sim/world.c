@@ -148,6 +148,7 @@ static void happen(const struct event *e)
 	case SIM_HOST_PAUSE:
 	case SIM_HOST_RESUME:
 		h->is_paused = e->kind == SIM_HOST_PAUSE;
+		sim_watch_late(h->index); /* what was on its way from one worker to another's device queue */
 		for (unsigned i = 0; i < h->worker_count; i++)
 			h->wake_at[i] = BW_MAX(h->wake_at[i], sim.now);
 		break;
@@ -160,13 +161,12 @@ static void happen(const struct event *e)
 			sim_host_wake(h, i);
 		break;
 	case SIM_HOST_VANISH:
-		h->is_gone = h->was_harmed = true;
+		h->is_gone = true;
 		sim_apps_vanished(h->index);
 		break;
 	case SIM_HOST_HALT:
 		if (h->is_gone)
 			break;
-		h->was_harmed = true;
 		sim_host_halt(h);
 		sim_watch_forget(h->index);
 		break;
@@ -239,7 +239,7 @@ void sim_begin(const struct sim_profile *profile, uint64_t seed, unsigned host_c
 	for (unsigned i = 0; i < host_count; i++) {
 		struct sim_host *h = &sim.host[i];
 
-		h->is_paused = h->is_gone = h->is_stalled = h->was_harmed = false;
+		h->is_paused = h->is_gone = h->is_stalled = false;
 		h->turns = h->rx_no_mbuf = h->rx_full = 0;
 		for (unsigned k = 0; k < host_count; k++)
 			sim.link[i][k] =
