@@ -437,6 +437,11 @@ static void check_acks(struct peer *p, const struct bw_tcp_fields *f)
 	for (unsigned i = 0; i < f->sack_count; i++) {
 		uint32_t left = offset_of(p, f->sack[i].left), right = offset_of(p, f->sack[i].right);
 
+		/* A D-SACK of what is old: a segment may have claimed to be from before the first. */
+		if (i == 0 && bw_seq_leq(f->sack[i].right, f->ack)) {
+			BW_ASSERT(bw_seq_lt(f->sack[i].left, f->sack[i].right));
+			continue;
+		}
 		BW_ASSERT_LT(left, right);
 		BW_ASSERT_LE(right, p->sent_end + 1);
 		right -= is_fin(p, right - 1) && right - 1 >= left;
