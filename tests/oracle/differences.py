@@ -88,6 +88,18 @@ REASONS = {
     "new_timestamps":
         "RFC 6191 2: without timestamps before and with them now, \"honor the incoming connection request\". The "
         "kernel compares the sequence numbers.",
+    "ecn_capable_syn":
+        "RFC 8311 4.3 lets experiments send a SYN with an ECN-capable codepoint, and asks nobody to refuse ECN for it. "
+        "The kernel holds to RFC 3168 6.1.1, whose SYN has none, and takes it for a broken path.",
+    "ecn_not_asked_again":
+        "RFC 3168 6.1.1.1: a host that has received a SYN without ECN after one with it answers without, as the first "
+        "may have been lost for asking. The kernel answers as it did to the first.",
+    "ecn_ack_of_a_mark":
+        "RFC 3168 6.1.3 wants ECE on the ACKs that follow a mark, and no ACK more. The kernel sends one at once; ours "
+        "goes with what the service answers in the same turn.",
+    "ecn_reduction":
+        "RFC 3168 6.1.2 has the window cut when ECE arrives; ours is, and what is in flight has to leave first. The "
+        "kernel lets it sink over a round trip (RFC 9937 leaves that to losses).",
 }
 
 BY_REASON = {
@@ -289,6 +301,30 @@ BY_REASON = {
         "reuse-ts_new_seq_below": [
             "6: A seq=2 ack=3 <> SA seq=0 ack=-999 mss=1460 echo=5",
             "7: A seq=2 ack=3 <> nothing",
+        ],
+    },
+    "ecn_capable_syn": {
+        "ecn-syn_asks_in_ect0": ["1: SA seq=0 ack=1 mss=1460 <> SAE seq=0 ack=1 mss=1460"],
+        "ecn-syn_asks_in_ce": ["1: SA seq=0 ack=1 mss=1460 <> SAE seq=0 ack=1 mss=1460"],
+    },
+    "ecn_not_asked_again": {
+        "ecn-syn_asks_again_without": ["2: SAE seq=0 ack=1 mss=1460 <> SA seq=0 ack=1 mss=1460"],
+    },
+    "ecn_ack_of_a_mark": {
+        "ecn-data_ce": [
+            "3: AE seq=1 ack=6 | AE seq=1 ack=6 len=5 hello ip_ecn=2 <> AE seq=1 ack=6 len=5 hello ip_ecn=2",
+        ],
+    },
+    "ecn_reduction": {
+        "ecn-bulk_ece_then_cwr": [
+            "4: AC seq=7301 ack=3 len=1460 crc=6aeee9a7 ip_ecn=2 <> nothing",
+            "5: A seq=8761 ack=3 len=5840 crc=58df1485 ip_ecn=2 <> AC seq=7301 ack=3 len=1460 crc=6aeee9a7 ip_ecn=2"
+            " | A seq=8761 ack=3 len=2920 crc=eb7e7d69 ip_ecn=2",
+            "6: A seq=14601 ack=3 len=5400 crc=2a06eff9 ip_ecn=2 <> A seq=11681 ack=3 len=4380 crc=0d465da3 ip_ecn=2",
+        ],
+        "ecn-repeat_is_not_ect": [
+            "8: AC seq=8761 ack=3 len=1460 crc=f335c888 ip_ecn=2 | A seq=10221 ack=3 len=4380 crc=fbf938ba ip_ecn=2"
+            " <> AC seq=8761 ack=3 len=1460 crc=f335c888 ip_ecn=2 | A seq=10221 ack=3 len=1460 crc=c3bef70d ip_ecn=2",
         ],
     },
 }
