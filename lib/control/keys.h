@@ -56,7 +56,8 @@
 #define SERVICE_KEYS(X)                                                                                      \
 	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)                            \
 	X(nagle, BOOL, nagle, 0, 1)                                                                          \
-	X(pacing, BOOL, pacing, 0, 1)
+	X(pacing, BOOL, pacing, 0, 1)                                                                        \
+	X(dscp, NUMBER, dscp, 0, 63)
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \

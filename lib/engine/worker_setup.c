@@ -74,6 +74,7 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 				.port = ctx->port,
 				.nagle = service->nagle || w->engine->conf.services[ctx->index].nagle,
 				.pacing = w->engine->conf.services[ctx->index].pacing,
+				.dscp = w->engine->conf.services[ctx->index].dscp,
 				.congestion_control = w->engine->conf.services[ctx->index].congestion_control,
 				.keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
 			});

@@ -265,7 +265,7 @@ void bw_tcp__send_reset(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	};
 
 	bw_tcp__answer_with_tos(tcp, &conn->flow, &rst,
-		bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
+		bw_tcp__tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
 }
 
 /* ---- downcalls ----------------------------------------------------------------------------------------- */

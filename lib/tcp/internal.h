@@ -962,8 +962,8 @@ uint8_t bw_tcp__ecn_syn_flags(const struct bw_tcp *tcp, const struct bw_tcp_conn
 /** Does the peer's SYN-ACK, or a SYN of its that crossed ours, agree on ECN? */
 bool bw_tcp__ecn_is_agreed(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, uint8_t flags);
 
-/** The IP field of a packet that is not new data: of a listener's SYN-ACK, too. */
-uint8_t bw_tcp__ecn_tos_of_control(const struct bw_tcp *tcp, unsigned listener, bool has_ecn);
+/** DSCP and ECN of a packet that is not new data: of a listener's SYN-ACK, too. */
+uint8_t bw_tcp__tos_of_control(const struct bw_tcp *tcp, unsigned listener, bool has_ecn);
 /** A segment in the window brought payload. Before RCV.NXT moves. */
 void bw_tcp__ecn_payload(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_ce, bool is_cwr);
 /** An acceptable ACK has ECE. Before SND.UNA moves. */

@@ -119,7 +119,7 @@ static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *hal
 	};
 
 	bw_tcp__answer_with_tos(
-		tcp, &half->flow, &fields, bw_tcp__ecn_tos_of_control(tcp, half->listener, half->has_ecn));
+		tcp, &half->flow, &fields, bw_tcp__tos_of_control(tcp, half->listener, half->has_ecn));
 }
 
 /** The timer's next deadline is the earliest of the lists' first. */

@@ -145,13 +145,13 @@ void bw_tcp__ack_as_is(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	struct bw_tcp_fields fields = fields_of(tcp, conn, conn->snd_nxt, BW_TCP_ACK);
 
 	bw_tcp__answer_with_tos(tcp, &conn->flow, &fields,
-		bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
+		bw_tcp__tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
 	ack_is_sent(conn);
 }
 
 static uint8_t tos_of_control(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	return bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN);
+	return bw_tcp__tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN);
 }
 
 static void emit(struct visit *v, struct rte_mbuf *m, uint8_t tos)
@@ -184,7 +184,7 @@ static void send_syn(struct visit *v)
 	struct rte_mbuf *m = bare_packet(v->tcp, &v->conn->flow, &fields);
 
 	if (m != NULL)
-		emit(v, m, bw_tcp__ecn_tos_of_control(v->tcp, v->conn->listener, fields.flags & BW_TCP_ECE));
+		emit(v, m, bw_tcp__tos_of_control(v->tcp, v->conn->listener, fields.flags & BW_TCP_ECE));
 	else
 		v->is_out_of_mbufs = true;
 }
@@ -361,7 +361,7 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	struct bw_tcp_fields fields;
 	unsigned header_len, count;
 	struct rte_mbuf *m, *chunk;
-	uint8_t flags = BW_TCP_ACK;
+	uint8_t flags = BW_TCP_ACK, tos;
 	uint32_t bytes, room;
 
 	if (bw_unlikely(conn->flags & BW_CONN_CONGESTED) && why == SEND_NEW &&
@@ -400,7 +400,10 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 		m->tso_segsz = (uint16_t)conn->mss;
 	}
 	bw_tcp__count(tcp, BW_TCP_SEGMENTS_OUT);
-	emit(v, m, why == SEND_NEW && (conn->flags & BW_CONN_ECN) ? BW_ECN_ECT0 : tos_of_control(tcp, conn));
+	tos = tos_of_control(tcp, conn);
+	if (why == SEND_NEW && (conn->flags & BW_CONN_ECN))
+		tos |= BW_ECN_ECT0;
+	emit(v, m, tos);
 	if (bw_unlikely(flags & BW_TCP_CWR))
 		bw_tcp__recovery(tcp, conn)->cwr_due = false;
 	if (bw_unlikely(conn->flags & BW_CONN_RECOVERY))

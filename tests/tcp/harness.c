@@ -421,6 +421,7 @@ static struct peer *made(const struct offer *offer, bool ecn)
 		.port = PORT,
 		.nagle = offer->nagle,
 		.pacing = offer->pacing,
+		.dscp = offer->dscp,
 		.congestion_control = offer->congestion_control,
 		.recv_bytes_max = offer->recv_bytes_max,
 		.send_bytes_max = offer->send_bytes_max,

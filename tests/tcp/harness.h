@@ -108,6 +108,7 @@ struct offer {
 	uint32_t recv_bytes_max, send_bytes_max;
 	bw_ns keepalive_idle_ns;
 	bool nagle, ecn, pacing;
+	uint8_t dscp;
 	enum bw_tcp_congestion_control congestion_control;
 	bw_ns rtt; /* of the handshake, which the first estimate comes from */
 	void (*tune)(struct bw_tcp_conf *conf);

@@ -1998,6 +1998,37 @@ TEST(told_mtu_is_tried_again_after_ten_minutes)
 	done(p);
 }
 
+/* ---- DSCP ------------------------------------------------------------------------------------------------ */
+
+static void expect_dscp(struct peer *p, unsigned dscp)
+{
+	struct sent *s = take(p);
+
+	assert_non_null(s);
+	assert_int_equal(s->tos >> 2, dscp);
+	sent_free(s);
+	QUIET(p);
+}
+
+TEST(dscp_is_on_every_packet)
+{
+	struct peer *p = listening(&(struct offer){ .dscp = 46 });
+
+	IN(p, .seq = PEER, .flags = SYN | ECE | CWR, .mss = 1460);
+	expect_dscp(p, 46);
+	IN(p, .seq = PEER + 1, .ack = 1);
+	send_bulk(p, 100);
+	expect_dscp(p, 46);
+	AT(p, MS(250));
+	expect_dscp(p, 46); /* again */
+	IN(p, .seq = PEER + 9, .data = "x");
+	expect_dscp(p, 46);
+	bw_tcp_abort(p->conn);
+	collect(p);
+	expect_dscp(p, 46);
+	done(p);
+}
+
 /* ---- pacing ---------------------------------------------------------------------------------------------- */
 
 static unsigned sent_until(struct peer *p, bw_ns since)
@@ -3606,6 +3637,7 @@ int main(void)
 		cmocka_unit_test(keep_alive_of_the_peer_is_answered),
 		cmocka_unit_test(service_timer),
 		cmocka_unit_test(lower_mtu_is_learned),
+		cmocka_unit_test(dscp_is_on_every_packet),
 		cmocka_unit_test(pacing_spreads_a_window),
 		cmocka_unit_test(pacing_does_not_save_up),
 		cmocka_unit_test(pacing_cuts_what_the_device_would_send_at_once),

@@ -36,6 +36,7 @@ struct bw_engine_service {
 	enum bw_tcp_congestion_control congestion_control; /* default: tcp's */
 	bool nagle;                                        /* default: the service's */
 	bool pacing;                                       /* default off */
+	uint8_t dscp;                                      /* default 0 */
 };
 
 struct bw_route {

@@ -98,6 +98,7 @@ struct bw_tcp_listener {
 	uint16_t port; /* host order; every local address. 0: accepts nothing, for bw_tcp_connect() */
 	bool nagle;    /* default off */
 	bool pacing;   /* new data is spread over the round trip; default off */
+	uint8_t dscp;  /* of all packets of its connections, 0 to 63 (RFC 2474); default 0 */
 	enum bw_tcp_congestion_control congestion_control;
 	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
 	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
@@ -213,7 +214,7 @@ struct bw_tcp_packet {
 	struct rte_mbuf *m; /* ours to give away; l4_len set, tso_segsz when it is to be cut */
 	struct bw_flow flow;
 	uint32_t *path; /* the connection's slot for the engine's route, NULL for a stateless answer */
-	uint8_t tos;    /* or traffic class: ECN in the low two bits, the rest 0 */
+	uint8_t tos;    /* or traffic class: DSCP, and ECN in the low two bits */
 };
 
 /**
