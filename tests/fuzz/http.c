@@ -113,6 +113,11 @@ size_t fuzz_service_strip(char *output, size_t len)
 	return len;
 }
 
+bool fuzz_service_is_refusal(const char *output)
+{
+	return strncmp(output, "HTTP/1.1 4", 10) == 0;
+}
+
 /* ---- the parser ------------------------------------------------------------------------------------------- */
 
 /** Where a head ends does not depend on how it comes. */
