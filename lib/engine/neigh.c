@@ -333,7 +333,7 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 	const struct bw_ip *ip = claim->ip;
 	const struct bw_mac *mac = claim->mac;
 	struct bw_neigh *n = find(&w->neigh, ip);
-	bool has_address, is_asked, confirms;
+	bool has_address, is_asked, is_in_use, confirms;
 
 	/* A group has no single owner, and an address of ours is not a neighbour's. */
 	if ((mac != NULL && (mac->b[0] & 1) != 0) || bw_ip_is_unspecified(ip) ||
@@ -349,6 +349,7 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 	}
 	has_address = n->state != BW_NEIGH_INCOMPLETE && n->state != BW_NEIGH_FAILED;
 	is_asked = n->state == BW_NEIGH_INCOMPLETE || n->state == BW_NEIGH_PROBE;
+	is_in_use = n->state == BW_NEIGH_REACHABLE || n->state == BW_NEIGH_PROBE;
 	/* An advertisement says that it answers. An ARP reply does not, so it takes an open question. */
 	confirms = claim->is_answer && (is_asked || !bw_ip_is_v4(ip));
 	if (has_address && (mac == NULL || memcmp(&n->mac, mac, sizeof(*mac)) == 0)) {
@@ -366,9 +367,13 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 		return;
 	}
 	n->mac = *mac;
-	n->is_disputed = has_address;
+	n->is_disputed = has_address && !confirms;
 	n->generation++; /* paths look the new address up */
 	settle(w, n, confirms);
+	if (n->is_disputed && is_in_use) {
+		n->state = BW_NEIGH_PROBE;
+		ask(w, n);
+	}
 	flush_queued(w, n);
 }
 

@@ -8,8 +8,9 @@
  * confirmed when we use it). A neighbour that does not answer is FAILED for a while, so that a dead address
  * costs a look-up and not a question a packet.
  *
- * Who claims another's address is believed, as RFC 826 and RFC 4861 have it, but the question that confirms it goes to
- * everybody: a forged claim lasts until the owner has answered, not until three questions to nobody were lost.
+ * Who claims another's address is believed, as RFC 826 and RFC 4861 have it, but everybody is asked who has it, and at
+ * once where it is in use: a forged claim lasts until the owner has answered, not until three questions to nobody were
+ * lost.
  *
  * Bounded: when the cache is full, a few entries are looked at and the one used longest ago makes room, a
  * confirmed one only if there is no other. All that waits together is bounded too, lest a scan through a prefix

@@ -600,28 +600,40 @@ static void answers_a_question_without_an_address(void **state)
 	rte_pktmbuf_free(m);
 }
 
-/** An ARP reply that nobody asked for may be true, but is not taken for proof: the address is asked when used. */
+static void claim(const struct bw_ip *who, const struct bw_mac *mac)
+{
+	struct rte_mbuf *m = fresh();
+
+	bw_arp_write(m, RTE_ARP_OP_REPLY, mac, who, &nic.mac, &ours4);
+	bw_eth_prepend(m, mac, &nic.mac, RTE_ETHER_TYPE_ARP, 0);
+	send_frame(m);
+}
+
+/** An ARP reply that nobody asked for may be true, but is not taken for proof: everybody is asked, at once. */
 static void asks_again_after_an_unasked_reply(void **state)
 {
 	static const struct bw_mac moved = { { 2, 0, 0, 0, 0, 7 } };
-	struct rte_mbuf *m = fresh();
+	struct rte_mbuf *m;
 	struct bw_pkt pkt;
 	uint64_t asked;
 
 	(void)state;
 	send_udp(&peer4, &ours4, 7, "known");
 	expect_udp(&peer4, 7, "known");
-	bw_arp_write(m, RTE_ARP_OP_REPLY, &moved, &peer4, &nic.mac, &ours4);
-	bw_eth_prepend(m, &moved, &nic.mac, RTE_ETHER_TYPE_ARP, 0);
-	send_frame(m);
-	assert_null(receive_answering(&peer4, &pkt));
 	asked = counted(BW_ARP_REQUESTS);
-	expect_at(&peer4, &moved, "where you say");
+	claim(&peer4, &moved);
+	assert_null(receive_answering(&peer4, &pkt));
 	assert_int_equal(counted(BW_ARP_REQUESTS), asked + 1);
-	m = fresh();
-	bw_arp_write(m, RTE_ARP_OP_REPLY, &peer_mac, &peer4, &nic.mac, &ours4);
-	bw_eth_prepend(m, &peer_mac, &nic.mac, RTE_ETHER_TYPE_ARP, 0);
-	send_frame(m);
+	expect_at(&peer4, &peer_mac, "it was forged");
+	claim(&peer4, &moved);
+	m = receive();
+	assert_non_null(m);
+	assert_true(rte_is_broadcast_ether_addr(rte_pktmbuf_mtod(m, struct rte_ether_addr *)));
+	rte_pktmbuf_free(m);
+	claim(&peer4, &moved);
+	expect_at(&peer4, &moved, "where you say");
+	assert_int_equal(counted(BW_ARP_REQUESTS), asked + 2);
+	claim(&peer4, &peer_mac);
 	quiet();
 }
 
