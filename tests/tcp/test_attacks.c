@@ -175,6 +175,33 @@ TEST(challenges_of_one_tell_nothing_of_another)
 	done(p);
 }
 
+/** RFC 5927 4: an error that quotes what is not in flight is forged, or too late. */
+TEST(forged_icmp_errors_are_nothing)
+{
+	struct peer *p = established(.does = { .echoes = true });
+	struct bw_tcp_info info;
+
+	send_bulk(p, 14600);
+	forget_sent(p);
+	for (uint32_t i = 0; i < 300000; i++) {
+		/* Just left and right of it, and then everywhere else. */
+		uint32_t seq = i < 100 ? 0 - i : i < 200 ? 14601 + i : 14601 + draw(UINT32_MAX - 14600);
+
+		bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + seq, i & 1, i & 2 ? 552 : 0);
+	}
+	collect(p);
+	QUIET(p);
+	STATE(p, ESTABLISHED);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.mss, 1460);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, true, 0); /* even a hard one that fits */
+	STATE(p, ESTABLISHED);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 1000);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.mss, 960);
+	done(p);
+}
+
 /* ---- ACKs that lie (Savage et al., TCP Congestion Control with a Misbehaving Receiver, 1999) -------------- */
 
 static uint32_t cwnd_of(const struct peer *p)
@@ -680,6 +707,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blind_segments_over_the_whole_sequence_space),
 		cmocka_unit_test(challenges_of_one_tell_nothing_of_another),
+		cmocka_unit_test(forged_icmp_errors_are_nothing),
 		cmocka_unit_test(ack_division_opens_no_window),
 		cmocka_unit_test(acks_of_what_was_not_sent_open_no_window),
 		cmocka_unit_test(spoofed_duplicate_acks_open_no_window),
