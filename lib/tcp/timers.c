@@ -36,17 +36,32 @@ void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, keepalive_at_ms(tcp, conn)));
 }
 
+/** The reason is what ICMP said since the peer last took something, if it said anything. */
 static void give_up(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
+	uint32_t unreachable_ms = bw_tcp__cold(tcp, conn)->unreachable_ms;
+	bool is_unreachable =
+		bw_tcp__ms_since(tcp, unreachable_ms) <= bw_tcp__ms_since(tcp, conn->progress_ms);
+
 	if (conn->state != BW_STATE_SYN_SENT)
 		bw_tcp__send_reset(tcp, conn);
-	bw_tcp__conn_end(tcp, conn, BW_TCP_END_TIMED_OUT);
+	bw_tcp__count(tcp, BW_TCP_TIMED_OUT);
+	bw_tcp__conn_end(tcp, conn, is_unreachable ? BW_TCP_END_UNREACHABLE : BW_TCP_END_TIMED_OUT);
 }
 
 /** R2 of RFC 9293 3.8.3. */
 static bool is_past_user_timeout(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	return bw_tcp__ms_since(tcp, conn->progress_ms) >= tcp->conf.user_timeout_ns / BW_NS_PER_MS;
+}
+
+/** Another time-out of the same segment. R1 of RFC 9293 3.8.3: then it may be the path's fault. */
+static void back_off(struct bw_tcp_conn *conn)
+{
+	if (conn->backoff < 15)
+		conn->backoff++;
+	if (conn->backoff >= BW_TCP__R1)
+		conn->path = BW_TCP_PATH_SUSPECT;
 }
 
 /** Nothing was heard of our SYN, or of our answer to one that crossed it. */
@@ -58,8 +73,7 @@ static void syn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		give_up(tcp, conn);
 		return;
 	}
-	if (conn->backoff < 15)
-		conn->backoff++;
+	back_off(conn);
 	conn->flags |= BW_CONN_ACK_NOW;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
 	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO,
@@ -87,8 +101,7 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__mark_ready(tcp, conn);
 		return;
 	}
-	if (conn->backoff < 15)
-		conn->backoff++;
+	back_off(conn);
 	if (use == BW_TCP_TIMER_PERSIST) {
 		conn->flags |= BW_CONN_PROBE;
 		bw_tcp__count(tcp, BW_TCP_ZERO_WINDOW_PROBES);

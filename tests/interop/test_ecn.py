@@ -60,10 +60,16 @@ def echo(bench, family, path):
     return json.loads(next(line for line in said.splitlines() if line.startswith("{")))
 
 
+def assert_share(counts):
+    """One in ten was marked, each way, by five standard deviations. Linux's packets are few: it cuts behind the wire."""
+    for capable, marked, _ in counts.values():
+        total = capable + marked
+        assert marked > 0 and abs(marked - total / 10) < 5 * (total * 0.09) ** 0.5
+
+
 def assert_marked(counts, counters):
     """The wire marked as the test says; what we repeated, a loss probe that came early, was not ECN-capable."""
-    for capable, marked, _ in counts.values():
-        assert 0.05 < marked / (capable + marked) < 0.15
+    assert_share(counts)
     assert counts["out"][2] == counters["tcp.retransmits"]
     assert counters["tcp.retransmits"] <= counters["tcp.loss_probes"] + counters["tcp.rtos"]
     assert counters["tcp.fast_retransmits"] == 0
@@ -78,7 +84,7 @@ def test_marks_slow_both_ends_down(bench, bpf, files, device, family):
     linux_with_ecn(bench)
     attach(bench, bpf("mark"))
     download(bench.client, bench.url(family, "3m"), files / "3m")
-    info = echo(bench, family, files / "1m")
+    info = echo(bench, family, files / "3m")
     assert info["options"] & TCPI_OPT_ECN, "not agreed on"
     assert info["options"] & TCPI_OPT_ECN_SEEN, "nothing that came had ECT"
     assert info["delivered_ce"] > 0, "our ECE did not arrive"
@@ -88,7 +94,7 @@ def test_marks_slow_both_ends_down(bench, bpf, files, device, family):
     counts, counters = mark_counts(bench), bench.server.stop()
     assert_marked(counts, counters)
     assert counters["tcp.ecn_agreed"] == 2
-    assert counters["tcp.ce_received"] > 10
+    assert counters["tcp.ce_received"] > 0
     assert counters["tcp.ece_reductions"] > 10
 
 
@@ -101,7 +107,7 @@ def test_dctcp_beside_a_linux_that_only_knows_rfc_3168(bench, bpf, files, family
     linux_with_ecn(bench)
     attach(bench, bpf("mark"))
     download(bench.client, bench.url(family, "3m"), files / "3m")
-    info = echo(bench, family, files / "1m")
+    info = echo(bench, family, files / "3m")
     assert info["options"] & TCPI_OPT_ECN and info["delivered_ce"] > 0
     counts, counters = mark_counts(bench), bench.server.stop()
     assert counters["tcp.ece_reductions"] > 10
@@ -114,7 +120,7 @@ def test_off_means_off(bench, bpf, files, tmp_path):
     bench.serve("packet", [f"--echo {ECHO}"], extra=["-c", config])
     linux_with_ecn(bench)
     attach(bench, bpf("mark"))
-    info = echo(bench, "v4", files / "1m")
+    info = echo(bench, "v4", files / "3m")
     assert not info["options"] & TCPI_OPT_ECN
     counts = mark_counts(bench)
     assert counts["out"][:2] == counts["in"][:2] == [0, 0]
@@ -128,7 +134,5 @@ def test_connections_that_we_open_ask(bench, bpf, files):
         linux_with_ecn(bench, mode=2)
         attach(bench, bpf("mark"))
         with bench.client:
-            echo_upload(FRONT, PORT, files / "1m")
-        for capable, marked, _ in mark_counts(bench).values():
-            assert capable > 100
-            assert 0.05 < marked / (capable + marked) < 0.15
+            echo_upload(FRONT, PORT, files / "3m")
+        assert_share(mark_counts(bench))
