@@ -46,7 +46,7 @@ class Flood:
 
     def __init__(self, bench, family, kind, sources, *options):
         address = FAMILIES[family]
-        bench.client.run(["ping", "-c", 1, "-W", 2, address], quiet=True)
+        bench.client.run(["ping", "-c", 3, "-i", 0.2, "-W", 2, address], quiet=True)
         neighbours = bench.client.ip(f"neigh show {address} dev {bench.iface}", quiet=True).stdout
         mac = re.search(r"lladdr (\S+)", neighbours)[1]
         self.process = bench.client.start(
