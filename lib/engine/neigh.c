@@ -95,6 +95,7 @@ static struct bw_neigh *create(struct bw_worker *w, const struct bw_ip *ip)
 	n->chain_next = *bucket;
 	*bucket = index;
 	n->probe_count = 0;
+	n->is_disputed = false;
 	n->used_at = w->now;
 	return n;
 }
@@ -171,12 +172,12 @@ static void send_nd(struct bw_worker *w, const struct bw_nd_out *nd, const struc
 	bw_egress_frame(w, m);
 }
 
-/** Ask for an entry's address: everybody while INCOMPLETE, the last known address while PROBE. */
+/** Ask for an entry's address: everybody while INCOMPLETE, the last known address while PROBE, if it is beyond dispute. */
 static void ask(struct bw_worker *w, struct bw_neigh *n)
 {
 	static const struct bw_mac mac_zero;
 	const struct bw_ip *src = bw_route_source(w->engine, &n->ip);
-	bool unicast = n->state == BW_NEIGH_PROBE;
+	bool unicast = n->state == BW_NEIGH_PROBE && !n->is_disputed;
 
 	n->probe_count++;
 	bw_timer_arm(&w->wheel, &n->timer, w->now + RETRANS_NS);
@@ -341,6 +342,7 @@ static void flush_queued(struct bw_worker *w, struct bw_neigh *n)
 static void settle(struct bw_worker *w, struct bw_neigh *n, bool is_confirmed)
 {
 	n->probe_count = 0;
+	n->is_disputed &= !is_confirmed;
 	n->state = is_confirmed ? BW_NEIGH_REACHABLE : BW_NEIGH_STALE;
 	bw_timer_arm(&w->wheel, &n->timer, w->now + (is_confirmed ? REACHABLE_NS : STALE_NS));
 }
@@ -350,7 +352,7 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 	const struct bw_ip *ip = claim->ip;
 	const struct bw_mac *mac = claim->mac;
 	struct bw_neigh *n = find(&w->neigh, ip);
-	bool has_address, is_asked, confirms;
+	bool has_address, is_asked, is_in_use, confirms;
 
 	/* A group has no single owner, and an address of ours is not a neighbour's. */
 	if ((mac != NULL && (mac->b[0] & 1) != 0) || bw_ip_is_unspecified(ip) ||
@@ -366,6 +368,7 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 	}
 	has_address = n->state != BW_NEIGH_INCOMPLETE && n->state != BW_NEIGH_FAILED;
 	is_asked = n->state == BW_NEIGH_INCOMPLETE || n->state == BW_NEIGH_PROBE;
+	is_in_use = n->state == BW_NEIGH_REACHABLE || n->state == BW_NEIGH_PROBE;
 	/* An advertisement says that it answers. An ARP reply does not, so it takes an open question. */
 	confirms = claim->is_answer && (is_asked || !bw_ip_is_v4(ip));
 	if (has_address && (mac == NULL || memcmp(&n->mac, mac, sizeof(*mac)) == 0)) {
@@ -383,8 +386,13 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 		return;
 	}
 	n->mac = *mac;
+	n->is_disputed = has_address && !confirms;
 	n->generation++; /* paths look the new address up */
 	settle(w, n, confirms);
+	if (n->is_disputed && is_in_use) {
+		n->state = BW_NEIGH_PROBE;
+		ask(w, n);
+	}
 	flush_queued(w, n);
 }
 

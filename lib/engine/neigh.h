@@ -8,6 +8,10 @@
  * confirmed when we use it). A neighbour that does not answer is FAILED for a while, so that a dead address
  * costs a look-up and not a question a packet.
  *
+ * Who claims another's address is believed, as RFC 826 and RFC 4861 have it, but everybody is asked who has it, and at
+ * once where it is in use: a forged claim lasts until the owner has answered, not until three questions to nobody were
+ * lost.
+ *
  * Bounded: when the cache is full, a few entries are looked at and the one used longest ago makes room, a
  * confirmed one only if there is no other. All that waits together is bounded too, lest a scan through a prefix
  * in which nobody lives takes the whole buffer pool.
@@ -29,7 +33,7 @@ enum bw_neigh_state {
 	BW_NEIGH_INCOMPLETE,
 	BW_NEIGH_REACHABLE,
 	BW_NEIGH_STALE,
-	BW_NEIGH_PROBE, /* in use, unicast questions under way */
+	BW_NEIGH_PROBE, /* in use, questions under way */
 	BW_NEIGH_FAILED,
 };
 
@@ -40,6 +44,7 @@ struct bw_neigh {
 	uint8_t state;
 	uint8_t probe_count;
 	uint8_t queued_count;
+	bool is_disputed; /* the address replaced another and was not confirmed since */
 	uint16_t chain_next;
 	bw_ns used_at;
 	struct bw_timer timer;

@@ -34,10 +34,11 @@
 _Static_assert(BW_TCP__NO_WSCALE == OPTION_WSCALE, "as the cookie says it");
 
 /**
- * The largest that is no more than the peer's is taken. The defaults without an option (RFC 9293 3.7.1), IPv6's
- * minimum, tunnels (1360 to 1420), IPv6 and IPv4 on Ethernet with PPPoE's 1432 and 1452 a little above, jumbo frames.
+ * The largest that is no more than the peer's is taken; the first stands for conf.mss_min. The defaults without an
+ * option (RFC 9293 3.7.1), IPv6's minimum, tunnels (1360 to 1420), IPv6 and IPv4 on Ethernet with PPPoE's 1432 and 1452
+ * a little above, jumbo frames.
  */
-static const uint16_t class_mss[CLASS_MASK + 1] = { BW_TCP__MSS_MIN, 536, 1220, 1360, 1400, 1440, 1460,
+static const uint16_t class_mss[CLASS_MASK + 1] = { BW_TCP__MSS_LEAST, 536, 1220, 1360, 1400, 1440, 1460,
 	8940 };
 
 static struct bw_siphash_key period_key(const struct bw_siphash_key *secret, uint64_t period)

@@ -47,7 +47,7 @@
 #define BW_TCP__PROBE_SLACK_MS   2   /* above two round trips: RFC 8985 7.2 leaves room for a timer's grain */
 #define BW_TCP__CHALLENGE_GAP_MS 100 /* answers to segments without payload, a connection: RFC 5961 7 */
 #define BW_TCP__STATELESS_PER_S  1000 /* such answers of half-open and TIME_WAIT entries, a core */
-#define BW_TCP__MSS_MIN          64   /* a smaller MSS option is not believed: it only makes work */
+#define BW_TCP__MSS_LEAST        64   /* of bw_tcp_conf.mss_min */
 #define BW_TCP__PAWS_IDLE_MS     (24u * 24 * 3600 * 1000) /* RFC 7323 5.5 */
 #define BW_TCP__SMALL_BYTES      256 /* received payload up to this is copied into the mbuf before it */
 #define BW_TCP__BLOCKS_MAX       64  /* separate out-of-order blocks a connection */

@@ -39,7 +39,7 @@ uint16_t bw_tcp__syn_window(const struct bw_tcp *tcp, unsigned listener)
 
 static uint16_t effective_mss(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
 {
-	uint32_t mss = BW_MIN(BW_MAX((uint32_t)half->peer_mss, (uint32_t)BW_TCP__MSS_MIN),
+	uint32_t mss = BW_MIN(BW_MAX((uint32_t)half->peer_mss, tcp->conf.mss_min),
 		(uint32_t)bw_tcp__mss_option(tcp, &half->flow));
 
 	if (half->has_timestamps)

@@ -20,6 +20,7 @@ void bw_tcp_conf_init(struct bw_tcp_conf *conf)
 		.recv_bytes_max = BUFFER_BYTES_DEFAULT,
 		.send_bytes_max = BUFFER_BYTES_DEFAULT,
 		.mtu = 1500,
+		.mss_min = 536,
 		.ecn = true,
 		.congestion_control = BW_TCP_CC_CUBIC,
 		.time_wait_ns = 60 * BW_NS_PER_SEC,
@@ -90,10 +91,11 @@ static bool is_valid(const struct bw_tcp_conf *conf)
 	       conf->half_open_max <= BW_TCP__INDEX_MAX && conf->time_wait_max <= BW_TCP__INDEX_MAX &&
 	       conf->state_bytes <= STATE_BYTES_MAX && conf->recv_bytes_max <= BUFFER_BYTES_MAX &&
 	       conf->send_bytes_max <= BUFFER_BYTES_MAX && conf->reassembly_bytes_max <= BUFFER_BYTES_MAX &&
-	       conf->mtu >= MTU_MIN && is_timer_span(conf->time_wait_ns) &&
-	       is_timer_span(conf->keepalive_interval_ns) && conf->keepalive_probes <= 15 &&
-	       is_timer_span(conf->user_timeout_ns) && conf->congestion_control != BW_TCP_CC_DEFAULT &&
-	       conf->congestion_control < BW_TCP_CC_COUNT && conf->pool != NULL && conf->counters != NULL &&
+	       conf->mtu >= MTU_MIN && conf->mss_min >= BW_TCP__MSS_LEAST &&
+	       is_timer_span(conf->time_wait_ns) && is_timer_span(conf->keepalive_interval_ns) &&
+	       conf->keepalive_probes <= 15 && is_timer_span(conf->user_timeout_ns) &&
+	       conf->congestion_control != BW_TCP_CC_DEFAULT && conf->congestion_control < BW_TCP_CC_COUNT &&
+	       conf->pool != NULL && conf->counters != NULL &&
 	       rte_pktmbuf_priv_size(conf->pool) >= BW_MBUF_PRIV_BYTES &&
 	       rte_pktmbuf_data_room_size(conf->pool) >= RTE_PKTMBUF_HEADROOM + BW_TCP_RESERVE_MAX;
 }

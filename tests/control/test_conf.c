@@ -193,6 +193,7 @@ static const char everything[] = "device: tap:bw0\n"
 				 "tcp:\n"
 				 "  congestion_control: newreno\n"
 				 "  receive_buffer: 512K\n"
+				 "  mss_min: 256\n"
 				 "  time_wait_timeout: 500ms\n"
 				 "  syn_cookies: always\n"
 				 "eal: [--log-level=8]\n";
@@ -228,6 +229,7 @@ static void a_file(void **state)
 	assert_true(view->engine.tcp.ecn);
 	assert_int_equal(view->engine.tcp.recv_bytes_max, 512 << 10);
 	assert_int_equal(view->engine.tcp.reassembly_bytes_max, 512 << 10);
+	assert_int_equal(view->engine.tcp.mss_min, 256);
 	assert_true(view->engine.tcp.time_wait_ns == 500 * BW_NS_PER_MS);
 	assert_int_equal(view->eal_arg_count, 1);
 	bw_conf_destroy(conf);

@@ -1156,6 +1156,7 @@ static void begin_world(struct fuzz_input *in)
 		w.conf.tso_bytes_max = 1500u << (d >> 4 & 5);
 	w.conf.mtu = a & 16 ? (a & 32 ? 576 : 9000) : 1500;
 	w.conf.reassembly_bytes_max = a & 64 ? 10000 : 0;
+	w.conf.mss_min = 64;
 	w.conf.pool = pool;
 	w.conf.counters = &w.counters;
 	w.conf.secret = (struct bw_siphash_key){ { 1, 2 } };

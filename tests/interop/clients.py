@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Clients that check every byte. As a program (in a namespace): clients.py echo HOST PORT FILE."""
+"""
+Clients that check every byte. As a program (in a namespace): clients.py echo HOST PORT FILE, or clients.py steady
+HOST,HOST SOURCE,SOURCE ECHO-PORT HTTP-PORT FROM-PORT.
+"""
 
 import json
 import mmap
+import random
+import signal
 import socket
 import struct
 import subprocess
@@ -125,7 +130,53 @@ def echo_upload(host, port, path, timeout=110):
     print(f"echo [{host}]:{port}: {expected.size} bytes there and back in {seconds:.2f} s", flush=True)
 
 
+def ask(host, port, source, path):
+    """One request on a connection of its own. Returns the body."""
+    with socket.create_connection((host, port), timeout=10, source_address=(source, 0)) as s:
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        said = b"".join(iter(lambda: s.recv(CHUNK), b""))
+    head, body = said.split(b"\r\n\r\n", 1)
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise WrongBytes(head)
+    return body
+
+
+def steady(hosts, sources, echo_port, http_port, from_port):
+    """
+    Until SIGTERM, for each host: a word on one connection to the echo service, then a request on a new connection.
+    Prints how many laps there were and how long the slowest took.
+    """
+    is_over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: is_over.set())
+    kept = [socket.create_connection((host, echo_port), timeout=10, source_address=(source, from_port))
+            for host, source in zip(hosts, sources)]
+    laps, slowest = 0, 0.0
+    while not is_over.is_set():
+        began = time.monotonic()
+        for s, host, source in zip(kept, hosts, sources):
+            word = random.randbytes(3000)
+            s.sendall(word)
+            got = b""
+            while len(got) < len(word):
+                more = s.recv(CHUNK)
+                if not more:
+                    raise WrongBytes("the echo ended")
+                got += more
+            if got != word or ask(host, http_port, source, "/small.txt") != b"x" * 100 + b"\n":
+                raise WrongBytes("not what was sent")
+        laps += 1
+        slowest = max(slowest, time.monotonic() - began)
+        print("lap", file=sys.stderr, flush=True) if laps == 1 else time.sleep(0.005)
+    for s in kept:
+        s.close()
+    print(json.dumps({"laps": laps, "slowest": round(slowest, 3)}))
+
+
 if __name__ == "__main__":
-    _, what, where, number, name = sys.argv
-    assert what == "echo"
-    echo_upload(where, int(number), name)
+    what, *words = sys.argv[1:]
+    if what == "echo":
+        echo_upload(words[0], int(words[1]), words[2])
+    elif what == "steady":
+        steady(words[0].split(","), words[1].split(","), *map(int, words[2:]))
+    else:
+        sys.exit(__doc__)

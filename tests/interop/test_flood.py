@@ -3,7 +3,6 @@
 
 import json
 import re
-import signal
 import statistics
 import subprocess
 import time
@@ -11,10 +10,10 @@ import time
 import pytest
 
 from clients import download
-from conftest import BINARY, DEVICES, ECHO, FAMILIES, HERE, HTTP, RESP, Server, V4, V4_CLIENT, V6_CLIENT
-from lab import stop, wait_until
+from conftest import DEVICES, ECHO, FAMILIES, HERE, HTTP, RESP, Server, V4, V4_CLIENT, V6_CLIENT
+from lab import wait_until
+from wire import TOOLS, Flood
 
-TOOLS = BINARY.parent.parent / "tests/tools"
 CLIENT = {"v4": V4_CLIENT, "v6": V6_CLIENT}
 BEHIND = {"v4": "10.0.0.0/8", "v6": "2001:db8::/32"}  # the gateway, which is the client
 ON_LINK = {"v4": "198.18.77.0/24", "v6": "fd77:ba5e::/64"}  # so each source is a neighbour to look for
@@ -73,26 +72,6 @@ def told(what, times, rate):
 def resident_kib(pid):
     with open(f"/proc/{pid}/status") as status:
         return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1])
-
-
-class Flood:
-    """Our flooder at work on the client's end of the link."""
-
-    def __init__(self, bench, family, kind, sources, *options):
-        address = FAMILIES[family]
-        bench.client.run(["ping", "-c", 1, "-W", 2, address], quiet=True)
-        neighbours = bench.client.ip(f"neigh show {address} dev {bench.iface}", quiet=True).stdout
-        mac = re.search(r"lladdr (\S+)", neighbours)[1]
-        self.process = bench.client.start(
-            [TOOLS / "flood", "--iface", bench.iface, "--mac", mac, "--to", address, "--port", HTTP, "--from", sources[family],
-             "--kind", kind, "--seconds", 60, *options], stdout=subprocess.PIPE, text=True)
-
-    def end(self):
-        assert stop(self.process, signal.SIGINT) == 0
-        said = json.loads(self.process.stdout.read())
-        rate = said["packets"] / said["seconds"]
-        print(f"flood: {said['packets']} packets in {said['seconds']} s, {rate / 1e6:.3f} Mpps", flush=True)
-        return said["packets"]
 
 
 @pytest.mark.deadline(200)

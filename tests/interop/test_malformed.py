@@ -2,7 +2,6 @@
 """Packets that no honest host sends: counted by reason, and the service goes on."""
 
 import random
-import socket
 import time
 
 import pytest
@@ -11,31 +10,7 @@ from scapy.all import (ARP, ICMP, IP, TCP, UDP, Ether, ICMPv6EchoRequest, ICMPv6
 
 from clients import download
 from conftest import ECHO, FAMILIES, HTTP, V4, V4_CLIENT, V6, V6_CLIENT
-
-
-class Wire:
-    """Frames, as they are, from the client's end of the link."""
-
-    def __init__(self, bench):
-        with bench.client:
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-            self.socket.bind((bench.iface, 0))
-        self.mac = self.socket.getsockname()[4].hex(":")
-        known = bench.client.ip(f"neigh show {V4}").stdout.split()
-        self.peer = known[known.index("lladdr") + 1]
-        self.eth = Ether(src=self.mac, dst=self.peer)
-        self.v4 = self.eth / IP(src=V4_CLIENT, dst=V4)
-        self.v6 = self.eth / IPv6(src=V6_CLIENT, dst=V6)
-
-    def send(self, *frames):
-        for number, frame in enumerate(frames):
-            if number % 32 == 31:
-                time.sleep(0.005)  # what the device's ring has no room for is nobody's test
-            # AF_PACKET wants a whole Ethernet header and no more than the MTU.
-            self.socket.send(bytes(frame)[:1514].ljust(14, b"\0"))
-
-    def close(self):
-        self.socket.close()
+from wire import Wire
 
 
 @pytest.fixture

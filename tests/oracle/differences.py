@@ -26,7 +26,8 @@ REASONS = {
         "RFC 1337 3 (F1): \"Ignore RST segments in TIME-WAIT state\". The kernel does so with tcp_rfc1337 only, which "
         "is off by default; RFC 9293 3.10.7.4 would delete the connection.",
     "mss_floor":
-        "RFC 791 3.1: every host takes datagrams of 576 bytes, so no MSS under 64 is believed: it only makes work. "
+        "RFC 791 3.1: every host takes datagrams of 576 bytes, so no MSS under tcp.mss_min is believed: it only makes "
+        "work. Here that is 64, the least. "
         "The kernel's floor is 48, and 0 is the default to it (RFC 9293 3.7.1).",
     "illegal_length":
         "RFC 9293 3.1, MUST-7: \"prepared to handle an illegal option length\", by a reset as it suggests or, as "

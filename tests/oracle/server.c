@@ -144,6 +144,7 @@ static void configure(struct bw_engine_conf *conf)
 	conf->worker_count = 1;
 	conf->poll = BW_POLL_ADAPTIVE;
 	conf->tcp.recv_bytes_max = 128 << 10;
+	conf->tcp.mss_min = 64; /* the least: segments as the kernel cuts them */
 	conf->services[conf->service_count++] =
 		(struct bw_engine_service){ .service = &bw_echo_service, .port = 7 };
 	conf->services[conf->service_count++] =

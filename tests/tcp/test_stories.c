@@ -1400,9 +1400,14 @@ TEST(small_sends_share_a_segment)
 	done(p);
 }
 
+static void tune_small_mss(struct bw_tcp_conf *conf)
+{
+	conf->mss_min = 64;
+}
+
 TEST(reserve_beyond_a_small_mss)
 {
-	struct peer *p = established(.mss = 300);
+	struct peer *p = established(.mss = 300, .tune = tune_small_mss);
 
 	memcpy(bw_tcp_send_reserve(p->conn, 1024), bulk, 1024);
 	bw_tcp_send_commit(p->conn, 1024);
@@ -2392,6 +2397,9 @@ TEST(create_refuses_nonsense)
 	conf.pool = pool;
 	conf.connections_max = 0;
 	assert_null(bw_tcp_create(&conf, 0));
+	conf.connections_max = 1;
+	conf.mss_min = 63;
+	assert_null(bw_tcp_create(&conf, 0));
 }
 
 TEST(listen_refuses_what_it_must)
@@ -2545,7 +2553,8 @@ TEST(sack_of_crumbs_does_not_cut_a_tso_packet)
 /** With a tiny MSS what is in flight is bounded in segments, and nobody else has to wait for it. */
 TEST(tiny_segments_in_flight_are_bounded)
 {
-	struct peer *p = established(.mss = 64, .wscale = 1 + 14, .send_bytes_max = 4 << 20);
+	struct peer *p =
+		established(.mss = 64, .wscale = 1 + 14, .send_bytes_max = 4 << 20, .tune = tune_small_mss);
 	struct bw_tcp_info info;
 	static char large[3 << 20];
 	uint32_t queued = 0;

@@ -328,6 +328,7 @@ static void storm(void)
 	conf.tso_bytes_max = conf.can_multi_segment && one_in(2) ? 20000 : 0;
 	conf.mtu = one_in(3) && conf.can_multi_segment ? 9000 : 1500;
 	conf.user_timeout_ns = S(30);
+	conf.mss_min = 64;
 	listener.keepalive_idle_ns = one_in(2) ? S(10) : 0;
 	listener.nagle = one_in(3);
 	listener.congestion_control = below(BW_TCP_CC_COUNT);

@@ -633,6 +633,7 @@ static void transfer(void)
 	conf.pool = pool;
 	conf.counters = &sim->counters;
 	conf.secret.k[0] = seed;
+	conf.mss_min = 64; /* the simulated peers are modest */
 	conf.can_multi_segment = below(&sim->prng, 3) != 0;
 	if (conf.can_multi_segment && below(&sim->prng, 2))
 		conf.tso_bytes_max = 1500 + below(&sim->prng, 64000);

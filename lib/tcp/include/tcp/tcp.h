@@ -125,6 +125,11 @@ struct bw_tcp_conf {
 	uint32_t
 		reassembly_bytes_max; /* out-of-order bytes a connection keeps; default: the receive window */
 	uint16_t mtu;                 /* of the link: MSS is mtu - 40 or - 60 */
+	/**
+	 * A smaller MSS option is taken for this: it would make a segment, with all its work, of every few bytes. From 64 on.
+	 * Default 536, which every host takes in (RFC 9293 3.7.1). The link's own MTU goes before it.
+	 */
+	uint32_t mss_min;
 	uint32_t tso_bytes_max; /* the device cuts segments of up to this much payload; 0: it does not */
 	/**
 	 * The device sends mbuf chains. Then data sent by reference goes out from where it lies, with its
