@@ -2790,6 +2790,47 @@ TEST(every_abort_of_a_crowd_sends_its_rst)
 	done(p);
 }
 
+/** A queue that was taken in while cwnd was large still goes out when it is small. */
+TEST(small_window_does_not_strand_many_pieces)
+{
+	struct peer *p = established(.wscale = 1 + 7, .send_bytes_max = 4u << 20);
+	struct bw_tcp_info info;
+	unsigned pieces = 0, rounds = 0;
+	bw_seq stood;
+
+	do {
+		while (bw_tcp_send(p->conn, bulk, sizeof(bulk)) != 0)
+			;
+		collect(p);
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+		bw_tcp_info(p->conn, &info);
+	} while (info.cwnd < 950000 && ++rounds < 300);
+	assert_true(info.cwnd >= 950000);
+	for (unsigned i = 0; i < 100 && bw_tcp_send_queued(p->conn) != 0; i++) {
+		collect(p);
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	IN(p, .window = -1);
+	while (pieces < 1250 && bw_tcp_send_ref(p->conn, bulk, 1500, NULL, NULL) == 0)
+		pieces++;
+	assert_int_equal(pieces, 1250);
+	IN(p, .window = 2 * 1460 / 128 + 1);
+	/* Two segments are lost, again and again. */
+	AT(p, p->now - START + S(3));
+	forget_sent(p);
+	stood = p->snd_max;
+	IN(p, .ack = p->snd_max - p->iss);
+	for (unsigned i = 0; i < 10; i++) {
+		AT(p, p->now - START + S(1));
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	assert_true(p->snd_max - stood > 10 * 1460);
+	done(p);
+}
+
 /* ---- losses by time: RACK-TLP (RFC 8985) ------------------------------------------------------------------- */
 
 /** Nothing comes behind the last segment that could tell of its loss: a probe does, long before the time-out. */
@@ -3720,6 +3761,7 @@ int main(void)
 		cmocka_unit_test(probe_that_carries_a_fin_has_sent_it),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
 		cmocka_unit_test(a_lost_repeat_with_nothing_behind_it_is_probed),
+		cmocka_unit_test(small_window_does_not_strand_many_pieces),
 		cmocka_unit_test(needless_probe_costs_nothing_without_dsack),
 		cmocka_unit_test(lone_segment_is_not_probed),
 		cmocka_unit_test(timeout_loses_what_is_overdue),
