@@ -79,7 +79,8 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 	bw_tcp__set_state(conn, BW_STATE_ESTABLISHED);
 	conn->snd_una = conn->snd_nxt;
 	conn->snd_wnd = window;
-	conn->snd_wnd_max = seg->window;
+	/* Unscaled, also where the segment's window is not: a SYN's (RFC 7323 2.2). */
+	conn->snd_wnd_max = (uint16_t)((window + (1u << conn->snd_wscale) - 1) >> conn->snd_wscale);
 	conn->snd_wl1 = seg->seq;
 	bw_tcp__cc_init(tcp, conn, rtt_ms == UINT32_MAX);
 	if (rtt_ms == UINT32_MAX)

@@ -93,7 +93,8 @@ void bw_tcp__mtu_lost(struct bw_tcp__recovery *r, bw_seq seq)
 {
 	if (r->mtu_probe == 0 || !bw_seq_in(seq, r->mtu_probe_seq, r->mtu_probe))
 		return;
-	r->mtu_high = r->mtu_probe - 1;
+	/* A router may have said less meanwhile. */
+	r->mtu_high = (uint16_t)BW_MIN(r->mtu_high, r->mtu_probe - 1u);
 	r->mtu_failed = r->mtu_probe;
 	r->mtu_probe = 0;
 }

@@ -587,6 +587,9 @@ void bw_tcp__ack_advance(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const str
 void bw_tcp__ack_duplicate(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg, bool is_dupack)
 {
+	/* RFC 8985 7.4.2: without D-SACK, a bare duplicate ACK says that both copies are there. */
+	if (is_dupack && (conn->flags & BW_CONN_LOSS_PROBED) && seg->sack_count == 0)
+		bw_tcp__probe_acked(tcp, conn, seg->ack, true);
 	if ((conn->flags & BW_CONN_SACK) && is_dsack(seg)) {
 		if (conn->flags & BW_CONN_LOSS_PROBED)
 			bw_tcp__probe_acked(tcp, conn, seg->ack, true);

@@ -23,10 +23,10 @@
 /** A cut by reference makes one more of these; the counter has 16 bits, packets in flight count as well. */
 #define EXT_REFS_MAX 30000
 
-static uint32_t send_mbufs_max(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+static uint32_t send_mbufs_max(uint32_t bytes_max)
 {
 	/* Many small sends, each transmitted at once, use an mbuf each. */
-	return BW_MIN(64 + bw_tcp__send_bytes_now(tcp, conn) / 512, (uint32_t)UINT16_MAX - 64);
+	return BW_MIN(64 + bytes_max / 512, (uint32_t)UINT16_MAX - 64);
 }
 
 /** Payload bytes of a chunk that is copied: a segment. */
@@ -146,7 +146,7 @@ uint32_t bw_tcp__send_room(const struct bw_tcp_conn *conn)
 	uint32_t queued = bw_tcp_send_queued(conn);
 	uint32_t bytes_max = bw_tcp__send_bytes_now(tcp, conn);
 
-	if (!may_send(conn) || queued >= bytes_max || conn->send_mbufs >= send_mbufs_max(tcp, conn))
+	if (!may_send(conn) || queued >= bytes_max || conn->send_mbufs >= send_mbufs_max(bytes_max))
 		return 0;
 	return bytes_max - queued;
 }
@@ -284,7 +284,8 @@ int bw_tcp_send_ref(
 			release(arg);
 		return 0;
 	}
-	if (len > bw_tcp_send_space(conn) || conn->send_mbufs + pieces > send_mbufs_max(tcp, conn)) {
+	if (len > bw_tcp_send_space(conn) ||
+		conn->send_mbufs + pieces > send_mbufs_max(bw_tcp__send_bytes_now(tcp, conn))) {
 		conn->flags |= BW_CONN_CUT_SHORT;
 		return -ENOBUFS;
 	}
@@ -339,11 +340,13 @@ int bw_tcp__sendq_split(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *m, uint32_t len, bool is_needed)
 {
 	/*
-	 * Twice what is accepted, so that a queue of many small pieces can still be cut; and a peer with a tiny
-	 * MSS, whose every SACK has the queue searched, has no more segments in flight than others.
+	 * Twice what was ever accepted, which may be more than is now, so that a queue of many small pieces can still
+	 * be cut; and a peer with a tiny MSS, whose every SACK has the queue searched, has no more segments in flight
+	 * than others.
 	 */
-	uint32_t mbufs_max =
-		is_needed ? UINT16_MAX : BW_MIN(2 * send_mbufs_max(tcp, conn), (uint32_t)UINT16_MAX);
+	uint32_t mbufs_max = is_needed ? UINT16_MAX
+				       : BW_MIN(2 * send_mbufs_max(bw_tcp__send_bytes_max(tcp, conn)),
+						 (uint32_t)UINT16_MAX);
 	struct bw_tcp__tx_note *note = bw_tcp__tx_note(m), *rest_note;
 	uint32_t rest_len = note->len - len;
 	bool is_by_ref = RTE_MBUF_HAS_EXTBUF(m) && rte_mbuf_ext_refcnt_read(m->shinfo) < EXT_REFS_MAX;

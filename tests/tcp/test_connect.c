@@ -75,6 +75,19 @@ TEST(what_is_sent_before_opened_follows)
 	done(p);
 }
 
+/** The window of a SYN-ACK is not scaled, so the largest that was seen is not that many times larger (3.8.6.2.1). */
+TEST(small_window_of_the_answer_is_no_large_one)
+{
+	static char bytes[5000];
+	struct peer *p = connecting(0);
+
+	OUT(p, .flags = SYN);
+	assert_int_equal(bw_tcp_send(p->conn, bytes, sizeof(bytes)), sizeof(bytes));
+	IN(p, .seq = PEER, .flags = SYN | ACK, .mss = 1460, .wscale = 1 + 7, .window = 1000);
+	OUT(p, .seq = 1, .len = 1000);
+	done(p);
+}
+
 TEST(small_mss_of_the_answer_holds_for_what_was_queued)
 {
 	static char bytes[3000];
@@ -681,6 +694,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(syn_offers_all_and_its_answer_opens),
 		cmocka_unit_test(what_is_sent_before_opened_follows),
+		cmocka_unit_test(small_window_of_the_answer_is_no_large_one),
 		cmocka_unit_test(small_mss_of_the_answer_holds_for_what_was_queued),
 		cmocka_unit_test(answer_without_options_is_taken),
 		cmocka_unit_test(data_and_fin_on_the_answer),

@@ -1985,6 +1985,55 @@ TEST(lost_probe_costs_no_window)
 	done(p);
 }
 
+/** Segments of 984 bytes, and a probe of 1460 on its way: its number. */
+static uint32_t send_mtu_probe(struct peer *p)
+{
+	uint32_t probe = 0;
+
+	send_bulk(p, 20000);
+	AT(p, S(2));
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	while (probe == 0) {
+		struct sent *s;
+
+		bw_tcp_send(p->conn, bulk, 60000);
+		collect(p);
+		while ((s = take(p)) != NULL) {
+			if (s->len > 984)
+				probe = s->f.seq - p->iss;
+			sent_free(s);
+		}
+		if (probe == 0)
+			IN(p, .ack = p->snd_max - p->iss);
+	}
+	return probe;
+}
+
+/** What a router says while a larger probe is in flight ends the search, whatever becomes of the probe. */
+TEST(told_mtu_is_not_forgotten_over_a_lost_probe)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+	uint32_t probe = send_mtu_probe(p);
+
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + probe, false, 940);
+	assert_int_equal(mss_of(p), 900);
+	collect(p);
+	for (unsigned i = 0; i < 50; i++) {
+		struct sent *s;
+
+		while ((s = take(p)) != NULL) {
+			assert_true(s->len <= 900);
+			sent_free(s);
+		}
+		IN(p, .ack = p->snd_max - p->iss);
+		bw_tcp_send(p->conn, bulk, 60000);
+		collect(p);
+	}
+	assert_int_equal(mss_of(p), 900);
+	done(p);
+}
+
 /** RFC 1191 6.3: what a router said is not for ever. */
 TEST(told_mtu_is_tried_again_after_ten_minutes)
 {
@@ -2781,6 +2830,47 @@ TEST(every_abort_of_a_crowd_sends_its_rst)
 	done(p);
 }
 
+/** A queue that was taken in while cwnd was large still goes out when it is small. */
+TEST(small_window_does_not_strand_many_pieces)
+{
+	struct peer *p = established(.wscale = 1 + 7, .send_bytes_max = 4u << 20);
+	struct bw_tcp_info info;
+	unsigned pieces = 0, rounds = 0;
+	bw_seq stood;
+
+	do {
+		while (bw_tcp_send(p->conn, bulk, sizeof(bulk)) != 0)
+			;
+		collect(p);
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+		bw_tcp_info(p->conn, &info);
+	} while (info.cwnd < 950000 && ++rounds < 300);
+	assert_true(info.cwnd >= 950000);
+	for (unsigned i = 0; i < 100 && bw_tcp_send_queued(p->conn) != 0; i++) {
+		collect(p);
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	IN(p, .window = -1);
+	while (pieces < 1250 && bw_tcp_send_ref(p->conn, bulk, 1500, NULL, NULL) == 0)
+		pieces++;
+	assert_int_equal(pieces, 1250);
+	IN(p, .window = 2 * 1460 / 128 + 1);
+	/* Two segments are lost, again and again. */
+	AT(p, p->now - START + S(3));
+	forget_sent(p);
+	stood = p->snd_max;
+	IN(p, .ack = p->snd_max - p->iss);
+	for (unsigned i = 0; i < 10; i++) {
+		AT(p, p->now - START + S(1));
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	assert_true(p->snd_max - stood > 10 * 1460);
+	done(p);
+}
+
 /* ---- losses by time: RACK-TLP (RFC 8985) ------------------------------------------------------------------- */
 
 /** Nothing comes behind the last segment that could tell of its loss: a probe does, long before the time-out. */
@@ -3027,6 +3117,27 @@ TEST(reordering_is_given_time)
 }
 
 /** A lone segment's ACK may be a delayed one, and then the time-out is as soon (7.2). */
+/** RFC 8985 7.4.2: a peer without D-SACK tells by a bare duplicate ACK that it has the original and the probe. */
+TEST(needless_probe_costs_nothing_without_dsack)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info before, after;
+
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	AT(p, MS(63));
+	OUT(p, .seq = 1461, .len = 1460);
+	bw_tcp_info(p->conn, &before);
+	IN(p, .ack = 2921);
+	IN(p, .ack = 2921);
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	IN(p, .ack = 5841);
+	bw_tcp_info(p->conn, &after);
+	assert_true(after.cwnd >= before.cwnd);
+	done(p);
+}
+
 TEST(lone_segment_is_not_probed)
 {
 	struct peer *p = established(.sack = true, .rtt = MS(20));
@@ -3653,6 +3764,7 @@ int main(void)
 		cmocka_unit_test(black_hole_is_found_and_its_size_searched),
 		cmocka_unit_test(outage_does_not_leave_small_segments),
 		cmocka_unit_test(lost_probe_costs_no_window),
+		cmocka_unit_test(told_mtu_is_not_forgotten_over_a_lost_probe),
 		cmocka_unit_test(told_mtu_is_tried_again_after_ten_minutes),
 		cmocka_unit_test(reference_behind_a_header_in_one_segment),
 		cmocka_unit_test(reference_is_released_once_at_every_end),
@@ -3690,6 +3802,8 @@ int main(void)
 		cmocka_unit_test(probe_that_carries_a_fin_has_sent_it),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
 		cmocka_unit_test(a_lost_repeat_with_nothing_behind_it_is_probed),
+		cmocka_unit_test(small_window_does_not_strand_many_pieces),
+		cmocka_unit_test(needless_probe_costs_nothing_without_dsack),
 		cmocka_unit_test(lone_segment_is_not_probed),
 		cmocka_unit_test(timeout_loses_what_is_overdue),
 		cmocka_unit_test(lost_retransmission_is_noticed),
