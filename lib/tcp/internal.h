@@ -48,6 +48,8 @@
 #define BW_TCP__STATELESS_PER_S  1000 /* such answers of half-open and TIME_WAIT entries, a core */
 #define BW_TCP__MSS_MIN          64   /* a smaller MSS option is not believed: it only makes work */
 #define BW_TCP__PAWS_IDLE_MS     (24u * 24 * 3600 * 1000) /* RFC 7323 5.5 */
+/** When the clock jumps by more (a machine that was suspended), milliseconds go on from there. More than PAWS_IDLE. */
+#define BW_TCP__JUMP_MAX_NS      (588ull * 3600 * BW_NS_PER_SEC)
 #define BW_TCP__SMALL_BYTES      256 /* received payload up to this is copied into the mbuf before it */
 #define BW_TCP__BLOCKS_MAX       64  /* separate out-of-order blocks a connection */
 #define BW_TCP__SLICES_MAX       17  /* mbufs in one outgoing packet, header included: what NICs take */

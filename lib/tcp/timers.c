@@ -7,6 +7,8 @@
  */
 #include "internal.h"
 
+#define LATE_MS 1000 /* more than a busy worker's timers ever are */
+
 void bw_tcp__retx_arm(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use, uint32_t delay_ms)
 {
 	conn->timer_use = use;
@@ -21,13 +23,15 @@ static bool keepalive_applies(const struct bw_tcp *tcp, const struct bw_tcp_conn
 	       conn->timer_use == BW_TCP_TIMER_OFF;
 }
 
-/** With no retransmission timer running, `backoff` counts the probes that were sent. */
+/**
+ * With no retransmission timer running, `backoff` counts the probes that were sent, the last one at `progress_ms`:
+ * however late it was, there is all the time for its answer.
+ */
 static uint32_t keepalive_at_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	uint32_t idle_ms = (uint32_t)(bw_tcp__listener(tcp, conn)->keepalive_idle_ns / BW_NS_PER_MS);
-	uint32_t interval_ms = (uint32_t)(tcp->conf.keepalive_interval_ns / BW_NS_PER_MS);
-
-	return conn->last_rx_ms + idle_ms + conn->backoff * interval_ms;
+	if (conn->backoff != 0)
+		return conn->progress_ms + (uint32_t)(tcp->conf.keepalive_interval_ns / BW_NS_PER_MS);
+	return conn->last_rx_ms + (uint32_t)(bw_tcp__listener(tcp, conn)->keepalive_idle_ns / BW_NS_PER_MS);
 }
 
 void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
@@ -70,7 +74,11 @@ static void syn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	enum bw_tcp__timer use = (enum bw_tcp__timer)conn->timer_use;
+	uint32_t late_ms = bw_tcp__ms_since(tcp, conn->retx_at_ms);
 
+	/* The clock has jumped, as over a machine that was suspended: in that time nobody listened. */
+	if (bw_unlikely(late_ms > LATE_MS))
+		conn->progress_ms += late_ms;
 	bw_tcp__retx_disarm(conn);
 	if (bw_tcp__is_opening(conn)) {
 		syn_due(tcp, conn);
@@ -106,7 +114,9 @@ static void keepalive_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		give_up(tcp, conn);
 		return;
 	}
+	bw_tcp__cc_on_restart(tcp, conn); /* which goes by progress_ms */
 	conn->backoff++;
+	conn->progress_ms = tcp->now_ms;
 	conn->flags |= BW_CONN_PROBE;
 	bw_tcp__count(tcp, BW_TCP_KEEPALIVES);
 	bw_tcp__mark_ready(tcp, conn);
