@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/if_packet.h>
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_eth_ring.h>
 #include <rte_malloc.h>
@@ -48,6 +49,7 @@
 #define RING_SLOTS          1024
 #define TAP_RX_DESCS        8
 #define TAP_SEGMENTS_MAX    64
+#define LINK_WATCH_US       100000
 /* net_af_xdp fills 2048 and may have as many on their way out. */
 #define XDP_MBUFS           4096
 /* A umem chunk is at most a page, and of an odd number of cache lines, as mempools are. */
@@ -667,6 +669,22 @@ static int pools_in_use(const struct bw_nic *nic)
 	return used;
 }
 
+/** The others refuse what they cannot send. */
+static bool has_link_to_watch(const struct bw_nic *nic)
+{
+	return nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP ||
+	       nic->plan.kind == BW_NIC_PCI;
+}
+
+/* On EAL's interrupt thread: workers make no system calls. */
+static void watch_link(void *arg)
+{
+	struct bw_nic *nic = arg;
+
+	__atomic_store_n(&nic->is_link_down, !bw_nic_is_link_up(nic), __ATOMIC_RELAXED);
+	(void)rte_eal_alarm_set(LINK_WATCH_US, watch_link, nic);
+}
+
 static void close_port(struct bw_nic *nic);
 
 int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
@@ -764,6 +782,8 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 		nic->accepts_partial_checksum = iface.is_virtual || iface.is_xdp_generic;
 	nic->state->keeps_held = is_driver(nic, "net_af_xdp");
 	nic->state->held_by_driver = pools_in_use(nic);
+	if (has_link_to_watch(nic))
+		watch_link(nic);
 	return 0;
 
 fail:
@@ -804,6 +824,8 @@ static void close_port(struct bw_nic *nic)
 		return;
 	if (is_memif_client(nic))
 		bw_nic__memif_client_stop(nic);
+	if (has_link_to_watch(nic))
+		rte_eal_alarm_cancel(watch_link, nic); /* waits for one that runs */
 	for (unsigned i = 0; state->is_port_started && state->keeps_held && i < nic->tx_queues; i++)
 		(void)rte_eth_tx_burst(nic->port_id, (uint16_t)i, NULL, 0); /* fetches what has been sent */
 	__atomic_store_n(&state->is_startable, false, __ATOMIC_RELEASE);

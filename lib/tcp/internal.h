@@ -37,6 +37,7 @@
 #define BW_TCP__SYN_TIMEOUT_MS   180000 /* R2 of a SYN: RFC 9293 3.8.3, MUST-23 */
 #define BW_TCP__RTO_MIN_MS       200    /* under RFC 6298's 1 s, as Linux: 4.3 of RFC 8961 allows it */
 #define BW_TCP__RTO_MAX_MS       120000 /* RFC 6298 2.5 wants 60 s at least */
+#define BW_TCP__RTO_LINK_DOWN_MS 250    /* at most, while the device brings nothing out */
 #define BW_TCP__DELAYED_ACK_MS   40     /* RFC 9293 3.8.6.3 allows 500 */
 #define BW_TCP__SYN_ACK_RETRIES  5
 #define BW_TCP__LINGER_MS        2000 /* see bw_tcp_close() */
@@ -463,6 +464,7 @@ struct bw_tcp__answer {
 struct bw_tcp {
 	bw_ns now, epoch;
 	enum bw_tcp_pressure pressure;
+	bool is_link_down;
 	uint32_t reclaim_next; /* connection to be looked at */
 	uint32_t now_ms;       /* since epoch, rounded down */
 	uint32_t now_ms_up;    /* and up: deadlines count from it, so that none is early */

@@ -77,6 +77,11 @@ void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
 		reclaim(tcp);
 }
 
+void bw_tcp_set_link(struct bw_tcp *tcp, bool is_up)
+{
+	tcp->is_link_down = !is_up;
+}
+
 static void slab_init(struct bw_tcp__slab *slab, uint32_t capacity)
 {
 	*slab = (struct bw_tcp__slab){ .capacity = capacity, .free_head = BW_TCP__NONE };

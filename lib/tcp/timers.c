@@ -16,6 +16,18 @@ void bw_tcp__retx_arm(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp_
 	bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, conn->retx_at_ms));
 }
 
+/**
+ * The time-out after another one (RFC 6298 5.5), unless nothing has reached the network: then soon enough to notice that
+ * it is there again. Two that were counted do for what goes by the first, or by R1.
+ */
+static uint32_t back_off(const struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	if (conn->backoff < (tcp->is_link_down ? 2 : 15))
+		conn->backoff++;
+	return tcp->is_link_down ? BW_MIN(bw_tcp__rto_ms(conn), (uint32_t)BW_TCP__RTO_LINK_DOWN_MS)
+				 : bw_tcp__rto_ms(conn);
+}
+
 /** Is the connection in a state in which silence says nothing, so that keep-alive has to ask? */
 static bool keepalive_applies(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
@@ -56,25 +68,23 @@ static bool is_past_user_timeout(const struct bw_tcp *tcp, const struct bw_tcp_c
 /** Nothing was heard of our SYN, or of our answer to one that crossed it. */
 static void syn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	uint32_t waited_ms = bw_tcp__ms_since(tcp, conn->progress_ms);
+	uint32_t waited_ms = bw_tcp__ms_since(tcp, conn->progress_ms), rto_ms;
 
 	if (waited_ms >= BW_TCP__SYN_TIMEOUT_MS) {
 		give_up(tcp, conn);
 		return;
 	}
-	if (conn->backoff < 15)
-		conn->backoff++;
+	rto_ms = back_off(tcp, conn);
 	conn->flags |= BW_CONN_ACK_NOW;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
-	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO,
-		BW_MIN(bw_tcp__rto_ms(conn), BW_TCP__SYN_TIMEOUT_MS - waited_ms));
+	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, BW_MIN(rto_ms, BW_TCP__SYN_TIMEOUT_MS - waited_ms));
 	bw_tcp__mark_ready(tcp, conn);
 }
 
 static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	enum bw_tcp__timer use = (enum bw_tcp__timer)conn->timer_use;
-	uint32_t late_ms = bw_tcp__ms_since(tcp, conn->retx_at_ms);
+	uint32_t late_ms = bw_tcp__ms_since(tcp, conn->retx_at_ms), rto_ms;
 
 	/* The clock has jumped, as over a machine that was suspended: in that time nobody listened. */
 	if (bw_unlikely(late_ms > LATE_MS))
@@ -95,8 +105,7 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__mark_ready(tcp, conn);
 		return;
 	}
-	if (conn->backoff < 15)
-		conn->backoff++;
+	rto_ms = back_off(tcp, conn);
 	if (use == BW_TCP_TIMER_PERSIST) {
 		conn->flags |= BW_CONN_PROBE;
 		bw_tcp__count(tcp, BW_TCP_ZERO_WINDOW_PROBES);
@@ -104,7 +113,7 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__count(tcp, BW_TCP_RTOS);
 		bw_tcp__on_rto(tcp, conn);
 	}
-	bw_tcp__retx_arm(tcp, conn, use, bw_tcp__rto_ms(conn)); /* RFC 6298 5.5, 5.6 */
+	bw_tcp__retx_arm(tcp, conn, use, rto_ms); /* RFC 6298 5.5, 5.6 */
 	bw_tcp__mark_ready(tcp, conn);
 }
 

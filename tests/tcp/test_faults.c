@@ -307,6 +307,7 @@ static void step(struct exchange *x)
 	bool is_now = x->fault != NONE && p->now >= x->from && p->now < x->to;
 
 	stack.is_empty = x->fault == POOL_EMPTY && is_now;
+	bw_tcp_set_link(p->tcp, !(x->fault == LINK_DOWN && is_now));
 	if (p->conn != NULL && (!x->is_active || p->opened != 0)) {
 		say(x);
 		listen_to(x);
@@ -460,6 +461,13 @@ TEST(device_takes_nothing_for_a_while)
 {
 	for_a_while(RING_FULL, S(3), S(1));
 	for_a_while(RING_FULL, S(20), S(1));
+}
+
+TEST(link_is_down_for_a_while)
+{
+	for_a_while(LINK_DOWN, S(3), S(1));
+	for_a_while(LINK_DOWN, S(20), S(1));
+	for_a_while(LINK_DOWN, S(50), S(1));
 }
 
 /* ---- the clock jumps ------------------------------------------------------------------------------------- */
@@ -940,6 +948,7 @@ int main(void)
 		cmocka_unit_test(nth_allocation_fails),
 		cmocka_unit_test(pool_is_empty_for_a_while),
 		cmocka_unit_test(device_takes_nothing_for_a_while),
+		cmocka_unit_test(link_is_down_for_a_while),
 		cmocka_unit_test(clock_jumps_in_an_exchange),
 		cmocka_unit_test(clock_jumps_while_idle),
 		cmocka_unit_test(clock_jumps_with_data_in_flight),
