@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What breaks under a running server and is repaired: it goes on within a second, and nothing is lost."""
 
+import signal
 import socket
 import threading
 import time
@@ -8,8 +9,8 @@ import time
 import pytest
 
 from clients import Expected
-from conftest import FAMILIES, HTTP, V6_CLIENT
-from lab import wait_until
+from conftest import FAMILIES, HTTP, V4, V6_CLIENT, Server
+from lab import cpu_seconds, stop, veth, wait_until
 
 
 class Download(threading.Thread):
@@ -71,3 +72,45 @@ def test_link_goes_down_and_up(bench, files, device):
     for download in downloads:
         download.finish()
     assert max(took) < 1
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_memif_peer_goes_and_comes_back(bench, files, role):
+    """Another process at the other end, and with it another TAP: connections through it do not mind."""
+    bench.client, bench.home, bench.iface = bench.namespace("c"), bench.namespace("s"), "bwm0"
+    bench.socket = bench.tmp_path / "memif.sock"
+    other = {"client": "server", "server": "client"}[role]
+    bench.server = Server(bench.home, [bench.binary, "serve", "--dev", f"memif:{bench.socket},role={role}", "--addr",
+                                       f"{V4}/24", "--http", f"{HTTP}={files}"], bench.log("barewire-0"))
+    bench.servers.append(bench.server)
+    bench.bridge(1500, role=other)
+    bench.ready()
+    download = Download(bench, files, "v4")
+    time.sleep(0.5)
+    stop(bench.testpmd, signal.SIGKILL)
+    wait_until(lambda: bench.iface not in bench.client.links(), "the TAP to go")
+    if other == "server":
+        bench.socket.unlink()  # which it had no time for
+    time.sleep(3)
+    bench.bridge(1500, role=other)
+    bench.ready()
+    back = time.monotonic()
+    took = download.resumed_at(back) - back
+    download.finish()
+    assert took < 1
+
+
+@pytest.mark.parametrize("device", ["packet", "xdp"])
+def test_interface_is_removed(bench, files, device):
+    """It says so, once, and waits for the operator; one of the same name later is another interface."""
+    bench.serve(device, [f"--http {HTTP}={files}"])
+    bench.home.ip("link del v0")
+    line = f"--dev {device}:v0: v0 is gone; restart when there is one again"
+    wait_until(lambda: line in bench.server.output(), "it to notice", timeout=2)
+    veth(bench.home, bench.client)
+    time.sleep(1.5)
+    assert bench.server.output().count("gone") == 1
+    before = cpu_seconds(bench.server.pid)
+    time.sleep(1)
+    assert cpu_seconds(bench.server.pid) - before < 0.3
+    bench.server.stop()
