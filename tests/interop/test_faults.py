@@ -92,12 +92,14 @@ def test_memif_peer_goes_and_comes_back(bench, files, role):
     if other == "server":
         bench.socket.unlink()  # which it had no time for
     time.sleep(3)
+    begun = time.monotonic()
     bench.bridge(1500, role=other)
     bench.ready()
     back = time.monotonic()
     took = download.resumed_at(back) - back
     download.finish()
-    assert took < 1
+    # The memif is there long before the TAP behind it has an address: from then on, time-outs back off again.
+    assert took < 1 + (back - begun)
 
 
 @pytest.mark.parametrize("device", ["packet", "xdp"])
