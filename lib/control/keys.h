@@ -33,6 +33,7 @@
 	X(fragments, NUMBER, fragments_max, 1, 65536)                                                        \
 	X(fragment_timeout, DURATION, fragment_timeout_ns, 15 * SEC, 60 * SEC)                               \
 	X(icmp_errors, NUMBER, icmp_errors_per_s, 0, 1000000)                                                \
+	X(ttl, NUMBER, ttl, 1, 255)                                                                          \
 	X(keepalive, DURATION, keepalive_idle_ns, 0, 86400 * SEC)
 
 /* struct bw_tcp_conf. A window is at most 1 GiB (RFC 7323 section 2.3). */
@@ -55,7 +56,8 @@
 #define SERVICE_KEYS(X)                                                                                      \
 	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)                            \
 	X(nagle, BOOL, nagle, 0, 1)                                                                          \
-	X(pacing, BOOL, pacing, 0, 1)
+	X(pacing, BOOL, pacing, 0, 1)                                                                        \
+	X(dscp, NUMBER, dscp, 0, 63)
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \

@@ -13,7 +13,6 @@
 
 #include "worker.h"
 
-#define TCP_TTL     64
 #define PATIENCE_NS BW_NS_PER_SEC
 #define CROWD_NS    (100 * BW_NS_PER_MS)
 
@@ -124,7 +123,7 @@ static inline void send_tcp(struct bw_worker *w, struct bw_tcp_packet *packet)
 		.src = &packet->flow.local,
 		.dst = &packet->flow.remote,
 		.proto = IPPROTO_TCP,
-		.ttl = TCP_TTL,
+		.ttl = w->ttl,
 		.tos = packet->tos,
 	};
 

@@ -14,6 +14,12 @@
 #define DRAIN_POLL_NS (10 * BW_NS_PER_MS)
 #define CUT_OFF_POLLS 50
 
+/*
+ * Engines that a process has, and has had. The flow hash is one for all: its key changes only while no engine has a
+ * table made by it.
+ */
+static _Atomic unsigned alive, created;
+
 void bw_engine_conf_init(struct bw_engine_conf *conf)
 {
 	*conf = (struct bw_engine_conf){
@@ -22,6 +28,7 @@ void bw_engine_conf_init(struct bw_engine_conf *conf)
 		.fragments_max = 256,
 		.fragment_timeout_ns = 30 * BW_NS_PER_SEC,
 		.icmp_errors_per_s = 100,
+		.ttl = 64,
 		.keepalive_idle_ns = 7200 * BW_NS_PER_SEC,
 		.helper_count = 2,
 	};
@@ -72,11 +79,11 @@ bool bw_gate_is_open(struct bw_gate *gate, unsigned generation)
 	return is_open;
 }
 
-static struct rte_ring *make_ring(const char *what, unsigned worker, unsigned size)
+static struct rte_ring *make_ring(const struct bw_worker *w, const char *what, unsigned size)
 {
 	char name[RTE_RING_NAMESIZE];
 
-	snprintf(name, sizeof(name), "bw_%s_%u", what, worker);
+	snprintf(name, sizeof(name), "bw%u_%s_%u", w->engine->number, what, w->index);
 	return rte_ring_create(name, size, SOCKET_ID_ANY, RING_F_SC_DEQ);
 }
 
@@ -107,11 +114,11 @@ static int init_worker(struct bw_engine *engine, unsigned index)
 	w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	w->outbox = calloc(engine->worker_count, sizeof(*w->outbox));
 	w->contexts = calloc(engine->conf.service_count + 1, sizeof(*w->contexts));
-	w->packets_in = make_ring("packets", index, BW_INBOX_SIZE);
-	w->control_in = make_ring("control", index, BW_INBOX_SIZE);
-	w->tx_in = make_ring("tx", index, BW_INBOX_SIZE);
-	w->mail_in = make_ring("mail", index, BW_INBOX_SIZE);
-	w->jobs_done = make_ring("done", index, 2 * BW_JOBS_MAX);
+	w->packets_in = make_ring(w, "packets", BW_INBOX_SIZE);
+	w->control_in = make_ring(w, "control", BW_INBOX_SIZE);
+	w->tx_in = make_ring(w, "tx", BW_INBOX_SIZE);
+	w->mail_in = make_ring(w, "mail", BW_INBOX_SIZE);
+	w->jobs_done = make_ring(w, "done", 2 * BW_JOBS_MAX);
 	if (w->wake_fd < 0 || w->outbox == NULL || w->contexts == NULL || w->packets_in == NULL ||
 		w->control_in == NULL || w->tx_in == NULL || w->mail_in == NULL || w->jobs_done == NULL)
 		return -ENOMEM;
@@ -184,10 +191,12 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 	bw_clock_init();
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		return -EIO;
-	bw_flow_hash_seed(seed);
 	engine = calloc(1, sizeof(*engine));
 	if (engine == NULL)
 		goto fail;
+	if (alive++ == 0)
+		bw_flow_hash_seed(seed);
+	engine->number = created++;
 	engine->conf = *conf;
 	engine->nic = nic;
 	engine->worker_count = conf->worker_count;
@@ -356,6 +365,7 @@ void bw_engine_destroy(struct bw_engine *engine)
 	pthread_mutex_destroy(&engine->job_mutex);
 	pthread_cond_destroy(&engine->job_cond);
 	free(engine);
+	alive--;
 }
 
 /* ---- figures -------------------------------------------------------------------------------------------- */

@@ -70,8 +70,11 @@ static void *helper_main(void *arg)
 
 int bw_helpers_start(struct bw_engine *engine)
 {
+	char name[RTE_RING_NAMESIZE];
+
+	snprintf(name, sizeof(name), "bw%u_jobs", engine->number);
 	engine->jobs = rte_ring_create(
-		"bw_jobs", rte_align32pow2(BW_JOBS_MAX * engine->worker_count + 1), SOCKET_ID_ANY, 0);
+		name, rte_align32pow2(BW_JOBS_MAX * engine->worker_count + 1), SOCKET_ID_ANY, 0);
 	if (engine->jobs == NULL) {
 		bw_error("no memory for the job queue; give EAL more with -m or reserve hugepages");
 		return -ENOMEM;

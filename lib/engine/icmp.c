@@ -6,8 +6,6 @@
 
 #include "worker.h"
 
-#define ICMP_TTL 64
-
 void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 {
 	struct bw_arp_fields arp;
@@ -24,7 +22,7 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 			bw_count(&w->counters, BW_ARP_CONFLICTS);
 			bw_warn_limited(w->now, "%s is also claimed by %s: two hosts have the same address",
 				bw_ip_format(&arp.sender, ip), bw_mac_format(&arp.sender_mac, mac));
-			/* RFC 5227 section 2.4 (b): defend the address once, then leave it at the warning. */
+			/* RFC 5227 section 2.4 (c), as a server: defend it once in 10 s, and keep it. */
 			if (w->now - w->defended_at > 10 * BW_NS_PER_SEC || w->defended_at == 0) {
 				w->defended_at = w->now;
 				bw_neigh_announce(w);
@@ -136,7 +134,7 @@ static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_ty
 		.src = src,
 		.dst = &dst,
 		.proto = bw_ip_is_v4(&dst) ? IPPROTO_ICMP : IPPROTO_ICMPV6,
-		.ttl = ICMP_TTL,
+		.ttl = w->ttl,
 		.may_fragment = true,
 		.id = w->ip_id++,
 	};
@@ -156,15 +154,15 @@ static void error_input(struct bw_worker *w, struct bw_pkt *pkt)
 		bw_count(&w->counters, BW_DROP_ICMP);
 		return;
 	}
-	/* RFC 1122 section 4.2.3.9 and RFC 4443: protocol and port unreachable are hard, all others soft. */
+	/* RFC 9293 section 3.9.2.2; IPv6's prohibitions count as hard there by RFC 5461 section 2. */
 	if (is_v4) {
 		is_too_big = quote.type == ICMP_DEST_UNREACH && quote.code == ICMP_FRAG_NEEDED;
 		is_hard = quote.type == ICMP_DEST_UNREACH &&
 			  (quote.code == ICMP_PROT_UNREACH || quote.code == ICMP_PORT_UNREACH);
 	} else {
 		is_too_big = quote.type == ICMP6_PACKET_TOO_BIG;
-		is_hard = (quote.type == ICMP6_DST_UNREACH && quote.code == ICMP6_DST_UNREACH_NOPORT) ||
-			  (quote.type == ICMP6_PARAM_PROB && quote.code == ICMP6_PARAMPROB_NEXTHEADER);
+		is_hard = quote.type == ICMP6_DST_UNREACH &&
+			  (quote.code == ICMP6_DST_UNREACH_NOPORT || quote.code == ICMP6_DST_UNREACH_ADMIN);
 	}
 	bw_tcp_icmp_error(w->tcp, w->now, &quote.flow, quote.seq, is_hard, is_too_big ? quote.mtu : 0);
 }
@@ -254,7 +252,7 @@ void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_r
 	bw_ip_prepend(m, &(struct bw_ip_out){ .src = src,
 				 .dst = &pkt->flow.remote,
 				 .proto = is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
-				 .ttl = ICMP_TTL });
+				 .ttl = w->ttl });
 	bw_count(&w->counters, BW_ICMP_ERRORS_SENT);
 	bw_egress_ip(w, m, &pkt->flow.remote, NULL);
 }

@@ -264,11 +264,28 @@ void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, cons
 
 /* ---- the state machine ---------------------------------------------------------------------------------- */
 
+/** Ask whether it is still there, while its address goes on being used. */
+static void probe(struct bw_worker *w, struct bw_neigh *n)
+{
+	n->state = BW_NEIGH_PROBE;
+	n->probe_count = 0;
+	ask(w, n);
+}
+
+/** Some connections' peers behind a router are gone: that is no reason to ask the router more than once a second. */
+static bool has_just_answered(const struct bw_worker *w, const struct bw_neigh *n)
+{
+	return n->timer.expires_at - w->now > REACHABLE_NS - RETRANS_NS;
+}
+
 const struct bw_mac *bw_neigh_resolve(
 	struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path)
 {
 	struct bw_neigh *n = find(&w->neigh, next_hop);
+	bool is_suspect = path != NULL && *path == BW_TCP_PATH_SUSPECT;
 
+	if (is_suspect)
+		*path = 0;
 	if (n == NULL) {
 		n = create(w, next_hop);
 		n->state = BW_NEIGH_INCOMPLETE;
@@ -278,11 +295,13 @@ const struct bw_mac *bw_neigh_resolve(
 	switch ((enum bw_neigh_state)n->state) {
 	case BW_NEIGH_STALE:
 		/* RFC 4861 waits DELAY_FIRST_PROBE_TIME for a hint from above; one question costs less than the hint. */
-		n->state = BW_NEIGH_PROBE;
-		n->probe_count = 0;
-		ask(w, n);
+		probe(w, n);
 		return &n->mac;
 	case BW_NEIGH_REACHABLE:
+		if (is_suspect && !has_just_answered(w, n)) {
+			probe(w, n); /* RFC 1122 section 3.3.1.4: advice from above */
+			return &n->mac;
+		}
 		if (path != NULL)
 			*path = (uint32_t)n->generation << 16 | (uint32_t)(n - w->neigh.entry);
 		return &n->mac;

@@ -6,7 +6,6 @@
 
 #include "worker.h"
 
-#define UDP_TTL          64
 #define UDP_PAYLOAD_MAX  65507 /* 65,535 less IPv4 and UDP headers */
 #define UDP_PAYLOAD_MAX6 65487 /* payload length counts the UDP header and the fragment header's piece */
 
@@ -107,7 +106,7 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 	bw_ip_prepend(m, &(struct bw_ip_out){ .src = &flow->local,
 				 .dst = &flow->remote,
 				 .proto = IPPROTO_UDP,
-				 .ttl = UDP_TTL,
+				 .ttl = w->ttl,
 				 .may_fragment = !is_whole || may_be_cut,
 				 .id = w->ip_id++ });
 	bw_count(&w->counters, BW_UDP_DATAGRAMS_OUT);

@@ -140,19 +140,22 @@ static bool drain(struct bw_worker *w)
 	return has_acted;
 }
 
+bool bw_worker_step(struct bw_worker *w)
+{
+	bool had_work = turn(w);
+
+	w->turns++;
+	account(w, had_work);
+	if (bw_unlikely(atomic_load_explicit(&w->engine->drains, memory_order_relaxed)))
+		had_work |= drain(w);
+	return had_work;
+}
+
 static void run(struct bw_worker *w)
 {
-	struct bw_engine *engine = w->engine;
-
 	w->turn_cycles = bw_clock_cycles();
-	while (!atomic_load_explicit(&engine->stops, memory_order_relaxed)) {
-		bool had_work = turn(w);
-
-		w->turns++;
-		account(w, had_work);
-		if (bw_unlikely(atomic_load_explicit(&engine->drains, memory_order_relaxed)))
-			had_work |= drain(w);
-		if (had_work) {
+	while (!atomic_load_explicit(&w->engine->stops, memory_order_relaxed)) {
+		if (bw_worker_step(w)) {
 			w->active_at = w->now;
 			w->sleep_ns = 0;
 		} else if (w->is_adaptive) {

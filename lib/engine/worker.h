@@ -75,6 +75,7 @@ struct bw_worker {
 	bool has_own_rx, has_own_tx;
 	bool is_tx_stuck; /* the device has taken nothing for longer than a crowd lasts. Atomic: of a queue's owner */
 	bool dispatches; /* flows are spread by our hash, not by the device */
+	uint8_t ttl;     /* of what is sent */
 	uint16_t index, worker_count;
 	uint16_t rx_queue, tx_queue;
 	struct bw_engine *engine;
@@ -134,6 +135,7 @@ struct bw_worker {
 
 struct bw_engine {
 	struct bw_engine_conf conf;
+	unsigned number; /* of the engines that this process has made: in the names of its rings */
 	struct bw_nic *nic;
 	struct bw_cidr addrs[BW_ADDRS_MAX + 1]; /* conf's, and the IPv6 link-local */
 	unsigned addr_count;
@@ -162,6 +164,8 @@ bool bw_gate_is_open(struct bw_gate *gate, unsigned generation);
 
 /* worker.c */
 void *bw_worker_main(void *worker);
+/** One turn, and what the controlling thread has ordered. Returns whether there was anything to do. */
+bool bw_worker_step(struct bw_worker *w);
 
 /* worker_setup.c: what a worker owns, made and released by the worker itself so that memory is local */
 int bw_worker_setup(struct bw_worker *w);

@@ -74,6 +74,7 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 				.port = ctx->port,
 				.nagle = service->nagle || w->engine->conf.services[ctx->index].nagle,
 				.pacing = w->engine->conf.services[ctx->index].pacing,
+				.dscp = w->engine->conf.services[ctx->index].dscp,
 				.congestion_control = w->engine->conf.services[ctx->index].congestion_control,
 				.keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
 			});
@@ -94,6 +95,7 @@ int bw_worker_setup(struct bw_worker *w)
 	w->now = bw_clock_now();
 	w->active_at = w->icmp_refilled_at = w->ticked_at = w->now;
 	w->icmp_tokens = engine->conf.icmp_errors_per_s;
+	w->ttl = engine->conf.ttl;
 	/* Not to be guessed from outside (RFC 7739), and no two workers count from the same. */
 	if (getrandom(&w->ip_id, sizeof(w->ip_id), 0) != sizeof(w->ip_id) ||
 		getrandom(&w->ip6_fragment_id, sizeof(w->ip6_fragment_id), 0) != sizeof(w->ip6_fragment_id))

@@ -128,6 +128,8 @@ void bw_tcp__cc_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_fir
 	 */
 	if (is_first && ((conn->flags & BW_CONN_RECOVERING) || !bw_tcp__ecn_is_answered(tcp, conn)))
 		cut_ssthresh(tcp, conn, false);
+	if (bw_tcp__cc_ops_of(tcp, conn)->on_timeout != NULL)
+		bw_tcp__cc_ops_of(tcp, conn)->on_timeout(&bw_tcp__recovery_take(tcp, conn)->cc);
 	conn->cwnd = conn->mss; /* the loss window */
 }
 

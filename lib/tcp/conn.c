@@ -162,6 +162,7 @@ struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *
 		.reassembly = BW_TCP__NONE,
 		.recovery = BW_TCP__NONE,
 		.challenge_ms = tcp->now_ms - BW_TCP__CHALLENGE_GAP_MS,
+		.unreachable_ms = tcp->now_ms - 1, /* before there was anything to be reached */
 	};
 	conn->flow = *flow;
 	conn->index = index;
@@ -205,10 +206,7 @@ void bw_tcp__conn_end(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp_
 	case BW_TCP_END_RESET:
 		bw_tcp__count(tcp, BW_TCP_RESET_IN);
 		break;
-	case BW_TCP_END_TIMED_OUT:
-		bw_tcp__count(tcp, BW_TCP_TIMED_OUT);
-		break;
-	default: /* an abort is counted as the RST that it sends */
+	default: /* an abort is counted as the RST that it sends, a time-out where it is noticed */
 		break;
 	}
 	conn->flags |= BW_CONN_OVER;
@@ -261,10 +259,13 @@ void bw_tcp__send_reset(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		.flags = BW_TCP_RST | BW_TCP_ACK,
 		.seq = conn->snd_nxt,
 		.ack = conn->rcv_nxt,
+		.has_timestamp = !!(conn->flags & BW_CONN_TIMESTAMPS), /* RFC 7323 3.2: SHOULD */
+		.ts_value = tcp->now_ms + conn->ts_offset,
+		.ts_echo = conn->ts_recent,
 	};
 
 	bw_tcp__answer_with_tos(tcp, &conn->flow, &rst,
-		bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
+		bw_tcp__tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
 }
 
 /* ---- downcalls ----------------------------------------------------------------------------------------- */

@@ -37,6 +37,12 @@ uint32_t bw_tcp__cubic_on_loss(struct bw_tcp__cubic *c, uint32_t cwnd, uint32_t 
 	return times_0_7(flight);
 }
 
+/** 4.8: congestion avoidance then begins on the cubic's plateau: where slow start ends, not where it timed out. */
+void bw_tcp__cubic_on_timeout(struct bw_tcp__cubic *c)
+{
+	c->w_max = 0;
+}
+
 static void begin_epoch(struct bw_tcp__cubic *c, uint32_t now_ms, uint32_t cwnd, uint32_t mss)
 {
 	c->has_epoch = true;
@@ -60,10 +66,14 @@ static uint32_t w_cubic(const struct bw_tcp__cubic *c, uint32_t t_ms, uint32_t m
 uint32_t bw_tcp__cubic_on_ack(struct bw_tcp__cubic *c, uint32_t now_ms, uint32_t srtt_ms, uint32_t cwnd,
 	uint32_t mss, uint32_t acked_bytes)
 {
-	uint32_t t_ms, target;
+	uint32_t t_ms, target, silent_ms = now_ms - c->last_ms;
 
 	if (!c->has_epoch)
 		begin_epoch(c, now_ms, cwnd, mss);
+	else if (silent_ms > 2 * srtt_ms + 1)
+		/* 4.2, 5.8: cwnd was not what held back what was sent, and time in which it is not tried does not count */
+		c->epoch_ms += silent_ms - srtt_ms;
+	c->last_ms = now_ms;
 	t_ms = now_ms - c->epoch_ms;
 	/* 4.3: alpha makes up for the larger beta, until the old window is reached. */
 	c->w_est += (uint32_t)((uint64_t)acked_bytes * mss / cwnd * (c->w_est < c->cwnd_prior ? 9 : 17) / 17);
@@ -88,4 +98,11 @@ static uint32_t on_ack(
 		&cc->cubic, now_ms, conn->srtt_us8 / 8000, conn->cwnd, conn->mss, acked_bytes);
 }
 
-const struct bw_tcp__cc_ops bw_tcp__cc_cubic = { .on_loss = on_event, .on_ece = on_event, .on_ack = on_ack };
+static void on_timeout(union bw_tcp__cc *cc)
+{
+	bw_tcp__cubic_on_timeout(&cc->cubic);
+}
+
+const struct bw_tcp__cc_ops bw_tcp__cc_cubic = {
+	.on_timeout = on_timeout, .on_loss = on_event, .on_ece = on_event, .on_ack = on_ack
+};

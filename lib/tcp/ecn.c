@@ -77,9 +77,12 @@ void bw_tcp__ecn_payload(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_c
 
 /* ---- sender -------------------------------------------------------------------------------------------- */
 
-uint8_t bw_tcp__ecn_tos_of_control(const struct bw_tcp *tcp, unsigned listener, bool has_ecn)
+uint8_t bw_tcp__tos_of_control(const struct bw_tcp *tcp, unsigned listener, bool has_ecn)
 {
-	return has_ecn && tcp->listeners[listener].congestion_control == BW_TCP_CC_DCTCP ? BW_ECN_ECT0 : 0;
+	const struct bw_tcp_listener *l = &tcp->listeners[listener];
+	uint8_t ecn = has_ecn && l->congestion_control == BW_TCP_CC_DCTCP ? BW_ECN_ECT0 : 0;
+
+	return (uint8_t)(l->dscp << 2 | ecn);
 }
 
 void bw_tcp__ecn_reduced(struct bw_tcp *tcp, struct bw_tcp_conn *conn)

@@ -200,6 +200,14 @@ static bool step_paws(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 	return false;
 }
 
+/** What lies left of rcv_nxt has come before: RFC 2883. */
+static void note_old(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct segment *s)
+{
+	bw_seq end = s->seq + s->len + !!(s->flags & BW_TCP_FIN);
+
+	bw_tcp__reassembly_duplicate(tcp, conn, s->seq, bw_seq_min(end, conn->rcv_nxt));
+}
+
 /**
  * First, the sequence number (RFC 9293 3.4, 3.10.7.4). Trims what lies outside the window:
  *
@@ -229,6 +237,8 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 		bw_tcp__count(tcp, is_old && s->len != 0 ? BW_TCP_DUPLICATES : BW_TCP_DROP_UNACCEPTABLE);
 		if (s->flags & BW_TCP_RST)
 			return false;
+		if ((s->len != 0 || fin) && bw_seq_lt(s->seq, conn->rcv_nxt) && !syn)
+			note_old(tcp, conn, s);
 		/*
 		 * Payload and FIN come again until they are acknowledged; the rest may be an echo of our
 		 * answer.
@@ -242,6 +252,7 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 	if (bw_seq_lt(s->seq, conn->rcv_nxt)) {
 		uint32_t old = conn->rcv_nxt - s->seq;
 
+		note_old(tcp, conn, s);
 		s->seq = conn->rcv_nxt;
 		s->off += old;
 		s->len -= BW_MIN(old, s->len);
@@ -318,7 +329,12 @@ static bool step_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segmen
 	if (bw_seq_lt(f->ack, conn->snd_una))
 		return true; /* old: it says nothing, its payload may */
 	is_same_window = (uint32_t)f->window << conn->snd_wscale == conn->snd_wnd;
-	if (bw_seq_leq(conn->snd_wl1, f->seq))
+	/*
+	 * By RFC 9293 the sequence number alone would tell what is newer. But what is sent again has an old one, and an
+	 * ACK of ours that nobody has seen before: with the window of a segment that overtook it, the edge would move
+	 * beyond what the peer has ever offered. Linux updates so, too.
+	 */
+	if (bw_seq_gt(f->ack, conn->snd_una) || bw_seq_leq(conn->snd_wl1, f->seq))
 		update_window(conn, f);
 	if ((was_shut || conn->snd_wnd == 0) && !(conn->flags & BW_CONN_RELEASED))
 		conn->progress_ms = tcp->now_ms; /* a shut window is an answer: 3.8.6.1. R2 is for silence */
@@ -383,7 +399,8 @@ static bool step_text(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 		ack_now(tcp, conn);
 		has_fin = false;
 	}
-	if (is_in_order && bw_tcp__reassembly_drain(tcp, conn))
+	/* What lies behind a FIN in order is nothing: RCV.NXT is the FIN's own number. */
+	if (is_in_order && !has_fin && bw_tcp__reassembly_drain(tcp, conn))
 		has_fin = true;
 	if (conn->unread != unread)
 		bw_tcp__upcall_data(tcp, conn);
@@ -531,19 +548,22 @@ void bw_tcp_icmp_error(
 	/* RFC 5927 4.1: it must quote something that is in flight. */
 	if (bw_tcp__is_over(conn) || !bw_seq_in(seq, conn->snd_una, conn->snd_nxt - conn->snd_una))
 		return;
-	if (bw_tcp__is_opening(conn)) {
-		/* RFC 1122 4.2.3.9: a hard error, and only such a one, ends what has not begun. */
-		if (is_hard)
+	if (mtu == 0) {
+		bw_tcp__count(tcp, BW_TCP_UNREACHABLE);
+		bw_tcp__cold(tcp, conn)->unreachable_ms = tcp->now_ms;
+		/*
+		 * RFC 1122 4.2.3.9: a hard error ends what has not begun. Otherwise the retransmission timer will tell
+		 * (RFC 5927 5.2), and then this is the reason (RFC 9293 3.9.2.2).
+		 */
+		if (is_hard && bw_tcp__is_opening(conn))
 			bw_tcp__conn_end(tcp, conn, BW_TCP_END_UNREACHABLE);
-		return;
 	}
-	/*
-	 * Unreachable, hard or soft, ends no established connection (RFC 5927 5.2): the retransmission timer
-	 * will tell. So there is only the MTU to learn (RFC 1191 3, RFC 8201 4). One below the floor is a
-	 * lie, or a link on which smaller segments would not help.
-	 */
-	if (mtu == 0)
+	if (mtu == 0 || bw_tcp__is_opening(conn))
 		return;
+	/*
+	 * The MTU (RFC 1191 3, RFC 8201 4). One below the floor is a lie, or a link on which smaller segments
+	 * would not help.
+	 */
 	mss = BW_MAX(mtu, mtu_min) - headers - (conn->flags & BW_CONN_TIMESTAMPS ? 12 : 0);
 	if (mss >= conn->mss)
 		return;

@@ -39,6 +39,7 @@
 #define BW_TCP__RTO_MAX_MS       120000 /* RFC 6298 2.5 wants 60 s at least */
 #define BW_TCP__RTO_LINK_DOWN_MS 250    /* at most, while the device brings nothing out */
 #define BW_TCP__DELAYED_ACK_MS   40     /* RFC 9293 3.8.6.3 allows 500 */
+#define BW_TCP__R1               3      /* RFC 9293 3.8.3 (b): time-outs in a row until the path is doubted */
 #define BW_TCP__SYN_ACK_RETRIES  5
 #define BW_TCP__LINGER_MS        2000 /* see bw_tcp_close() */
 #define BW_TCP__DUP_THRESH       3    /* RFC 5681 3.2 */
@@ -136,7 +137,7 @@ enum {
 	BW_CONN_PROBE = 1u << 3,        /* a window or keep-alive probe is due */
 	BW_CONN_TIMESTAMPS = 1u << 4,   /* RFC 7323, agreed in the handshake */
 	BW_CONN_SACK = 1u << 5,         /* RFC 2018, likewise */
-	BW_CONN_REASSEMBLY = 1u << 6,   /* out-of-order bytes or FIN are queued */
+	BW_CONN_REASSEMBLY = 1u << 6,   /* out-of-order bytes or FIN are queued, or a D-SACK is due */
 	BW_CONN_SCOREBOARD = 1u << 7,   /* sacked, lost or resent bytes are not all 0 */
 	BW_CONN_RECOVERY = 1u << 8,     /* fast recovery, until `recover` is acknowledged */
 	BW_CONN_RTO_RECOVERY = 1u << 9, /* after a timeout, until `recover` is acknowledged */
@@ -229,7 +230,7 @@ struct bw_tcp_conn {
 	/* Cache line 2: output and timers. */
 	struct bw_timer timer; /* armed for the earliest deadline or before: timers.c */
 	uint32_t ready_next;
-	uint32_t path;                 /* the engine's; zeroed at open, not touched after */
+	uint32_t path;                 /* the engine's; zeroed at open, BW_TCP_PATH_SUSPECT at R1 */
 	uint32_t ts_offset;            /* RFC 7323 5.4 */
 	uint32_t retx_at_ms;           /* 0: off. timer_use says what for */
 	uint32_t srtt_us8, rttvar_us4; /* RFC 6298, scaled by 8 and by 4; srtt 0: no sample yet */
@@ -244,14 +245,15 @@ _Static_assert(sizeof(struct bw_tcp_conn) == 3 * BW_CACHE_LINE, "three lines");
 /** What only trouble, growth and the end touch. An array beside the connections. */
 struct bw_tcp__cold {
 	uint32_t ssthresh;
-	uint32_t generation;   /* odd while the connection is live */
-	uint32_t pending_next; /* also the free list */
-	bw_ns service_at;      /* bw_tcp_set_timer() */
-	uint32_t recovery;     /* index, BW_TCP__NONE while everything arrives in order */
-	uint32_t reassembly;   /* index, BW_TCP__NONE when nothing is out of order */
-	uint32_t challenge_ms; /* of the last rate-limited answer */
-	bw_seq rcv_round_seq;  /* what the service had taken when the current round trip began: recvq.c */
-	uint32_t rcv_round_ms; /* and when that was */
+	uint32_t generation;     /* odd while the connection is live */
+	uint32_t pending_next;   /* also the free list */
+	bw_ns service_at;        /* bw_tcp_set_timer() */
+	uint32_t recovery;       /* index, BW_TCP__NONE while everything arrives in order */
+	uint32_t reassembly;     /* index, BW_TCP__NONE when nothing is out of order */
+	uint32_t challenge_ms;   /* of the last rate-limited answer */
+	uint32_t unreachable_ms; /* of the last ICMP error about what was in flight */
+	bw_seq rcv_round_seq;    /* what the service had taken when the current round trip began: recvq.c */
+	uint32_t rcv_round_ms;   /* and when that was */
 };
 
 /** A full bucket is 10 entries; the table has a bucket for every BW_TCP__BUCKET_LOAD objects. */
@@ -298,8 +300,9 @@ struct bw_tcp__reassembly {
 	uint16_t mbufs, blocks;
 	bw_seq recent[BW_SACK_BLOCKS_MAX]; /* a number in each of the blocks that grew last, latest first */
 	uint32_t recent_count;
+	struct bw_sack_block dsack; /* what came twice, until it is reported: RFC 2883 */
 	bw_seq fin_seq;
-	bool has_fin;
+	bool has_fin, has_dsack;
 	uint8_t owed_acks; /* to a peer without SACK: one for each segment (RFC 5681 4.2), up to DUP_THRESH */
 	uint32_t free_next;
 };
@@ -312,6 +315,7 @@ struct bw_tcp__cubic {
 	uint32_t w_est;      /* what Reno would have */
 	uint32_t epoch_ms;   /* the beginning of congestion avoidance */
 	uint32_t k_ms;       /* from there until w_max is reached again */
+	uint32_t last_ms;    /* when an ACK last counted */
 	bool has_epoch;
 };
 
@@ -341,6 +345,8 @@ union bw_tcp__cc {
 struct bw_tcp__cc_ops {
 	/** A loss. Returns what ssthresh becomes, before its floor. */
 	uint32_t (*on_loss)(union bw_tcp__cc *cc, uint32_t cwnd, uint32_t flight);
+	/** After on_loss(), if it was a time-out. NULL: no difference. */
+	void (*on_timeout)(union bw_tcp__cc *cc);
 	/** The same for marks of routers: the peer sent ECE. */
 	uint32_t (*on_ece)(union bw_tcp__cc *cc, uint32_t cwnd, uint32_t flight);
 	/** Bytes were acknowledged in congestion avoidance. Returns the new cwnd. */
@@ -359,15 +365,16 @@ struct bw_tcp__cc_ops {
 struct bw_tcp__recovery {
 	/* the scoreboard's sums */
 	uint32_t sacked_bytes, lost_bytes, resent_bytes, sacked_chunks;
-	bw_seq recover;       /* RFC 6582: where recovery ends */
-	bw_seq highest;       /* right edge of all that has arrived */
-	bw_ns rack_sent_at;   /* RACK.xmit_ts: when what has arrived was sent, latest first */
-	bw_seq rack_end;      /* RACK.end_seq: and its right edge */
-	uint32_t rack_rtt_us; /* RACK.rtt */
-	uint32_t min_rtt_us;  /* RACK.min_RTT: SRTT when this state was taken, or what was smaller since */
-	bw_seq dsack_round;   /* SND.NXT when the reordering window last grew */
-	bw_seq probe_end;     /* TLP.end_seq */
-	uint32_t delivered;   /* bytes that have arrived since output last looked */
+	bw_seq recover;     /* RFC 6582: where recovery ends */
+	bw_seq highest;     /* right edge of all that has arrived */
+	bw_ns rack_sent_at; /* RACK.xmit_ts: when what has arrived was sent, latest first */
+	bw_seq rack_end;    /* RACK.end_seq: and its right edge */
+	uint32_t
+		rack_rtt_us; /* RACK.rtt: SRTT when this state was taken, until something has arrived since */
+	uint32_t min_rtt_us; /* RACK.min_RTT: SRTT when this state was taken, or what was smaller since */
+	bw_seq dsack_round;  /* SND.NXT when the reordering window last grew */
+	bw_seq probe_end;    /* TLP.end_seq */
+	uint32_t delivered;  /* bytes that have arrived since output last looked */
 	uint32_t prr_delivered, prr_out, prr_flight; /* RFC 9937; prr_flight is its RecoverFS */
 	union bw_tcp__cc cc, undo_cc;
 	uint32_t undo_cwnd, undo_ssthresh; /* from before, should it all have been an error */
@@ -771,14 +778,19 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 void bw_tcp__reassembly_owe_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** How many ACKs are due now, one at least; they count as sent. */
 unsigned bw_tcp__reassembly_owed_acks(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** [left, right) has come twice. The next ACK says so, once; the caller sees to it that there is one. */
+void bw_tcp__reassembly_duplicate(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq left, bw_seq right);
 /** A FIN behind a hole. */
 void bw_tcp__reassembly_fin(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq fin_seq);
 /** Move what has become in-order to the receive queue. True: the FIN has become in-order, too. */
 bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__reassembly_free(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
-/** SACK blocks to send, latest first; returns how many (at most max). */
+/**
+ * SACK blocks to send, a D-SACK before all, then the latest first; returns how many (at most max, which is not 0). The
+ * D-SACK counts as reported, and the connection's state may be gone with it.
+ */
 unsigned bw_tcp__reassembly_sack(
-	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, struct bw_sack_block *blocks, unsigned max);
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_sack_block *blocks, unsigned max);
 
 /* sendq.c */
 static inline struct rte_mbuf *bw_tcp__sendq_first(const struct bw_tcp_conn *conn)
@@ -854,6 +866,11 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 struct bw_tcp__recovery *bw_tcp__recovery_take(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__recovery_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__mark_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__tx_note *note);
+/**
+ * New data has joined what was in flight. Now there may be enough for a probe; and its time starts again (RFC 8985 7.2),
+ * though not beyond the retransmission timer's, which goes on from the last ACK.
+ */
+void bw_tcp__probe_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The retransmission timer, or what stands in for it, for what is in flight. */
 void bw_tcp__retx_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 
@@ -949,8 +966,8 @@ uint8_t bw_tcp__ecn_syn_flags(const struct bw_tcp *tcp, const struct bw_tcp_conn
 /** Does the peer's SYN-ACK, or a SYN of its that crossed ours, agree on ECN? */
 bool bw_tcp__ecn_is_agreed(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, uint8_t flags);
 
-/** The IP field of a packet that is not new data: of a listener's SYN-ACK, too. */
-uint8_t bw_tcp__ecn_tos_of_control(const struct bw_tcp *tcp, unsigned listener, bool has_ecn);
+/** DSCP and ECN of a packet that is not new data: of a listener's SYN-ACK, too. */
+uint8_t bw_tcp__tos_of_control(const struct bw_tcp *tcp, unsigned listener, bool has_ecn);
 /** A segment in the window brought payload. Before RCV.NXT moves. */
 void bw_tcp__ecn_payload(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_ce, bool is_cwr);
 /** An acceptable ACK has ECE. Before SND.UNA moves. */
@@ -975,6 +992,8 @@ bool bw_tcp__dctcp_on_marks(
 	struct bw_tcp__dctcp *d, bw_seq snd_una, bw_seq snd_nxt, uint32_t acked_bytes, bool is_ece);
 
 /* cubic.c */
+/** After that, if it was a time-out. */
+void bw_tcp__cubic_on_timeout(struct bw_tcp__cubic *c);
 /** A congestion event. Returns what ssthresh becomes. */
 uint32_t bw_tcp__cubic_on_loss(struct bw_tcp__cubic *c, uint32_t cwnd, uint32_t flight);
 /** Bytes were acknowledged in congestion avoidance. Returns the new cwnd. */

@@ -85,7 +85,8 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 	if (rtt_ms == UINT32_MAX)
 		conn->rttvar_us4 = BW_TCP__RTO_SYN_LOST_MS; /* RFC 6298 5.7 */
 	else if (rtt_ms != BW_TCP__RTT_UNKNOWN)
-		bw_tcp__rtt_sample(conn, rtt_ms * 1000ull);
+		/* Rounded down it would be no time at all, and RACK would take it for the least that there is. */
+		bw_tcp__rtt_sample(conn, BW_MAX(rtt_ms, 1u) * 1000ull);
 	bw_tcp__keepalive_need(tcp, conn);
 	if (conn->flags & BW_CONN_ECN)
 		bw_tcp__count(tcp, BW_TCP_ECN_AGREED);
@@ -118,7 +119,7 @@ static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *hal
 	};
 
 	bw_tcp__answer_with_tos(
-		tcp, &half->flow, &fields, bw_tcp__ecn_tos_of_control(tcp, half->listener, half->has_ecn));
+		tcp, &half->flow, &fields, bw_tcp__tos_of_control(tcp, half->listener, half->has_ecn));
 }
 
 /** The timer's next deadline is the earliest of the lists' first. */
@@ -337,13 +338,17 @@ static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__ha
 static uint32_t handshake_rtt_ms(
 	const struct bw_tcp *tcp, const struct bw_tcp__half_open *half, const struct bw_tcp_fields *seg)
 {
+	bool has_echo = half->has_timestamps && seg->has_timestamp;
 	uint32_t since_ms;
 
 	if (half->tries != 0)
 		return UINT32_MAX;
-	if (half->retry_at_ms != 0)
-		return (uint32_t)BW_MAX(
-			(int32_t)(tcp->now_ms - (half->retry_at_ms - BW_TCP__RTO_INITIAL_MS)), 0);
+	if (half->retry_at_ms != 0) {
+		/* Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). */
+		since_ms = has_echo ? clock_of(tcp, &half->flow) - seg->ts_echo
+				    : tcp->now_ms - (half->retry_at_ms - BW_TCP__RTO_INITIAL_MS);
+		return (uint32_t)BW_MAX((int32_t)since_ms, 0);
+	}
 	/* A cookie: when it was sent, and how often, only the peer may know, and up to 63 ms too early. */
 	since_ms = clock_of(tcp, &half->flow) - seg->ts_echo;
 	return half->has_timestamps && since_ms < BW_TCP__RTO_INITIAL_MS ? since_ms : BW_TCP__RTT_UNKNOWN;
@@ -403,12 +408,15 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
 		/*
-		 * The SYN again: our answer was lost, or crossed it. The timer goes on as it was. If this one does not
-		 * ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
+		 * The SYN again: our answer was lost, or crossed it; the new one has its own time to be answered. If
+		 * this one does not ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
 		 */
 		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
-		if (bw_tcp__stateless_is_allowed(tcp))
+		if (bw_tcp__stateless_is_allowed(tcp)) {
+			bw_tcp__fifo_remove(&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
 			send_syn_ack(tcp, half, clock_of(tcp, &half->flow));
+			await_ack(tcp, index);
+		}
 		goto drop;
 	}
 	/* PAWS and the sequence number, as for a connection. */

@@ -145,13 +145,13 @@ void bw_tcp__ack_as_is(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	struct bw_tcp_fields fields = fields_of(tcp, conn, conn->snd_nxt, BW_TCP_ACK);
 
 	bw_tcp__answer_with_tos(tcp, &conn->flow, &fields,
-		bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
+		bw_tcp__tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
 	ack_is_sent(conn);
 }
 
 static uint8_t tos_of_control(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	return bw_tcp__ecn_tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN);
+	return bw_tcp__tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN);
 }
 
 static void emit(struct visit *v, struct rte_mbuf *m, uint8_t tos)
@@ -184,7 +184,7 @@ static void send_syn(struct visit *v)
 	struct rte_mbuf *m = bare_packet(v->tcp, &v->conn->flow, &fields);
 
 	if (m != NULL)
-		emit(v, m, bw_tcp__ecn_tos_of_control(v->tcp, v->conn->listener, fields.flags & BW_TCP_ECE));
+		emit(v, m, bw_tcp__tos_of_control(v->tcp, v->conn->listener, fields.flags & BW_TCP_ECE));
 	else
 		v->is_out_of_mbufs = true;
 }
@@ -361,7 +361,7 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 	struct bw_tcp_fields fields;
 	unsigned header_len, count;
 	struct rte_mbuf *m, *chunk;
-	uint8_t flags = BW_TCP_ACK;
+	uint8_t flags = BW_TCP_ACK, tos;
 	uint32_t bytes, room;
 
 	if (bw_unlikely(conn->flags & BW_CONN_CONGESTED) && why == SEND_NEW &&
@@ -400,7 +400,10 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 		m->tso_segsz = (uint16_t)conn->mss;
 	}
 	bw_tcp__count(tcp, BW_TCP_SEGMENTS_OUT);
-	emit(v, m, why == SEND_NEW && (conn->flags & BW_CONN_ECN) ? BW_ECN_ECT0 : tos_of_control(tcp, conn));
+	tos = tos_of_control(tcp, conn);
+	if (why == SEND_NEW && (conn->flags & BW_CONN_ECN))
+		tos |= BW_ECN_ECT0;
+	emit(v, m, tos);
 	if (bw_unlikely(flags & BW_TCP_CWR))
 		bw_tcp__recovery(tcp, conn)->cwr_due = false;
 	if (bw_unlikely(conn->flags & BW_CONN_RECOVERY))
@@ -467,6 +470,9 @@ static bool send_again(struct visit *v)
 	if (bytes == 0)
 		return false;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
+	/* The first in flight has its time to be acknowledged, as every transmission of it. Linux does so, too. */
+	if (m == first && conn->timer_use == BW_TCP_TIMER_RTO)
+		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, bw_tcp__rto_ms(conn));
 	if ((conn->flags & BW_CONN_FIN_QUEUED) && seq + bytes == conn->snd_end)
 		fin_is_sent(v); /* it was on this segment, maybe for the first time */
 	return true;
@@ -594,7 +600,7 @@ static bool send_new(struct visit *v)
 	return bytes != 0 && send_unsent(v, bytes, SEND_NEW);
 }
 
-static void arm_retx(struct visit *v)
+static void arm_retx(struct visit *v, bool has_sent_new)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
@@ -607,10 +613,10 @@ static void arm_retx(struct visit *v)
 	else
 		return;
 	if (use == BW_TCP_TIMER_RTO && bw_tcp__awaits_ack(conn)) {
-		/* A second segment in flight makes a probe worth while. In recovery, each needs a sign of life. */
-		if (conn->timer_use == BW_TCP_TIMER_RTO && v->count != 0 &&
-			!(conn->flags & BW_CONN_RECOVERING) && bw_tcp__probe_ms(conn) != 0)
-			bw_tcp__retx_restart(tcp, conn);
+		/* In recovery, each probe needs a sign of life before it. */
+		if (has_sent_new && conn->timer_use != BW_TCP_TIMER_REORDER &&
+			!(conn->flags & BW_CONN_RECOVERING))
+			bw_tcp__probe_restart(tcp, conn);
 		return;
 	}
 	if (conn->timer_use == use)
@@ -665,6 +671,9 @@ static void send_loss_probe(struct visit *v)
 			last = bw_tcp__sendq_next(conn, last);
 		}
 		is_repeat = is_sent = send_chunks(v, last, conn->mss, SEND_PROBE) != 0;
+		/* A FIN that had to wait was on it: who acknowledges that acknowledges nothing unsent. */
+		if (is_sent && (conn->flags & BW_CONN_FIN_QUEUED) && conn->snd_nxt == conn->snd_end)
+			fin_is_sent(v);
 	}
 	if (!is_sent)
 		return;
@@ -680,6 +689,7 @@ static void visit(struct visit *v)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
+	bw_seq snd_nxt = conn->snd_nxt;
 
 	if (bw_unlikely(bw_tcp__is_opening(conn))) {
 		if (conn->flags & BW_CONN_ACK_NOW)
@@ -731,7 +741,7 @@ static void visit(struct visit *v)
 				 : 2ull * in_flight > conn->cwnd    ? BW_CWND_HALF
 								    : BW_CWND_IDLE;
 	}
-	arm_retx(v);
+	arm_retx(v, conn->snd_nxt != snd_nxt);
 }
 
 static unsigned take_answers(struct bw_tcp *tcp, struct bw_tcp_packet *out, unsigned max)

@@ -11,7 +11,9 @@
  * into, so blocks never touch. Costs are linear in the number of blocks, which is bounded, as are bytes and
  * mbufs: small pieces are copied together, what is over a bound is dropped and will be sent again.
  *
- * The state is taken from an array when the first hole appears and given back when the last is gone.
+ * What came twice is noted here as well, for the D-SACK of the ACK that it calls for.
+ *
+ * The state is taken from an array when there is something of this to remember, and given back when all is told.
  */
 #include "internal.h"
 
@@ -40,6 +42,14 @@ static void state_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bw_tcp__slab_give(&tcp->reassembly_slab, tcp->reassemblies, free_next, cold->reassembly);
 	cold->reassembly = BW_TCP__NONE;
 	conn->flags &= ~BW_CONN_REASSEMBLY;
+}
+
+static void give_if_idle(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	const struct bw_tcp__reassembly *r = state_of(tcp, conn);
+
+	if (r->first == NULL && !r->has_fin && !r->has_dsack)
+		state_give(tcp, conn);
 }
 
 static bool is_over_bound(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn,
@@ -110,6 +120,35 @@ static void absorb(struct bw_tcp *tcp, struct bw_tcp__reassembly *r, struct rte_
 	}
 }
 
+void bw_tcp__reassembly_duplicate(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq left, bw_seq right)
+{
+	struct bw_tcp__reassembly *r;
+
+	if (!(conn->flags & BW_CONN_SACK))
+		return;
+	r = state_take(tcp, conn);
+	/* One an ACK: the first piece (RFC 2883 4), with what a burst adds to it. */
+	if (r->has_dsack) {
+		if (bw_seq_gt(left, r->dsack.right) || bw_seq_gt(r->dsack.left, right))
+			return;
+		left = bw_seq_min(left, r->dsack.left);
+		right = bw_seq_max(right, r->dsack.right);
+	}
+	r->dsack = (struct bw_sack_block){ left, right };
+	r->has_dsack = true;
+}
+
+/** The first piece of [seq, right) that is here already (RFC 2883 4), from the block on that could have it. */
+static void note_duplicate(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct rte_mbuf *block, bw_seq seq, bw_seq right)
+{
+	if (block != NULL && bw_tcp__rx_note(block)->right == seq)
+		block = bw_tcp__rx_note(block)->block_next;
+	if (block != NULL && bw_seq_lt(bw_tcp__rx_note(block)->left, right))
+		bw_tcp__reassembly_duplicate(tcp, conn, bw_seq_max(seq, bw_tcp__rx_note(block)->left),
+			bw_seq_min(right, bw_tcp__rx_note(block)->right));
+}
+
 void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint32_t len,
 	struct rte_mbuf *first, struct rte_mbuf *last)
 {
@@ -132,6 +171,7 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 		before = block;
 		block = bw_tcp__rx_note(block)->block_next;
 	}
+	note_duplicate(tcp, conn, block, seq, right);
 
 	if (block != NULL && bw_seq_leq(bw_tcp__rx_note(block)->left, seq)) {
 		uint32_t overlap;
@@ -179,8 +219,7 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 refuse:
 	bw_tcp__count(tcp, BW_TCP_REASSEMBLY_DROPS);
 	bw_tcp__run_free(first, last);
-	if (r->first == NULL && !r->has_fin)
-		state_give(tcp, conn);
+	give_if_idle(tcp, conn);
 }
 
 void bw_tcp__reassembly_fin(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq fin_seq)
@@ -216,6 +255,8 @@ bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (!(conn->flags & BW_CONN_REASSEMBLY))
 		return false;
 	r = state_of(tcp, conn);
+	if (r->first != NULL)
+		note_duplicate(tcp, conn, r->first, bw_tcp__rx_note(r->first)->left, conn->rcv_nxt);
 	while (r->first != NULL && bw_seq_leq(bw_tcp__rx_note(r->first)->left, conn->rcv_nxt)) {
 		struct rte_mbuf *first = r->first;
 		struct bw_tcp__rx_note note = *bw_tcp__rx_note(first);
@@ -239,8 +280,8 @@ bool bw_tcp__reassembly_drain(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	r->has_fin &= bw_seq_leq(conn->rcv_nxt, r->fin_seq);
 	if (has_fin)
 		bw_tcp__reassembly_free(tcp, conn); /* what lies behind a FIN is nothing */
-	else if (r->first == NULL && !r->has_fin)
-		state_give(tcp, conn);
+	else
+		give_if_idle(tcp, conn);
 	return has_fin;
 }
 
@@ -261,18 +302,23 @@ void bw_tcp__reassembly_free(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 }
 
 unsigned bw_tcp__reassembly_sack(
-	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, struct bw_sack_block *blocks, unsigned max)
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_sack_block *blocks, unsigned max)
 {
-	const struct bw_tcp__reassembly *r;
-	unsigned count = 0;
+	struct bw_tcp__reassembly *r;
+	unsigned count = 0, dsacks;
 
 	if (!(conn->flags & BW_CONN_REASSEMBLY))
 		return 0;
 	r = state_of(tcp, conn);
+	if (r->has_dsack) {
+		blocks[count++] = r->dsack;
+		r->has_dsack = false;
+	}
+	dsacks = count;
 	for (unsigned i = 0; i < r->recent_count && count < max; i++) {
 		bool is_reported = false;
 
-		for (unsigned k = 0; k < count; k++)
+		for (unsigned k = dsacks; k < count; k++)
 			is_reported |=
 				bw_seq_in(r->recent[i], blocks[k].left, blocks[k].right - blocks[k].left);
 		if (is_reported)
@@ -286,5 +332,6 @@ unsigned bw_tcp__reassembly_sack(
 			break;
 		}
 	}
+	give_if_idle(tcp, conn);
 	return count;
 }

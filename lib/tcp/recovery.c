@@ -39,6 +39,7 @@ struct bw_tcp__recovery *bw_tcp__recovery_take(struct bw_tcp *tcp, struct bw_tcp
 		*bw_tcp__recovery(tcp, conn) = (struct bw_tcp__recovery){
 			.highest = conn->snd_una,
 			.min_rtt_us = conn->srtt_us8 / 8,
+			.rack_rtt_us = conn->srtt_us8 / 8,
 			.reorder_mult = 1,
 		};
 	}
@@ -168,6 +169,33 @@ void bw_tcp__retx_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_LOSS_PROBE, probe_ms);
 	else
 		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, bw_tcp__rto_ms(conn));
+}
+
+/** What is left of the time-out, from the last ACK or from when the first in flight was sent, if that was later. */
+static uint32_t rto_left_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	struct rte_mbuf *first = bw_tcp__sendq_first(conn);
+	uint32_t since_ms = bw_tcp__ms_since(tcp, conn->progress_ms), rto_ms = bw_tcp__rto_ms(conn);
+
+	if (since_ms != 0 && first != NULL && first != conn->unsent) {
+		bw_ns sent_at = bw_tcp__tx_note(first)->sent_at;
+
+		since_ms = BW_MIN(since_ms, (uint32_t)((tcp->now - sent_at) / BW_NS_PER_MS));
+	}
+	return rto_ms > since_ms ? rto_ms - since_ms : 0;
+}
+
+void bw_tcp__probe_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	uint32_t probe_ms = bw_tcp__probe_ms(conn), left_ms;
+
+	if (probe_ms == 0)
+		return;
+	left_ms = rto_left_ms(tcp, conn);
+	if (left_ms > probe_ms)
+		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_LOSS_PROBE, probe_ms);
+	else
+		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, left_ms);
 }
 
 /* ---- SACK ---------------------------------------------------------------------------------------------- */

@@ -202,7 +202,7 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 {
 	struct bw_tcp_listener *copy = &tcp->listeners[tcp->listener_count];
 
-	if (listener->ops == NULL || listener->recv_bytes_max > BUFFER_BYTES_MAX ||
+	if (listener->ops == NULL || listener->dscp > 63 || listener->recv_bytes_max > BUFFER_BYTES_MAX ||
 		listener->send_bytes_max > BUFFER_BYTES_MAX ||
 		listener->congestion_control >= BW_TCP_CC_COUNT ||
 		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)))

@@ -142,6 +142,13 @@ bool bw_tcp__time_wait_take_over(struct bw_tcp *tcp, uint32_t index, bw_seq *bey
 	return true;
 }
 
+/** RFC 7323 5.3 R3: what a new incarnation's SYN has to be newer than. */
+static void note_timestamp(struct bw_tcp__time_wait *tw, const struct bw_tcp_fields *seg)
+{
+	if (tw->has_timestamps && seg->has_timestamp)
+		tw->ts_recent = seg->ts_value;
+}
+
 void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
 {
 	struct bw_tcp__time_wait *tw = &tcp->time_waits[index];
@@ -163,12 +170,14 @@ void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	} else if ((seg->flags & (BW_TCP_SYN | BW_TCP_FIN)) == BW_TCP_FIN &&
 		   seg->seq + pkt->payload_len + 1 == tw->rcv_nxt) {
 		/* 3.10.7.4, eighth: the peer's FIN again. Acknowledge it again, restart the 2 MSL */
-		if (seg->has_timestamp && tw->has_timestamps)
-			tw->ts_recent = seg->ts_value;
+		note_timestamp(tw, seg);
 		bw_tcp__fifo_remove(&tcp->time_wait_fifo, tcp->time_waits, index);
 		wait_2msl(tcp, index);
-	} else if (pkt->payload_len == 0 && !(seg->flags & BW_TCP_SYN) && seg->seq == tw->rcv_nxt) {
-		goto drop; /* an ACK of ours, in order: there is nothing to say */
+	} else if (pkt->payload_len == 0 && !(seg->flags & (BW_TCP_SYN | BW_TCP_FIN)) &&
+		   seg->seq == tw->rcv_nxt) {
+		/* An ACK of ours, in order: there is nothing to say. */
+		note_timestamp(tw, seg);
+		goto drop;
 	} else {
 		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
 	}

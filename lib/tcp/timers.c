@@ -24,6 +24,9 @@ static uint32_t back_off(const struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	if (conn->backoff < (tcp->is_link_down ? 2 : 15))
 		conn->backoff++;
+	/* R1 of RFC 9293 3.8.3: then it may be the path's fault. */
+	if (conn->backoff >= BW_TCP__R1)
+		conn->path = BW_TCP_PATH_SUSPECT;
 	return tcp->is_link_down ? BW_MIN(bw_tcp__rto_ms(conn), (uint32_t)BW_TCP__RTO_LINK_DOWN_MS)
 				 : bw_tcp__rto_ms(conn);
 }
@@ -52,11 +55,17 @@ void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, keepalive_at_ms(tcp, conn)));
 }
 
+/** The reason is what ICMP said since the peer last took something, if it said anything. */
 static void give_up(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
+	uint32_t unreachable_ms = bw_tcp__cold(tcp, conn)->unreachable_ms;
+	bool is_unreachable =
+		bw_tcp__ms_since(tcp, unreachable_ms) <= bw_tcp__ms_since(tcp, conn->progress_ms);
+
 	if (conn->state != BW_STATE_SYN_SENT)
 		bw_tcp__send_reset(tcp, conn);
-	bw_tcp__conn_end(tcp, conn, BW_TCP_END_TIMED_OUT);
+	bw_tcp__count(tcp, BW_TCP_TIMED_OUT);
+	bw_tcp__conn_end(tcp, conn, is_unreachable ? BW_TCP_END_UNREACHABLE : BW_TCP_END_TIMED_OUT);
 }
 
 /** R2 of RFC 9293 3.8.3. */

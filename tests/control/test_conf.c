@@ -32,6 +32,8 @@ static void a_tap_has_addresses_of_its_own(void **state)
 	assert_int_equal(view->engine.route_count, 0);
 	assert_int_equal(view->engine.vlan, 0);
 	assert_int_equal(view->engine.tcp.connections_max, 65536);
+	assert_int_equal(view->engine.keepalive_idle_ns, 7200 * BW_NS_PER_SEC); /* RFC 9293 MUST-28 */
+	assert_int_equal(view->engine.ttl, 64);
 	assert_int_equal(view->engine.tcp.congestion_control, BW_TCP_CC_CUBIC);
 	assert_true(view->engine.tcp.ecn);
 	assert_true(view->drain_timeout_ns == 10 * BW_NS_PER_SEC);

@@ -24,6 +24,7 @@
 #include <engine/engine.h>
 #include <wire/build.h>
 
+#define TTL           63 /* not the default */
 #define PROBE_PORT    99
 #define FLOOD_PORT    98
 #define STUBBORN_PORT 97
@@ -134,7 +135,15 @@ static _Atomic unsigned calls_answered;
 
 static void caller_mail(struct bw_context *ctx, struct bw_mail *mail)
 {
+	struct bw_ip broadcast = peer4;
+
 	free(mail);
+	broadcast.b[15] = 255;
+	errno = 0;
+	assert_null(bw_stream_connect(ctx, &broadcast, CALLED_PORT));
+	assert_int_equal(errno, ENETUNREACH);
+	assert_null(bw_stream_connect(ctx, &ours4, CALLED_PORT));
+	assert_int_equal(errno, EINVAL);
 	for (unsigned i = 0; i < CALLS; i++)
 		assert_non_null(bw_stream_connect(ctx, &peer4, CALLED_PORT));
 }
@@ -377,6 +386,7 @@ static void expect_udp(const struct bw_ip *who, uint16_t from_port, const char *
 
 	assert_non_null(m);
 	assert_int_equal(pkt.kind, BW_PKT_UDP);
+	assert_int_equal(pkt.ttl, TTL);
 	assert_int_equal(rte_be_to_cpu_16(pkt.flow.remote_port_be), from_port);
 	assert_int_equal(pkt.payload_len, strlen(text));
 	assert_memory_equal(rte_pktmbuf_mtod_offset(m, void *, pkt.payload_off), text, strlen(text));
@@ -506,6 +516,8 @@ static void queues_a_bounded_number_for_a_silent_neighbour(void **state)
 	assert_null(receive_answering(&peer4, &pkt));
 	bw_engine_counters(engine, &after);
 	assert_int_equal(after.value[BW_DROP_NEIGH_QUEUE] - before.value[BW_DROP_NEIGH_QUEUE], 40 - 16);
+	/* One question, and maybe an announcement. */
+	assert_in_range(after.value[BW_ARP_REQUESTS] - before.value[BW_ARP_REQUESTS], 1, 2);
 	names[bw_engine_unresolved(engine, names, sizeof(names) - 1)] = '\0';
 	assert_non_null(strstr(names, "10.1.0.66 does not answer ARP"));
 }
@@ -638,6 +650,61 @@ static void answers_a_question_without_an_address(void **state)
 }
 
 /** An ARP reply that nobody asked for may be true, but is not taken for proof: the address is asked when used. */
+/** RFC 4862 section 5.4: nobody yet asks for an address of ours; the answer is for everybody, and not "as you asked". */
+static void answers_who_detects_a_duplicate(void **state)
+{
+	static const struct bw_ip nobody;
+	struct bw_ip group = bw_ip6_solicited_node(&ours6);
+	struct bw_nd_fields nd = { .type = 0 };
+	struct bw_pkt pkt;
+
+	(void)state;
+	send_nd(&(struct bw_nd_out){ .type = 135, .src = &nobody, .dst = &group, .target = &ours6 },
+		&peer_mac);
+	for (int i = 0; i < 5 && nd.type != 136; i++) {
+		struct rte_mbuf *m = receive();
+
+		if (m == NULL)
+			continue;
+		m->ol_flags = 0;
+		bw_pkt_parse(m,
+			&(struct bw_wire_host){
+				.mac = peer_mac, .addr_count = 1, .addrs = &(struct bw_cidr){ peer6, 64 } },
+			&pkt);
+		if (pkt.kind != BW_PKT_ICMP6 || bw_nd_parse(&pkt, &nd) != 0)
+			nd.type = 0;
+		rte_pktmbuf_free(m);
+	}
+	assert_int_equal(nd.type, 136);
+	assert_true(bw_ip_eq(&nd.target, &ours6));
+	assert_true(pkt.is_to_multicast);
+	assert_int_equal(nd.flags, BW_ND_OVERRIDE);
+}
+
+/** RFC 4443 section 4.2: from the address on the link that the question came by. */
+static void answers_echo_to_all_nodes(void **state)
+{
+	struct bw_ip all_nodes;
+	struct rte_mbuf *m = fresh();
+	uint8_t *icmp = (uint8_t *)rte_pktmbuf_append(m, 16);
+	struct bw_pkt pkt;
+	uint16_t sum;
+
+	(void)state;
+	bw_ip_parse("ff02::1", &all_nodes);
+	memset(icmp, 0, 16);
+	icmp[0] = 128;
+	sum = (uint16_t)~bw_sum_fold(bw_sum(icmp, 16, bw_sum_pseudo(&peer6, &all_nodes, IPPROTO_ICMPV6, 16)));
+	memcpy(icmp + 2, &sum, 2);
+	send_ip(m, &peer6, &all_nodes, IPPROTO_ICMPV6);
+	m = receive_answering(&peer6, &pkt);
+	assert_non_null(m);
+	assert_int_equal(pkt.kind, BW_PKT_ICMP6);
+	assert_int_equal(*rte_pktmbuf_mtod_offset(m, uint8_t *, pkt.l4_off), 129);
+	assert_true(bw_ip_eq(&pkt.flow.remote, &ours6));
+	rte_pktmbuf_free(m);
+}
+
 static void asks_again_after_an_unasked_reply(void **state)
 {
 	static const struct bw_mac moved = { { 2, 0, 0, 0, 0, 7 } };
@@ -768,6 +835,7 @@ static struct rte_mbuf *expect_tcp(uint8_t flags, struct bw_pkt *pkt)
 	assert_non_null(m);
 	assert_int_equal(pkt->kind, BW_PKT_TCP);
 	assert_int_equal(pkt->tcp.flags & ~BW_TCP_PSH, flags);
+	assert_int_equal(pkt->ttl, TTL);
 	return m;
 }
 
@@ -933,6 +1001,41 @@ static void puts_fragments_together_of_which_one_is_tagged(void **state)
 }
 
 /** Fragments whose rest never comes, more than there is room for, keep nobody's out for long. */
+/** RFC 8200 section 4.5, RFC 5722, and in IPv4 for the same reason: which of the two would be true? */
+static void uses_nothing_of_fragments_that_overlap(void **state)
+{
+	struct rte_mbuf *whole =
+		datagram(&peer4, &ours4, 7, "what lies here twice is not used at all, nor the rest");
+	uint16_t length = (uint16_t)rte_pktmbuf_data_len(whole);
+	uint64_t reassembled = counted(BW_IP_REASSEMBLED);
+
+	(void)state;
+	send_fragment(whole, 0, 24, IPPROTO_UDP, 900, 0);
+	send_fragment(whole, 16, 24, IPPROTO_UDP, 900, 0);
+	send_fragment(whole, 40, (uint16_t)(length - 40), IPPROTO_UDP, 900, 0);
+	quiet();
+	assert_int_equal(counted(BW_IP_REASSEMBLED), reassembled);
+	rte_pktmbuf_free(whole);
+}
+
+/** RFC 4443 section 2.4 (f): a second's worth, and then as they are allowed again. */
+static void limits_its_errors(void **state)
+{
+	uint64_t sent = counted(BW_ICMP_ERRORS_SENT), limited = counted(BW_ICMP_ERRORS_LIMITED);
+	struct bw_pkt pkt;
+	struct rte_mbuf *m;
+
+	(void)state;
+	for (int i = 0; i < 300; i++)
+		send_udp(&peer4, &ours4, 12345, "anybody?");
+	while ((m = receive_answering(&peer4, &pkt)) != NULL)
+		rte_pktmbuf_free(m);
+	sent = counted(BW_ICMP_ERRORS_SENT) - sent;
+	limited = counted(BW_ICMP_ERRORS_LIMITED) - limited;
+	assert_int_equal(sent + limited, 300);
+	assert_in_range(limited, 1, 299);
+}
+
 static void puts_fragments_together_beside_lone_ones(void **state)
 {
 	struct rte_mbuf *lone = datagram(&peer4, &ours4, 7, "one of them, and always the same one");
@@ -1102,6 +1205,7 @@ static void opens_connections_whose_answers_come_home(void **state)
 		assert_non_null(m);
 		assert_int_equal(pkt.kind, BW_PKT_TCP);
 		assert_int_equal(pkt.flow.local_port_be, rte_cpu_to_be_16(CALLED_PORT));
+		assert_true(bw_ip_eq(&pkt.flow.remote, &ours4));
 		assert_false(pkt.tcp.flags & BW_TCP_RST);
 		if (pkt.tcp.flags & BW_TCP_SYN) {
 			if (nic.has_rss)
@@ -1383,6 +1487,56 @@ static void says_goodbye_at_once(void **state)
 	assert_int_equal(cut_off, 17); /* the peer never answered */
 }
 
+/** Is it a question to the peer alone? */
+static bool asks_the_peer(const struct rte_mbuf *m)
+{
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+
+	return eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_ARP) &&
+	       memcmp(&eth->dst_addr, &peer_mac, sizeof(peer_mac)) == 0;
+}
+
+/** What a router says of a segment reaches its connection, and three repeats in vain make the neighbour doubtful. */
+static void doubts_the_neighbour_of_a_silent_connection(void **state)
+{
+	uint64_t told = counted(BW_TCP_UNREACHABLE);
+	bw_seq iss = shake(4900);
+	struct rte_mbuf *m, *icmp = fresh();
+	unsigned repeats = 0;
+	bool is_asked = false;
+	struct bw_pkt pkt;
+
+	(void)state;
+	shake_back(4900, iss);
+	send_ip(segment_from(4900,
+			&(struct bw_tcp_fields){
+				.seq = 1001, .ack = iss + 1, .flags = BW_TCP_ACK, .window = 9000 },
+			"hello"),
+		&peer4, &ours4, IPPROTO_TCP);
+	m = expect_tcp(BW_TCP_ACK, &pkt);
+	bw_icmp_error_write(icmp, &pkt, 3, 1, 0, &peer4, &ours4);
+	send_ip(icmp, &peer4, &ours4, IPPROTO_ICMP);
+	rte_pktmbuf_free(m);
+	for (int i = 0; i < 20 && !is_asked; i++) {
+		m = receive();
+		if (m == NULL)
+			continue;
+		is_asked = asks_the_peer(m);
+		repeats += !is_asked;
+		rte_pktmbuf_free(m);
+	}
+	assert_true(is_asked);
+	assert_int_equal(repeats, 2); /* the third goes out behind the question */
+	assert_int_equal(counted(BW_TCP_UNREACHABLE), told + 1);
+	rte_pktmbuf_free(expect_tcp(BW_TCP_ACK, &pkt));
+	send_ip(segment_from(4900,
+			&(struct bw_tcp_fields){
+				.seq = 1006, .ack = iss + 6, .flags = BW_TCP_RST | BW_TCP_ACK },
+			""),
+		&peer4, &ours4, IPPROTO_TCP);
+	quiet();
+}
+
 /** Mails that fill the way between two workers several times, in the very moment of the end, all arrive. */
 static void brings_all_mail_home_at_the_end(void **state)
 {
@@ -1425,12 +1579,16 @@ static int start_with(unsigned queues, bool has_rss)
 	bw_ip_parse("fd01::55", &shy6);
 	bw_ip_parse("192.0.2.9", &far4);
 	bw_ip_parse("10.1.0.254", &gateway4);
+	/* The longest prefix counts, not the first. */
 	bw_cidr_parse("0.0.0.0/0", &conf.routes[0].prefix);
-	conf.routes[0].gateway = gateway4;
-	conf.route_count = 1;
+	bw_ip_parse("10.1.0.253", &conf.routes[0].gateway);
+	bw_cidr_parse("192.0.2.0/24", &conf.routes[1].prefix);
+	conf.routes[1].gateway = gateway4;
+	conf.route_count = 2;
 	conf.worker_count = 2;
 	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	conf.fragment_timeout_ns = 2 * BW_NS_PER_SEC;
+	conf.ttl = TTL;
 	conf.service_count = BW_ARRAY_LEN(services);
 	for (unsigned i = 0; i < conf.service_count; i++)
 		conf.services[i] = (struct bw_engine_service){ .service = services[i], .port = ports[i] };
@@ -1511,6 +1669,8 @@ int main(void)
 		cmocka_unit_test(takes_an_answer_without_an_address_for_a_yes),
 		cmocka_unit_test(keeps_an_address_that_is_not_overridden),
 		cmocka_unit_test(answers_a_question_without_an_address),
+		cmocka_unit_test(answers_who_detects_a_duplicate),
+		cmocka_unit_test(answers_echo_to_all_nodes),
 		cmocka_unit_test(asks_again_after_an_unasked_reply),
 		cmocka_unit_test(knows_its_own_announcement),
 		cmocka_unit_test(resets_segments_for_closed_ports),
@@ -1523,6 +1683,9 @@ int main(void)
 		cmocka_unit_test(puts_fragments_together_of_which_one_is_tagged),
 		cmocka_unit_test(puts_fragments_together_beside_lone_ones),
 		cmocka_unit_test(answers_echo_out_of_borrowed_memory),
+		cmocka_unit_test(uses_nothing_of_fragments_that_overlap),
+		cmocka_unit_test(doubts_the_neighbour_of_a_silent_connection),
+		cmocka_unit_test(limits_its_errors),
 		cmocka_unit_test(marks_the_whole_when_a_fragment_is_marked),
 	};
 	const struct CMUnitTest with_one_queue[] = {

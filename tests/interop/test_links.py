@@ -2,6 +2,8 @@
 """Links that differ from the usual one: small and large MTU, VLAN tags, open checksums, routers on the way."""
 
 import random
+import socket
+import time
 
 import pytest
 
@@ -96,3 +98,32 @@ def test_behind_two_routers(bench, files):
                     pytest.fail(f"{size} bytes to {address} do not come back")
     counters = bench.server.stop()
     assert counters["tcp.rtos"] == 0, "a segment that was too large was noticed by its silence"
+
+
+def test_dscp(bench):
+    """A service's DSCP is on every packet of its connections, as the kernel sees them arrive."""
+    conf = bench.tmp_path / "dscp.yaml"
+    conf.write_text(f"echo:\n  - port: {ECHO}\n    dscp: 46\n")
+    bench.serve("tap", extra=["-c", conf])
+    with bench.client:
+        frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        frames.bind((bench.iface, 0))
+        frames.settimeout(2)
+        for address in FAMILIES.values():
+            with socket.create_connection((address, ECHO), timeout=5) as s:
+                s.sendall(b"hello")
+                assert s.recv(5) == b"hello"
+                s.shutdown(socket.SHUT_WR)
+                assert s.recv(1) == b""
+    classes = {4: set(), 6: set()}
+    until = time.monotonic() + 10
+    while not all(classes.values()) and time.monotonic() < until:
+        frame, (_, _, kind, _, _) = frames.recvfrom(2048)
+        if kind == 4:  # our own, on its way out
+            continue
+        if frame[12:14] == b"\x08\x00" and frame[23] == 6:
+            classes[4].add(frame[15] >> 2)
+        elif frame[12:14] == b"\x86\xdd" and frame[20] == 6:
+            classes[6].add(int.from_bytes(frame[14:16]) >> 6 & 63)
+    frames.close()
+    assert classes == {4: {46}, 6: {46}}

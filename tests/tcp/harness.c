@@ -154,7 +154,10 @@ static void record(struct peer *p, const struct bw_tcp_packet *packet)
 	assert_int_equal(header[16] | header[17], 0); /* the checksum is left to the device */
 	sent->len = m->pkt_len - header_len;
 	sent->segments = segments;
+	assert_int_equal(bw_tcp_header_len(&sent->f), header_len); /* no MSS, say, but on a SYN */
+	assert_true(sent->f.has_timestamp || !p->has_timestamps || (sent->f.flags & RST));
 	sent->has_path = packet->path != NULL;
+	sent->path = packet->path != NULL ? *packet->path : 0;
 	sent->tos = packet->tos;
 	if (m->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
 		sent->tso_segsz = m->tso_segsz;
@@ -264,6 +267,7 @@ void segment_in(struct peer *p, const struct segment_in *in)
 			.ack = flags & ACK ? ack : 0,
 			.window = in->window < 0 ? 0 : in->window != 0 ? (uint16_t)in->window : p->window,
 			.flags = flags,
+			.urgent = in->urgent,
 			.has_mss = in->mss != 0,
 			.mss = in->mss,
 			.has_wscale = in->wscale != 0,
@@ -306,7 +310,8 @@ void segment_in(struct peer *p, const struct segment_in *in)
 	if (pkt.tcp.seq == p->next_seq || bw_seq_gt(end, p->next_seq))
 		p->next_seq = in->seq == 0 || in->seq == p->next_seq ? end : p->next_seq;
 	bw_tcp_input(p->tcp, p->now, burst, 1);
-	collect(p);
+	if (!in->more)
+		collect(p);
 }
 
 static bool is_expected(const struct peer *p, const struct sent *s, const struct segment_out *out)
@@ -416,6 +421,7 @@ static struct peer *made(const struct offer *offer, bool ecn)
 		.port = PORT,
 		.nagle = offer->nagle,
 		.pacing = offer->pacing,
+		.dscp = offer->dscp,
 		.congestion_control = offer->congestion_control,
 		.recv_bytes_max = offer->recv_bytes_max,
 		.send_bytes_max = offer->send_bytes_max,

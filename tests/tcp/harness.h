@@ -37,6 +37,7 @@
 #define RST BW_TCP_RST
 #define PSH BW_TCP_PSH
 #define ACK BW_TCP_ACK
+#define URG BW_TCP_URG
 #define ECE BW_TCP_ECE
 #define CWR BW_TCP_CWR
 
@@ -64,6 +65,7 @@ struct sent {
 	uint32_t len;
 	uint8_t *data;
 	bool has_path;
+	uint32_t path; /* what the connection remembered */
 	uint8_t tos;
 	uint16_t tso_segsz;
 	unsigned segments;  /* mbufs */
@@ -106,6 +108,7 @@ struct offer {
 	uint32_t recv_bytes_max, send_bytes_max;
 	bw_ns keepalive_idle_ns;
 	bool nagle, ecn, pacing;
+	uint8_t dscp;
 	enum bw_tcp_congestion_control congestion_control;
 	bw_ns rtt; /* of the handshake, which the first estimate comes from */
 	void (*tune)(struct bw_tcp_conf *conf);
@@ -127,6 +130,8 @@ struct segment_in {
 	uint8_t wscale;
 	bool sack_permitted;
 	unsigned pieces; /* mbufs of the packet */
+	uint16_t urgent;
+	bool more; /* of the same burst follows: output has no turn yet */
 	uint8_t tos;
 };
 

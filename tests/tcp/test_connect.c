@@ -445,6 +445,24 @@ TEST(icmp_ends_it_if_hard_and_true)
 	done(p);
 }
 
+/** The reason is told at the end; and after three time-outs it may be the path's fault (RFC 9293 3.8.3). */
+TEST(soft_error_is_why_the_syn_had_no_answer)
+{
+	struct peer *p = connecting(0);
+
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(p->first->path, i < 3 ? 0 : BW_TCP_PATH_SUSPECT);
+		OUT(p, .flags = SYN);
+		AT(p, S((2 << i) - 1) + MS(8) * (i + 1));
+	}
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss, false, 0);
+	STATE(p, SYN_SENT);
+	AT(p, S(181));
+	assert_int_equal(p->end, BW_TCP_END_UNREACHABLE);
+	COUNTER(p, TCP_TIMED_OUT, 1);
+	done(p);
+}
+
 TEST(empty_pool_delays_the_syn)
 {
 	struct peer *p = listening(&(struct offer){ 0 });
@@ -684,6 +702,7 @@ int main(void)
 		cmocka_unit_test(abort_and_close_before_the_answer_are_silent),
 		cmocka_unit_test(abort_after_crossing_resets),
 		cmocka_unit_test(icmp_ends_it_if_hard_and_true),
+		cmocka_unit_test(soft_error_is_why_the_syn_had_no_answer),
 		cmocka_unit_test(empty_pool_delays_the_syn),
 		cmocka_unit_test(ports_differ_and_bring_answers_to_this_core),
 		cmocka_unit_test(connect_refuses_what_it_must),

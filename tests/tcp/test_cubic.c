@@ -69,6 +69,35 @@ static void short_paths_follow_reno(void **state)
 	assert_near(cwnd, 130.0 * MSS, 0.05);
 }
 
+/** 4.8: after a time-out the cubic's plateau is where slow start ends, and growth is slow from there. */
+static void a_timeout_begins_on_the_plateau(void **state)
+{
+	struct bw_tcp__cubic c = { 0 };
+	uint32_t cwnd;
+
+	(void)state;
+	(void)bw_tcp__cubic_on_loss(&c, 1000 * MSS, 1000 * MSS);
+	bw_tcp__cubic_on_timeout(&c);
+	cwnd = run(&c, 700 * MSS, 5000, 9000, 100);
+	/* t - K = 4 s: 0.4 * 64 segments; with the old K it would be 200 of 300 more */
+	assert_near(cwnd, (700 + 0.4 * 64) * MSS, 0.01);
+}
+
+/** 4.2, 5.8: time in which cwnd was not tried does not count. */
+static void time_without_need_does_not_count(void **state)
+{
+	struct bw_tcp__cubic c = { 0 };
+	uint32_t cwnd = bw_tcp__cubic_on_loss(&c, 1000 * MSS, 1000 * MSS), before;
+
+	(void)state;
+	cwnd = before = run(&c, cwnd, 5000, 7000, 100);
+	/* an hour in which the service had little to say, then two more seconds */
+	cwnd = run(&c, cwnd, 3607000, 3607100, 100);
+	assert_near(cwnd, before, 0.03);
+	cwnd = run(&c, cwnd, 3607100, 3609000, 100);
+	assert_near(cwnd, (0.4 * pow(4 - cbrt(300 / 0.4), 3) + 1000) * MSS, 0.03);
+}
+
 /** Nothing overflows: a gigabyte of window, an hour without a loss, an ACK of everything. */
 static void extremes_are_survived(void **state)
 {
@@ -90,6 +119,8 @@ int main(void)
 		cmocka_unit_test(a_loss_cuts_by_beta),
 		cmocka_unit_test(the_window_follows_the_cubic),
 		cmocka_unit_test(short_paths_follow_reno),
+		cmocka_unit_test(a_timeout_begins_on_the_plateau),
+		cmocka_unit_test(time_without_need_does_not_count),
 		cmocka_unit_test(extremes_are_survived),
 	};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Explicit Congestion Notification (RFC 3168) and the choice of a congestion control, in stories. */
 #include "harness.h"
+#include "internal.h"
 
 #define ECT 2
 #define CE  3
@@ -660,6 +661,33 @@ TEST(dctcp_answers_losses_as_well)
 	done(p);
 }
 
+/** As if so many bytes had been sent and acknowledged. */
+static void jump(struct peer *p, uint32_t bytes)
+{
+	assert_int_equal(p->conn->snd_una, p->conn->snd_end);
+	p->conn->snd_end += bytes;
+	p->conn->snd_una = p->conn->snd_nxt = p->snd_max = p->conn->snd_end;
+}
+
+/** The end of a window that is long over does not come to lie ahead again. */
+TEST(dctcp_heeds_marks_behind_two_gibibytes)
+{
+	struct peer *p = established(DCTCP);
+
+	send_bulk(p, 10 * MSS);
+	IN(p, .flags = ACK | ECE);
+	for (unsigned i = 0; i < 2; i++) {
+		send_bulk(p, 10);
+		IN(p);
+		jump(p, 0x50000000);
+	}
+	COUNTER(p, TCP_ECE_REDUCTIONS, 1);
+	send_bulk(p, 10);
+	IN(p, .flags = ACK | ECE);
+	COUNTER(p, TCP_ECE_REDUCTIONS, 2);
+	done(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -693,6 +721,7 @@ int main(void)
 		cmocka_unit_test(dctcp_echoes_each_mark),
 		cmocka_unit_test(dctcp_reduces_by_what_was_marked),
 		cmocka_unit_test(dctcp_answers_losses_as_well),
+		cmocka_unit_test(dctcp_heeds_marks_behind_two_gibibytes),
 	};
 
 	if (harness_start() != 0)

@@ -140,6 +140,36 @@ TEST(repeated_syn_gets_the_same_answer)
 	done(p);
 }
 
+/** Its answer has its own second; and which answer the peer's ACK is for, only its timestamp tells. */
+TEST(repeated_syn_starts_the_time_again)
+{
+	struct peer *p = listening(&(struct offer){ .timestamps = true });
+	struct bw_tcp_info info;
+
+	IN(p, .seq = PEER, .flags = SYN);
+	forget_sent(p);
+	AT(p, MS(990));
+	IN(p, .seq = PEER, .flags = SYN);
+	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	AT(p, MS(1985));
+	QUIET(p);
+	AT(p, MS(1992));
+	OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	done(p);
+
+	p = listening(&(struct offer){ .timestamps = true });
+	IN(p, .seq = PEER, .flags = SYN);
+	forget_sent(p);
+	AT(p, MS(900));
+	IN(p, .seq = PEER, .flags = SYN);
+	forget_sent(p);
+	AT(p, MS(905));
+	IN(p, .seq = PEER + 1, .ack = 1);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 5000);
+	done(p);
+}
+
 TEST(half_open_refuses_what_is_wrong)
 {
 	struct peer *p = listening(&(struct offer){ 0 });
@@ -215,6 +245,21 @@ static void tune_tiny(struct bw_tcp_conf *conf)
 	conf->connections_max = 1;
 	conf->half_open_max = 1;
 	conf->syn_cookies = BW_TCP_SYN_COOKIES_OFF;
+}
+
+TEST(listener_goes_on_beside_handshakes)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+	struct bw_tcp_stats stats;
+
+	for (unsigned i = 0; i < 3; i++) {
+		p->flow.remote_port_be = (uint16_t)(1000 + i);
+		IN(p, .seq = PEER, .flags = SYN);
+		OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+	}
+	bw_tcp_stats(p->tcp, &stats);
+	assert_int_equal(stats.half_open, 3);
+	done(p);
 }
 
 TEST(full_tables_are_silent)
@@ -419,7 +464,7 @@ TEST(out_of_order_with_sack)
 		.sack = { { PEER + 31, PEER + 33 }, { PEER + 21, PEER + 24 } });
 	assert_int_equal(p->data, 1);
 	IN(p, .seq = PEER + 17, .data = "qrstuvwxyz....AB");
-	OUT(p, .ack = PEER + 33, .no_sack = true);
+	OUT(p, .ack = PEER + 33, .sack_count = 1, .sack = { { PEER + 21, PEER + 24 } }); /* came twice */
 	QUIET(p);
 	assert_int_equal(p->received_bytes, 32);
 	assert_memory_equal(p->received, "abcdefghijklmnopqrstuvwxyz....AB", 32);
@@ -452,9 +497,9 @@ TEST(overlaps_in_every_way)
 	IN(p, .seq = PEER + 10, .data = "jklmnopqrst"); /* over a whole block */
 	forget_sent(p);
 	IN(p, .seq = PEER + 6, .data = "fgh");
-	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 4, PEER + 21 } });
+	OUT(p, .ack = PEER + 1, .sack_count = 2, .sack = { { PEER + 6, PEER + 9 }, { PEER + 4, PEER + 21 } });
 	IN(p, .seq = PEER + 1, .data = "abcdefg");
-	OUT(p, .ack = PEER + 21, .no_sack = true);
+	OUT(p, .ack = PEER + 21, .sack_count = 1, .sack = { { PEER + 4, PEER + 8 } });
 	QUIET(p);
 	assert_memory_equal(p->received, "abcdefghijklmnopqrst", 20);
 	assert_int_equal(p->received_bytes, 20);
@@ -476,6 +521,53 @@ TEST(duplicates_are_acked_at_once)
 	QUIET(p);
 	assert_memory_equal(p->received, "abcdef", 6);
 	assert_int_equal(p->received_bytes, 6);
+	done(p);
+}
+
+TEST(what_came_twice_is_reported_once)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 1, .data = "abc");
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 4, .no_sack = true);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .empty = true, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
+	IN(p, .seq = PEER + 2, .data = "bcdef"); /* part old, part new */
+	OUT(p, .ack = PEER + 7, .sack_count = 1, .sack = { { PEER + 2, PEER + 4 } });
+	IN(p, .seq = PEER + 11, .data = "klmn");
+	OUT(p, .ack = PEER + 7, .sack_count = 1, .sack = { { PEER + 11, PEER + 15 } });
+	IN(p, .seq = PEER + 13, .data = "mnop"); /* RFC 2883 4: the block that it lies in is the second */
+	OUT(p, .ack = PEER + 7, .sack_count = 2,
+		.sack = { { PEER + 13, PEER + 15 }, { PEER + 11, PEER + 17 } });
+	IN(p, .seq = PEER + 9, .data = "ijklmnopqr"); /* over all of a block */
+	OUT(p, .ack = PEER + 7, .sack_count = 2,
+		.sack = { { PEER + 11, PEER + 17 }, { PEER + 9, PEER + 19 } });
+	IN(p, .seq = PEER + 3, .data = "cd"); /* below, while there is a hole */
+	OUT(p, .ack = PEER + 7, .sack_count = 2, .sack = { { PEER + 3, PEER + 5 }, { PEER + 9, PEER + 19 } });
+	IN(p, .seq = PEER + 7, .data = "gh");
+	OUT(p, .ack = PEER + 19, .no_sack = true);
+	IN(p, .seq = PEER + 19, .data = "s"); /* it is on the fast path again */
+	QUIET(p);
+	assert_memory_equal(p->received, "abcdefghijklmnopqrs", 19);
+	assert_int_equal(p->received_bytes, 19);
+	done(p);
+}
+
+TEST(what_came_twice_is_reported_beside_data)
+{
+	struct peer *p = established(.sack = true, .does.echoes = true);
+
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .data = "abc");
+	IN(p, .seq = PEER + 1, .ack = 4, .data = "abcdef");
+	OUT(p, .ack = PEER + 7, .empty = true, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
+	OUT(p, .seq = 4, .ack = PEER + 7, .data = "def", .no_sack = true);
+	IN(p, .seq = PEER + 7, .ack = 7, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 8, .no_sack = true);
+	IN(p, .seq = PEER + 7, .ack = 7, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 8, .sack_count = 1, .sack = { { PEER + 7, PEER + 8 } });
+	QUIET(p);
 	done(p);
 }
 
@@ -783,7 +875,9 @@ TEST(multicast_for_a_connection_is_nothing)
 
 	IN(p, .seq = PEER + 9, .flags = SYN, .multicast = true);
 	IN(p, .seq = PEER + 1, .flags = RST, .multicast = true);
+	IN(p, .seq = PEER + 1, .data = "abc", .multicast = true);
 	QUIET(p);
+	assert_int_equal(p->data, 0);
 	STATE(p, ESTABLISHED);
 	done(p);
 }
@@ -1073,6 +1167,24 @@ TEST(abort_sends_rst_and_closed_follows)
 	done(p);
 }
 
+TEST(abort_with_timestamps)
+{
+	struct peer *p = established(.timestamps = true);
+	uint32_t ts = (uint32_t)(p->now / BW_NS_PER_MS) + 7;
+	struct sent *s;
+
+	IN(p, .data = "abc", .ts = ts);
+	bw_tcp_abort(p->conn);
+	collect(p);
+	s = take(p);
+	assert_int_equal(s->f.flags, RST | ACK);
+	assert_true(s->f.has_timestamp); /* RFC 7323 3.2 */
+	assert_int_equal(s->f.ts_echo, ts);
+	sent_free(s);
+	QUIET(p);
+	done(p);
+}
+
 TEST(abort_and_close_in_data)
 {
 	struct peer *p = established(.does.aborts_in_data = true);
@@ -1140,7 +1252,11 @@ TEST(time_wait_answers_and_restarts)
 	OUT(p, .seq = 2, .ack = PEER + 2);
 	IN(p, .seq = PEER + 2, .ack = 2);
 	IN(p, .seq = PEER + 2, .flags = RST); /* RFC 1337 */
+	IN(p, .seq = PEER + 9, .flags = RST);
 	QUIET(p);
+	IN(p, .seq = PEER + 2, .ack = 2,
+		.flags = FIN | ACK); /* another: it wants an answer, and prolongs nothing */
+	OUT(p, .seq = 2, .ack = PEER + 2);
 	AT(p, S(99));
 	STATE(p, TIME_WAIT);
 	AT(p, S(101));
@@ -1178,6 +1294,12 @@ TEST(time_wait_reuse_by_timestamp)
 	struct peer *p = time_wait(true);
 
 	IN(p, .seq = PEER + 1000, .flags = SYN, .ts = 5); /* the number is beyond, but the clock is old */
+	OUT(p, .flags = ACK, .ack = PEER + 2);
+	p->now += MS(10);
+	IN(p, .seq = PEER + 2, .ack = 2);
+	QUIET(p);
+	IN(p, .seq = PEER + 1000, .flags = SYN,
+		.ts = (uint32_t)(p->now / BW_NS_PER_MS) - 5); /* older than that ACK */
 	OUT(p, .flags = ACK, .ack = PEER + 2);
 	p->now += MS(10);
 	IN(p, .seq = PEER - 100000, .flags = SYN); /* RFC 6191: the clock is newer, whatever the number */
@@ -1378,6 +1500,24 @@ TEST(zero_window_is_probed_with_back_off)
 	done(p);
 }
 
+/** What was overtaken has the older number, but the newer ACK and the window that goes with it. */
+TEST(overtaken_segment_shuts_the_window)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 20 * 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 4, .ack = 1461, .data = "def", .window = 5 * 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .ack = 14601, .data = "abc", .window = -1);
+	OUT(p, .empty = true);
+	QUIET(p);
+	AT(p, S(1));
+	while (p->first != NULL) /* probes, and nothing of what is not allowed */
+		OUT(p, .empty = true);
+	done(p);
+}
+
 TEST(zero_window_without_answers_times_out)
 {
 	struct peer *p = established();
@@ -1405,13 +1545,13 @@ TEST(retransmission_backs_off)
 
 	send_bulk(p, 100);
 	OUT(p, .seq = 1, .len = 100);
-	for (unsigned i = 0, rto = 200; i < 6; i++, rto *= 2) {
+	for (unsigned i = 0, rto = 200; i < 10; i++, rto *= 2) {
 		assert_in_range(wait_for_packet(p), rto, rto + rto / 100 + 3);
 		OUT(p, .seq = 1, .len = 100, .data = bulk);
 		QUIET(p);
 	}
-	COUNTER(p, TCP_RTOS, 6);
-	COUNTER(p, TCP_RETRANSMITS, 6);
+	COUNTER(p, TCP_RTOS, 10);
+	COUNTER(p, TCP_RETRANSMITS, 10);
 	/* an ACK ends the back-off, but is no sample of the round trip (Karn) */
 	IN(p, .ack = 101);
 	send_bulk(p, 10);
@@ -1440,6 +1580,22 @@ TEST(round_trip_sets_the_timeout)
 	bw_tcp_info(p->conn, &info);
 	assert_int_equal(info.srtt_us, 375000);
 	assert_int_equal(info.rto_us, 1175000);
+	done(p);
+}
+
+/** An ACK that covers something sent twice, and the rest that had to wait for it, says nothing of the round trip. */
+TEST(what_waited_for_a_repeat_is_no_sample)
+{
+	struct peer *p = established(.rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	AT(p, MS(250));
+	OUT(p, .seq = 1, .len = 1460);
+	IN(p, .ack = 2921);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 20000);
 	done(p);
 }
 
@@ -1618,6 +1774,7 @@ TEST(keep_alive)
 	AT(p, S(59));
 	QUIET(p);
 	AT(p, S(61));
+	assert_int_equal(p->first->f.seq, p->iss); /* left of what it awaits: it has to answer */
 	OUT(p, .ack = PEER + 1, .empty = true);
 	COUNTER(p, TCP_KEEPALIVES, 1);
 	IN(p, .seq = PEER + 1, .ack = 1);
@@ -1691,6 +1848,7 @@ TEST(lower_mtu_is_learned)
 	OUT(p, .seq = 2461, .len = 460);
 	QUIET(p);
 	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 68);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 1500); /* never more */
 	collect(p);
 	forget_sent(p);
 	IN(p, .ack = 2921);
@@ -1837,6 +1995,37 @@ TEST(told_mtu_is_tried_again_after_ten_minutes)
 	AT(p, S(601));
 	assert_int_equal(run_through(p, 1460, 300, true), 1460);
 	assert_int_equal(mss_of(p), 1460);
+	done(p);
+}
+
+/* ---- DSCP ------------------------------------------------------------------------------------------------ */
+
+static void expect_dscp(struct peer *p, unsigned dscp)
+{
+	struct sent *s = take(p);
+
+	assert_non_null(s);
+	assert_int_equal(s->tos >> 2, dscp);
+	sent_free(s);
+	QUIET(p);
+}
+
+TEST(dscp_is_on_every_packet)
+{
+	struct peer *p = listening(&(struct offer){ .dscp = 46 });
+
+	IN(p, .seq = PEER, .flags = SYN | ECE | CWR, .mss = 1460);
+	expect_dscp(p, 46);
+	IN(p, .seq = PEER + 1, .ack = 1);
+	send_bulk(p, 100);
+	expect_dscp(p, 46);
+	AT(p, MS(250));
+	expect_dscp(p, 46); /* again */
+	IN(p, .seq = PEER + 9, .data = "x");
+	expect_dscp(p, 46);
+	bw_tcp_abort(p->conn);
+	collect(p);
+	expect_dscp(p, 46);
 	done(p);
 }
 
@@ -2220,6 +2409,8 @@ TEST(listen_refuses_what_it_must)
 	listener.port = 5000;
 	assert_int_equal(bw_tcp_listen(p->tcp, &listener), -ENOSPC);
 	assert_true(bw_tcp_is_listening(p->tcp, 1063));
+	IN(p, .seq = PEER, .flags = SYN); /* the first of them is as it was */
+	OUT(p, .flags = SYN | ACK);
 	done(p);
 }
 
@@ -2399,6 +2590,36 @@ TEST(data_behind_a_fin_is_nothing)
 	IN(p, .seq = PEER + 5, .data = "efghij");
 	OUT(p, .ack = PEER + 12);
 	assert_int_equal(p->received_bytes, 10);
+	assert_int_equal(p->peer_closed, 1);
+	done(p);
+}
+
+/** Old text that comes again brings the window of now, if it acknowledges more than was acknowledged. */
+TEST(window_of_repeated_text_with_a_new_ack_counts)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 20 * 1460);
+	IN(p, .seq = PEER + 1, .data = "abcdef", .ack = 1);
+	IN(p, .seq = PEER + 7, .data = "g", .ack = 1);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .data = "abcdefgh", .ack = 14601, .window = -1);
+	OUT(p, .seq = 14601, .ack = PEER + 9, .empty = true);
+	QUIET(p);
+	done(p);
+}
+
+/** The same with the data first: the FIN has its own number, not that behind the data. */
+TEST(data_that_lies_behind_a_fin_in_order_is_nothing)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 4, .data = "defghi");
+	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 4, PEER + 10 } });
+	IN(p, .seq = PEER + 1, .data = "abcde", .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 7);
+	QUIET(p);
+	assert_int_equal(p->received_bytes, 5);
 	assert_int_equal(p->peer_closed, 1);
 	done(p);
 }
@@ -2599,6 +2820,68 @@ TEST(probe_prefers_new_data)
 	done(p);
 }
 
+/** The probe's time begins with the latest new data, but does not take the time-out's place. */
+TEST(probe_waits_for_what_was_sent_last)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 2 * 1460);
+	AT(p, MS(50));
+	send_bulk(p, 1460);
+	forget_sent(p);
+	AT(p, MS(90));
+	QUIET(p);
+	AT(p, MS(94));
+	OUT(p, .seq = 2921, .len = 1460);
+	QUIET(p);
+	done(p);
+
+	p = established(.sack = true, .rtt = MS(20));
+	send_bulk(p, 1460);
+	for (unsigned i = 1; i <= 9; i++) {
+		AT(p, MS(20) + MS(22) * i);
+		send_bulk(p, 100);
+	}
+	forget_sent(p);
+	AT(p, MS(238));
+	QUIET(p);
+	AT(p, MS(243)); /* 220 ms after the first was sent */
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 1);
+	done(p);
+}
+
+/** Less than a millisecond is not nothing: RACK would take it for the least round trip that there is. */
+TEST(short_handshake_took_some_time)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 1000);
+	done(p);
+}
+
+/** The first in flight, sent again, has the whole time-out to be acknowledged. */
+TEST(repeat_of_the_first_restarts_the_timeout)
+{
+	struct peer *p = established(.rtt = MS(20));
+
+	send_bulk(p, 5 * 1460);
+	forget_sent(p);
+	AT(p, MS(150));
+	for (unsigned i = 0; i < 3; i++)
+		IN(p, .ack = 1);
+	OUT(p, .seq = 1, .len = 1460);
+	QUIET(p);
+	AT(p, MS(368));
+	QUIET(p);
+	AT(p, MS(373));
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 1);
+	done(p);
+}
+
 /** Room that was reserved and not used is not new data. */
 TEST(probe_is_not_misled_by_an_empty_reserve)
 {
@@ -2610,6 +2893,30 @@ TEST(probe_is_not_misled_by_an_empty_reserve)
 	AT(p, MS(63));
 	OUT(p, .seq = 1461, .len = 1460);
 	QUIET(p);
+	done(p);
+}
+
+/**
+ * A FIN that had found no buffer goes out on the probe: then it is sent, and who acknowledges it does not
+ * acknowledge what was never sent, which would be refused for ever.
+ */
+TEST(probe_that_carries_a_fin_has_sent_it)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 2 * 1460);
+	forget_sent(p);
+	empty_pool();
+	bw_tcp_close(p->conn);
+	collect(p);
+	QUIET(p);
+	AT(p, MS(63));
+	OUT(p, .seq = 1461, .len = 1460, .flags = FIN | ACK);
+	QUIET(p);
+	refill_pool(UINT32_MAX);
+	IN(p, .ack = 2922);
+	QUIET(p);
+	STATE(p, FIN_WAIT_2);
 	done(p);
 }
 
@@ -2710,6 +3017,36 @@ TEST(reordering_is_given_time)
 	done(p);
 }
 
+/** A lone segment's ACK may be a delayed one, and then the time-out is as soon (7.2). */
+TEST(lone_segment_is_not_probed)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+
+	send_bulk(p, 1460);
+	forget_sent(p);
+	AT(p, MS(210));
+	QUIET(p);
+	done(p);
+}
+
+/** What was sent just before a time-out is not lost by it (6.3). */
+TEST(timeout_loses_what_is_overdue)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 1460);
+	AT(p, MS(235));
+	send_bulk(p, 5 * 1460);
+	forget_sent(p);
+	AT(p, MS(245));
+	OUT(p, .seq = 1, .len = 1460);
+	COUNTER(p, TCP_RTOS, 1);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.in_flight, 6 * 1460);
+	done(p);
+}
+
 /* ---- recoveries that were for nothing --------------------------------------------------------------------- */
 
 static void assert_undone(struct peer *p, unsigned cwnd_segments)
@@ -2786,6 +3123,427 @@ TEST(dsacks_show_a_needless_recovery)
 	done(p);
 }
 
+/* ---- what came twice: D-SACK (RFC 2883) ------------------------------------------------------------------- */
+
+/** What a burst brings again is one block, and what follows in order does not swallow it. */
+TEST(what_came_twice_in_a_burst_is_one_block)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .data = "abcdef");
+	AT(p, MS(50));
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .data = "abc", .more = true);
+	IN(p, .seq = PEER + 4, .data = "def", .more = true);
+	IN(p, .seq = PEER + 7, .data = "g");
+	OUT(p, .ack = PEER + 8, .sack_count = 1, .sack = { { PEER + 1, PEER + 7 } });
+	QUIET(p);
+	assert_memory_equal(p->received, "abcdefg", 7);
+	done(p);
+}
+
+TEST(dsack_comes_before_the_block_that_it_lies_in)
+{
+	struct peer *p = established(.sack = true, .timestamps = true);
+
+	for (unsigned i = 0; i < 4; i++)
+		IN(p, .seq = PEER + 11 + 10 * i, .data = "klm");
+	forget_sent(p);
+	IN(p, .seq = PEER + 21, .data = "kl");
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 21, PEER + 23 }, { PEER + 21, PEER + 24 }, { PEER + 41, PEER + 44 } });
+	/* The first piece that came twice, of two in one segment. */
+	IN(p, .seq = PEER + 9, .data = "ijklmnopqrst...");
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 11, PEER + 14 }, { PEER + 9, PEER + 24 }, { PEER + 41, PEER + 44 } });
+	IN(p, .seq = PEER + 24, .data = "x");
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 9, PEER + 25 }, { PEER + 41, PEER + 44 }, { PEER + 31, PEER + 34 } });
+	QUIET(p);
+	done(p);
+}
+
+/** Full segments have no room for it, so it has an ACK of its own. */
+TEST(dsack_does_not_get_lost_among_data)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .data = "abc");
+	AT(p, MS(50));
+	forget_sent(p);
+	assert_int_equal(bw_tcp_send(p->conn, bulk, 1460), 1460);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .empty = true, .sack_count = 1, .sack = { { PEER + 1, PEER + 4 } });
+	OUT(p, .seq = 1, .len = 1460, .no_sack = true);
+	QUIET(p);
+	done(p);
+	p = established(); /* to a peer that knows no SACK there is none */
+	IN(p, .data = "abc");
+	AT(p, MS(50));
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .data = "abc");
+	OUT(p, .ack = PEER + 4, .no_sack = true);
+	QUIET(p);
+	done(p);
+}
+
+/* ---- urgent data (RFC 6093) -------------------------------------------------------------------------------- */
+
+/** Bytes in their place, wherever the pointer points. */
+TEST(urgent_bytes_are_bytes_in_the_stream)
+{
+	struct peer *p = established(.recv_bytes_max = 4000);
+
+	IN(p, .data = "abc", .flags = ACK | URG, .urgent = 2);
+	IN(p, .data = "def", .flags = ACK | URG, .urgent = 65535);
+	AT(p, MS(50));
+	OUT(p, .ack = PEER + 7, .empty = true);
+	IN(p, .flags = ACK | URG, .urgent = 100); /* a pointer to what is not here yet */
+	QUIET(p);
+	IN(p, .seq = PEER + 10, .data = "jkl", .flags = ACK | URG, .urgent = 1);
+	OUT(p, .ack = PEER + 7);
+	IN(p, .seq = PEER + 7, .data = "ghi", .flags = ACK | URG);
+	OUT(p, .ack = PEER + 13);
+	assert_int_equal(p->received_bytes, 12);
+	assert_memory_equal(p->received, "abcdefghijkl", 12);
+	IN(p, .seq = PEER + 13, .data = "m", .urgent = 1); /* without the flag it is no pointer */
+	assert_int_equal(p->received_bytes, 13);
+	done(p);
+}
+
+/** RFC 9293 MUST-66. */
+TEST(urgent_pointer_does_not_open_a_shut_window)
+{
+	struct peer *p = established(.does.keeps = true, .recv_bytes_max = 1000);
+
+	IN(p, .data = bulk, .len = 1000, .flags = ACK | URG, .urgent = 1000);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1001, .data = "!", .flags = ACK | URG, .urgent = 1);
+	OUT(p, .ack = PEER + 1001, .window = -1);
+	assert_int_equal(bw_tcp_unread(p->conn), 1000);
+	QUIET(p);
+	done(p);
+}
+
+/* ---- what ICMP says (RFC 5927), and R1 (RFC 9293 3.8.3) ----------------------------------------------------- */
+
+/** It ends no connection, hard or soft; but when nobody has answered, it is why. */
+TEST(unreachable_is_the_reason_when_nobody_answers)
+{
+	for (unsigned is_hard = 0; is_hard < 2; is_hard++) {
+		struct peer *p = established();
+
+		send_bulk(p, 100);
+		bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, is_hard, 0);
+		COUNTER(p, TCP_UNREACHABLE, 1);
+		AT(p, S(900));
+		STATE(p, ESTABLISHED);
+		AT(p, S(1100));
+		assert_int_equal(p->end, BW_TCP_END_UNREACHABLE);
+		COUNTER(p, TCP_TIMED_OUT, 1);
+		done(p);
+	}
+}
+
+TEST(unreachable_of_another_time_is_no_reason)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 100);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, true, 0);
+	AT(p, MS(10));
+	IN(p, .ack = 101);
+	/* Nothing of this is in flight, so somebody guessed: RFC 5927 4.1. */
+	send_bulk(p, 100);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, true, 0);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 201, true, 0);
+	COUNTER(p, TCP_UNREACHABLE, 1);
+	AT(p, S(1100));
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	done(p);
+}
+
+TEST(path_is_doubted_at_the_third_timeout)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 100);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(p->first->path, i < 3 ? 0 : BW_TCP_PATH_SUSPECT);
+		OUT(p, .seq = 1, .len = 100);
+		wait_for_packet(p);
+	}
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
+/* ---- requirements that stand for themselves ------------------------------------------------------------------ */
+
+static bw_seq isn_of(struct peer *p, uint32_t *ts)
+{
+	struct sent *s;
+	bw_seq isn;
+
+	IN(p, .seq = PEER, .flags = SYN);
+	s = take(p);
+	assert_int_equal(s->f.flags, SYN | ACK);
+	isn = s->f.seq;
+	*ts = s->f.ts_value;
+	sent_free(s);
+	IN(p, .seq = PEER + 1, .flags = RST);
+	QUIET(p);
+	return isn;
+}
+
+static void tune_another_secret(struct bw_tcp_conf *conf)
+{
+	conf->secret = (struct bw_siphash_key){ { 1, 3 } };
+}
+
+/** RFC 6528: a clock of 4 us, and a number of the flow's that nobody else knows. RFC 7323 5.4: so with timestamps. */
+TEST(initial_numbers_follow_a_clock_and_a_secret)
+{
+	struct peer *p = listening(&(struct offer){ .timestamps = true });
+	struct peer *q = listening(&(struct offer){ .timestamps = true, .tune = tune_another_secret });
+	uint32_t ts, later_ts, other_ts;
+	bw_seq isn = isn_of(p, &ts), later, other;
+
+	other = isn_of(q, &other_ts);
+	assert_int_not_equal(other, isn);
+	assert_int_not_equal(other_ts, ts);
+	p->now += S(1);
+	later = isn_of(p, &later_ts);
+	assert_int_equal(later - isn, 250000);
+	assert_int_equal(later_ts - ts, 1000);
+	p->flow.remote_port_be ^= 1;
+	other = isn_of(p, &other_ts);
+	assert_true(other - later > 1000000 && later - other > 1000000);
+	assert_true(other_ts - later_ts > 1000000 && later_ts - other_ts > 1000000);
+	done(p);
+	q->mbufs_before = mbufs_in_use();
+	done(q);
+}
+
+TEST(one_ack_for_a_burst)
+{
+	struct peer *p = established();
+
+	for (unsigned i = 0; i < 5; i++)
+		IN(p, .data = bulk, .len = 1460, .more = i < 4);
+	OUT(p, .ack = PEER + 1 + 5 * 1460, .empty = true);
+	QUIET(p);
+	done(p);
+}
+
+/** RFC 9293 3.8.6: its usable window is negative. What was sent is sent again, what was not is not. */
+TEST(window_may_shrink)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	IN(p, .ack = 1461, .window = 1000);
+	send_bulk(p, 10 * 1460);
+	QUIET(p);
+	AT(p, MS(230));
+	OUT(p, .seq = 1461);
+	forget_sent(p);
+	IN(p, .ack = 2461, .window = -1);
+	/* What lies right of the edge is no reason to give up, nor is a shut window. */
+	for (unsigned i = 1; i < 30; i++) {
+		AT(p, S(130) * i);
+		assert_non_null(p->first); /* it is asked about */
+		forget_sent(p);
+		IN(p, .ack = 2461, .window = -1);
+		STATE(p, ESTABLISHED);
+	}
+	IN(p, .ack = 14601);
+	OUT(p, .seq = 14601, .len = 1460);
+	done(p);
+}
+
+/** After a loss it is no longer doubled: RFC 5681 3.1, by RFC 9438's increase. */
+TEST(congestion_avoidance_follows_recovery)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 10 * 1460);
+	AT(p, MS(40));
+	IN(p, .ack = 1, .sack_count = 1, .sack = { { 1461, 14601 } });
+	IN(p, .ack = 14601);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 7 * 1460);
+	assert_int_equal(info.ssthresh, 7 * 1460);
+	for (uint32_t from = 14601, i = 0; i < 3; i++, from += 7 * 1460) {
+		send_bulk(p, 7 * 1460);
+		AT(p, MS(60) + MS(20) * i);
+		for (uint32_t k = 1; k <= 7; k++)
+			IN(p, .ack = from + k * 1460);
+	}
+	bw_tcp_info(p->conn, &info);
+	assert_in_range(info.cwnd, 7 * 1460 + 1, 10 * 1460);
+	done(p);
+}
+
+/** SND.WL1: an overtaken segment does not bring its window back. */
+TEST(old_windows_are_not_believed)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	IN(p, .seq = PEER + 1, .data = "abc", .window = 1000);
+	IN(p, .seq = PEER + 4, .data = "def", .window = 5000);
+	IN(p, .seq = PEER + 3, .data = "cdefg", .window = 100); /* part of it is new */
+	assert_int_equal(p->received_bytes, 7);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.snd_wnd, 5000);
+	done(p);
+}
+
+/** RFC 6582 3.2 step 2: what was sent again after a time-out makes duplicate ACKs that say nothing. */
+TEST(duplicate_acks_after_a_timeout_are_no_loss)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 10 * 1460);
+	AT(p, MS(210));
+	IN(p, .ack = 14601);
+	send_bulk(p, 10 * 1460);
+	for (unsigned i = 0; i < 4; i++)
+		IN(p, .ack = 14601);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	done(p);
+}
+
+/** RFC 7661 4.1: what was not used was not tried. */
+TEST(unused_window_does_not_grow)
+{
+	struct peer *p = established();
+	struct bw_tcp_info info;
+
+	for (unsigned i = 0; i < 20; i++) {
+		send_bulk(p, 1460);
+		IN(p, .ack = 1 + (i + 1) * 1460);
+	}
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.cwnd, 10 * 1460);
+	done(p);
+}
+
+/** RFC 8201 4. */
+TEST(ipv6_path_mtu_is_1280_at_least)
+{
+	struct peer *p = established(.v6 = true);
+
+	send_bulk(p, 2 * 1440);
+	forget_sent(p);
+	bw_tcp_icmp_error(p->tcp, p->now, &p->flow, p->iss + 1, false, 600);
+	collect(p);
+	OUT(p, .seq = 1, .len = 1220);
+	done(p);
+}
+
+TEST(rst_may_have_data)
+{
+	struct peer *p = established();
+
+	IN(p, .seq = PEER + 1, .flags = RST | ACK, .data = "why");
+	assert_int_equal(p->end, BW_TCP_END_RESET);
+	assert_int_equal(p->data, 0);
+	QUIET(p);
+	done(p);
+}
+
+/** RFC 6298 5.7 and RFC 5681 3.1. */
+TEST(lost_syn_ack_makes_careful)
+{
+	struct peer *p = listening(&(struct offer){ 0 });
+
+	IN(p, .seq = PEER, .flags = SYN, .mss = 1460);
+	OUT(p, .flags = SYN | ACK);
+	AT(p, MS(1002));
+	OUT(p, .flags = SYN | ACK);
+	IN(p, .seq = PEER + 1, .ack = 1);
+	send_bulk(p, 10 * 1460);
+	OUT(p, .seq = 1, .len = 1460);
+	QUIET(p);
+	assert_in_range(wait_for_packet(p), 2999, 3004);
+	OUT(p, .seq = 1, .len = 1460);
+	done(p);
+}
+
+/** RFC 5681 4.1. */
+TEST(restart_after_idle_is_from_ten_segments)
+{
+	struct peer *p = established(.rtt = MS(20));
+	struct bw_tcp_info info;
+
+	send_bulk(p, 80 * 1460);
+	for (uint32_t acked = 1; acked < 80 * 1460; acked += 2 * 1460)
+		IN(p, .ack = acked + 2 * 1460);
+	forget_sent(p);
+	bw_tcp_info(p->conn, &info);
+	assert_true(info.cwnd > 40 * 1460);
+	AT(p, S(5));
+	send_bulk(p, 20 * 1460);
+	for (unsigned i = 0; i < 10; i++)
+		OUT(p, .len = 1460);
+	QUIET(p);
+	done(p);
+}
+
+/** RFC 7323 4.3: what the ACK waited longest for, so that the delay counts; and nothing from behind a hole. */
+TEST(echoed_time_is_of_the_first_that_awaits_an_ack)
+{
+	struct peer *p = established(.timestamps = true);
+	static const struct segment_in in[] = {
+		{ .data = "a", .ts = 2000000 },
+		{ .data = "b", .ts = 2000005 },
+		{ .seq = PEER + 10, .data = "j", .ts = 2000009 },
+		{ .seq = PEER + 3, .data = "cdefghi", .ts = 2000020 },
+	};
+	static const uint32_t echoes[] = { 0, 0, 2000000, 2000020 };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(in); i++) {
+		struct sent *s;
+
+		segment_in(p, &in[i]);
+		s = take(p);
+		assert_int_equal(s != NULL ? s->f.ts_echo : 0, echoes[i]);
+		sent_free(s);
+	}
+	/* One without is taken: a deviation from 3.2, see input.c. */
+	IN(p, .seq = PEER + 11, .data = "k", .no_ts = true);
+	assert_int_equal(p->received_bytes, 11);
+	done(p);
+}
+
+static void tune_eager_keep_alive(struct bw_tcp_conf *conf)
+{
+	conf->keepalive_interval_ns = S(1);
+}
+
+TEST(keep_alive_is_for_silent_connections_that_ask_for_it)
+{
+	struct peer *p = established();
+
+	AT(p, S(3 * 24 * 3600));
+	QUIET(p);
+	done(p);
+	p = established(.keepalive_idle_ns = S(60), .tune = tune_eager_keep_alive);
+	AT(p, S(50));
+	IN(p, .data = "x");
+	AT(p, S(109));
+	OUT(p, .ack = PEER + 2); /* the ACK */
+	QUIET(p);
+	send_bulk(p, 10); /* and while something is in flight, that is what asks */
+	AT(p, S(800));
+	COUNTER(p, TCP_KEEPALIVES, 0);
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -2795,10 +3553,12 @@ int main(void)
 		cmocka_unit_test(data_and_fin_on_the_handshakes_ack),
 		cmocka_unit_test(syn_ack_is_repeated_and_given_up),
 		cmocka_unit_test(repeated_syn_gets_the_same_answer),
+		cmocka_unit_test(repeated_syn_starts_the_time_again),
 		cmocka_unit_test(half_open_refuses_what_is_wrong),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(listener_answers_stray_ack_with_rst_and_nothing_else),
 		cmocka_unit_test(unlisten_refuses_syns_and_completes_handshakes),
+		cmocka_unit_test(listener_goes_on_beside_handshakes),
 		cmocka_unit_test(full_tables_are_silent),
 		cmocka_unit_test(refused_in_opened),
 		cmocka_unit_test(echo_carries_the_ack),
@@ -2812,6 +3572,8 @@ int main(void)
 		cmocka_unit_test(sack_blocks_leave_room_for_timestamps),
 		cmocka_unit_test(overlaps_in_every_way),
 		cmocka_unit_test(duplicates_are_acked_at_once),
+		cmocka_unit_test(what_came_twice_is_reported_once),
+		cmocka_unit_test(what_came_twice_is_reported_beside_data),
 		cmocka_unit_test(reassembly_is_bounded),
 		cmocka_unit_test(receive_window_closes_and_opens),
 		cmocka_unit_test(shut_window_still_takes_acks_and_rst),
@@ -2843,6 +3605,7 @@ int main(void)
 		cmocka_unit_test(lingering_ends_after_two_seconds),
 		cmocka_unit_test(shutdown_then_close),
 		cmocka_unit_test(abort_sends_rst_and_closed_follows),
+		cmocka_unit_test(abort_with_timestamps),
 		cmocka_unit_test(abort_and_close_in_data),
 		cmocka_unit_test(names_outlive_connections),
 		cmocka_unit_test(time_wait_answers_and_restarts),
@@ -2857,9 +3620,11 @@ int main(void)
 		cmocka_unit_test(send_is_bounded_and_writable_follows),
 		cmocka_unit_test(many_small_sends_are_bounded_in_buffers),
 		cmocka_unit_test(zero_window_is_probed_with_back_off),
+		cmocka_unit_test(overtaken_segment_shuts_the_window),
 		cmocka_unit_test(zero_window_without_answers_times_out),
 		cmocka_unit_test(retransmission_backs_off),
 		cmocka_unit_test(round_trip_sets_the_timeout),
+		cmocka_unit_test(what_waited_for_a_repeat_is_no_sample),
 		cmocka_unit_test(user_timeout),
 		cmocka_unit_test(fast_retransmit_with_sack),
 		cmocka_unit_test(sack_does_not_cut_what_is_sent),
@@ -2872,6 +3637,7 @@ int main(void)
 		cmocka_unit_test(keep_alive_of_the_peer_is_answered),
 		cmocka_unit_test(service_timer),
 		cmocka_unit_test(lower_mtu_is_learned),
+		cmocka_unit_test(dscp_is_on_every_packet),
 		cmocka_unit_test(pacing_spreads_a_window),
 		cmocka_unit_test(pacing_does_not_save_up),
 		cmocka_unit_test(pacing_cuts_what_the_device_would_send_at_once),
@@ -2898,6 +3664,8 @@ int main(void)
 		cmocka_unit_test(sack_of_crumbs_does_not_cut_a_tso_packet),
 		cmocka_unit_test(tiny_segments_in_flight_are_bounded),
 		cmocka_unit_test(data_behind_a_fin_is_nothing),
+		cmocka_unit_test(data_that_lies_behind_a_fin_in_order_is_nothing),
+		cmocka_unit_test(window_of_repeated_text_with_a_new_ack_counts),
 		cmocka_unit_test(time_wait_is_not_prolonged_by_strangers),
 		cmocka_unit_test(paws_starts_anew_after_a_month_of_silence),
 		cmocka_unit_test(low_buffers_refuse_what_is_new),
@@ -2906,14 +3674,41 @@ int main(void)
 		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
 		cmocka_unit_test(tail_loss_is_probed_and_repaired),
 		cmocka_unit_test(probe_prefers_new_data),
+		cmocka_unit_test(probe_waits_for_what_was_sent_last),
+		cmocka_unit_test(short_handshake_took_some_time),
+		cmocka_unit_test(repeat_of_the_first_restarts_the_timeout),
 		cmocka_unit_test(probe_is_not_misled_by_an_empty_reserve),
+		cmocka_unit_test(probe_that_carries_a_fin_has_sent_it),
 		cmocka_unit_test(repaired_tail_loss_costs_a_window),
 		cmocka_unit_test(a_lost_repeat_with_nothing_behind_it_is_probed),
+		cmocka_unit_test(lone_segment_is_not_probed),
+		cmocka_unit_test(timeout_loses_what_is_overdue),
 		cmocka_unit_test(lost_retransmission_is_noticed),
 		cmocka_unit_test(reordering_is_given_time),
 		cmocka_unit_test(echoed_time_shows_a_needless_timeout),
 		cmocka_unit_test(ack_beyond_the_repeat_shows_a_needless_timeout),
 		cmocka_unit_test(dsacks_show_a_needless_recovery),
+		cmocka_unit_test(what_came_twice_in_a_burst_is_one_block),
+		cmocka_unit_test(dsack_comes_before_the_block_that_it_lies_in),
+		cmocka_unit_test(dsack_does_not_get_lost_among_data),
+		cmocka_unit_test(urgent_bytes_are_bytes_in_the_stream),
+		cmocka_unit_test(urgent_pointer_does_not_open_a_shut_window),
+		cmocka_unit_test(unreachable_is_the_reason_when_nobody_answers),
+		cmocka_unit_test(unreachable_of_another_time_is_no_reason),
+		cmocka_unit_test(path_is_doubted_at_the_third_timeout),
+		cmocka_unit_test(initial_numbers_follow_a_clock_and_a_secret),
+		cmocka_unit_test(one_ack_for_a_burst),
+		cmocka_unit_test(window_may_shrink),
+		cmocka_unit_test(congestion_avoidance_follows_recovery),
+		cmocka_unit_test(old_windows_are_not_believed),
+		cmocka_unit_test(duplicate_acks_after_a_timeout_are_no_loss),
+		cmocka_unit_test(unused_window_does_not_grow),
+		cmocka_unit_test(ipv6_path_mtu_is_1280_at_least),
+		cmocka_unit_test(rst_may_have_data),
+		cmocka_unit_test(lost_syn_ack_makes_careful),
+		cmocka_unit_test(restart_after_idle_is_from_ten_segments),
+		cmocka_unit_test(echoed_time_is_of_the_first_that_awaits_an_ack),
+		cmocka_unit_test(keep_alive_is_for_silent_connections_that_ask_for_it),
 	};
 
 	if (harness_start() != 0)

@@ -446,7 +446,7 @@ static void run_error(const struct error_case *c)
 		.l4 = (char *)l4,
 		.l4_len = (c->is_udp ? 8 : 20) + c->payload_len };
 	const unsigned quote_max = c->is_v4 ? 548 : 1232;
-	struct rte_mbuf *offending, *m;
+	struct rte_mbuf *offending, *empty, *m;
 	struct bw_icmp_quote quote;
 	unsigned ip_bytes;
 	struct frame f;
@@ -456,7 +456,12 @@ static void run_error(const struct error_case *c)
 		set16(l4 + 4, sent.l4_len);
 	f = craft(&sent);
 	ip_bytes = f.len - f.l3_off;
-	offending = mbuf_in_two(f.b, f.len, f.l4_off + (c->is_udp ? 8 : 20)); /* the quote crosses segments */
+	/* The quote crosses segments, of which one is empty. */
+	offending = mbuf_in_two(f.b, f.len, f.l4_off + (c->is_udp ? 8 : 20));
+	empty = mbuf_of(NULL, 0, 0, 0);
+	empty->next = offending->next;
+	offending->next = empty;
+	offending->nb_segs++;
 	bw_pkt_parse(offending, &a_host, &pkt);
 	assert_int_equal(pkt.kind, c->is_udp ? BW_PKT_UDP : BW_PKT_TCP);
 

@@ -53,6 +53,7 @@ static int set_up(void **state)
 
 static const struct craft good[] = {
 	{ "TCP over IPv4", .proto = IPPROTO_TCP, L4(TCP_PLAIN), .kind = BW_PKT_TCP },
+	{ "TCP at its last hop", .ttl = 1, .proto = IPPROTO_TCP, L4(TCP_PLAIN), .kind = BW_PKT_TCP },
 	{ "TCP with timestamp", .proto = IPPROTO_TCP, L4(TCP_TIMESTAMP), .kind = BW_PKT_TCP },
 	{ "SYN", .proto = IPPROTO_TCP, L4(TCP_SYN), .kind = BW_PKT_TCP },
 	{ "TCP to the /31", .dst = "198.51.100.0", .src = "198.51.100.1", .proto = IPPROTO_TCP, L4(TCP_PLAIN),
@@ -830,6 +831,13 @@ static void whole_that_was_put_together_parses_from_ip_on(void **state)
 	m = mbuf_of_frame(&f);
 	bw_pkt_parse_ip(m, &host, 14, &pkt);
 	assert_int_equal(pkt.drop, BW_DROP_ND);
+	mbuf_free(m);
+
+	/* What has no IP header in its first segment. */
+	m = mbuf_in_two(f.b, f.len, 14);
+	bw_pkt_parse_ip(m, &host, 14, &pkt);
+	assert_int_equal(pkt.kind, BW_PKT_DROP);
+	assert_int_equal(pkt.drop, BW_DROP_RUNT);
 	mbuf_free(m);
 }
 

@@ -65,6 +65,7 @@
 		"connections reset because they held most of the last buffers")                              \
 	X(TCP_RESET_OUT, "tcp.reset_out", "RST segments sent")                                               \
 	X(TCP_TIMED_OUT, "tcp.timed_out", "connections given up after retransmission, probes or deadlines")  \
+	X(TCP_UNREACHABLE, "tcp.unreachable", "ICMP errors about what a connection had in flight")           \
 	X(TCP_RETRANSMITS, "tcp.retransmits", "segments sent again")                                         \
 	X(TCP_RTOS, "tcp.rtos", "retransmission timer expirations")                                          \
 	X(TCP_LOSS_PROBES, "tcp.loss_probes", "tail loss probes sent")                                       \

@@ -36,6 +36,7 @@ struct bw_engine_service {
 	enum bw_tcp_congestion_control congestion_control; /* default: tcp's */
 	bool nagle;                                        /* default: the service's */
 	bool pacing;                                       /* default off */
+	uint8_t dscp;                                      /* default 0 */
 };
 
 struct bw_route {
@@ -60,6 +61,7 @@ struct bw_engine_conf {
 	uint32_t fragments_max;     /* datagrams under reassembly a worker; default 256 */
 	bw_ns fragment_timeout_ns;  /* default 30 s (RFC 791: 15 s at least; RFC 8200: 60 s at most) */
 	uint32_t icmp_errors_per_s; /* default 100 a worker */
+	uint8_t ttl; /* and hop limit of all we send but neighbour discovery; default 64, as IANA has it */
 	bw_ns keepalive_idle_ns; /* probe a silent connection after this long; 0: never. Default 2 h, as Linux */
 	unsigned helper_count; /* helper threads; default 2 */
 };

@@ -35,12 +35,12 @@ struct bw_view {
 };
 
 enum bw_close_reason {
-	BW_CLOSE_NORMAL,      /* both sides finished */
-	BW_CLOSE_RESET,       /* the peer reset */
-	BW_CLOSE_ABORTED,     /* bw_stream_abort(), or the engine stopped */
-	BW_CLOSE_TIMED_OUT,   /* the peer stopped answering */
-	BW_CLOSE_REFUSED,     /* bw_stream_connect(): nobody listens there */
-	BW_CLOSE_UNREACHABLE, /* bw_stream_connect(): a router or the host says that there is no way */
+	BW_CLOSE_NORMAL,    /* both sides finished */
+	BW_CLOSE_RESET,     /* the peer reset */
+	BW_CLOSE_ABORTED,   /* bw_stream_abort(), or the engine stopped */
+	BW_CLOSE_TIMED_OUT, /* the peer stopped answering */
+	BW_CLOSE_REFUSED,   /* bw_stream_connect(): nobody listens there */
+	BW_CLOSE_UNREACHABLE, /* no answer, and a router or the host has said why; or bw_stream_connect(): it was final */
 };
 
 /** A datagram for datagram(). Addresses as seen from this host. */

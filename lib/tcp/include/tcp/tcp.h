@@ -50,7 +50,7 @@ enum bw_tcp_end {
 	BW_TCP_END_ABORTED,     /* bw_tcp_abort() here */
 	BW_TCP_END_TIMED_OUT,   /* retransmissions (R2), probes or a lingering close had no answer */
 	BW_TCP_END_REFUSED,     /* active open: RST to our SYN */
-	BW_TCP_END_UNREACHABLE, /* a hard ICMP error while connecting */
+	BW_TCP_END_UNREACHABLE, /* ICMP: a hard error while connecting, or any before we timed out */
 	BW_TCP_END_COUNT,
 };
 
@@ -98,6 +98,7 @@ struct bw_tcp_listener {
 	uint16_t port; /* host order; every local address. 0: accepts nothing, for bw_tcp_connect() */
 	bool nagle;    /* default off */
 	bool pacing;   /* new data is spread over the round trip; default off */
+	uint8_t dscp;  /* of all packets of its connections, 0 to 63 (RFC 2474); default 0 */
 	enum bw_tcp_congestion_control congestion_control;
 	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
 	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
@@ -208,12 +209,18 @@ void bw_tcp_timers(struct bw_tcp *tcp, bw_ns now);
 /** Lower bound of the next deadline; BW_NEVER when there is none. */
 bw_ns bw_tcp_next_deadline(const struct bw_tcp *tcp);
 
+/**
+ * What TCP writes into a connection's path when one segment was repeated in vain R1 times (RFC 9293 3.8.3 (b), RFC 1122
+ * 3.3.1.4): whoever keeps neighbours is to doubt the one that it is sent to. Otherwise a path is 0 until it is set.
+ */
+#define BW_TCP_PATH_SUSPECT 0xffff0000u
+
 /** One packet to send: the mbuf's data starts with the TCP header, checksum field zero. */
 struct bw_tcp_packet {
 	struct rte_mbuf *m; /* ours to give away; l4_len set, tso_segsz when it is to be cut */
 	struct bw_flow flow;
 	uint32_t *path; /* the connection's slot for the engine's route, NULL for a stateless answer */
-	uint8_t tos;    /* or traffic class: ECN in the low two bits, the rest 0 */
+	uint8_t tos;    /* or traffic class: DSCP, and ECN in the low two bits */
 };
 
 /**
@@ -228,7 +235,11 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 bool bw_tcp_has_output(const struct bw_tcp *tcp);
 
 /**
- * An ICMP error that quotes this flow: hard or soft by RFC 1122 4.2.3.9 and RFC 5927, lower MTU by RFC 1191.
+ * An ICMP error that quotes this flow, and `seq` of it. What is not in flight is not believed (RFC 5927 4.1).
+ *
+ * @is_hard  by RFC 9293 3.9.2.2. No connection ends by it once it is established (RFC 5927 5.2): it is remembered
+ *           like a soft one, as the reason should the retransmissions have no answer.
+ * @mtu      of the narrow link (RFC 1191, RFC 8201); 0 for an error of another kind
  */
 void bw_tcp_icmp_error(
 	struct bw_tcp *tcp, bw_ns now, const struct bw_flow *flow, bw_seq seq, bool is_hard, uint32_t mtu);

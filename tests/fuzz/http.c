@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** HTTP: the parser alone, and the service with files and constants. */
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <base/log.h>
+#include <service/http.h>
+
+#include "http_parse.h"
+#include "service.h"
+
+static const struct bw_http_constant constants[] = {
+	{ .path = "/ok", .content_type = "text/plain", .body = "ok\n", .body_bytes = 3 },
+	{ .path = "/teapot", .content_type = "text/plain", .body = "short", .body_bytes = 5, .status = 418 },
+	{ .path = "/none", .status = 204 },
+};
+static const char *const names[] = { "index.html", "a.txt", "big", "sub/index.html", "sub", "" };
+static char root[] = "/tmp/bw-fuzz-http-XXXXXX";
+static struct bw_http_conf conf;
+
+static void path_of(const char *name, char path[static 128])
+{
+	snprintf(path, 128, "%s/%s", root, name);
+}
+
+static void remove_files(void)
+{
+	char path[128];
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(names); i++) {
+		path_of(names[i], path);
+		remove(path);
+	}
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	static const unsigned sizes[] = { 20, 5, 70000, 1 };
+	char path[128];
+
+	BW_ASSERT(mkdtemp(root) != NULL);
+	path_of("sub", path);
+	BW_ASSERT(mkdir(path, 0700) == 0);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(sizes); i++) {
+		FILE *file;
+
+		path_of(names[i], path);
+		file = fopen(path, "we");
+		BW_ASSERT(file != NULL);
+		for (unsigned n = 0; n < sizes[i]; n++)
+			fputc('a' + (int)(n % 26), file);
+		fclose(file);
+	}
+	atexit(remove_files);
+	bw_log_set_level(BW_LOG_ERROR);
+	return 0;
+}
+
+struct fake *fuzz_service_start(uint8_t settings)
+{
+	bw_http_conf_init(&conf);
+	conf.root = root;
+	conf.constants = constants;
+	conf.constant_count = BW_ARRAY_LEN(constants);
+	conf.cache_bytes_max = settings & 1 ? 1 << 20 : 1 << 16;
+	if (settings & 2)
+		conf.pipeline_depth_max = 2;
+	if (settings & 4) {
+		conf.request_line_bytes_max = 64;
+		conf.header_bytes_max = 512;
+	}
+	if (settings & 8)
+		conf.body_bytes_max = 100;
+	BW_ASSERT_EQ(bw_http_conf_prepare(&conf), 0);
+	return fake_create(&bw_http_service, &conf, settings & 16 ? 2 : 1);
+}
+
+void fuzz_service_stop(struct fake *f)
+{
+	fake_destroy(f);
+	bw_http_conf_release(&conf);
+}
+
+/** The first head: a status line, and fields that no byte of the request could have broken. */
+void fuzz_service_check(const char *output, size_t len, bool is_whole)
+{
+	const char *end = memmem(output, len, "\r\n\r\n", 4);
+
+	if (len == 0)
+		return;
+	BW_ASSERT(len > 12 && memcmp(output, "HTTP/1.1 ", 9) == 0 && end != NULL);
+	for (const char *line = strstr(output, "\r\n") + 2; line < end + 2; line = strstr(line, "\r\n") + 2) {
+		const char *line_end = strstr(line, "\r\n"),
+			   *colon = memmem(line, (size_t)(line_end - line), ": ", 2);
+
+		BW_ASSERT(colon != NULL && colon > line);
+		for (const char *p = line; p < line_end; p++)
+			BW_ASSERT((uint8_t)*p >= ' ' && *p != 0x7f);
+	}
+}
+
+/** Whether a client has to be told to go on depends on whether it already does. */
+size_t fuzz_service_strip(char *output, size_t len)
+{
+	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	char *at;
+
+	while ((at = memmem(output, len, go_on, sizeof(go_on) - 1)) != NULL) {
+		len -= sizeof(go_on) - 1;
+		memmove(at, at + sizeof(go_on) - 1, len - (size_t)(at - output));
+	}
+	return len;
+}
+
+/* ---- the parser ------------------------------------------------------------------------------------------- */
+
+/** Where a head ends does not depend on how it comes. */
+static uint32_t head_end(const uint8_t *data, uint32_t len)
+{
+	struct bw_http__scan scan = { 0 }, crumbs = { 0 };
+	enum bw_http__scan_result whole, result = BW_HTTP__SCAN_MORE;
+	uint32_t used = 0, used_crumbs = 0;
+
+	whole = bw_http__scan(&scan, data, len, &used);
+	for (uint32_t i = 0; i < len && result == BW_HTTP__SCAN_MORE; i++) {
+		uint32_t n;
+
+		result = bw_http__scan(&crumbs, data + i, 1, &n);
+		used_crumbs++;
+	}
+	BW_ASSERT_EQ(whole, result);
+	if (whole != BW_HTTP__SCAN_END)
+		return 0;
+	BW_ASSERT_EQ(used, used_crumbs);
+	return used;
+}
+
+/** A decoded path names something below the root. */
+static void check_path(const struct bw_http__request *request)
+{
+	uint8_t *out = malloc(request->path_len);
+	uint32_t len = 0;
+
+	if (bw_http__path(request->path, request->path_len, out, &len) == 0) {
+		BW_ASSERT(len > 0 && len <= request->path_len && out[0] == '/');
+		BW_ASSERT(memchr(out, 0, len) == NULL);
+		for (uint32_t i = 0; i + 1 < len; i++) {
+			uint32_t end = i + 1;
+
+			if (out[i] != '/')
+				continue;
+			while (end < len && out[end] != '/')
+				end++;
+			BW_ASSERT(end != i + 1 && !(end == i + 2 && out[i + 1] == '.') &&
+				  !(end == i + 3 && out[i + 1] == '.' && out[i + 2] == '.'));
+		}
+		if (request->path_is_plain)
+			BW_ASSERT(len == request->path_len && memcmp(out, request->path, len) == 0);
+	}
+	free(out);
+}
+
+static void parse_head(const uint8_t *data, size_t size)
+{
+	struct bw_http__limits limits = {
+		.request_line_bytes_max = 4096, .header_count_max = 100, .now_s = 1700000000
+	};
+	uint32_t len = head_end(data, (uint32_t)size);
+	struct bw_http__request request;
+	uint8_t *head;
+
+	if (len == 0)
+		return;
+	head = malloc(len);
+	BW_ASSERT(head != NULL);
+	memcpy(head, data, len);
+	if (bw_http__parse(head, len, &limits, &request) == 0 && !request.is_asterisk) {
+		BW_ASSERT(request.path >= head && request.path + request.path_len <= head + len);
+		check_path(&request);
+	}
+	free(head);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size > 2)
+		parse_head(data + 2, size - 2);
+	fuzz_service_one(data, size);
+	return 0;
+}
