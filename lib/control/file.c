@@ -279,6 +279,8 @@ static int verdict_print(const struct bw_conf *conf, const struct verdict *verdi
 	const char *field = verdict->field[0] != '\0' ? verdict->field : "the file";
 	char wanted[32], got[32];
 
+	if (error == CYAML_ERR_OOM)
+		return -ENOMEM; /* which has a line of its own */
 	if (sscanf(verdict->what, "Expecting %31[A-Z_], got event: %31[A-Z_]", wanted, got) == 2)
 		bw_error("%s:%u: %s: wants %s, not %s; docs/configuration.md shows the shape", conf->file,
 			line, field, in_plain_words(wanted), in_plain_words(got));
@@ -287,7 +289,7 @@ static int verdict_print(const struct bw_conf *conf, const struct verdict *verdi
 	else
 		bw_error("%s:%u: %s: %s; docs/configuration.md shows the shape", conf->file, line, field,
 			verdict->what[0] != '\0' ? verdict->what : cyaml_strerror(error));
-	return error == CYAML_ERR_OOM ? -ENOMEM : -EINVAL;
+	return -EINVAL;
 }
 
 static int text_read(const char *path, char **text, size_t *bytes)

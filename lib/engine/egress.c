@@ -14,6 +14,7 @@
 #include "worker.h"
 
 #define PATIENCE_NS BW_NS_PER_SEC
+#define CROWD_NS    (100 * BW_NS_PER_MS)
 
 void bw_egress_frame(struct bw_worker *w, struct rte_mbuf *m)
 {
@@ -173,6 +174,8 @@ static void keep_backlog(struct bw_worker *w, unsigned sent)
 {
 	if (sent > 0 || w->tx_stuck_at == 0)
 		w->tx_stuck_at = w->now;
+	if (w->now - w->tx_stuck_at > CROWD_NS)
+		__atomic_store_n(&w->is_tx_stuck, true, __ATOMIC_RELAXED);
 	if (w->now - w->tx_stuck_at > PATIENCE_NS) {
 		bw_count_n(&w->counters, BW_DROP_TX_BACKLOG, w->tx_count);
 		rte_pktmbuf_free_bulk(w->tx, w->tx_count);
@@ -206,6 +209,8 @@ unsigned bw_egress_flush(struct bw_worker *w)
 		bw_count_n(&w->counters, BW_TX_BYTES, bytes);
 	}
 	w->tx_count -= sent;
+	if (sent > 0)
+		__atomic_store_n(&w->is_tx_stuck, false, __ATOMIC_RELAXED);
 	if (bw_unlikely(w->tx_count > 0))
 		keep_backlog(w, sent);
 	else

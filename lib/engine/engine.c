@@ -82,14 +82,9 @@ bool bw_gate_is_open(struct bw_gate *gate, unsigned generation)
 static struct rte_ring *make_ring(const struct bw_worker *w, const char *what, unsigned size)
 {
 	char name[RTE_RING_NAMESIZE];
-	struct rte_ring *ring;
 
 	snprintf(name, sizeof(name), "bw%u_%s_%u", w->engine->number, what, w->index);
-	ring = rte_ring_create(name, size, SOCKET_ID_ANY, RING_F_SC_DEQ);
-	if (ring == NULL)
-		bw_error("no memory for worker %u's rings; give EAL more with -m or reserve hugepages",
-			w->index);
-	return ring;
+	return rte_ring_create(name, size, SOCKET_ID_ANY, RING_F_SC_DEQ);
 }
 
 static int init_worker(struct bw_engine *engine, unsigned index)
@@ -176,7 +171,6 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 {
 	struct bw_engine *engine;
 	uint64_t seed;
-	int error = -ENOMEM;
 
 	if (conf->worker_count == 0 || conf->worker_count > BW_WORKERS_MAX || conf->helper_count == 0 ||
 		conf->helper_count > BW_ARRAY_LEN(engine->helpers) || conf->addr_count == 0) {
@@ -199,7 +193,7 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 		return -EIO;
 	engine = calloc(1, sizeof(*engine));
 	if (engine == NULL)
-		return -ENOMEM;
+		goto fail;
 	if (alive++ == 0)
 		bw_flow_hash_seed(seed);
 	engine->number = created++;
@@ -219,15 +213,17 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 		engine->workers[i].wake_fd = -1;
 	join_addresses(engine);
 	for (unsigned i = 0; i < engine->worker_count; i++) {
-		error = init_worker(engine, i);
-		if (error != 0)
+		if (init_worker(engine, i) != 0)
 			goto fail;
 	}
 	*out = engine;
 	return 0;
 fail:
+	bw_error(
+		"no memory for the workers and their rings; give EAL more with -m, reserve hugepages, or use "
+		"fewer --workers");
 	bw_engine_destroy(engine);
-	return error;
+	return -ENOMEM;
 }
 
 static int start_thread(struct bw_worker *w, unsigned cpu)

@@ -47,8 +47,18 @@ static void watch_pool(struct bw_worker *w)
 						       : BW_TCP_PRESSURE_EMPTY);
 }
 
+/** Is what is sent brought out? */
+static bool is_link_up(const struct bw_worker *w)
+{
+	const struct bw_worker *owner = &w->engine->workers[w->tx_queue];
+
+	return !__atomic_load_n(&owner->is_tx_stuck, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&w->nic->is_link_down, __ATOMIC_RELAXED);
+}
+
 static void timers(struct bw_worker *w)
 {
+	bw_tcp_set_link(w->tcp, is_link_up(w));
 	bw_tcp_timers(w->tcp, w->now);
 	bw_wheel_advance(&w->wheel, w->now, BW_BURST_MAX, timer_fired, w);
 }

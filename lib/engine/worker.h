@@ -73,6 +73,7 @@ struct bw_worker {
 	bool had_work;
 	bool is_draining, has_cut_off;
 	bool has_own_rx, has_own_tx;
+	bool is_tx_stuck; /* the device has taken nothing for longer than a crowd lasts. Atomic: of a queue's owner */
 	bool dispatches; /* flows are spread by our hash, not by the device */
 	uint8_t ttl;     /* of what is sent */
 	uint16_t index, worker_count;

@@ -59,7 +59,8 @@ struct bw_nic__state {
 	struct rte_device *device; /* to unplug; NULL for PCI, which stays probed */
 	char device_name[64];
 	bool is_port_open, is_port_started;
-	bool is_startable; /* memif client: cleared by the reconnector before it restarts the port */
+	bool is_startable; /* cleared while the memif client restarts the port, and where an interface is gone */
+	unsigned iface_index; /* of a kernel interface, which another of its name is not */
 	unsigned link_down_ticks;
 	uint16_t tx_segments_max, tso_segments_max; /* of a packet, and of one that the device segments */
 	bool tx_wants_prepare; /* the device fills in checksums and needs the pseudo-header's sum for it */

@@ -207,7 +207,9 @@ static bool arm(struct bw_nic *nic, unsigned queue)
 void bw_nic_sleep(struct bw_nic *nic, unsigned queue, int wake_fd, bw_ns timeout_ns)
 {
 	struct bw_nic__queue *q = queue < nic->rx_queues ? &nic->state->queue[queue] : NULL;
-	const bool has_interrupt = q != NULL && q->fd >= 0 && nic->has_rx_interrupt;
+	/* The socket of an interface that is gone is always readable, with its error. */
+	const bool has_interrupt = q != NULL && q->fd >= 0 && nic->has_rx_interrupt &&
+				   __atomic_load_n(&nic->state->is_startable, __ATOMIC_ACQUIRE);
 	const bool is_armed = has_interrupt && (q->rx_via & BW_NIC__RX_STASH);
 	const struct timespec timeout = { .tv_sec = (time_t)(timeout_ns / BW_NS_PER_SEC),
 		.tv_nsec = (long)(timeout_ns % BW_NS_PER_SEC) };

@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/if_packet.h>
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_eth_ring.h>
 #include <rte_malloc.h>
@@ -48,6 +49,7 @@
 #define RING_SLOTS          1024
 #define TAP_RX_DESCS        8
 #define TAP_SEGMENTS_MAX    64
+#define LINK_WATCH_US       100000
 /* net_af_xdp fills 2048 and may have as many on their way out. */
 #define XDP_MBUFS           4096
 /* A umem chunk is at most a page, and of an odd number of cache lines, as mempools are. */
@@ -667,6 +669,43 @@ static int pools_in_use(const struct bw_nic *nic)
 	return used;
 }
 
+/** The others refuse what they cannot send. */
+static bool has_link_to_watch(const struct bw_nic *nic)
+{
+	return nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP ||
+	       nic->plan.kind == BW_NIC_PCI;
+}
+
+static bool is_iface_gone(const struct bw_nic *nic)
+{
+	struct bw_nic__iface iface;
+	int rc;
+
+	if (nic->plan.kind == BW_NIC_PCI)
+		return false;
+	rc = bw_nic__iface_read(nic->plan.iface, &iface);
+	return rc == -ENODEV || (rc == 0 && iface.index != nic->state->iface_index);
+}
+
+/* On EAL's interrupt thread: workers make no system calls. */
+static void watch_link(void *arg)
+{
+	struct bw_nic *nic = arg;
+	bool is_down = !bw_nic_is_link_up(nic);
+
+	if (is_down && is_iface_gone(nic)) {
+		bw_error("--dev %s: %s is gone; restart when there is one again", nic->plan.spec,
+			nic->plan.iface);
+		__atomic_store_n(&nic->state->is_startable, false, __ATOMIC_RELEASE);
+		__atomic_store_n(&nic->is_link_down, true, __ATOMIC_RELAXED);
+		return;
+	}
+	if (is_down != nic->is_link_down)
+		bw_info("--dev %s: link is %s", nic->plan.spec, is_down ? "down" : "up");
+	__atomic_store_n(&nic->is_link_down, is_down, __ATOMIC_RELAXED);
+	(void)rte_eal_alarm_set(LINK_WATCH_US, watch_link, nic);
+}
+
 static void close_port(struct bw_nic *nic);
 
 int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
@@ -717,6 +756,7 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 		}
 	}
 
+	nic->state->iface_index = iface.index;
 	const bool can_rss = nic->plan.kind == BW_NIC_PCI && bw_nic__rss_can(&info);
 
 	rc = choose_mtu(nic, conf, &info, &iface);
@@ -764,6 +804,10 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 		nic->accepts_partial_checksum = iface.is_virtual || iface.is_xdp_generic;
 	nic->state->keeps_held = is_driver(nic, "net_af_xdp");
 	nic->state->held_by_driver = pools_in_use(nic);
+	if (has_link_to_watch(nic)) {
+		nic->is_link_down = !bw_nic_is_link_up(nic); /* the banner says so */
+		watch_link(nic);
+	}
 	return 0;
 
 fail:
@@ -804,6 +848,8 @@ static void close_port(struct bw_nic *nic)
 		return;
 	if (is_memif_client(nic))
 		bw_nic__memif_client_stop(nic);
+	if (has_link_to_watch(nic))
+		rte_eal_alarm_cancel(watch_link, nic); /* waits for one that runs */
 	for (unsigned i = 0; state->is_port_started && state->keeps_held && i < nic->tx_queues; i++)
 		(void)rte_eth_tx_burst(nic->port_id, (uint16_t)i, NULL, 0); /* fetches what has been sent */
 	__atomic_store_n(&state->is_startable, false, __ATOMIC_RELEASE);
@@ -814,7 +860,9 @@ static void close_port(struct bw_nic *nic)
 	if (state->device != NULL)
 		(void)rte_dev_remove(state->device);
 	bw_nic__unhush();
-	if (nic->plan.kind == BW_NIC_XDP)
+	if (nic->plan.kind == BW_NIC_XDP && is_iface_gone(nic))
+		state->held_by_driver = pools_in_use(nic); /* what it had taken and can no longer send */
+	else if (nic->plan.kind == BW_NIC_XDP)
 		detach_xdp(nic);
 	for (unsigned i = 0; i < nic->rx_queues; i++) {
 		struct bw_nic__queue *q = &state->queue[i];
@@ -900,7 +948,8 @@ bool bw_nic_is_link_up(const struct bw_nic *nic)
 
 	/* Their drivers say "up" from start to stop. */
 	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP)
-		return bw_nic__iface_read(nic->plan.iface, &iface) == 0 && iface.is_up && iface.has_carrier;
+		return bw_nic__iface_read(nic->plan.iface, &iface) == 0 &&
+		       iface.index == nic->state->iface_index && iface.is_up && iface.has_carrier;
 	return rte_eth_link_get_nowait(nic->port_id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 

@@ -37,6 +37,7 @@
 #define BW_TCP__SYN_TIMEOUT_MS   180000 /* R2 of a SYN: RFC 9293 3.8.3, MUST-23 */
 #define BW_TCP__RTO_MIN_MS       200    /* under RFC 6298's 1 s, as Linux: 4.3 of RFC 8961 allows it */
 #define BW_TCP__RTO_MAX_MS       120000 /* RFC 6298 2.5 wants 60 s at least */
+#define BW_TCP__RTO_LINK_DOWN_MS 250    /* at most, while the device brings nothing out */
 #define BW_TCP__DELAYED_ACK_MS   40     /* RFC 9293 3.8.6.3 allows 500 */
 #define BW_TCP__R1               3      /* RFC 9293 3.8.3 (b): time-outs in a row until the path is doubted */
 #define BW_TCP__SYN_ACK_RETRIES  5
@@ -49,6 +50,8 @@
 #define BW_TCP__STATELESS_PER_S  1000 /* such answers of half-open and TIME_WAIT entries, a core */
 #define BW_TCP__MSS_LEAST        64   /* of bw_tcp_conf.mss_min */
 #define BW_TCP__PAWS_IDLE_MS     (24u * 24 * 3600 * 1000) /* RFC 7323 5.5 */
+/** When the clock jumps by more (a machine that was suspended), milliseconds go on from there. More than PAWS_IDLE. */
+#define BW_TCP__JUMP_MAX_NS      (588ull * 3600 * BW_NS_PER_SEC)
 #define BW_TCP__SMALL_BYTES      256 /* received payload up to this is copied into the mbuf before it */
 #define BW_TCP__BLOCKS_MAX       64  /* separate out-of-order blocks a connection */
 #define BW_TCP__SLICES_MAX       17  /* mbufs in one outgoing packet, header included: what NICs take */
@@ -468,6 +471,7 @@ struct bw_tcp__answer {
 struct bw_tcp {
 	bw_ns now, epoch;
 	enum bw_tcp_pressure pressure;
+	bool is_link_down;
 	uint32_t reclaim_next; /* connection to be looked at */
 	uint32_t now_ms;       /* since epoch, rounded down */
 	uint32_t now_ms_up;    /* and up: deadlines count from it, so that none is early */

@@ -32,9 +32,13 @@ void bw_tcp_conf_init(struct bw_tcp_conf *conf)
 
 void bw_tcp__set_now(struct bw_tcp *tcp, bw_ns now)
 {
-	uint64_t since = now - tcp->epoch;
-	uint64_t ms = since / BW_NS_PER_MS;
+	uint64_t since, ms;
 
+	/* What lies farther back than half of 32 bits would look as if it were to come. */
+	if (bw_unlikely(now - tcp->now > BW_TCP__JUMP_MAX_NS))
+		tcp->epoch += now - tcp->now - BW_TCP__JUMP_MAX_NS;
+	since = now - tcp->epoch;
+	ms = since / BW_NS_PER_MS;
 	tcp->now = now;
 	tcp->now_ms = (uint32_t)ms;
 	tcp->now_ms_up = (uint32_t)(ms + (since != ms * BW_NS_PER_MS));
@@ -72,6 +76,11 @@ void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
 	tcp->pressure = pressure;
 	if (bw_unlikely(pressure == BW_TCP_PRESSURE_EMPTY))
 		reclaim(tcp);
+}
+
+void bw_tcp_set_link(struct bw_tcp *tcp, bool is_up)
+{
+	tcp->is_link_down = !is_up;
 }
 
 static void slab_init(struct bw_tcp__slab *slab, uint32_t capacity)
@@ -170,7 +179,7 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	bw_wheel_init(&tcp->wheel, now);
 	bw_timer_init(&tcp->half_open_timer, BW_TCP_WHEEL_HALF_OPEN);
 	bw_timer_init(&tcp->time_wait_timer, BW_TCP_WHEEL_TIME_WAIT);
-	tcp->epoch = now;
+	tcp->epoch = tcp->now = now;
 	bw_tcp__set_now(tcp, now);
 	return tcp;
 }

@@ -9,33 +9,35 @@
 #define MS_31        0x7fffffffu
 #define TAKE_OVER_MS 1000
 
+static uint32_t all_ms(const struct bw_tcp *tcp)
+{
+	return (uint32_t)(tcp->conf.time_wait_ns / BW_NS_PER_MS);
+}
+
+/** 0: expired. Of the 31 bits that expires_ms has, whatever is not 2 MSL ahead, rounded up, is behind. */
+static uint32_t left_ms(const struct bw_tcp *tcp, const struct bw_tcp__time_wait *tw)
+{
+	uint32_t left = (tw->expires_ms - tcp->now_ms) & MS_31;
+
+	return left <= all_ms(tcp) + 2 ? left : 0;
+}
+
 static void arm_timer(struct bw_tcp *tcp)
 {
-	uint32_t first = tcp->time_wait_fifo.head, left_ms;
+	uint32_t first = tcp->time_wait_fifo.head;
 	bw_ns at;
 
 	if (first == BW_TCP__NONE)
 		return;
-	/* expires_ms has 31 bits, and is at most some days away. */
-	left_ms = (tcp->time_waits[first].expires_ms - tcp->now_ms) & MS_31;
-	if (left_ms > MS_31 / 2)
-		left_ms = 0;
-	at = bw_tcp__ms_to_ns(tcp, tcp->now_ms + left_ms);
+	at = bw_tcp__ms_to_ns(tcp, tcp->now_ms + left_ms(tcp, &tcp->time_waits[first]));
 	if (at < tcp->time_wait_timer.expires_at)
 		bw_timer_arm(&tcp->wheel, &tcp->time_wait_timer, at);
-}
-
-static bool is_expired(const struct bw_tcp *tcp, const struct bw_tcp__time_wait *tw)
-{
-	return ((tcp->now_ms - tw->expires_ms) & MS_31) <= MS_31 / 2;
 }
 
 /** Start the 2 MSL, or start them again. */
 static void wait_2msl(struct bw_tcp *tcp, uint32_t index)
 {
-	uint32_t ms = (uint32_t)(tcp->conf.time_wait_ns / BW_NS_PER_MS);
-
-	tcp->time_waits[index].expires_ms = bw_tcp__deadline(tcp, ms) & MS_31;
+	tcp->time_waits[index].expires_ms = bw_tcp__deadline(tcp, all_ms(tcp)) & MS_31;
 	bw_tcp__fifo_push(&tcp->time_wait_fifo, tcp->time_waits, index);
 	arm_timer(tcp);
 }
@@ -53,7 +55,7 @@ void bw_tcp__time_wait_timer(struct bw_tcp *tcp)
 	uint32_t i;
 
 	for (unsigned n = 0; n < BW_TCP__TIMERS_MAX && (i = tcp->time_wait_fifo.head) != BW_TCP__NONE &&
-			     is_expired(tcp, &tcp->time_waits[i]);
+			     left_ms(tcp, &tcp->time_waits[i]) == 0;
 		n++)
 		forget(tcp, i);
 	arm_timer(tcp);
@@ -131,11 +133,9 @@ static bool is_reuse(const struct bw_tcp__time_wait *tw, const struct bw_tcp_fie
 bool bw_tcp__time_wait_take_over(struct bw_tcp *tcp, uint32_t index, bw_seq *beyond)
 {
 	const struct bw_tcp__time_wait *tw = &tcp->time_waits[index];
-	uint32_t all_ms = (uint32_t)(tcp->conf.time_wait_ns / BW_NS_PER_MS);
-	uint32_t left_ms = is_expired(tcp, tw) ? 0 : (tw->expires_ms - tcp->now_ms) & MS_31;
 
 	/* A second, by which the coarsest of clocks (RFC 7323 5.4) has moved. */
-	if (!tw->has_timestamps || left_ms + TAKE_OVER_MS > all_ms)
+	if (!tw->has_timestamps || left_ms(tcp, tw) + TAKE_OVER_MS > all_ms(tcp))
 		return false;
 	*beyond = tw->snd_nxt;
 	forget(tcp, index);

@@ -7,11 +7,28 @@
  */
 #include "internal.h"
 
+#define LATE_MS 1000 /* more than a busy worker's timers ever are */
+
 void bw_tcp__retx_arm(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use, uint32_t delay_ms)
 {
 	conn->timer_use = use;
 	conn->retx_at_ms = bw_tcp__deadline(tcp, delay_ms);
 	bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, conn->retx_at_ms));
+}
+
+/**
+ * The time-out after another one (RFC 6298 5.5), unless nothing has reached the network: then soon enough to notice that
+ * it is there again. Two that were counted do for what goes by the first, or by R1.
+ */
+static uint32_t back_off(const struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	if (conn->backoff < (tcp->is_link_down ? 2 : 15))
+		conn->backoff++;
+	/* R1 of RFC 9293 3.8.3: then it may be the path's fault. */
+	if (conn->backoff >= BW_TCP__R1)
+		conn->path = BW_TCP_PATH_SUSPECT;
+	return tcp->is_link_down ? BW_MIN(bw_tcp__rto_ms(conn), (uint32_t)BW_TCP__RTO_LINK_DOWN_MS)
+				 : bw_tcp__rto_ms(conn);
 }
 
 /** Is the connection in a state in which silence says nothing, so that keep-alive has to ask? */
@@ -21,13 +38,15 @@ static bool keepalive_applies(const struct bw_tcp *tcp, const struct bw_tcp_conn
 	       conn->timer_use == BW_TCP_TIMER_OFF;
 }
 
-/** With no retransmission timer running, `backoff` counts the probes that were sent. */
+/**
+ * With no retransmission timer running, `backoff` counts the probes that were sent, the last one at `progress_ms`:
+ * however late it was, there is all the time for its answer.
+ */
 static uint32_t keepalive_at_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	uint32_t idle_ms = (uint32_t)(bw_tcp__listener(tcp, conn)->keepalive_idle_ns / BW_NS_PER_MS);
-	uint32_t interval_ms = (uint32_t)(tcp->conf.keepalive_interval_ns / BW_NS_PER_MS);
-
-	return conn->last_rx_ms + idle_ms + conn->backoff * interval_ms;
+	if (conn->backoff != 0)
+		return conn->progress_ms + (uint32_t)(tcp->conf.keepalive_interval_ns / BW_NS_PER_MS);
+	return conn->last_rx_ms + (uint32_t)(bw_tcp__listener(tcp, conn)->keepalive_idle_ns / BW_NS_PER_MS);
 }
 
 void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
@@ -55,36 +74,30 @@ static bool is_past_user_timeout(const struct bw_tcp *tcp, const struct bw_tcp_c
 	return bw_tcp__ms_since(tcp, conn->progress_ms) >= tcp->conf.user_timeout_ns / BW_NS_PER_MS;
 }
 
-/** Another time-out of the same segment. R1 of RFC 9293 3.8.3: then it may be the path's fault. */
-static void back_off(struct bw_tcp_conn *conn)
-{
-	if (conn->backoff < 15)
-		conn->backoff++;
-	if (conn->backoff >= BW_TCP__R1)
-		conn->path = BW_TCP_PATH_SUSPECT;
-}
-
 /** Nothing was heard of our SYN, or of our answer to one that crossed it. */
 static void syn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	uint32_t waited_ms = bw_tcp__ms_since(tcp, conn->progress_ms);
+	uint32_t waited_ms = bw_tcp__ms_since(tcp, conn->progress_ms), rto_ms;
 
 	if (waited_ms >= BW_TCP__SYN_TIMEOUT_MS) {
 		give_up(tcp, conn);
 		return;
 	}
-	back_off(conn);
+	rto_ms = back_off(tcp, conn);
 	conn->flags |= BW_CONN_ACK_NOW;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
-	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO,
-		BW_MIN(bw_tcp__rto_ms(conn), BW_TCP__SYN_TIMEOUT_MS - waited_ms));
+	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, BW_MIN(rto_ms, BW_TCP__SYN_TIMEOUT_MS - waited_ms));
 	bw_tcp__mark_ready(tcp, conn);
 }
 
 static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	enum bw_tcp__timer use = (enum bw_tcp__timer)conn->timer_use;
+	uint32_t late_ms = bw_tcp__ms_since(tcp, conn->retx_at_ms), rto_ms;
 
+	/* The clock has jumped, as over a machine that was suspended: in that time nobody listened. */
+	if (bw_unlikely(late_ms > LATE_MS))
+		conn->progress_ms += late_ms;
 	bw_tcp__retx_disarm(conn);
 	if (bw_tcp__is_opening(conn)) {
 		syn_due(tcp, conn);
@@ -101,7 +114,7 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__mark_ready(tcp, conn);
 		return;
 	}
-	back_off(conn);
+	rto_ms = back_off(tcp, conn);
 	if (use == BW_TCP_TIMER_PERSIST) {
 		conn->flags |= BW_CONN_PROBE;
 		bw_tcp__count(tcp, BW_TCP_ZERO_WINDOW_PROBES);
@@ -109,7 +122,7 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__count(tcp, BW_TCP_RTOS);
 		bw_tcp__on_rto(tcp, conn);
 	}
-	bw_tcp__retx_arm(tcp, conn, use, bw_tcp__rto_ms(conn)); /* RFC 6298 5.5, 5.6 */
+	bw_tcp__retx_arm(tcp, conn, use, rto_ms); /* RFC 6298 5.5, 5.6 */
 	bw_tcp__mark_ready(tcp, conn);
 }
 
@@ -119,7 +132,9 @@ static void keepalive_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		give_up(tcp, conn);
 		return;
 	}
+	bw_tcp__cc_on_restart(tcp, conn); /* which goes by progress_ms */
 	conn->backoff++;
+	conn->progress_ms = tcp->now_ms;
 	conn->flags |= BW_CONN_PROBE;
 	bw_tcp__count(tcp, BW_TCP_KEEPALIVES);
 	bw_tcp__mark_ready(tcp, conn);

@@ -24,13 +24,14 @@
 #include <engine/engine.h>
 #include <wire/build.h>
 
-#define TTL         63 /* not the default */
-#define PROBE_PORT  99
-#define FLOOD_PORT  98
-#define CALLER_PORT 9003
-#define CALLED_PORT 9004
-#define CALLS       8     /* a worker */
-#define FLOOD       20000 /* more mails than the ring between two workers holds */
+#define TTL           63 /* not the default */
+#define PROBE_PORT    99
+#define FLOOD_PORT    98
+#define STUBBORN_PORT 97
+#define CALLER_PORT   9003
+#define CALLED_PORT   9004
+#define CALLS         8     /* a worker */
+#define FLOOD         20000 /* more mails than the ring between two workers holds */
 
 static const struct bw_mac peer_mac = { { 2, 0, 0, 0, 0, 1 } };
 static struct bw_nic_plan plan;
@@ -173,6 +174,44 @@ static const struct bw_service caller_service = {
 	.mail = caller_mail,
 	.opened = caller_opened,
 	.data = caller_data,
+};
+
+/* ---- services that do not do as they should --------------------------------------------------------------- */
+
+static void stubborn_drain(struct bw_stream *s)
+{
+	(void)s;
+}
+
+static const struct bw_service stubborn_service = {
+	.name = "stubborn",
+	.data = caller_data,
+	.peer_closed = stubborn_drain,
+	.drain = stubborn_drain,
+};
+
+static unsigned fails_on_worker;
+static _Atomic unsigned started, stopped;
+
+static int failing_start(struct bw_context *ctx, void *conf)
+{
+	(void)conf;
+	if (bw_context_worker(ctx) == fails_on_worker)
+		return -EIO;
+	started++;
+	return 0;
+}
+
+static void failing_stop(struct bw_context *ctx)
+{
+	(void)ctx;
+	stopped++;
+}
+
+static const struct bw_service failing_service = {
+	.name = "failing",
+	.start = failing_start,
+	.stop = failing_stop,
 };
 
 /* ---- the peer -------------------------------------------------------------------------------------------- */
@@ -803,8 +842,10 @@ static struct rte_mbuf *tcp_segment(const struct bw_tcp_fields *fields, const ch
 
 static struct rte_mbuf *expect_tcp(uint8_t flags, struct bw_pkt *pkt)
 {
-	struct rte_mbuf *m = receive_answering(&peer4, pkt);
+	struct rte_mbuf *m = NULL;
 
+	for (int i = 0; i < 5 && m == NULL; i++) /* on a busy machine it may take its time */
+		m = receive_answering(&peer4, pkt);
 	assert_non_null(m);
 	assert_int_equal(pkt->kind, BW_PKT_TCP);
 	assert_int_equal(pkt->tcp.flags & ~BW_TCP_PSH, flags);
@@ -1238,6 +1279,198 @@ static void shake_back(uint16_t port, bw_seq iss)
 		&peer4, &ours4, IPPROTO_TCP);
 }
 
+/* ---- faults ---------------------------------------------------------------------------------------------- */
+
+#define GROUP 4 /* connections that live through a fault */
+
+static struct {
+	uint16_t port;
+	bw_seq iss, seq, heard; /* ours; the peer's next, and our next byte that it knows */
+	bool has_answered;
+} group[GROUP];
+
+static void group_opens(uint16_t first_port)
+{
+	for (unsigned i = 0; i < GROUP; i++) {
+		group[i].port = (uint16_t)(first_port + i);
+		group[i].iss = shake(group[i].port);
+		shake_back(group[i].port, group[i].iss);
+		group[i].seq = 1001;
+		group[i].heard = group[i].iss + 1;
+	}
+}
+
+static void member_says(unsigned i, const char *text, uint8_t flags)
+{
+	const struct bw_tcp_fields fields = {
+		.seq = group[i].seq, .ack = group[i].heard, .flags = flags, .window = 9000
+	};
+
+	send_ip(segment_from(group[i].port, &fields, text), &peer4, &ours4, IPPROTO_TCP);
+	group[i].seq += (uint32_t)strlen(text);
+}
+
+static void group_says(const char *text, uint8_t flags)
+{
+	for (unsigned i = 0; i < GROUP; i++) {
+		group[i].has_answered = false;
+		member_says(i, text, flags);
+	}
+}
+
+/** All have echoed the text, within that time, and are told so; what else comes is of no interest. */
+static void group_hears(const char *text, bw_ns within)
+{
+	bw_ns began = monotonic();
+	unsigned answered = 0;
+
+	while (answered < GROUP) {
+		struct bw_pkt pkt;
+		struct rte_mbuf *m = receive_answering(&peer4, &pkt);
+
+		assert_in_range(monotonic() - began, 0, within);
+		for (unsigned i = 0; m != NULL && pkt.kind == BW_PKT_TCP && i < GROUP; i++) {
+			if (rte_be_to_cpu_16(pkt.flow.local_port_be) != group[i].port ||
+				group[i].has_answered || pkt.payload_len == 0 ||
+				pkt.tcp.seq != group[i].heard) /* a repeat */
+				continue;
+			assert_int_equal(pkt.payload_len, strlen(text));
+			assert_memory_equal(
+				rte_pktmbuf_mtod_offset(m, void *, pkt.payload_off), text, pkt.payload_len);
+			group[i].heard += pkt.payload_len;
+			group[i].has_answered = true;
+			answered++;
+			member_says(i, "", BW_TCP_ACK);
+		}
+		rte_pktmbuf_free(m);
+	}
+}
+
+static void group_leaves(void)
+{
+	struct rte_mbuf *m;
+
+	group_says("", BW_TCP_RST | BW_TCP_ACK);
+	while ((m = receive()) != NULL)
+		rte_pktmbuf_free(m);
+}
+
+/** With the pools empty, but for what lies in the workers' caches, nobody new gets in, and the others go on. */
+static void accepts_again_once_there_are_buffers(void **state)
+{
+	static struct rte_mbuf *taken[2 * 32768];
+	const struct bw_tcp_fields syn = { .seq = 1000, .flags = BW_TCP_SYN, .window = 9000 };
+	struct rte_mbuf *refused;
+	unsigned count = 0, few = 4 * GROUP;
+	struct bw_pkt pkt;
+
+	(void)state;
+	group_opens(7000);
+	group_says("before", BW_TCP_ACK);
+	group_hears("before", BW_NS_PER_SEC);
+	refused = segment_from(7100, &syn, "");
+	for (unsigned i = 0; i < 2; i++) {
+		while ((taken[count] = rte_pktmbuf_alloc(nic.pools[i])) != NULL)
+			assert_true(++count < BW_ARRAY_LEN(taken));
+	}
+	usleep(100000); /* a worker that sleeps finds out when it wakes up */
+	send_ip(refused, &peer4, &ours4, IPPROTO_TCP);
+	assert_null(receive_answering(&peer4, &pkt));
+	rte_pktmbuf_free_bulk(taken, few); /* for us: they stay in this thread's cache */
+	group_says("meanwhile", BW_TCP_ACK);
+	group_hears("meanwhile", BW_NS_PER_SEC);
+	rte_pktmbuf_free_bulk(taken + few, count - few);
+	usleep(100000);
+	send_ip(segment_from(7100, &syn, ""), &peer4, &ours4, IPPROTO_TCP);
+	rte_pktmbuf_free(expect_tcp(BW_TCP_SYN | BW_TCP_ACK, &pkt));
+	send_ip(segment_from(7100, &(struct bw_tcp_fields){ .seq = 1001, .flags = BW_TCP_RST }, ""), &peer4,
+		&ours4, IPPROTO_TCP);
+	group_says("after", BW_TCP_ACK);
+	group_hears("after", BW_NS_PER_SEC);
+	group_leaves();
+}
+
+/** For longer than packets are kept, so that all that was sent is lost, and the next time-out would be far off. */
+static void goes_on_once_the_device_does(void **state)
+{
+	uint64_t dropped = counted(BW_DROP_TX_BACKLOG);
+
+	(void)state;
+	group_opens(7200);
+	for (uint16_t i = 0; i < 6000; i++) { /* to either worker more than its ring and its backlog hold */
+		struct rte_mbuf *m = datagram(&peer4, &ours4, 7, "to the dead");
+		struct rte_udp_hdr *udp = rte_pktmbuf_mtod(m, struct rte_udp_hdr *);
+
+		udp->src_port = rte_cpu_to_be_16(10000 + i);
+		udp->dgram_cksum = 0;
+		send_ip(m, &peer4, &ours4, IPPROTO_UDP);
+		if (i % 50 == 0)
+			usleep(1000);
+	}
+	group_says("into the void", BW_TCP_ACK);
+	usleep(4000000);
+	assert_true(counted(BW_DROP_TX_BACKLOG) > dropped);
+	group_hears("into the void", BW_NS_PER_SEC);
+	group_says("and back", BW_TCP_ACK);
+	group_hears("and back", BW_NS_PER_SEC);
+	group_leaves();
+}
+
+/** A service that does not let go is made to. */
+static void cuts_off_who_does_not_end(void **state)
+{
+	unsigned cut_off = 0;
+	struct rte_mbuf *m;
+	struct bw_pkt pkt;
+
+	(void)state;
+	send_ip(segment_between(7300, STUBBORN_PORT,
+			&(struct bw_tcp_fields){ .seq = 1000, .flags = BW_TCP_SYN, .window = 9000 }, ""),
+		&peer4, &ours4, IPPROTO_TCP);
+	m = expect_tcp(BW_TCP_SYN | BW_TCP_ACK, &pkt);
+	send_ip(segment_between(7300, STUBBORN_PORT,
+			&(struct bw_tcp_fields){
+				.seq = 1001, .ack = pkt.tcp.seq + 1, .flags = BW_TCP_ACK, .window = 9000 },
+			""),
+		&peer4, &ours4, IPPROTO_TCP);
+	rte_pktmbuf_free(m);
+	quiet();
+	drain_main(&cut_off);
+	assert_int_equal(cut_off, 1);
+	rte_pktmbuf_free(expect_tcp(BW_TCP_RST | BW_TCP_ACK, &pkt));
+}
+
+/** A service that fails on any one worker: none runs, and those that had started are stopped. */
+static void ends_where_a_service_cannot_start(void **state)
+{
+	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
+	struct bw_engine_conf conf;
+
+	(void)state;
+	assert_int_equal(bw_nic_plan("ring", 2, &plan), 0);
+	bw_engine_conf_init(&conf);
+	bw_cidr_parse("10.1.0.2/24", &conf.addrs[0]);
+	conf.addr_count = 1;
+	conf.worker_count = 2;
+	conf.services[0] = (struct bw_engine_service){ .service = &bw_echo_service, .port = 7 };
+	conf.services[1] = (struct bw_engine_service){ .service = &failing_service, .port = 8 };
+	conf.services[2] = (struct bw_engine_service){ .service = &stubborn_service, .port = 9 };
+	conf.service_count = 3;
+	for (fails_on_worker = 0; fails_on_worker < 2; fails_on_worker++) {
+		started = stopped = 0;
+		assert_int_equal(bw_nic_open(&nic, &nic_conf), 0);
+		assert_int_equal(bw_engine_create(&conf, &nic, &engine), 0);
+		assert_int_equal(bw_engine_start(engine), -EIO);
+		bw_engine_destroy(engine);
+		engine = NULL;
+		assert_int_equal(started, 1);
+		assert_int_equal(stopped, 1);
+		bw_nic_stop_queues(&nic);
+		assert_int_equal(bw_nic_mbufs_in_use(&nic), 0);
+		bw_nic_close(&nic);
+	}
+}
+
 /**
  * One of the workers has no queue of its own and sleeps for a tenth of a second at a time: told to drain, it
  * says goodbye to idle connections at once, and later to one whose handshake was under way.
@@ -1335,8 +1568,8 @@ static void brings_all_mail_home_at_the_end(void **state)
 static int start_with(unsigned queues, bool has_rss)
 {
 	static const struct bw_service *services[] = { &bw_echo_service, &errand_service, &flood_service,
-		&caller_service };
-	static const uint16_t ports[] = { 7, PROBE_PORT, FLOOD_PORT, CALLER_PORT };
+		&caller_service, &stubborn_service };
+	static const uint16_t ports[] = { 7, PROBE_PORT, FLOOD_PORT, CALLER_PORT, STUBBORN_PORT };
 	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
 	struct bw_engine_conf conf;
 
@@ -1474,6 +1707,12 @@ int main(void)
 	};
 	const struct CMUnitTest no_start[] = {
 		cmocka_unit_test(refuses_ipv6_on_a_link_too_small_for_it),
+		cmocka_unit_test(ends_where_a_service_cannot_start),
+	};
+	const struct CMUnitTest faults[] = {
+		cmocka_unit_test(accepts_again_once_there_are_buffers),
+		cmocka_unit_test(goes_on_once_the_device_does),
+		cmocka_unit_test(cuts_off_who_does_not_end),
 	};
 	const struct CMUnitTest the_end[] = {
 		cmocka_unit_test(brings_all_mail_home_at_the_end),
@@ -1491,6 +1730,8 @@ int main(void)
 	return cmocka_run_group_tests(tests, start, stop) | cmocka_run_group_tests(no_start, NULL, NULL) |
 	       cmocka_run_group_tests(fragments_and_errors, start, stop) |
 	       cmocka_run_group_tests(with_one_queue, start_with_one_queue, stop) |
+	       cmocka_run_group_tests(faults, start, stop) |
+	       cmocka_run_group_tests(faults, start_with_one_queue, stop) |
 	       cmocka_run_group_tests(the_end, start, stop) |
 	       cmocka_run_group_tests(spread_by_the_device, start_spread_by_the_device, stop) |
 	       cmocka_run_group_tests(calls, start, stop) |

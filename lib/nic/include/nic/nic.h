@@ -106,7 +106,8 @@ struct bw_nic {
 	/* For bw_wire_host. packet: the kernel's GRO has verified what it merged and leaves the pseudo-header's sum
 	   in place, and a veth's peer never filled it in. xdp: on virtual interfaces and in generic mode. */
 	bool accepts_partial_checksum;
-	bool is_virtual; /* adaptive polling is the default */
+	bool is_link_down; /* packet, xdp and PCI: as of the last tenth of a second. Atomic */
+	bool is_virtual;   /* adaptive polling is the default */
 	unsigned worker_count;
 	struct rte_mempool **pools; /* one a worker: RX of its queue and its TX */
 	unsigned mbufs_per_worker;

@@ -203,6 +203,12 @@ bool bw_tcp_knows(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
 /** The pool's state, at least once a turn: see enum bw_tcp_pressure. */
 void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure);
 
+/**
+ * Does the device bring out what is sent? While it does not, time-outs do not back off, as nothing tells of congestion
+ * that has not reached the network: the connections go on within a quarter of a second of its return.
+ */
+void bw_tcp_set_link(struct bw_tcp *tcp, bool is_up);
+
 /** Fire what is due, a bounded number of timers a call. */
 void bw_tcp_timers(struct bw_tcp *tcp, bw_ns now);
 /** Lower bound of the next deadline; BW_NEVER when there is none. */
