@@ -143,7 +143,8 @@ def test_a_transfer_that_takes_too_long_is_cut_off(bench, files):
     began = time.monotonic()
     server.stop(timeout=18)
     assert 8 < time.monotonic() - began < 16
-    assert curl.wait(10) != 0
+    # It reads what its kernel has received at its own pace before it finds the reset.
+    assert curl.wait(60) != 0
 
 
 def test_an_idle_server_stops_at_once(bench, files):

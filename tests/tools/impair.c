@@ -35,12 +35,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NS_PER_MS   1000000ull
-#define NS_PER_SEC  1000000000ull
-#define BURST       64
-#define FRAME_MAX   9216
-#define BUFFER_MAX  (64 << 20) /* of a socket: what comes while the process does not run */
-#define LATE_US_MAX 100000     /* of the histogram */
+#define NS_PER_MS    1000000ull
+#define BURST_GAP_NS 50000000u /* without a packet, and a burst is over */
+#define NS_PER_SEC   1000000000ull
+#define BURST        64
+#define FRAME_MAX    9216
+#define BUFFER_MAX   (64 << 20) /* of a socket: what comes while the process does not run */
+#define LATE_US_MAX  100000     /* of the histogram */
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
@@ -65,9 +66,10 @@ struct direction {
 	int from, to; /* sockets */
 	uint64_t prng;
 	bool in_burst;
-	uint64_t first_ns;  /* arrival of the first packet, from which a blackout counts; 0: none yet */
-	uint64_t line_free; /* when the transmitter has sent all that it was given */
-	uint64_t last_due;  /* jitter does not reorder */
+	uint64_t burst_seen_ns; /* when the last packet came */
+	uint64_t first_ns;      /* arrival of the first packet, from which a blackout counts; 0: none yet */
+	uint64_t line_free;     /* when the transmitter has sent all that it was given */
+	uint64_t last_due;      /* jitter does not reorder */
 	uint64_t serial;
 	/* when the frames that wait for the transmitter leave it, oldest first */
 	uint64_t *leaving;
@@ -116,12 +118,17 @@ static bool happens(struct direction *d, double chance)
 	return (double)(draw(d) >> 11) * 0x1p-53 < chance;
 }
 
-/** In a burst everything is lost; its length is geometric. */
-static bool burst_loses(struct direction *d)
+/**
+ * In a burst everything is lost; its length is geometric. It is an event in time as well: a sender that backs off, alone
+ * on the link, would else lose one repeat a burst's packet, minutes long.
+ */
+static bool burst_loses(struct direction *d, uint64_t now)
 {
 	double leave = d->does.burst_packets > 0 ? 1 / d->does.burst_packets : 1;
 	double enter = leave * d->does.burst_loss / (1 - d->does.burst_loss);
 
+	d->in_burst &= now - d->burst_seen_ns < BURST_GAP_NS;
+	d->burst_seen_ns = now;
 	d->in_burst = happens(d, d->in_burst ? 1 - leave : enter);
 	return d->in_burst;
 }
@@ -284,7 +291,7 @@ static void arrive(struct direction *d, uint64_t now, uint8_t *data, uint32_t le
 	if (d->first_ns == 0)
 		d->first_ns = now;
 	is_lost = happens(d, does->loss);
-	is_lost |= burst_loses(d);
+	is_lost |= burst_loses(d, now);
 	is_held = happens(d, does->reorder);
 	is_doubled = happens(d, does->duplicate);
 	if (now - d->first_ns - does->blackout_at_ns < does->blackout_ns) {
