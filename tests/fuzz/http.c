@@ -113,9 +113,25 @@ size_t fuzz_service_strip(char *output, size_t len)
 	return len;
 }
 
-bool fuzz_service_is_refusal(const char *output)
+static bool is_refusal(const char *output, size_t len, size_t at)
 {
-	return strncmp(output, "HTTP/1.1 4", 10) == 0;
+	return at == len || strncmp(output + at, "HTTP/1.1 4", 10) == 0;
+}
+
+/**
+ * Of several things that are wrong with a request, the one that is seen first is told, and what never becomes complete
+ * may be refused before it does. So from the first answer on that differs, both have refused, or not answered yet.
+ */
+bool fuzz_service_may_differ(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	const char *longer = a_len > b_len ? a : b;
+	size_t at = 0, shorter_len = BW_MIN(a_len, b_len);
+
+	while (at < shorter_len && a[at] == b[at])
+		at++;
+	while (at > 0 && strncmp(longer + at, "HTTP/1.1 ", 9) != 0)
+		at--;
+	return is_refusal(a, a_len, at) && is_refusal(b, b_len, at);
 }
 
 /* ---- the parser ------------------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@ void fuzz_service_stop(struct fake *f);
 void fuzz_service_check(const char *output, size_t len, bool is_whole);
 /** Remove what depends on how the bytes came. Returns the new length; 0 where that cannot be told. */
 size_t fuzz_service_strip(char *output, size_t len);
-/** Does this say that a request cannot be? */
-bool fuzz_service_is_refusal(const char *output);
+/** Are two different answers to the same bytes, cut in two ways, both right? */
+bool fuzz_service_may_differ(const char *a, size_t a_len, const char *b, size_t b_len);
 
 void fuzz_service_one(const uint8_t *data, size_t size);
