@@ -10,6 +10,7 @@
 
 #include "worker.h"
 
+#define DISPUTE_GAP_NS (100 * BW_NS_PER_MS)  /* between questions that are not on time */
 #define RETRANS_NS     BW_NS_PER_SEC         /* RFC 4861 section 10: RetransTimer */
 #define SOLICITS_MAX   3                     /* MAX_MULTICAST_SOLICIT, MAX_UNICAST_SOLICIT */
 #define REACHABLE_NS   (30 * BW_NS_PER_SEC)  /* REACHABLE_TIME */
@@ -96,6 +97,7 @@ static struct bw_neigh *create(struct bw_worker *w, const struct bw_ip *ip)
 	*bucket = index;
 	n->probe_count = 0;
 	n->is_disputed = false;
+	n->asked_at = 0;
 	n->used_at = w->now;
 	return n;
 }
@@ -180,6 +182,7 @@ static void ask(struct bw_worker *w, struct bw_neigh *n)
 	bool unicast = n->state == BW_NEIGH_PROBE && !n->is_disputed;
 
 	n->probe_count++;
+	n->asked_at = w->now;
 	bw_timer_arm(&w->wheel, &n->timer, w->now + RETRANS_NS);
 	if (src == NULL)
 		return;
@@ -265,9 +268,17 @@ void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, cons
 
 /* ---- the state machine ---------------------------------------------------------------------------------- */
 
+/** Two hosts that claim one address answer each question both, and each answer would be the next question. */
+static bool may_ask_at_once(const struct bw_worker *w, const struct bw_neigh *n)
+{
+	return w->now - n->asked_at >= DISPUTE_GAP_NS;
+}
+
 /** Ask whether it is still there, while its address goes on being used. */
 static void probe(struct bw_worker *w, struct bw_neigh *n)
 {
+	if (!may_ask_at_once(w, n))
+		return;
 	n->state = BW_NEIGH_PROBE;
 	n->probe_count = 0;
 	ask(w, n);
@@ -389,7 +400,7 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 	n->is_disputed = has_address && !confirms;
 	n->generation++; /* paths look the new address up */
 	settle(w, n, confirms);
-	if (n->is_disputed && is_in_use) {
+	if (n->is_disputed && is_in_use && may_ask_at_once(w, n)) {
 		n->state = BW_NEIGH_PROBE;
 		ask(w, n);
 	}

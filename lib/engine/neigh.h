@@ -46,7 +46,7 @@ struct bw_neigh {
 	uint8_t queued_count;
 	bool is_disputed; /* the address replaced another and was not confirmed since */
 	uint16_t chain_next;
-	bw_ns used_at;
+	bw_ns used_at, asked_at;
 	struct bw_timer timer;
 	struct rte_mbuf *queued[BW_NEIGH_QUEUE_MAX]; /* IP packets, oldest first */
 };

@@ -7,7 +7,7 @@
 #include "internal.h"
 
 #define BUFFER_BYTES_MAX     (1u << 30) /* a little more than the largest window (RFC 7323 2.3) */
-#define BUFFER_BYTES_DEFAULT (4u << 20)
+#define BUFFER_BYTES_DEFAULT (256u << 10)
 #define STATE_BYTES_MAX      65536u
 #define MTU_MIN              256
 

@@ -118,9 +118,9 @@ struct bw_tcp_conf {
 	enum bw_tcp_syn_cookies syn_cookies; /* default auto */
 	uint32_t time_wait_max;
 	uint32_t state_bytes; /* service state a connection: zeroed before opened(), see bw_tcp_state() */
-	/** Default 4 MiB. Windows begin with 64 KiB and grow while the service reads as fast as the peer can send. */
+	/** Default 256 KiB. Windows begin with 64 KiB and grow while the service reads as fast as the peer can send. */
 	uint32_t recv_bytes_max;
-	/** Default 4 MiB. Send queues begin with 256 KiB and grow to two congestion windows. */
+	/** Default 256 KiB. With more, send queues begin with that and grow to two congestion windows. */
 	uint32_t send_bytes_max;
 	uint32_t
 		reassembly_bytes_max; /* out-of-order bytes a connection keeps; default: the receive window */
