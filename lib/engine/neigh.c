@@ -277,7 +277,7 @@ static bool may_ask_at_once(const struct bw_worker *w, const struct bw_neigh *n)
 /** Ask whether it is still there, while its address goes on being used. */
 static void probe(struct bw_worker *w, struct bw_neigh *n)
 {
-	if (!may_ask_at_once(w, n))
+	if (n->is_disputed && !may_ask_at_once(w, n))
 		return;
 	n->state = BW_NEIGH_PROBE;
 	n->probe_count = 0;
