@@ -10,11 +10,11 @@
 
 #include "worker.h"
 
-#define DISPUTE_GAP_NS (100 * BW_NS_PER_MS)  /* between questions that are not on time */
-#define RETRANS_NS     BW_NS_PER_SEC         /* RFC 4861 section 10: RetransTimer */
-#define SOLICITS_MAX   3                     /* MAX_MULTICAST_SOLICIT, MAX_UNICAST_SOLICIT */
-#define REACHABLE_NS   (30 * BW_NS_PER_SEC)  /* REACHABLE_TIME */
-#define FAILED_NS      (5 * BW_NS_PER_SEC)   /* how long an unanswered question is not asked again */
+#define HASTY_MAX      10                   /* questions a second that are not on time, about one neighbour */
+#define RETRANS_NS     BW_NS_PER_SEC        /* RFC 4861 section 10: RetransTimer */
+#define SOLICITS_MAX   3                    /* MAX_MULTICAST_SOLICIT, MAX_UNICAST_SOLICIT */
+#define REACHABLE_NS   (30 * BW_NS_PER_SEC) /* REACHABLE_TIME */
+#define FAILED_NS      (5 * BW_NS_PER_SEC)  /* how long an unanswered question is not asked again */
 #define STALE_NS       (600 * BW_NS_PER_SEC) /* unused for so long, an entry is let go */
 #define EVICT_SAMPLE   8
 #define ANNOUNCE_COUNT 3 /* RFC 5227 has two; one more for a link that was not up yet */
@@ -97,7 +97,7 @@ static struct bw_neigh *create(struct bw_worker *w, const struct bw_ip *ip)
 	*bucket = index;
 	n->probe_count = 0;
 	n->is_disputed = false;
-	n->asked_at = 0;
+	n->hasty_at = 0;
 	n->used_at = w->now;
 	return n;
 }
@@ -182,7 +182,6 @@ static void ask(struct bw_worker *w, struct bw_neigh *n)
 	bool unicast = n->state == BW_NEIGH_PROBE && !n->is_disputed;
 
 	n->probe_count++;
-	n->asked_at = w->now;
 	bw_timer_arm(&w->wheel, &n->timer, w->now + RETRANS_NS);
 	if (src == NULL)
 		return;
@@ -269,9 +268,13 @@ void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, cons
 /* ---- the state machine ---------------------------------------------------------------------------------- */
 
 /** Two hosts that claim one address answer each question both, and each answer would be the next question. */
-static bool may_ask_at_once(const struct bw_worker *w, const struct bw_neigh *n)
+static bool may_ask_at_once(const struct bw_worker *w, struct bw_neigh *n)
 {
-	return w->now - n->asked_at >= DISPUTE_GAP_NS;
+	if (w->now - n->hasty_at >= BW_NS_PER_SEC) {
+		n->hasty_at = w->now;
+		n->hasty_count = 0;
+	}
+	return n->hasty_count < HASTY_MAX && ++n->hasty_count != 0;
 }
 
 /** Ask whether it is still there, while its address goes on being used. */

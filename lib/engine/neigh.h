@@ -46,7 +46,8 @@ struct bw_neigh {
 	uint8_t queued_count;
 	bool is_disputed; /* the address replaced another and was not confirmed since */
 	uint16_t chain_next;
-	bw_ns used_at, asked_at;
+	uint8_t hasty_count; /* questions in the second from hasty_at on that were not on time */
+	bw_ns used_at, hasty_at;
 	struct bw_timer timer;
 	struct rte_mbuf *queued[BW_NEIGH_QUEUE_MAX]; /* IP packets, oldest first */
 };
