@@ -10,7 +10,8 @@
  *
  * Who claims another's address is believed, as RFC 826 and RFC 4861 have it, but everybody is asked who has it, and at
  * once where it is in use: a forged claim lasts until the owner has answered, not until three questions to nobody were
- * lost.
+ * lost. Where two hosts really have one address, both answer, and each answer would call for the next question: so ten
+ * such questions a second about one neighbour are all.
  *
  * Bounded: when the cache is full, a few entries are looked at and the one used longest ago makes room, a
  * confirmed one only if there is no other. All that waits together is bounded too, lest a scan through a prefix

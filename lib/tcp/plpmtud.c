@@ -15,7 +15,6 @@
 
 #define MTU_BASE_V4    1024 /* RFC 4821 7.2 */
 #define MTU_LEAST_V4   576
-#define R1             3  /* time-outs in a row: RFC 9293 3.8.3 */
 #define GRAIN          32 /* bytes that are not worth a search */
 #define SEGMENTS_AFTER 4  /* a probe: three that show the loss, and one in case */
 #define RAISE_MS       (10u * 60 * 1000)
@@ -41,18 +40,17 @@ void bw_tcp__mtu_cut(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t mss,
 
 void bw_tcp__mtu_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	const struct rte_mbuf *first = bw_tcp__sendq_first(conn);
+	struct rte_mbuf *first = bw_tcp__sendq_first(conn);
 	bool is_v4 = bw_ip_is_v4(&conn->flow.local);
 	uint32_t mtu = is_v4 ? MTU_BASE_V4 : BW_IP6_MTU_MIN, mss;
 
-	if (conn->backoff == R1 + 2 && is_v4)
+	if (conn->backoff == BW_TCP__R1 + 2 && is_v4)
 		mtu = MTU_LEAST_V4;
-	else if (conn->backoff != R1)
+	else if (conn->backoff != BW_TCP__R1)
 		return;
 	mss = mss_of(conn, mtu);
 	/* What is repeated in vain has to be larger, or it was not its size. */
-	if (conn->mss <= mss || first == NULL ||
-		bw_tcp__tx_note((struct rte_mbuf *)(uintptr_t)first)->len <= mss)
+	if (conn->mss <= mss || first == NULL || bw_tcp__tx_note(first)->len <= mss)
 		return;
 	bw_tcp__count(tcp, BW_TCP_BLACK_HOLES);
 	bw_tcp__mtu_cut(tcp, conn, mss,
