@@ -244,72 +244,6 @@ TEST(round_trip_of_the_syn_counts)
 	done(p);
 }
 
-/* ---- ECN: RFC 3168 6.1.1 -------------------------------------------------------------------------------- */
-
-#define ASKS (SYN | ECE | CWR)
-
-TEST(ecn_is_asked_for_and_used_if_agreed)
-{
-	struct peer *p = connecting(.ecn = true);
-
-	OUT(p, .flags = ASKS, .ecn = NOT_ECT);
-	IN(p, .seq = PEER, .flags = SYN | ACK | ECE, .mss = 1460);
-	OUT(p, .seq = 1, .empty = true, .ecn = NOT_ECT);
-	assert_int_equal(bw_tcp_send(p->conn, "abc", 3), 3);
-	collect(p);
-	OUT(p, .data = "abc", .ecn = ECT0);
-	COUNTER(p, TCP_ECN_AGREED, 1);
-	done(p);
-}
-
-TEST(ecn_that_is_not_agreed_is_not_used)
-{
-	/* One that knows nothing of it, and one that sends back what it got. */
-	static const uint8_t answer[] = { SYN | ACK, SYN | ACK | ECE | CWR };
-
-	for (unsigned i = 0; i < BW_ARRAY_LEN(answer); i++) {
-		struct peer *p = connecting(.ecn = true);
-
-		OUT(p, .flags = ASKS);
-		IN(p, .seq = PEER, .flags = answer[i], .mss = 1460);
-		OUT(p, .seq = 1, .empty = true);
-		assert_int_equal(bw_tcp_send(p->conn, "abc", 3), 3);
-		collect(p);
-		OUT(p, .data = "abc", .ecn = NOT_ECT);
-		done(p);
-	}
-}
-
-TEST(ecn_is_not_asked_for_twice)
-{
-	struct peer *p = connecting(.ecn = true);
-
-	OUT(p, .flags = ASKS);
-	AT(p, MS(1002));
-	OUT(p, .flags = SYN);
-	/* an answer to the first: too late */
-	IN(p, .seq = PEER, .flags = SYN | ACK | ECE, .mss = 1460);
-	OUT(p, .seq = 1, .empty = true);
-	assert_int_equal(bw_tcp_send(p->conn, "abc", 3), 3);
-	collect(p);
-	OUT(p, .data = "abc", .ecn = NOT_ECT);
-	done(p);
-}
-
-TEST(ecn_of_crossed_syns)
-{
-	struct peer *p = connecting(.ecn = true);
-
-	OUT(p, .flags = ASKS);
-	IN(p, .seq = PEER, .flags = ASKS, .mss = 1460);
-	OUT(p, .flags = SYN | ACK | ECE, .ack = PEER + 1);
-	IN(p, .seq = PEER + 1, .ack = 1);
-	assert_int_equal(bw_tcp_send(p->conn, "abc", 3), 3);
-	collect(p);
-	OUT(p, .data = "abc", .ecn = ECT0);
-	done(p);
-}
-
 /* ---- SYNs that cross: RFC 9293 3.5, figure 8 ------------------------------------------------------------ */
 
 static struct peer *crossed(const struct offer *offer)
@@ -704,10 +638,6 @@ int main(void)
 		cmocka_unit_test(syn_is_repeated_for_three_minutes),
 		cmocka_unit_test(lost_syn_makes_careful),
 		cmocka_unit_test(round_trip_of_the_syn_counts),
-		cmocka_unit_test(ecn_is_asked_for_and_used_if_agreed),
-		cmocka_unit_test(ecn_that_is_not_agreed_is_not_used),
-		cmocka_unit_test(ecn_is_not_asked_for_twice),
-		cmocka_unit_test(ecn_of_crossed_syns),
 		cmocka_unit_test(simultaneous_open),
 		cmocka_unit_test(simultaneous_open_ends_with_an_ack),
 		cmocka_unit_test(crossed_syn_again_is_answered_again),
