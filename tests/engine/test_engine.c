@@ -743,6 +743,30 @@ static void asks_again_after_an_unasked_reply(void **state)
 	quiet();
 }
 
+/** Two hosts with one address answer every question both: that must not make a question of every answer. */
+static void asks_two_owners_of_an_address_with_moderation(void **state)
+{
+	static const struct bw_mac other = { { 2, 0, 0, 0, 0, 8 } };
+	uint64_t asked;
+	void *m;
+
+	(void)state;
+	send_udp(&peer4, &ours4, 7, "known");
+	expect_udp(&peer4, 7, "known");
+	asked = counted(BW_ARP_REQUESTS);
+	for (unsigned i = 0; i < 200; i++) {
+		claim(&peer4, i % 2 ? &peer_mac : &other);
+		usleep(1000);
+		while (rte_ring_sc_dequeue(from_engine[0], &m) == 0 ||
+			rte_ring_sc_dequeue(from_engine[1], &m) == 0)
+			rte_pktmbuf_free(m);
+	}
+	/* Ten in a second, which may begin twice, and one that is on time. */
+	assert_in_range(counted(BW_ARP_REQUESTS) - asked, 1, 21);
+	claim(&peer4, &peer_mac);
+	quiet();
+}
+
 /** A link that reflects shows us our own announcements: no conflict. Another's claim to our address is one. */
 static void knows_its_own_announcement(void **state)
 {
@@ -1690,6 +1714,7 @@ int main(void)
 		cmocka_unit_test(resets_segments_for_closed_ports),
 		cmocka_unit_test(drops_what_a_dead_device_never_took),
 		cmocka_unit_test(queues_a_bounded_number_for_all_neighbours),
+		cmocka_unit_test(asks_two_owners_of_an_address_with_moderation),
 	};
 	const struct CMUnitTest fragments_and_errors[] = {
 		cmocka_unit_test(tells_senders_what_it_cannot_do),
