@@ -1008,6 +1008,8 @@ static inline void bw_tcp__timer_need(struct bw_tcp *tcp, struct bw_tcp_conn *co
 		bw_timer_arm(&tcp->wheel, &conn->timer, at);
 }
 
+/** The time-out; while nothing reaches the network, soon enough to notice that it is there again. */
+uint32_t bw_tcp__retx_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 void bw_tcp__retx_arm(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use, uint32_t delay_ms);
 /** Keep-alive is as the listener wants it: have the wheel look after it. */

@@ -472,7 +472,7 @@ static bool send_again(struct visit *v)
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
 	/* The first in flight has its time to be acknowledged, as every transmission of it. Linux does so, too. */
 	if (m == first && conn->timer_use == BW_TCP_TIMER_RTO)
-		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, bw_tcp__rto_ms(conn));
+		bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, bw_tcp__retx_ms(tcp, conn));
 	if ((conn->flags & BW_CONN_FIN_QUEUED) && seq + bytes == conn->snd_end)
 		fin_is_sent(v); /* it was on this segment, maybe for the first time */
 	return true;

@@ -16,9 +16,15 @@ void bw_tcp__retx_arm(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp_
 	bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, conn->retx_at_ms));
 }
 
+uint32_t bw_tcp__retx_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return tcp->is_link_down ? BW_MIN(bw_tcp__rto_ms(conn), (uint32_t)BW_TCP__RTO_LINK_DOWN_MS)
+				 : bw_tcp__rto_ms(conn);
+}
+
 /**
- * The time-out after another one (RFC 6298 5.5), unless nothing has reached the network: then soon enough to notice that
- * it is there again. Two that were counted do for what goes by the first, or by R1.
+ * The time-out after another one (RFC 6298 5.5). Where nothing has reached the network, two that were counted do for
+ * what goes by the first, or by R1.
  */
 static uint32_t back_off(const struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
@@ -27,8 +33,7 @@ static uint32_t back_off(const struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	/* R1 of RFC 9293 3.8.3: then it may be the path's fault. */
 	if (conn->backoff >= BW_TCP__R1)
 		conn->path = BW_TCP_PATH_SUSPECT;
-	return tcp->is_link_down ? BW_MIN(bw_tcp__rto_ms(conn), (uint32_t)BW_TCP__RTO_LINK_DOWN_MS)
-				 : bw_tcp__rto_ms(conn);
+	return bw_tcp__retx_ms(tcp, conn);
 }
 
 /** Is the connection in a state in which silence says nothing, so that keep-alive has to ask? */
