@@ -43,7 +43,8 @@ def test_every_connection_by_cookie(bench, files, tmp_path, device, timestamps):
     counters = bench.server.stop()
     assert counters["tcp.cookies_accepted"] == counters["tcp.accepted"] == 8
     assert counters["tcp.cookies_sent"] >= 8
-    assert counters["tcp.cookies_rejected"] == 0
+    # A needless repeat (a loss probe) is acknowledged, too, and that ACK may find the connection gone.
+    assert counters["tcp.cookies_rejected"] <= counters["tcp.retransmits"]
 
 
 # ---- floods --------------------------------------------------------------------------------------------------
