@@ -91,7 +91,7 @@ def test_flood(bench, files, kind, rate, sources, family):
     before = resident_kib(bench.server.pid)
     # As much as the link carries is more than the ring of a packet socket holds: few SYNs of the client's get in, and it
     # tries again ever more rarely. So that flood ends before curl gives up.
-    flood = Flood(bench, family, kind, sources, "--options", "--rate", rate, "--seconds", 60 if rate else 4 * SECONDS)
+    flood = Flood(bench, family, kind, sources, "--options", "--rate", rate, "--seconds", 60 if rate else 2 * SECONDS)
     times, flooded_rate = load(bench, url)
     packets = flood.end()
     grown = resident_kib(bench.server.pid) - before
