@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What breaks under a running server and is repaired: it goes on within a second, and nothing is lost."""
 
+import json
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
+from scapy.all import ARP, ICMP, IP, Ether
 
+import memif
 from clients import Expected
-from conftest import FAMILIES, HTTP, V4, V6_CLIENT, Server
+from conftest import FAMILIES, HTTP, V4, V4_CLIENT, V6_CLIENT, Server
 from lab import cpu_seconds, stop, veth, wait_until
+from wire import TOOLS
 
 
 class Download(threading.Thread):
@@ -100,6 +105,57 @@ def test_memif_peer_goes_and_comes_back(bench, files, role):
     download.finish()
     # The memif is there long before the TAP behind it has an address: from then on, time-outs back off again.
     assert took < 1 + (back - begun)
+
+
+@pytest.mark.sanitize
+@pytest.mark.deadline(200)
+@pytest.mark.parametrize("role, lives", [("server", 100), ("client", 20)])
+def test_memif_peer_leaves_in_full_traffic(bench, files, role, lives):
+    """Some are killed; most leave the memory as busy as it was. Who comes after them is served, and no mbuf is lost."""
+    ns = bench.namespace("s")
+    path = bench.tmp_path / "memif.sock"
+    eth = Ether(src="02:00:00:00:00:09", dst="02:00:00:00:00:01")
+    frames = [bytes(Ether(src=eth.src, dst="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=eth.src, psrc=V4_CLIENT, pdst=V4)),
+              *[bytes(eth / IP(src=V4_CLIENT, dst=V4) / ICMP(seq=seq) / bytes(1472)) for seq in range(63)]]
+    listener = None
+    if role == "client":
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.settimeout(10)
+        listener.bind(str(path))
+        listener.listen(1)
+    bench.server = Server(ns, [bench.binary, "serve", "--dev", f"memif:{path},role={role}", "--mac", eth.dst, "--http",
+                               f"{HTTP}={files}", "--addr", f"{V4}/24", "--gateway", V4_CLIENT], bench.log("barewire"))
+    bench.servers.append(bench.server)
+    wait_until(lambda: "curl http" in bench.server.output(), "the banner")
+    for life in range(lives):
+        peer = memif.Peer(path, frames, listener)
+        time.sleep(0.02 + life % 10 / 200)
+        peer.leave()
+        bench.server.assert_runs()
+
+    def flooder(*load):
+        at = path
+        if listener:
+            path.unlink(missing_ok=True)  # which the one before had no time for
+            at = f"{path},role=server"
+        return ns.start([TOOLS / "flood_memif", at, V4, V4_CLIENT, "/small.txt", *load, 0], stdout=subprocess.PIPE,
+                        text=True)
+
+    if listener:
+        listener.close()
+    for life in range(5):
+        killed = flooder(60, 0, 0)
+        assert killed.stdout.readline() == "flooding\n"
+        time.sleep(0.1 + life / 100)
+        stop(killed, signal.SIGKILL)
+        bench.server.assert_runs()
+    said = flooder(0.2, 1000, 1000).communicate(timeout=60)[0]
+    for phase in map(json.loads, said.splitlines()):
+        assert phase["failed"] == 0 and phase["done"] == phase["started"]
+    counters = bench.server.stop()
+    print(counters["icmp.echo"], "echo requests,", counters["tcp.cookies_sent"], "SYNs")
+    assert counters["icmp.echo"] > lives * 1000
+    assert counters["tcp.cookies_sent"] > 5 * 1000
 
 
 @pytest.mark.parametrize("device", ["packet", "xdp"])
