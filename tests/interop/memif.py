@@ -21,15 +21,14 @@ BUFFERS = 2 * RING_BYTES
 
 class Peer:
     """
-    Client of Barewire's server, or server of its client (`listener`). It offers `frames` over and over as fast as they
-    are taken, and takes all that comes.
+    Client of Barewire's server, or server of its client. It offers `frames` over and over as fast as they are taken,
+    and takes all that comes.
     """
 
-    def __init__(self, path, frames, listener=None):
-        self.sends_at, self.takes_at = (TO_CLIENT, TO_SERVER) if listener else (TO_SERVER, TO_CLIENT)
-        self.frames, self.fds, self.is_over = frames, [], False
-        self.is_client = listener is None
-        self.control = self.connect(path) if self.is_client else self.accept(listener)
+    def __init__(self, path, frames, is_client):
+        self.sends_at, self.takes_at = (TO_SERVER, TO_CLIENT) if is_client else (TO_CLIENT, TO_SERVER)
+        self.frames, self.fds, self.is_client, self.is_over = frames, [], is_client, False
+        self.control = self.connect(path) if is_client else self.accept(path)
         self.thread = threading.Thread(target=self.pump, daemon=True)
         self.thread.start()
 
@@ -72,8 +71,12 @@ class Peer:
             first = BUFFERS + ring // RING_BYTES * SLOTS * BUFFER
             self.describe(ring, [(BUFFER, first + slot * BUFFER) for slot in range(SLOTS)])
 
-    def accept(self, listener):
-        control = listener.accept()[0]
+    def accept(self, path):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.settimeout(10)
+            listener.bind(str(path))
+            listener.listen(1)
+            control = listener.accept()[0]
         control.settimeout(10)
         self.say(control, HELLO, NAME + struct.pack("<HHHHHB", VERSION, VERSION, 255, 255, 255, 14))
         for kind in (INIT, ADD_REGION, ADD_RING, ADD_RING):
