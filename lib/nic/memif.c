@@ -2,11 +2,11 @@
 /*
  * memif's control side.
  *
- * net_memif handles control messages, and with them a peer that leaves, on EAL's interrupt thread: it unmaps the rings
- * while a worker may be in the middle of a burst on them. So its handlers run under a guard that bursts take, too: one
- * a queue, and a burst that finds its guard taken does nothing. The driver hands its handlers to EAL, and is a
- * plugin: the functions of EAL's that it calls for that are found in the executable first, which is here, and here
- * each handler is exchanged for one that takes the guard.
+ * net_memif handles control messages on EAL's interrupt thread, and when one says that the peer has left, it unmaps
+ * the rings that a worker may be in the middle of a burst on. So its handlers run under a guard that bursts take, too:
+ * one a queue, and a burst that finds its guard taken does nothing. To get at the handlers, the functions of EAL's that
+ * the driver registers them with are defined here as well: the driver is a plugin, and finds what the executable has
+ * before what the libraries have.
  *
  * net_memif's server waits for clients on its own, but its client connects once, when the port is started, and
  * fails the start when nobody listens. A client here starts and restarts whenever its server does: a timer of
