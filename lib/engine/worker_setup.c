@@ -77,6 +77,7 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 				.dscp = w->engine->conf.services[ctx->index].dscp,
 				.congestion_control = w->engine->conf.services[ctx->index].congestion_control,
 				.keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
+				.user_timeout_ns = w->engine->conf.services[ctx->index].user_timeout_ns,
 			});
 	if (error < 0 && is_first_failure(w, error))
 		bw_error("worker %u: %s cannot listen on port %u: %s", w->index, service->name, ctx->port,

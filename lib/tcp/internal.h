@@ -247,6 +247,7 @@ struct bw_tcp__cold {
 	uint32_t ssthresh;
 	uint32_t generation;     /* odd while the connection is live */
 	uint32_t pending_next;   /* also the free list */
+	uint32_t user_timeout_s; /* bw_tcp_set_user_timeout(); 0: the listener's */
 	bw_ns service_at;        /* bw_tcp_set_timer() */
 	uint32_t recovery;       /* index, BW_TCP__NONE while everything arrives in order */
 	uint32_t reassembly;     /* index, BW_TCP__NONE when nothing is out of order */
@@ -1008,7 +1009,10 @@ static inline void bw_tcp__timer_need(struct bw_tcp *tcp, struct bw_tcp_conn *co
 		bw_timer_arm(&tcp->wheel, &conn->timer, at);
 }
 
-/** The time-out; while nothing reaches the network, soon enough to notice that it is there again. */
+/**
+ * The time-out, not beyond the user time-out; while nothing reaches the network, soon enough to notice that it is there
+ * again.
+ */
 uint32_t bw_tcp__retx_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 void bw_tcp__retx_arm(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use, uint32_t delay_ms);

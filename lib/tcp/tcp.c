@@ -207,7 +207,8 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 	if (listener->ops == NULL || listener->dscp > 63 || listener->recv_bytes_max > BUFFER_BYTES_MAX ||
 		listener->send_bytes_max > BUFFER_BYTES_MAX ||
 		listener->congestion_control >= BW_TCP_CC_COUNT ||
-		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)))
+		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)) ||
+		(listener->user_timeout_ns != 0 && !is_timer_span(listener->user_timeout_ns)))
 		return -EINVAL;
 	if (listener->port != 0 && bw_tcp_is_listening(tcp, listener->port))
 		return -EADDRINUSE;
@@ -218,6 +219,8 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 		copy->recv_bytes_max = tcp->conf.recv_bytes_max;
 	if (copy->send_bytes_max == 0)
 		copy->send_bytes_max = tcp->conf.send_bytes_max;
+	if (copy->user_timeout_ns == 0)
+		copy->user_timeout_ns = tcp->conf.user_timeout_ns;
 	if (copy->congestion_control == BW_TCP_CC_DEFAULT)
 		copy->congestion_control = tcp->conf.congestion_control;
 	tcp->listener_port[tcp->listener_count] = __builtin_bswap16(listener->port);

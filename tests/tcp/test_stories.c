@@ -1621,6 +1621,99 @@ TEST(user_timeout)
 	done(p);
 }
 
+static void times_out_at(struct peer *p, bw_ns since_start)
+{
+	AT(p, since_start - MS(10));
+	assert_int_equal(p->closed, 0);
+	AT(p, since_start + MS(10));
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	COUNTER(p, TCP_TIMED_OUT, 1);
+	done(p);
+}
+
+TEST(user_timeout_of_a_listener)
+{
+	struct peer *p = established(.user_timeout_ns = S(10));
+
+	send_bulk(p, 100);
+	times_out_at(p, S(10));
+	/* Progress is where it begins anew. */
+	p = established(.user_timeout_ns = S(10));
+	send_bulk(p, 3000);
+	AT(p, S(8));
+	IN(p, .ack = 1461);
+	times_out_at(p, S(18));
+}
+
+TEST(user_timeout_of_one_connection)
+{
+	struct peer *p = established(.user_timeout_ns = S(100));
+
+	bw_tcp_set_user_timeout(p->conn, S(5));
+	send_bulk(p, 100);
+	times_out_at(p, S(5));
+
+	/* The listener's again. */
+	p = established(.user_timeout_ns = S(10));
+	bw_tcp_set_user_timeout(p->conn, S(5));
+	bw_tcp_set_user_timeout(p->conn, 0);
+	send_bulk(p, 100);
+	times_out_at(p, S(10));
+
+	/* A longer one, and what is not a whole second. */
+	p = established(.user_timeout_ns = S(10));
+	bw_tcp_set_user_timeout(p->conn, S(20) - MS(700));
+	send_bulk(p, 100);
+	times_out_at(p, S(20));
+
+	/* More than there is. */
+	p = established(.user_timeout_ns = S(10));
+	bw_tcp_set_user_timeout(p->conn, UINT64_MAX);
+	send_bulk(p, 100);
+	AT(p, S(80000));
+	STATE(p, ESTABLISHED);
+	times_out_at(p, S(86400));
+}
+
+/** The next retransmission may be two minutes away when it is set; it may be over already. */
+TEST(user_timeout_is_set_while_it_runs)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 100);
+	AT(p, S(300));
+	bw_tcp_set_user_timeout(p->conn, S(310));
+	times_out_at(p, S(310));
+
+	p = established();
+	send_bulk(p, 100);
+	AT(p, S(300));
+	bw_tcp_set_user_timeout(p->conn, S(2));
+	times_out_at(p, S(300) + MS(10));
+}
+
+/** RFC 9293 3.8.6.1: a window that stays shut is no reason while the peer answers. */
+TEST(user_timeout_of_a_shut_window)
+{
+	struct peer *p = established();
+
+	bw_tcp_set_user_timeout(p->conn, S(10));
+	IN(p, .window = -1);
+	send_bulk(p, 100);
+	for (unsigned i = 1; i <= 30; i++) {
+		AT(p, S(i));
+		if (p->first != NULL) {
+			forget_sent(p);
+			IN(p, .seq = PEER + 1, .window = -1);
+		}
+	}
+	STATE(p, ESTABLISHED);
+	forget_sent(p);
+	AT(p, S(45));
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	done(p);
+}
+
 TEST(fast_retransmit_with_sack)
 {
 	struct peer *p = established(.sack = true, .rtt = MS(20));
@@ -3746,6 +3839,10 @@ int main(void)
 		cmocka_unit_test(round_trip_sets_the_timeout),
 		cmocka_unit_test(what_waited_for_a_repeat_is_no_sample),
 		cmocka_unit_test(user_timeout),
+		cmocka_unit_test(user_timeout_of_a_listener),
+		cmocka_unit_test(user_timeout_of_one_connection),
+		cmocka_unit_test(user_timeout_is_set_while_it_runs),
+		cmocka_unit_test(user_timeout_of_a_shut_window),
 		cmocka_unit_test(fast_retransmit_with_sack),
 		cmocka_unit_test(sack_does_not_cut_what_is_sent),
 		cmocka_unit_test(limited_transmit),

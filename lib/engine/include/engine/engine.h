@@ -37,6 +37,7 @@ struct bw_engine_service {
 	bool nagle;                                        /* default: the service's */
 	bool pacing;                                       /* default off */
 	uint8_t dscp;                                      /* default 0 */
+	bw_ns user_timeout_ns;                             /* default: tcp's */
 };
 
 struct bw_route {

@@ -103,6 +103,7 @@ struct bw_tcp_listener {
 	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
 	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
 	bw_ns keepalive_idle_ns; /* first probe after this much silence; 0 for never */
+	bw_ns user_timeout_ns;   /* 0 takes the default */
 };
 
 /** When a SYN is answered with a cookie instead of a half-open entry (RFC 4987 3.6). */
@@ -179,8 +180,8 @@ void bw_tcp_unlisten_all(struct bw_tcp *tcp);
  * @flow      both addresses and the remote port. A local port of 0 is chosen (RFC 6056 3.3.4), such that the answers
  *            come to this core
  *
- * Returns the connection; opened() follows, or closed(): REFUSED, UNREACHABLE, TIMED_OUT after three minutes (a timer
- * of the service's may be sooner), ABORTED. What is sent before opened() goes out after it. bw_tcp_close() before it is
+ * Returns the connection; opened() follows, or closed(): REFUSED, UNREACHABLE, TIMED_OUT after three minutes (or its
+ * own user time-out), ABORTED. What is sent before opened() goes out after it. bw_tcp_close() before it is
  * bw_tcp_abort(). NULL and errno: EADDRINUSE (that flow is in use), EADDRNOTAVAIL (no port was found in 2,048 tries),
  * ENOBUFS (all connections are in use, or buffers run low), EINVAL. A flow in TIME_WAIT is taken over after a second
  * where both ends have timestamps.
@@ -311,6 +312,16 @@ void bw_tcp_abort(struct bw_tcp_conn *conn);
  */
 void bw_tcp_close(struct bw_tcp_conn *conn);
 
+/**
+ * This connection's user time-out, R2 of RFC 9293 3.8.3 and what RFC 5482 calls so: how long the peer may acknowledge
+ * nothing of what is under way, or not open its window, or not answer a SYN, before closed(TIMED_OUT). Counts from the
+ * peer's last progress, also from before the call. 0: the listener's again, and three minutes for the SYN.
+ *
+ * Rounded up to seconds, at most BW_TCP_USER_TIMEOUT_MAX. The end comes with a retransmission that is due anyway or at
+ * the time itself, so that a time-out shorter than the RTO ends with the RTO.
+ */
+#define BW_TCP_USER_TIMEOUT_MAX (86400 * BW_NS_PER_SEC)
+void bw_tcp_set_user_timeout(struct bw_tcp_conn *conn, bw_ns timeout_ns);
 /** One timer a connection for its service; BW_NEVER disarms. */
 void bw_tcp_set_timer(struct bw_tcp_conn *conn, bw_ns expires_at);
 bw_ns bw_tcp_now(const struct bw_tcp_conn *conn);
