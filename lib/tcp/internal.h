@@ -681,7 +681,8 @@ static inline uint32_t bw_tcp__recv_bytes_now(const struct bw_tcp *tcp, const st
 }
 
 /* listen.c */
-int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be);
+/** That of the flow's local end, or -1; also one that was closed, unless it `is_open` that is asked for. */
+int bw_tcp__listener_find(const struct bw_tcp *tcp, const struct bw_flow *flow, bool is_open);
 /** Would this SYN, which follows a TIME_WAIT, be answered now? */
 bool bw_tcp__may_accept(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
 /**

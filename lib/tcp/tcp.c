@@ -200,6 +200,35 @@ void bw_tcp_destroy(struct bw_tcp *tcp)
 	munmap(tcp, tcp->map_bytes);
 }
 
+static bool accepts_on(const struct bw_tcp_listener *listener, const struct bw_ip *addr)
+{
+	for (unsigned i = 0; i < listener->addr_count; i++) {
+		if (bw_ip_eq(&listener->addrs[i], addr))
+			return true;
+	}
+	return listener->addr_count == 0;
+}
+
+/** Is there an address that both this one and one that is open accept on? */
+static bool overlaps(const struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
+{
+	uint16_t port_be = __builtin_bswap16(listener->port);
+
+	for (unsigned i = 0; i < tcp->listener_count; i++) {
+		const struct bw_tcp_listener *other = &tcp->listeners[i];
+
+		if (tcp->listener_port[i] != port_be || !tcp->listener_is_open[i])
+			continue;
+		if (listener->addr_count == 0)
+			return true;
+		for (unsigned k = 0; k < listener->addr_count; k++) {
+			if (accepts_on(other, &listener->addrs[k]))
+				return true;
+		}
+	}
+	return false;
+}
+
 int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 {
 	struct bw_tcp_listener *copy = &tcp->listeners[tcp->listener_count];
@@ -210,7 +239,7 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)) ||
 		(listener->user_timeout_ns != 0 && !is_timer_span(listener->user_timeout_ns)))
 		return -EINVAL;
-	if (listener->port != 0 && bw_tcp_is_listening(tcp, listener->port))
+	if (listener->port != 0 && overlaps(tcp, listener))
 		return -EADDRINUSE;
 	if (tcp->listener_count == BW_TCP__LISTENERS_MAX)
 		return -ENOSPC;
@@ -228,18 +257,20 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 	return (int)tcp->listener_count++;
 }
 
-int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be)
+bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port)
 {
-	for (unsigned i = 0; i < tcp->listener_count; i++) {
-		if (tcp->listener_port[i] == port_be && tcp->listener_is_open[i])
+	return overlaps(tcp, &(struct bw_tcp_listener){ .port = port });
+}
+
+int bw_tcp__listener_find(const struct bw_tcp *tcp, const struct bw_flow *flow, bool is_open)
+{
+	/* Of those that were closed the latest. */
+	for (unsigned i = tcp->listener_count; i-- > 0;) {
+		if (tcp->listener_port[i] == flow->local_port_be && tcp->listener_is_open[i] >= is_open &&
+			accepts_on(&tcp->listeners[i], &flow->local))
 			return (int)i;
 	}
 	return -1;
-}
-
-bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port)
-{
-	return bw_tcp__listener_find(tcp, __builtin_bswap16(port)) >= 0;
 }
 
 void bw_tcp_unlisten_all(struct bw_tcp *tcp)

@@ -4,6 +4,15 @@
 
 static char bulk[200000];
 
+static const void *opened_by;
+
+static void opened_is_noted(struct bw_tcp_conn *conn)
+{
+	opened_by = bw_tcp_listener_user(conn);
+}
+
+static const struct bw_tcp_ops noting_ops = { .opened = opened_is_noted };
+
 static void send_bulk(struct peer *p, uint32_t len)
 {
 	assert_int_equal(bw_tcp_send(p->conn, bulk, len), len);
@@ -237,6 +246,79 @@ TEST(unlisten_refuses_syns_and_completes_handshakes)
 	OUT(p, .flags = RST | ACK);
 	QUIET(p);
 	p->flow.remote_port_be ^= 1;
+	done(p);
+}
+
+static int listen_at(struct peer *p, const struct bw_ip *addrs, unsigned count, struct peer *user)
+{
+	return bw_tcp_listen(p->tcp,
+		&(struct bw_tcp_listener){
+			.ops = &noting_ops, .user = user, .port = 443, .addrs = addrs, .addr_count = count });
+}
+
+/** Who listens on one address does not on another, whose SYN gets RST; two may have one port. RFC 9293 MUST-43. */
+TEST(listeners_of_one_port_on_two_addresses)
+{
+	struct peer *p = listening(&(struct offer){ 0 }), other;
+	struct bw_ip here[2] = { p->flow.local, p->flow.local }, there = p->flow.local;
+	struct bw_ip elsewhere = p->flow.local;
+	uint16_t client = p->flow.remote_port_be;
+
+	here[1].b[15] ^= 1;
+	there.b[15] ^= 2;
+	elsewhere.b[15] ^= 4;
+	p->flow.local_port_be = __builtin_bswap16(443);
+	assert_int_equal(listen_at(p, here, 2, p), 1);
+	assert_int_equal(listen_at(p, &there, 1, &other), 2);
+	assert_int_equal(listen_at(p, &here[1], 1, p), -EADDRINUSE);
+	assert_int_equal(listen_at(p, NULL, 0, p), -EADDRINUSE);
+	assert_true(bw_tcp_is_listening(p->tcp, 443));
+	for (unsigned i = 0; i < 4; i++) {
+		const struct bw_ip *const addrs[] = { &here[0], &here[1], &there, &elsewhere };
+		void *const users[] = { p, p, &other, NULL };
+
+		p->flow.local = *addrs[i];
+		p->flow.remote_port_be = (uint16_t)(client + i);
+		p->iss = 0; /* the next SYN-ACK's */
+		IN(p, .seq = PEER, .flags = SYN);
+		if (users[i] == NULL) {
+			OUT(p, .flags = RST | ACK, .ack = PEER + 1);
+			QUIET(p);
+			continue;
+		}
+		OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+		IN(p, .seq = PEER + 1, .ack = 1);
+		assert_ptr_equal(opened_by, users[i]);
+	}
+	COUNTER(p, DROP_NO_LISTENER, 1);
+	p->flow.remote_port_be = client;
+	done(p);
+}
+
+static void tune_cookies(struct bw_tcp_conf *conf)
+{
+	conf->syn_cookies = BW_TCP_SYN_COOKIES_ALWAYS;
+}
+
+/** What is kept of the SYN is nothing, but its ACK finds the listener of its address. */
+TEST(cookies_of_one_port_on_two_addresses)
+{
+	struct peer *p = listening(&(struct offer){ .tune = tune_cookies }), other;
+	struct bw_ip here = p->flow.local, there = p->flow.local;
+
+	there.b[15] ^= 2;
+	p->flow.local_port_be = __builtin_bswap16(443);
+	assert_int_equal(listen_at(p, &here, 1, p), 1);
+	assert_int_equal(listen_at(p, &there, 1, &other), 2);
+	for (unsigned i = 0; i < 2; i++) {
+		p->flow.local = i == 0 ? here : there;
+		p->iss = 0; /* the next SYN-ACK's */
+		IN(p, .seq = PEER, .flags = SYN);
+		OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+		IN(p, .seq = PEER + 1, .ack = 1);
+		assert_ptr_equal(opened_by, i == 0 ? p : &other);
+	}
+	COUNTER(p, TCP_COOKIES_ACCEPTED, 2);
 	done(p);
 }
 
@@ -3771,6 +3853,8 @@ int main(void)
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(listener_answers_stray_ack_with_rst_and_nothing_else),
 		cmocka_unit_test(unlisten_refuses_syns_and_completes_handshakes),
+		cmocka_unit_test(listeners_of_one_port_on_two_addresses),
+		cmocka_unit_test(cookies_of_one_port_on_two_addresses),
 		cmocka_unit_test(listener_goes_on_beside_handshakes),
 		cmocka_unit_test(full_tables_are_silent),
 		cmocka_unit_test(refused_in_opened),

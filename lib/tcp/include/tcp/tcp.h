@@ -94,11 +94,13 @@ enum bw_tcp_congestion_control {
 /** What a listener accepts, and how its connections behave. */
 struct bw_tcp_listener {
 	const struct bw_tcp_ops *ops;
-	void *user;    /* bw_tcp_listener_user() */
-	uint16_t port; /* host order; every local address. 0: accepts nothing, for bw_tcp_connect() */
-	bool nagle;    /* default off */
-	bool pacing;   /* new data is spread over the round trip; default off */
-	uint8_t dscp;  /* of all packets of its connections, 0 to 63 (RFC 2474); default 0 */
+	void *user;                /* bw_tcp_listener_user() */
+	uint16_t port;             /* host order. 0: accepts nothing, for bw_tcp_connect() */
+	const struct bw_ip *addrs; /* local addresses that it accepts on. Not copied: as long as the bw_tcp */
+	unsigned addr_count;       /* 0: on all */
+	bool nagle;                /* default off */
+	bool pacing;               /* new data is spread over the round trip; default off */
+	uint8_t dscp;              /* of all packets of its connections, 0 to 63 (RFC 2474); default 0 */
 	enum bw_tcp_congestion_control congestion_control;
 	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
 	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
@@ -162,10 +164,11 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now);
 void bw_tcp_destroy(struct bw_tcp *tcp);
 
 /**
- * Its number from 0 on, for bw_tcp_connect(); -EADDRINUSE, -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20
+ * Its number from 0 on, for bw_tcp_connect(); -EADDRINUSE (another accepts on the port and an address of it), -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20
  * days, no such congestion control). The listener is copied.
  */
 int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener);
+/** On any address. */
 bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port);
 /**
  * Stop accepting: SYNs are answered with RST from now on. Established connections are not touched, and
