@@ -120,7 +120,7 @@ static size_t place(size_t *end, uint64_t count, size_t object_bytes)
 
 struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 {
-	size_t end = 0, colds, states, pace_at, half_opens, time_waits, reassemblies, recoveries;
+	size_t end = 0, colds, states, pace_at, half_opens, time_waits, reassemblies, recoveries, hystarts;
 	uint32_t state_stride;
 	struct bw_tcp *tcp;
 	uint8_t *map;
@@ -138,6 +138,7 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	time_waits = place(&end, conf->time_wait_max, sizeof(*tcp->time_waits));
 	reassemblies = place(&end, conf->connections_max, sizeof(*tcp->reassemblies));
 	recoveries = place(&end, conf->connections_max, sizeof(*tcp->recoveries));
+	hystarts = place(&end, conf->connections_max, sizeof(*tcp->hystarts));
 	map = mmap(NULL, end, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED) {
 		errno = ENOMEM;
@@ -159,6 +160,7 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	tcp->time_waits = (struct bw_tcp__time_wait *)(map + time_waits);
 	tcp->reassemblies = (struct bw_tcp__reassembly *)(map + reassemblies);
 	tcp->recoveries = (struct bw_tcp__recovery *)(map + recoveries);
+	tcp->hystarts = (struct bw_tcp__hystart *)(map + hystarts);
 
 	tcp->conf = *conf;
 	if (tcp->conf.recv_bytes_max == 0)
