@@ -215,65 +215,79 @@ TEST(paced_growth_has_no_bound_an_ack)
 
 /* ---- a bottleneck -------------------------------------------------------------------------------------- */
 
-#define QUEUE_MAX   512
-#define SEGMENTS    2000
-#define SEGMENT_NS  MS(1)  /* 11.7 Mbit/s */
-#define PATH_NS     MS(60) /* there and back */
-#define QUEUE_BYTES (120u * MSS)
+#define QUEUE_MAX  512
+#define SEGMENTS   2000
+#define SEGMENT_NS MS(1)  /* 11.7 Mbit/s */
+#define PATH_NS    MS(60) /* there and back */
+#define QUEUE_NS   MS(120)
 
-/** How many segments of 3 MB a queue of twice the path's product drops. Each is acknowledged as it arrives, with SACK. */
-static unsigned dropped_at_the_bottleneck(enum bw_tcp_congestion_control cc)
-{
-	struct peer *p = established(.wscale = 1 + 7, .rtt = PATH_NS, .send_bytes_max = 8 << 20, .sack = true,
-		.congestion_control = cc);
+static struct {
 	struct {
 		uint32_t segment;
 		bw_ns acked_at;
 	} queue[QUEUE_MAX];
-	static bool has[SEGMENTS + 1];
-	unsigned head = 0, tail = 0, drops = 0, next = 0;
-	uint32_t left = SEGMENTS * MSS, taken, from, to;
-	bw_ns free_at = p->now;
+	unsigned head, tail, drops;
+	bw_ns free_at;
+	/* the receiver's */
+	bool has[SEGMENTS + 1];
+	uint32_t next;
+} path;
 
-	memset(has, 0, sizeof(has));
-	while (next < SEGMENTS) {
-		struct sent *s;
+static void send_over_path(struct peer *p)
+{
+	struct sent *s;
 
-		while (left != 0 && (taken = bw_tcp_send(p->conn, bytes, BW_MIN(left, sizeof(bytes)))) != 0)
-			left -= taken;
-		collect(p);
-		while ((s = take(p)) != NULL) {
-			uint32_t segment = (s->f.seq - p->iss - 1) / MSS;
-			bool is_full =
-				free_at > p->now && (free_at - p->now) / SEGMENT_NS * MSS >= QUEUE_BYTES;
+	collect(p);
+	while ((s = take(p)) != NULL) {
+		uint32_t segment = (s->f.seq - p->iss - 1) / MSS;
 
-			sent_free(s);
-			if (is_full) {
-				drops++;
-				continue;
-			}
-			free_at = BW_MAX(free_at, p->now) + SEGMENT_NS;
-			queue[tail % QUEUE_MAX].segment = segment;
-			queue[tail++ % QUEUE_MAX].acked_at = free_at + PATH_NS;
-			assert_true(tail - head < QUEUE_MAX);
-		}
-		if (head == tail || queue[head % QUEUE_MAX].acked_at > p->now) {
-			AT(p, p->now - START + MS(1));
+		sent_free(s);
+		path.free_at = BW_MAX(path.free_at, p->now);
+		if (path.free_at - p->now >= QUEUE_NS) {
+			path.drops++;
 			continue;
 		}
-		to = queue[head++ % QUEUE_MAX].segment + 1;
-		has[to - 1] = true;
-		while (has[next])
-			next++;
-		from = to - 1;
-		while (from > next && has[from - 1])
-			from--;
-		IN(p, .ack = 1 + next * MSS, .sack_count = from > next,
-			.sack = { { 1 + from * MSS, 1 + to * MSS } });
+		path.free_at += SEGMENT_NS;
+		assert_true(path.tail - path.head < QUEUE_MAX);
+		path.queue[path.tail % QUEUE_MAX].segment = segment;
+		path.queue[path.tail++ % QUEUE_MAX].acked_at = path.free_at + PATH_NS;
+	}
+}
+
+/** The first of the queue arrives, and is acknowledged with SACK. */
+static void arrive(struct peer *p)
+{
+	uint32_t from = path.queue[path.head++ % QUEUE_MAX].segment, to = from + 1;
+
+	path.has[from] = true;
+	while (path.has[path.next])
+		path.next++;
+	while (from > path.next && path.has[from - 1])
+		from--;
+	IN(p, .ack = 1 + path.next * MSS, .sack_count = from > path.next,
+		.sack = { { 1 + from * MSS, 1 + to * MSS } });
+}
+
+/** How many segments of 3 MB are dropped by a queue of twice what the path itself holds. */
+static unsigned dropped_at_the_bottleneck(enum bw_tcp_congestion_control cc)
+{
+	struct peer *p = established(.wscale = 1 + 7, .rtt = PATH_NS, .send_bytes_max = 8 << 20, .sack = true,
+		.congestion_control = cc);
+	uint32_t left = SEGMENTS * MSS, taken;
+
+	memset(&path, 0, sizeof(path));
+	while (path.next < SEGMENTS) {
+		while (left != 0 && (taken = bw_tcp_send(p->conn, bytes, BW_MIN(left, sizeof(bytes)))) != 0)
+			left -= taken;
+		send_over_path(p);
+		if (path.head != path.tail && path.queue[path.head % QUEUE_MAX].acked_at <= p->now)
+			arrive(p);
+		else
+			AT(p, p->now - START + MS(1));
 	}
 	COUNTER(p, TCP_RTOS, 0);
 	done(p);
-	return drops;
+	return path.drops;
 }
 
 /** NewReno without it (DCTCP without ECN is that), with it, and CUBIC: 182, 46 and 51. */
