@@ -21,13 +21,13 @@ from wire import TOOLS
 class Download(threading.Thread):
     """64 MiB, so slowly that it takes longer than a fault; nothing much lies in the kernel meanwhile."""
 
-    def __init__(self, bench, files, family):
+    def __init__(self, bench, files, family, port=HTTP):
         super().__init__(daemon=True)
         with bench.client:
             self.socket = socket.socket(socket.AF_INET6 if family == "v6" else socket.AF_INET)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         self.socket.settimeout(40)
-        self.socket.connect((FAMILIES[family], HTTP))
+        self.socket.connect((FAMILIES[family], port))
         self.socket.sendall(b"GET /64m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         self.expected = Expected(files / "64m")
         self.heard_at, self.error = time.monotonic(), None
@@ -77,6 +77,34 @@ def test_link_goes_down_and_up(bench, files, device):
     for download in downloads:
         download.finish()
     assert max(took) < 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_peer_vanishes(bench, files, family):
+    """For four seconds a host does not have its address. A service with a user time-out of two gives up its connections,
+    the one that was reading and the one that was not; the other service's goes on."""
+    conf = bench.tmp_path / "timeout.yaml"
+    conf.write_text(f"http:\n  - port: {HTTP}\n    root: {files}\n    user_timeout: 2s\n"
+                    f"  - port: {HTTP + 1}\n    root: {files}\n")
+    bench.serve("tap", extra=["-c", conf, "--stats", 1])
+    address, length = {"v4": (V4_CLIENT, 24), "v6": (V6_CLIENT, 64)}[family]
+    short, patient = [Download(bench, files, family, port) for port in (HTTP, HTTP + 1)]
+    with bench.client:
+        idle = socket.socket(socket.AF_INET6 if family == "v6" else socket.AF_INET)
+    idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    idle.connect((FAMILIES[family], HTTP))
+    idle.sendall(b"GET /64m HTTP/1.1\r\nHost: x\r\n\r\n")
+    time.sleep(0.5)
+    bench.client.ip(f"addr del {address}/{length} dev {bench.iface}")
+    time.sleep(4)
+    back = time.monotonic()
+    bench.client.ip(f"addr add {address}/{length} dev {bench.iface}" + " nodad" * (family == "v6"))
+    patient.resumed_at(back)
+    patient.finish()
+    short.socket.close()
+    idle.close()
+    counters = bench.server.stop()
+    assert counters["tcp.timed_out"] == 2
 
 
 @pytest.mark.parametrize("role", ["client", "server"])
