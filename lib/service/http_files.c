@@ -669,10 +669,9 @@ static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, 
 		if (*status == 404 && path[path_len - 1] == '/') {
 			name[strlen(name) - strlen(files->index)] = '\0';
 			fd = open_beneath(files->root_fd, name[0] != '\0' ? name : ".", O_PATH | O_DIRECTORY);
-			if (fd >= 0) {
-				*status = 403;
+			*status = fd >= 0 ? 403 : status_of_error(-fd);
+			if (fd >= 0)
 				close(fd);
-			}
 		}
 		goto refuse;
 	}
@@ -701,9 +700,10 @@ static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, 
 		goto refuse;
 	}
 	/* Between the two opens it may have become another thing. */
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+	rc = fstat(fd, &st) < 0 ? errno : 0;
+	if (rc != 0 || !S_ISREG(st.st_mode)) {
 		close(fd);
-		*status = 403;
+		*status = rc != 0 ? status_of_error(rc) : 403;
 		goto refuse;
 	}
 	for (int attempt = 0;; attempt++) {

@@ -11,6 +11,8 @@
  *     filled the window, and its acknowledgment must count.
  *   - A segment without a timestamp on a connection that has them is taken (RFC 7323 3.2 says SHOULD drop):
  *     some hosts leave it out of keep-alives, and Linux takes them, too.
+ *   - What came last and comes again is not acceptable (RFC 9293 3.10.7.4), but its ACK number and its timestamp
+ *     count: an ACK of that number may not come again.
  *   - Data for a connection that its service closed is discarded, not answered by RST: see bw_tcp_close().
  */
 #include "internal.h"
@@ -23,6 +25,7 @@ struct segment {
 	uint32_t off, len; /* payload, in m */
 	uint8_t flags;
 	bool is_ce;
+	bool is_repeat; /* of what came last: all that is left is its ACK */
 };
 
 /* ---- acknowledging what arrived ------------------------------------------------------------------------ */
@@ -224,8 +227,10 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 	bool is_empty = end == s->seq;
 	bool is_acceptable;
 
-	if (is_empty)
-		is_acceptable = s->seq - conn->rcv_nxt <= window;
+	/* Whoever repeats what came last may have heard from us since, and is believed, as by Linux and FreeBSD. */
+	s->is_repeat = !is_empty && end == conn->rcv_nxt && !(s->flags & (BW_TCP_SYN | BW_TCP_RST));
+	if (is_empty || s->is_repeat)
+		is_acceptable = end - conn->rcv_nxt <= window;
 	else if (window == 0)
 		/* Nothing fits, but its ACK and RST count: "special allowance" (3.10.7.4) */
 		is_acceptable = s->seq == conn->rcv_nxt;
@@ -256,6 +261,10 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 		s->seq = conn->rcv_nxt;
 		s->off += old;
 		s->len -= BW_MIN(old, s->len);
+		if (s->is_repeat) {
+			s->flags &= (uint8_t)~BW_TCP_FIN;
+			bw_tcp__count(tcp, BW_TCP_DUPLICATES);
+		}
 		ack_now(tcp, conn); /* the peer repeats itself: our ACK was lost */
 	}
 	if (s->len != 0 && bw_seq_gt(s->seq + s->len, edge)) {
@@ -347,8 +356,8 @@ static bool step_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segmen
 			return false;
 	} else {
 		/* RFC 5681 2 */
-		bw_tcp__ack_duplicate(
-			tcp, conn, f, s->len == 0 && is_same_window && !(s->flags & BW_TCP_FIN));
+		bw_tcp__ack_duplicate(tcp, conn, f,
+			s->len == 0 && !s->is_repeat && is_same_window && !(s->flags & BW_TCP_FIN));
 	}
 	after_ack(tcp, conn);
 	return !bw_tcp__is_over(conn);

@@ -62,14 +62,20 @@ static bool is_over_bound(const struct bw_tcp *tcp, const struct bw_tcp_conn *co
 	return r->bytes + len > bytes_max || r->mbufs >= 16 + bytes_max / 512 || r->mbufs > UINT16_MAX - 64;
 }
 
-/** The block grew: it is the first to be reported (RFC 2018 4). */
-static void note_recent(struct bw_tcp__reassembly *r, const struct bw_tcp__rx_note *block)
+/** Where the block ends, with a FIN that lies behind it. */
+static bw_seq right_of(const struct bw_tcp__reassembly *r, const struct bw_tcp__rx_note *block)
 {
-	bw_seq recent[BW_SACK_BLOCKS_MAX] = { block->left };
+	return block->right + (r->has_fin && r->fin_seq == block->right);
+}
+
+/** The block [left, right) grew: it is the first to be reported (RFC 2018 4). */
+static void note_recent(struct bw_tcp__reassembly *r, bw_seq left, bw_seq right)
+{
+	bw_seq recent[BW_SACK_BLOCKS_MAX] = { left };
 	unsigned count = 1;
 
 	for (unsigned i = 0; i < r->recent_count && count < BW_SACK_BLOCKS_MAX; i++) {
-		if (!bw_seq_in(r->recent[i], block->left, block->right - block->left))
+		if (!bw_seq_in(r->recent[i], left, right - left))
 			recent[count++] = r->recent[i];
 	}
 	memcpy(r->recent, recent, sizeof(recent));
@@ -178,7 +184,7 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 
 		note = bw_tcp__rx_note(block);
 		if (bw_seq_leq(right, note->right)) {
-			note_recent(r, note);
+			note_recent(r, note->left, right_of(r, note));
 			bw_tcp__count(tcp, BW_TCP_DUPLICATES);
 			bw_tcp__run_free(first, last);
 			return;
@@ -213,7 +219,7 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 	}
 	bw_tcp__count(tcp, BW_TCP_OUT_OF_ORDER);
 	absorb(tcp, r, block);
-	note_recent(r, note);
+	note_recent(r, note->left, right_of(r, note));
 	return;
 
 refuse:
@@ -225,11 +231,18 @@ refuse:
 void bw_tcp__reassembly_fin(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq fin_seq)
 {
 	struct bw_tcp__reassembly *r = state_take(tcp, conn);
+	bw_seq right = r->last != NULL ? bw_tcp__rx_note(r->last)->right : fin_seq;
 
-	if (r->has_fin)
+	if (bw_seq_gt(right, fin_seq) || (r->has_fin && r->fin_seq != fin_seq))
 		return;
-	r->has_fin = r->last == NULL || bw_seq_leq(bw_tcp__rx_note(r->last)->right, fin_seq);
+	if (r->has_fin)
+		bw_tcp__reassembly_duplicate(tcp, conn, fin_seq, fin_seq + 1);
+	r->has_fin = true;
 	r->fin_seq = fin_seq;
+	if (r->last != NULL && right == fin_seq)
+		note_recent(r, bw_tcp__rx_note(r->last)->left, fin_seq + 1);
+	else
+		note_recent(r, fin_seq, fin_seq + 1);
 }
 
 void bw_tcp__reassembly_owe_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
@@ -301,6 +314,21 @@ void bw_tcp__reassembly_free(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	state_give(tcp, conn);
 }
 
+/** The block that `seq` lies in, with the FIN behind it, which may be all there is of one. False: it is gone. */
+static bool find_block(const struct bw_tcp__reassembly *r, bw_seq seq, struct bw_sack_block *block)
+{
+	for (struct rte_mbuf *b = r->first; b != NULL; b = bw_tcp__rx_note(b)->block_next) {
+		const struct bw_tcp__rx_note *note = bw_tcp__rx_note(b);
+
+		if (bw_seq_in(seq, note->left, right_of(r, note) - note->left)) {
+			*block = (struct bw_sack_block){ note->left, right_of(r, note) };
+			return true;
+		}
+	}
+	*block = (struct bw_sack_block){ seq, seq + 1 };
+	return r->has_fin && r->fin_seq == seq;
+}
+
 unsigned bw_tcp__reassembly_sack(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_sack_block *blocks, unsigned max)
 {
@@ -323,14 +351,7 @@ unsigned bw_tcp__reassembly_sack(
 				bw_seq_in(r->recent[i], blocks[k].left, blocks[k].right - blocks[k].left);
 		if (is_reported)
 			continue;
-		for (struct rte_mbuf *b = r->first; b != NULL; b = bw_tcp__rx_note(b)->block_next) {
-			const struct bw_tcp__rx_note *note = bw_tcp__rx_note(b);
-
-			if (!bw_seq_in(r->recent[i], note->left, note->right - note->left))
-				continue;
-			blocks[count++] = (struct bw_sack_block){ note->left, note->right };
-			break;
-		}
+		count += find_block(r, r->recent[i], &blocks[count]);
 	}
 	give_if_idle(tcp, conn);
 	return count;

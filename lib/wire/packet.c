@@ -178,9 +178,8 @@ static bool parse_tcp(struct parse *p)
 		return false;
 	if (bw_unlikely(!l4_sum_is_good(p, l4_bytes, header + 16)))
 		return drop(p, BW_DROP_L4_CHECKSUM);
-	if (bw_unlikely(bw_tcp_fields_parse(header, header_bytes, &pkt->tcp) != 0))
-		return drop(p, BW_DROP_L4_HEADER);
 
+	bw_tcp_fields_parse(header, header_bytes, &pkt->tcp);
 	memcpy(&pkt->flow.remote_port_be, header, 2);
 	memcpy(&pkt->flow.local_port_be, header + 2, 2);
 	pkt->hash = bw_flow_hash(&pkt->flow);

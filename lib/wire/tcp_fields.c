@@ -21,61 +21,47 @@
 /* The four bytes in front of a timestamp as nearly every sender aligns it: NOP, NOP, kind, length. */
 #define ALIGNED_TIMESTAMP 0x0101080au
 
-static bool parse_sack(const uint8_t *blocks, unsigned bytes, struct bw_tcp_fields *fields)
+static void parse_sack(const uint8_t *blocks, unsigned bytes, struct bw_tcp_fields *fields)
 {
 	const unsigned count = bytes / SACK_BLOCK_BYTES;
 
 	/* Four blocks fill the 40 bytes that options have. */
-	if (bytes == 0 || bytes % SACK_BLOCK_BYTES != 0 || count > BW_SACK_BLOCKS_MAX)
-		return false;
+	if (bytes % SACK_BLOCK_BYTES != 0 || count > BW_SACK_BLOCKS_MAX)
+		return;
 	for (unsigned i = 0; i < count; i++) {
 		fields->sack[i].left = bw_wire__load32(blocks + i * SACK_BLOCK_BYTES);
 		fields->sack[i].right = bw_wire__load32(blocks + i * SACK_BLOCK_BYTES + 4);
 	}
 	fields->sack_count = (uint8_t)count;
-	return true;
 }
 
 /*
- * One option of a kind that we know; others are skipped (RFC 9293 MUST-6). False: not the length of its kind.
+ * One option. Ignored: what we do not know (RFC 9293 MUST-6), what has not the length of its kind (MUST-7), and outside
+ * a SYN what is said in one.
  */
-static bool parse_option(uint8_t kind, const uint8_t *value, unsigned bytes, struct bw_tcp_fields *fields)
+static void parse_option(uint8_t kind, const uint8_t *value, unsigned bytes, struct bw_tcp_fields *fields)
 {
 	const bool is_syn = (fields->flags & BW_TCP_SYN) != 0;
 
-	switch (kind) {
-	case BW_TCP_OPT_MSS:
-		if (bytes != MSS_BYTES - 2)
-			return false;
-		fields->has_mss = is_syn; /* said once, in the SYN; anywhere else it means nothing */
-		fields->mss = is_syn ? bw_wire__load16(value) : 0;
-		return true;
-	case BW_TCP_OPT_WSCALE:
-		if (bytes != WSCALE_BYTES - 2)
-			return false;
-		fields->has_wscale = is_syn;
-		fields->wscale = is_syn ? BW_MIN(value[0], (uint8_t)WSCALE_MAX) : 0;
-		return true;
-	case BW_TCP_OPT_SACK_PERMITTED:
-		if (bytes != SACK_PERMITTED_BYTES - 2)
-			return false;
-		fields->has_sack_permitted = is_syn;
-		return true;
-	case BW_TCP_OPT_SACK:
-		return parse_sack(value, bytes, fields);
-	case BW_TCP_OPT_TIMESTAMP:
-		if (bytes != TIMESTAMP_BYTES - 2)
-			return false;
+	if (kind == BW_TCP_OPT_TIMESTAMP && bytes == TIMESTAMP_BYTES - 2) {
 		fields->has_timestamp = true;
 		fields->ts_value = bw_wire__load32(value);
 		fields->ts_echo = bw_wire__load32(value + 4);
-		return true;
-	default:
-		return true;
+	} else if (kind == BW_TCP_OPT_SACK) {
+		parse_sack(value, bytes, fields);
+	} else if (is_syn && kind == BW_TCP_OPT_MSS && bytes == MSS_BYTES - 2) {
+		fields->mss = bw_wire__load16(value);
+		/* Nobody receives nothing: as if it had not been said. */
+		fields->has_mss = fields->mss != 0;
+	} else if (is_syn && kind == BW_TCP_OPT_WSCALE && bytes == WSCALE_BYTES - 2) {
+		fields->has_wscale = true;
+		fields->wscale = BW_MIN(value[0], (uint8_t)WSCALE_MAX);
+	} else if (is_syn && kind == BW_TCP_OPT_SACK_PERMITTED && bytes == SACK_PERMITTED_BYTES - 2) {
+		fields->has_sack_permitted = true;
 	}
 }
 
-int bw_tcp_fields_parse(const uint8_t *header, unsigned header_bytes, struct bw_tcp_fields *fields)
+void bw_tcp_fields_parse(const uint8_t *header, unsigned header_bytes, struct bw_tcp_fields *fields)
 {
 	const uint8_t *option = header + BW_TCP_HEADER_MIN;
 	unsigned left = header_bytes - BW_TCP_HEADER_MIN;
@@ -93,7 +79,7 @@ int bw_tcp_fields_parse(const uint8_t *header, unsigned header_bytes, struct bw_
 		fields->has_timestamp = true;
 		fields->ts_value = bw_wire__load32(option + 4);
 		fields->ts_echo = bw_wire__load32(option + 8);
-		return 0;
+		return;
 	}
 
 	while (left > 0) {
@@ -101,19 +87,17 @@ int bw_tcp_fields_parse(const uint8_t *header, unsigned header_bytes, struct bw_
 		unsigned bytes = 1;
 
 		if (kind == BW_TCP_OPT_END)
-			return 0;
+			return;
 		if (kind != BW_TCP_OPT_NOP) {
-			/* RFC 9293 MUST-7: be ready for an illegal length. */
+			/* RFC 9293 MUST-7: with an illegal length, where the next would begin is unknown. */
 			if (left < 2 || option[1] < 2 || option[1] > left)
-				return -EINVAL;
+				return;
 			bytes = option[1];
-			if (!parse_option(kind, option + 2, bytes - 2, fields))
-				return -EINVAL;
+			parse_option(kind, option + 2, bytes - 2, fields);
 		}
 		option += bytes;
 		left -= bytes;
 	}
-	return 0;
 }
 
 /*

@@ -28,9 +28,12 @@
 #define PROBE_PORT    99
 #define FLOOD_PORT    98
 #define STUBBORN_PORT 97
+#define HOARDER_PORT  96
+#define STUCK_PORT    95
 #define CALLER_PORT   9003
 #define CALLED_PORT   9004
 #define CALLS         8     /* a worker */
+#define JOBS          1024  /* a worker may have out */
 #define FLOOD         20000 /* more mails than the ring between two workers holds */
 
 static const struct bw_mac peer_mac = { { 2, 0, 0, 0, 0, 1 } };
@@ -127,6 +130,85 @@ static const struct bw_service flood_service = {
 	.name = "flood",
 	.datagram = flood_datagram,
 	.mail = flood_mail,
+};
+
+/* ---- services that want more than there is ---------------------------------------------------------------- */
+
+static _Atomic bool helpers_hang;
+static _Atomic unsigned jobs_taken, jobs_refused, jobs_done;
+
+static void hoarder_work(struct bw_job *job)
+{
+	(void)job;
+	while (helpers_hang)
+		usleep(1000);
+}
+
+static void hoarder_done(struct bw_context *ctx, struct bw_job *job)
+{
+	(void)ctx;
+	free(job);
+	jobs_done++;
+}
+
+static void hoarder_datagram(struct bw_context *ctx, const struct bw_datagram *dgram)
+{
+	struct bw_job *job;
+	int error;
+
+	(void)dgram;
+	do {
+		job = calloc(1, sizeof(*job));
+		*job = (struct bw_job){ .work = hoarder_work, .done = hoarder_done };
+		error = bw_job_submit(ctx, job);
+		jobs_taken += error == 0;
+	} while (error == 0);
+	assert_int_equal(error, -EBUSY);
+	free(job);
+	jobs_refused++;
+}
+
+static const struct bw_service hoarder_service = {
+	.name = "hoarder",
+	.datagram = hoarder_datagram,
+};
+
+struct numbered {
+	struct bw_mail mail;
+	unsigned number;
+};
+
+static _Atomic unsigned numbered_sent, numbered_heard;
+
+/** Stuck in the first of them, until the way here is full. */
+static void stuck_mail(struct bw_context *ctx, struct bw_mail *mail)
+{
+	struct numbered *numbered = bw_container_of(mail, struct numbered, mail);
+
+	(void)ctx;
+	assert_int_equal(numbered->number, numbered_heard);
+	if (numbered->number % FLOOD == 0)
+		usleep(500000);
+	numbered_heard++;
+	free(numbered);
+}
+
+static void stuck_datagram(struct bw_context *ctx, const struct bw_datagram *dgram)
+{
+	(void)dgram;
+	for (unsigned i = 0; i < FLOOD; i++) {
+		struct numbered *numbered = calloc(1, sizeof(*numbered));
+
+		numbered->number = numbered_sent++;
+		bw_mail_post(
+			ctx, (bw_context_worker(ctx) + 1) % bw_context_worker_count(ctx), &numbered->mail);
+	}
+}
+
+static const struct bw_service stuck_service = {
+	.name = "stuck",
+	.datagram = stuck_datagram,
+	.mail = stuck_mail,
 };
 
 /* ---- a service that calls: every worker does, when a datagram says so ------------------------------------ */
@@ -1440,6 +1522,51 @@ static void goes_on_once_the_device_does(void **state)
 	group_leaves();
 }
 
+static void wait_for(const _Atomic unsigned *count, unsigned value, bw_ns within)
+{
+	bw_ns began = monotonic();
+
+	while (*count != value) {
+		assert_in_range(monotonic() - began, 0, within);
+		usleep(1000);
+	}
+}
+
+/** All helpers hang, and a service has as many jobs out as it may: it hears so, and everything else goes on. */
+static void goes_on_while_helpers_hang(void **state)
+{
+	(void)state;
+	jobs_taken = jobs_refused = jobs_done = 0;
+	group_opens(7400);
+	for (unsigned round = 1; round <= 2; round++) {
+		helpers_hang = true;
+		send_udp(&peer4, &ours4, HOARDER_PORT, "work");
+		group_says("meanwhile", BW_TCP_ACK);
+		group_hears("meanwhile", BW_NS_PER_SEC);
+		wait_for(&jobs_refused, round, BW_NS_PER_SEC);
+		assert_int_equal(jobs_taken, round * JOBS);
+		assert_int_equal(jobs_done, (round - 1) * JOBS);
+		helpers_hang = false;
+		wait_for(&jobs_done, round * JOBS, BW_NS_PER_SEC);
+	}
+	group_leaves();
+}
+
+/** A worker is stuck, and the way to it full: what waits for it arrives, in order, and the others go on. */
+static void brings_mail_to_who_was_stuck(void **state)
+{
+	(void)state;
+	numbered_sent = numbered_heard = 0;
+	group_opens(7500);
+	for (unsigned round = 1; round <= 2; round++) {
+		send_udp(&peer4, &ours4, STUCK_PORT, "go");
+		group_says("meanwhile", BW_TCP_ACK);
+		wait_for(&numbered_heard, round * FLOOD, 1500 * BW_NS_PER_MS);
+		group_hears("meanwhile", BW_NS_PER_SEC);
+	}
+	group_leaves();
+}
+
 /** A service that does not let go is made to. */
 static void cuts_off_who_does_not_end(void **state)
 {
@@ -1592,8 +1719,9 @@ static void brings_all_mail_home_at_the_end(void **state)
 static int start_with(unsigned queues, bool has_rss)
 {
 	static const struct bw_service *services[] = { &bw_echo_service, &errand_service, &flood_service,
-		&caller_service, &stubborn_service };
-	static const uint16_t ports[] = { 7, PROBE_PORT, FLOOD_PORT, CALLER_PORT, STUBBORN_PORT };
+		&caller_service, &stubborn_service, &hoarder_service, &stuck_service };
+	static const uint16_t ports[] = { 7, PROBE_PORT, FLOOD_PORT, CALLER_PORT, STUBBORN_PORT, HOARDER_PORT,
+		STUCK_PORT };
 	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
 	struct bw_engine_conf conf;
 
@@ -1737,6 +1865,8 @@ int main(void)
 	const struct CMUnitTest faults[] = {
 		cmocka_unit_test(accepts_again_once_there_are_buffers),
 		cmocka_unit_test(goes_on_once_the_device_does),
+		cmocka_unit_test(goes_on_while_helpers_hang),
+		cmocka_unit_test(brings_mail_to_who_was_stuck),
 		cmocka_unit_test(cuts_off_who_does_not_end),
 	};
 	const struct CMUnitTest the_end[] = {

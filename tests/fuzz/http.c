@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** HTTP: the parser alone, and the service with files and constants. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@ static const struct bw_http_constant constants[] = {
 static const char *const names[] = { "index.html", "a.txt", "big", "sub/index.html", "sub", "" };
 static char root[] = "/tmp/bw-fuzz-http-XXXXXX";
 static struct bw_http_conf conf;
+static char tags[4][32] = { "\"none\"", "\"none\"", "\"none\"", "\"none\"" };
 
 static void path_of(const char *name, char path[static 128])
 {
@@ -34,9 +36,12 @@ static void remove_files(void)
 	}
 }
 
+static void learn_tags(void);
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	static const unsigned sizes[] = { 20, 5, 70000, 1 };
+	static const struct timespec modified[2] = { { 1600000000, 0 }, { 1600000000, 0 } };
 	char path[128];
 
 	BW_ASSERT(mkdtemp(root) != NULL);
@@ -51,9 +56,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		for (unsigned n = 0; n < sizes[i]; n++)
 			fputc('a' + (int)(n % 26), file);
 		fclose(file);
+		BW_ASSERT(utimensat(AT_FDCWD, path, modified, 0) == 0);
 	}
 	atexit(remove_files);
 	bw_log_set_level(BW_LOG_ERROR);
+	learn_tags();
 	return 0;
 }
 
@@ -132,6 +139,130 @@ bool fuzz_service_may_differ(const char *a, size_t a_len, const char *b, size_t 
 	while (at > 0 && strncmp(longer + at, "HTTP/1.1 ", 9) != 0)
 		at--;
 	return is_refusal(a, a_len, at) && is_refusal(b, b_len, at);
+}
+
+/** A date does not change within the second that a run takes. */
+bool fuzz_service_is_timed(const char *text, size_t len)
+{
+	(void)text;
+	(void)len;
+	return false;
+}
+
+/* ---- composing -------------------------------------------------------------------------------------------- */
+
+static const char *const methods[] = { "GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "get", "CONNECT" };
+static const char *const targets[] = { "/", "/a.txt", "/big", "/ok", "/teapot", "/none", "/sub", "/sub/",
+	"/missing", "/%61.txt", "/sub/../a.txt", "/a.txt?q=1", "http://x/a.txt", "*", "/..", "/%00" };
+static const char *const fields[] = {
+	"Connection: close", "Connection: keep-alive", "Expect: 100-continue", "Range: bytes=0-0",
+	"Range: bytes=-5", "Range: bytes=2-", "Range: bytes=1-3", "Range: bytes=100000-",
+	"Range: bytes=0-1,3-4", "Range: bytes=-0", "Range: lines=1-2", "If-None-Match: *", "If-Match: *",
+	"If-Match: \"0\"", "If-None-Match: W/\"0\", \"1\"",
+	"If-Modified-Since: Sun, 13 Sep 2020 12:26:40 GMT",
+	"If-Modified-Since: Sunday, 13-Sep-20 12:26:39 GMT", "If-Unmodified-Since: Sun Sep 13 12:26:39 2020",
+	"If-Unmodified-Since: Sun, 13 Sep 2020 12:26:40 GMT", "If-Range: Sun, 13 Sep 2020 12:26:40 GMT",
+	"If-Range: \"0\"", "Accept: */*", "Host: x", "Content-Length: 3", "Content-Length: 03, 3",
+	"Transfer-Encoding: gzip", "X: \t y ", " folded", "Expect: more", "TE: trailers", "Host: [::1]:80",
+	"If-None-Match: \"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"10\",\"11\""
+};
+
+static void put_length_body(struct fuzz_input *in, struct fuzz_text *text)
+{
+	static const uint16_t lengths[] = { 0, 1, 5, 100, 101, 1500, 3000, 20000 };
+	static const uint8_t body[20000];
+	uint8_t how = fuzz_u8(in);
+	uint16_t len = lengths[how & 7];
+
+	fuzz_printf(text, "Content-Length: %u\r\n\r\n", len);
+	/* Not always all of it. */
+	fuzz_put(text, body, how >= 0xf0 ? len / 2u : len);
+}
+
+static void put_chunks(struct fuzz_input *in, struct fuzz_text *text)
+{
+	static const char *const extensions[] = { "", ";a", ";a=b", ";a=\"b;\\\"c\"", " ;a", "\t", ";",
+		";=" };
+	static const char *const ends[] = { "0\r\n\r\n", "0\r\nX: y\r\n\r\n", "000;a\r\n\r\n", "0\n\n",
+		"0\r\nContent-Length: 1\r\n\r\n", "g\r\n", "fffffffffffffffff\r\n", "" };
+	static const uint8_t body[1024];
+	uint8_t how = fuzz_u8(in);
+
+	fuzz_printf(text, "Transfer-Encoding: chunked\r\n\r\n");
+	for (unsigned i = 0; i < (how & 7u); i++) {
+		uint8_t chunk = fuzz_u8(in);
+		unsigned len = 1u + (chunk & 0x1f) * (chunk & 0x20 ? 33u : 1u);
+
+		/* The first alternative is the usual one. */
+		fuzz_printf(text, chunk & 0x20 ? "%X%s\r\n" : "%x%s\r\n", len,
+			extensions[chunk >= 0xc0 ? how >> 5 : 0]);
+		fuzz_put(text, body, len);
+		fuzz_put(text, "\r\n", 2);
+	}
+	fuzz_put(text, ends[how >> 5], strlen(ends[how >> 5]));
+}
+
+/** A request line, fields, and a body as it may be framed. */
+void fuzz_service_compose(struct fuzz_input *in, struct fuzz_text *text)
+{
+	uint8_t line = fuzz_u8(in), form = fuzz_u8(in);
+	static const char *const versions[] = { "1.1", "1.1", "1.1", "1.0" };
+
+	if (line == 255) {
+		/* As it is: what may be no request at all. */
+		size_t len;
+		uint8_t *bytes = fuzz_bytes(in, form & 63, &len);
+
+		fuzz_put(text, bytes, len);
+		free(bytes);
+		return;
+	}
+	fuzz_printf(text, "%s %s HTTP/%s\r\n", methods[line < 128 ? line >> 4 : line >> 4 & 1],
+		targets[line & 15], versions[form & 3]);
+	if ((form & 0x1c) != 0x1c)
+		fuzz_printf(text, "Host: x\r\n");
+	for (unsigned i = 0; i < (form >> 2 & 7u); i++) {
+		uint8_t field = fuzz_u8(in);
+
+		if (field < 16)
+			fuzz_printf(text, "%s: %s\r\n",
+				((const char *const[]){ "If-Match", "If-None-Match", "If-Range" })[field % 3],
+				tags[field >> 2 & 3]);
+		else
+			fuzz_printf(text, "%s\r\n", fields[field % BW_ARRAY_LEN(fields)]);
+	}
+	switch (form >> 5) {
+	case 0 ... 3:
+		fuzz_put(text, "\r\n", 2);
+		return;
+	case 4 ... 5:
+		put_length_body(in, text);
+		return;
+	default:
+		put_chunks(in, text);
+	}
+}
+
+/** What the files' entity tags are, which differs from run to run for the large one. */
+static void learn_tags(void)
+{
+	static const char *const of[] = { "/a.txt", "/big", "/ok", "/sub/" };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(of); i++) {
+		struct fake *f = fuzz_service_start(0);
+		struct bw_stream *s = fake_open(f, 0);
+		char request[64];
+		const char *tag;
+
+		fake_feed(s, request,
+			(size_t)snprintf(
+				request, sizeof(request), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", of[i]));
+		fake_run(f);
+		tag = strstr(fake_output(s, NULL), "ETag: ");
+		if (tag != NULL)
+			snprintf(tags[i], sizeof(tags[i]), "%.*s", (int)strcspn(tag + 6, "\r"), tag + 6);
+		fuzz_service_stop(f);
+	}
 }
 
 /* ---- the parser ------------------------------------------------------------------------------------------- */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** RESP: the service, with one worker or two. */
+#include <stdio.h>
+#include <strings.h>
+
 #include <base/log.h>
 #include <service/resp.h>
 
@@ -19,9 +22,26 @@ static unsigned workers_of(const struct fake *f)
 	return bw_context_worker_count(fake_context((struct fake *)(uintptr_t)f, 0));
 }
 
+static void fill(struct fake *f)
+{
+	static const char value[4000];
+	struct bw_stream *s = fake_open(f, 0);
+	char head[64];
+
+	for (uint64_t at = 0; at < conf.memory_bytes_max; at += sizeof(value)) {
+		fake_queue(s, head,
+			(size_t)snprintf(head, sizeof(head), "*3\r\n$3\r\nSET\r\n$8\r\n%08u\r\n$%zu\r\n",
+				(unsigned)(at / sizeof(value)), sizeof(value)));
+		fake_queue(s, value, sizeof(value));
+		fake_feed(s, "\r\n", 2);
+	}
+	fake_peer_close(s);
+}
+
 struct fake *fuzz_service_start(uint8_t settings)
 {
 	unsigned workers = settings & 1 ? 2 : 1;
+	struct fake *f;
 
 	bw_resp_conf_init(&conf);
 	conf.bulk_bytes_max = 4096;
@@ -31,7 +51,11 @@ struct fake *fuzz_service_start(uint8_t settings)
 	conf.memory_bytes_max = bw_resp_memory_bytes_least(&conf, workers);
 	BW_ASSERT_EQ(bw_resp_conf_prepare(&conf), 0);
 	conf.hash_seed = 42;
-	return fake_create(&bw_resp_service, &conf, workers);
+	f = fake_create(&bw_resp_service, &conf, workers);
+	/* In a script the store may be full. Elsewhere what waits for its end would have to take the same memory. */
+	if ((settings & (FUZZ_IS_SCRIPT | 4)) == (FUZZ_IS_SCRIPT | 4))
+		fill(f);
+	return f;
 }
 
 void fuzz_service_stop(struct fake *f)
@@ -84,10 +108,129 @@ void fuzz_service_check(const char *output, size_t len, bool is_whole)
 	}
 }
 
-/** INFO counts calls. */
+/* ---- composing -------------------------------------------------------------------------------------------- */
+
+static const char *const keys[] = { "a", "b", "c", "key:1", "key:2", "user:1000", "", "{tag}x" };
+static const char *const numbers[] = { "0", "1", "-1", "10", "100", "3000000000", "9223372036854775807",
+	"-9223372036854775808", "9223372036854775808", "1700000001", "1700000001000", "01", "1.5", "ten" };
+static const char *const words[] = { "NX", "xx", "GET", "KEEPTTL", "ex", "PX", "EXAT", "pxat", "GT", "lt",
+	"SYNC", "async", "AUTH", "default", "password", "SETNAME", "getname", "ID", "LIST", "INFO", "SETINFO",
+	"LIB-NAME", "lib-ver", "HELP", "COUNT", "DOCS", "SET", "maxmemory", "maxmemory-policy", "*",
+	"?[a-z]*", "m*y", "appendonly", "yes", "allkeys-lru", "noeviction", "server", "memory", "stats",
+	"keyspace", "clients", "everything", "2", "3", "a name", "mget", "set", "nobody", "RESETSTAT" };
+static const uint16_t sizes[] = { 2, 40, 64, 200, 512, 1000, 2000, 4096 };
+
+static void put_bulk(struct fuzz_text *text, const void *bytes, size_t len)
+{
+	fuzz_printf(text, "$%zu\r\n", len);
+	fuzz_put(text, bytes, len);
+	fuzz_put(text, "\r\n", 2);
+}
+
+static void put_word(struct fuzz_text *text, bool is_inline, const char *word)
+{
+	if (is_inline)
+		fuzz_printf(text, " %s", *word != '\0' ? word : "\"\"");
+	else
+		put_bulk(text, word, strlen(word));
+}
+
+/** An argument: a key, a number, a word that means something to some command, bytes of any kind, or many of them. */
+static void put_arg(struct fuzz_input *in, struct fuzz_text *text, bool is_inline, bool is_key)
+{
+	static uint8_t many[4096];
+	uint8_t which = fuzz_u8(in);
+	uint8_t *bytes;
+	size_t len;
+
+	if (is_key ? which < 250 : which < 64) {
+		put_word(text, is_inline, keys[which % BW_ARRAY_LEN(keys)]);
+	} else if (which < 128) {
+		put_word(text, is_inline, numbers[which % BW_ARRAY_LEN(numbers)]);
+	} else if (which < 224) {
+		put_word(text, is_inline, words[which % BW_ARRAY_LEN(words)]);
+	} else if (which < 232 && !is_inline) {
+		bytes = fuzz_bytes(in, which & 7u, &len);
+		put_bulk(text, bytes, len);
+		free(bytes);
+	} else if (!is_inline) {
+		memset(many, which, sizeof(many));
+		put_bulk(text, many, sizes[which & 7]);
+	} else {
+		put_word(text, true, "'it''s'");
+	}
+}
+
+/** Every command there is, with as many arguments as it wants, or a few more, and some that there are not. */
+void fuzz_service_compose(struct fuzz_input *in, struct fuzz_text *text)
+{
+	unsigned which = fuzz_u8(in), form = fuzz_u8(in), args, more = form & 7,
+		 at = which % (bw_resp__command_count + 1);
+	static const struct bw_resp__command none = { .name = "nonesuch", .arity = -1 };
+	const struct bw_resp__command *command = at < bw_resp__command_count ? &bw_resp__commands[at] : &none;
+	bool is_inline = (form & 0x38) == 0x38;
+
+	if (which == 255) {
+		/* As it is: what may be no request at all. */
+		size_t len;
+		uint8_t *bytes = fuzz_bytes(in, form & 31, &len);
+
+		fuzz_put(text, bytes, len);
+		free(bytes);
+		return;
+	}
+	args = (unsigned)(command->arity < 0 ? -command->arity : command->arity) - 1;
+	if (command->arity < 0)
+		args += more;
+	else if (more == 7)
+		args++;
+	if (!is_inline)
+		fuzz_printf(text, "*%u\r\n", args + 1);
+	if (is_inline)
+		fuzz_put(text, command->name, strlen(command->name));
+	else
+		put_word(text, false, command->name);
+	for (unsigned i = 1; i <= args; i++)
+		put_arg(in, text, is_inline,
+			command->first_key != 0 && (int)i >= command->first_key &&
+				(command->last_key < 0 || (int)i <= command->last_key) &&
+				((int)i - command->first_key) % command->key_step == 0);
+	if (is_inline)
+		fuzz_put(text, form & 0x40 ? "\n" : "\r\n", form & 0x40 ? 1 : 2);
+}
+
+/* Of every command that has to do with it, and of the options of SET. */
+bool fuzz_service_is_timed(const char *text, size_t len)
+{
+	static const char *const about[] = { "ex", "px", "ttl", "time", "info", "hello" };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(about); i++)
+		for (size_t at = 0; at + strlen(about[i]) <= len; at++)
+			if (strncasecmp(text + at, about[i], strlen(about[i])) == 0)
+				return true;
+	return false;
+}
+
+/** INFO counts calls, and what half a command takes, and other workers' keys as they are in that moment. */
 size_t fuzz_service_strip(char *output, size_t len)
 {
-	return memmem(output, len, "# S", 3) != NULL ? 0 : len;
+	size_t at = 0;
+	char *info;
+
+	while ((info = memmem(output + at, len - at, "\r\n# ", 4)) != NULL) {
+		size_t begin = (size_t)(info - output), end = begin + 2, digits = begin;
+
+		while (digits > 0 && output[digits - 1] >= '0' && output[digits - 1] <= '9')
+			digits--;
+		at = end;
+		if (digits == 0 || output[digits - 1] != '$')
+			continue;
+		end += BW_MIN(strtoul(output + digits, NULL, 10) + 2, len - end);
+		memmove(output + digits, output + end, len - end);
+		len -= end - digits;
+		at = digits;
+	}
+	return len;
 }
 
 /** An error is no end: what comes behind it counts, however it is cut. */

@@ -373,6 +373,9 @@ seq("acks-sack_below_una", "bulk", five(S("A", ack=2921, sack=((1, 1461),)), sac
 seq("acks-sack_backwards", "bulk", five(S("A", ack=1461, sack=((4381, 2921),)), sackok=True))
 seq("acks-sack_not_agreed", "bulk", five(S("A", ack=1461, sack=((2921, 4381),))))
 seq("acks-on_repeated_data", "bulk", five(S("A", seq=1, data=b"go")))
+seq("acks-on_half_of_it", "bulk", five(S("A", seq=2, data=b"o"), S("A", seq=1, ack=14601, data=b"g")))
+seq("acks-on_repeats_are_no_duplicates", "bulk", five(*(S("A", seq=1, ack=1, data=b"go") for _ in range(4)),
+    S("A", ack=7301)), shows_repeats=True)
 seq("acks-with_data_each", "echo", opened(), *(S("A", data=b"ping") for _ in range(4)), S("A"))
 seq("acks-stale", "echo", opened(), S("A", data=b"ping"), S("A", ack=1, data=b"pong"), S("A"), PROBE)
 
@@ -397,6 +400,13 @@ seq("sack-all_filled", "keep", opened(sackok=True), islands(5, 13), S("A", seq=1
 seq("sack-pure_ack_between", "keep", opened(sackok=True), islands(11), S("A", seq=1), S("A", seq=15), PROBE)
 seq("sack-fin_in_the_block", "keep", opened(sackok=True), S("FA", seq=11, data=b"end"), PROBE)
 seq("sack-bare_fin", "keep", opened(sackok=True), S("FA", seq=11), PROBE)
+seq("sack-bare_fin_again", "keep", opened(sackok=True), S("FA", seq=11), S("FA", seq=11), PROBE)
+seq("sack-fin_in_the_block_again", "keep", opened(sackok=True), S("FA", seq=11, data=b"end"),
+    S("FA", seq=11, data=b"end"), S("FA", seq=14), PROBE)
+seq("sack-data_up_to_the_fin", "keep", opened(sackok=True), S("FA", seq=11), S("A", seq=5, data=b"567890"), PROBE)
+seq("sack-fin_behind_the_last", "keep", opened(sackok=True), islands(11, 21), S("FA", seq=25), islands(15), PROBE)
+seq("sack-fin_and_four", "keep", opened(sackok=True), S("FA", seq=61), islands(11, 21, 31, 41, 51),
+    S("FA", seq=61), PROBE)
 seq("sack-not_agreed", "keep", opened(), islands(11, 21))
 seq("sack-across_the_wrap", "keep", opened(sackok=True), islands(5, 15), isn=0xfffffff4)
 seq("sack-echo_while_holes", "echo", opened(sackok=True), S("A", seq=1, data=b"one"), S("A", seq=8, data=b"three"),
@@ -463,6 +473,7 @@ seq("close-peer_first_with_data", "echo", opened(), S("FA", data=b"bye"), S("A")
 seq("close-peer_first_fin_again_acks_ours", "discard", opened(), S("FA"), S("FA", seq=1), S("A"), PROBE)
 seq("close-server_first", "shut", FIN_WAIT_1, S("A"), S("FA"), PROBE)
 seq("close-server_first_fin_acks", "shut", FIN_WAIT_1, S("FA"), PROBE)
+seq("close-simultaneous_fin_again_acks_ours", "shut", FIN_WAIT_1, S("FA", ack=1), S("FA", seq=2, ack=2), PROBE)
 seq("close-simultaneous", "shut", FIN_WAIT_1, S("FA", ack=1), S("A", ack=2), PROBE)
 seq("close-at_once", "shut_open", S("S", mss=1460), S("A"), S("A"), S("FA"), PROBE)
 seq("close-data_in_fin_wait_1", "shut", FIN_WAIT_1, S("A", ack=1, data=b"more"), S("A"), PROBE)

@@ -139,8 +139,7 @@ static bool parse(const struct sim_frame *f, struct segment *s)
 		return false;
 	}
 	header = (tcp[12] >> 4) * 4u;
-	if (bw_tcp_fields_parse(tcp, header, &s->tcp) != 0)
-		return false;
+	bw_tcp_fields_parse(tcp, header, &s->tcp);
 	s->length = total - header + !!(s->tcp.flags & BW_TCP_SYN) + !!(s->tcp.flags & BW_TCP_FIN);
 	src = (unsigned)(tcp[0] << 8 | tcp[1]);
 	dst = (unsigned)(tcp[2] << 8 | tcp[3]);

@@ -1113,6 +1113,31 @@ TEST(established_fin_after_hole)
 	done(p);
 }
 
+/** A FIN has a number, so SACK has it, too: or a sender repeats the segment that it came with. */
+TEST(fin_after_hole_is_in_the_blocks)
+{
+	struct peer *p = established(.sack = true);
+
+	IN(p, .seq = PEER + 7, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 1, .sack_count = 1, .sack = { { PEER + 7, PEER + 8 } });
+	IN(p, .seq = PEER + 3, .data = "c");
+	OUT(p, .ack = PEER + 1, .sack_count = 2, .sack = { { PEER + 3, PEER + 4 }, { PEER + 7, PEER + 8 } });
+	IN(p, .seq = PEER + 6, .data = "f");
+	OUT(p, .ack = PEER + 1, .sack_count = 2, .sack = { { PEER + 6, PEER + 8 }, { PEER + 3, PEER + 4 } });
+	IN(p, .seq = PEER + 6, .data = "f", .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 1, .sack_count = 3,
+		.sack = { { PEER + 6, PEER + 8 }, { PEER + 6, PEER + 8 }, { PEER + 3, PEER + 4 } });
+	/* Another place for it is not believed, nor reported. */
+	IN(p, .seq = PEER + 20, .flags = FIN | ACK);
+	OUT(p, .ack = PEER + 1, .sack_count = 2, .sack = { { PEER + 6, PEER + 8 }, { PEER + 3, PEER + 4 } });
+	IN(p, .seq = PEER + 1, .data = "abcde");
+	OUT(p, .ack = PEER + 8, .no_sack = true);
+	STATE(p, CLOSE_WAIT);
+	assert_memory_equal(p->received, "abcdef", 6);
+	QUIET(p);
+	done(p);
+}
+
 TEST(fin_behind_out_of_order_data)
 {
 	struct peer *p = established();
@@ -2842,6 +2867,78 @@ TEST(window_of_repeated_text_with_a_new_ack_counts)
 	done(p);
 }
 
+/** What came last and comes again: its ACK may be the only one that gets through. It is no duplicate ACK. */
+TEST(ack_on_a_repeat_counts)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 10 * 1460);
+	IN(p, .seq = PEER + 1, .data = "abc", .ack = 1);
+	forget_sent(p);
+	for (unsigned i = 0; i < 5; i++) {
+		IN(p, .seq = PEER + 1, .data = "abc", .ack = 1);
+		OUT(p, .ack = PEER + 4, .empty = true);
+	}
+	QUIET(p);
+	/* What came before the last is not of now. */
+	IN(p, .seq = PEER + 1, .data = "ab", .ack = 14601);
+	OUT(p, .ack = PEER + 4, .empty = true);
+	AT(p, S(1));
+	OUT(p, .seq = 1, .len = 1460);
+	forget_sent(p);
+	IN(p, .seq = PEER + 2, .data = "bc", .ack = 14601);
+	OUT(p, .seq = 14601, .ack = PEER + 4, .empty = true);
+	AT(p, S(10));
+	QUIET(p);
+	done(p);
+}
+
+TEST(ack_on_a_repeat_counts_with_a_shut_window)
+{
+	struct peer *p = established(.does.keeps = true, .recv_bytes_max = 3000);
+
+	bw_tcp_send(p->conn, "hello", 5);
+	collect(p);
+	forget_sent(p);
+	IN(p, .data = bulk, .len = 1460, .ack = 1);
+	IN(p, .data = bulk, .len = 1460, .ack = 1);
+	IN(p, .data = bulk, .len = 80, .ack = 1);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1 + 2920, .data = bulk, .len = 80, .ack = 6);
+	OUT(p, .seq = 6, .ack = PEER + 3001, .empty = true, .window = -1);
+	AT(p, S(10)); /* nothing is left to repeat */
+	QUIET(p);
+	done(p);
+}
+
+TEST(repeated_fin_acks_ours)
+{
+	struct peer *p = established(.does.closes_on_peer_close = true);
+
+	IN(p, .seq = PEER + 1, .flags = FIN | ACK);
+	OUT(p, .flags = FIN | ACK, .ack = PEER + 2);
+	STATE(p, LAST_ACK);
+	IN(p, .seq = PEER + 1, .flags = FIN | ACK, .ack = 2);
+	STATE(p, CLOSED);
+	assert_int_equal(p->end, BW_TCP_END_CLOSED);
+	QUIET(p);
+	done(p);
+}
+
+/** An RST that ends where the window begins is as old as its first byte (RFC 5961 3.2). */
+TEST(rst_on_a_repeat_is_silently_dropped)
+{
+	struct peer *p = established();
+
+	IN(p, .data = "abc");
+	AT(p, S(1));
+	forget_sent(p);
+	IN(p, .seq = PEER + 1, .data = "abc", .flags = RST | ACK);
+	STATE(p, ESTABLISHED);
+	QUIET(p);
+	done(p);
+}
+
 /** The same with the data first: the FIN has its own number, not that behind the data. */
 TEST(data_that_lies_behind_a_fin_in_order_is_nothing)
 {
@@ -3895,6 +3992,7 @@ int main(void)
 		cmocka_unit_test(simultaneous_close),
 		cmocka_unit_test(fin_and_ack_of_our_fin_at_once),
 		cmocka_unit_test(established_fin_after_hole),
+		cmocka_unit_test(fin_after_hole_is_in_the_blocks),
 		cmocka_unit_test(fin_behind_out_of_order_data),
 		cmocka_unit_test(repeated_fin_is_acked_again),
 		cmocka_unit_test(data_left_unread_delays_closed),
@@ -3968,6 +4066,10 @@ int main(void)
 		cmocka_unit_test(data_behind_a_fin_is_nothing),
 		cmocka_unit_test(data_that_lies_behind_a_fin_in_order_is_nothing),
 		cmocka_unit_test(window_of_repeated_text_with_a_new_ack_counts),
+		cmocka_unit_test(ack_on_a_repeat_counts),
+		cmocka_unit_test(ack_on_a_repeat_counts_with_a_shut_window),
+		cmocka_unit_test(repeated_fin_acks_ours),
+		cmocka_unit_test(rst_on_a_repeat_is_silently_dropped),
 		cmocka_unit_test(time_wait_is_not_prolonged_by_strangers),
 		cmocka_unit_test(paws_starts_anew_after_a_month_of_silence),
 		cmocka_unit_test(low_buffers_refuse_what_is_new),

@@ -21,10 +21,9 @@
 #define TCP_SYN                                                                                              \
 	TCP_FIXED("\xa0\x02")                                                                                \
 	"\x02\x04\x05\xb4\x04\x02\x08\x0a\x00\x00\x00\x01\x00\x00\x00\x00\x01\x03\x03\x07"
-#define TCP_BAD_OPTION TCP_FIXED("\x60\x10") "\x08\x0a\x00\x00"
-#define UDP_HELLO      "\x30\x39\x00\x35\x00\x0d\x00\x00hello"
-#define ECHO4          "\x08\x00\x00\x00\x12\x34\x00\x01ping"
-#define ECHO6          "\x80\x00\x00\x00\x12\x34\x00\x01ping"
+#define UDP_HELLO "\x30\x39\x00\x35\x00\x0d\x00\x00hello"
+#define ECHO4     "\x08\x00\x00\x00\x12\x34\x00\x01ping"
+#define ECHO6     "\x80\x00\x00\x00\x12\x34\x00\x01ping"
 #define ND_OF_OURS6(type)                                                                                    \
 	type "\x00\x00\x00\x00\x00\x00\x00\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02"
 
@@ -351,8 +350,6 @@ static const struct craft bad[] = {
 		L4(TCP_FIXED("\x60\x10")) },
 	{ "TCP too short", .drop = BW_DROP_L4_HEADER, .proto = IPPROTO_TCP,
 		L4("\x30\x39\x00\x50\x01\x02\x03\x04\x0a\x0b\x0c\x0d\x50\x10\x20\x00\x00\x00\x00") },
-	{ "TCP option beyond the header", .drop = BW_DROP_L4_HEADER, .proto = IPPROTO_TCP,
-		L4(TCP_BAD_OPTION) },
 	{ "TCP checksum", .has_bad_l4_sum = true, .drop = BW_DROP_L4_CHECKSUM, .proto = IPPROTO_TCP,
 		L4(TCP_PLAIN) },
 	{ "UDP too short", .drop = BW_DROP_L4_HEADER, .proto = IPPROTO_UDP,

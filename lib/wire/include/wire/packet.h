@@ -137,8 +137,11 @@ void bw_pkt_parse(struct rte_mbuf *m, const struct bw_wire_host *host, struct bw
 void bw_pkt_parse_ip(
 	struct rte_mbuf *m, const struct bw_wire_host *host, uint16_t l3_off, struct bw_pkt *pkt);
 
-/** Fields of a TCP header of header_bytes (20 to 60). 0, or -EINVAL for a malformed option list. */
-int bw_tcp_fields_parse(const uint8_t *header, unsigned header_bytes, struct bw_tcp_fields *fields);
+/**
+ * Fields of a TCP header of header_bytes (20 to 60). An option with a length that its kind has not is ignored, and so
+ * is what lies behind a length that no option can have: RFC 9293 3.1, MUST-7.
+ */
+void bw_tcp_fields_parse(const uint8_t *header, unsigned header_bytes, struct bw_tcp_fields *fields);
 
 /**
  * Symmetric hash of a flow under a secret: both directions give the same value, so it can choose the worker.
