@@ -914,8 +914,8 @@ uint32_t bw_tcp__mtu_probe_bytes(struct bw_tcp *tcp, struct bw_tcp_conn *conn, u
 void bw_tcp__mtu_probe_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint32_t bytes);
 /** SND.UNA has moved. */
 void bw_tcp__mtu_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
-/** A chunk at `seq` is believed lost. */
-void bw_tcp__mtu_lost(struct bw_tcp__recovery *r, bw_seq seq);
+/** A chunk at `seq` is believed lost: if it is of the probe, so is all of that. */
+void bw_tcp__mtu_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq);
 /** Is all that is lost a probe? */
 bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 

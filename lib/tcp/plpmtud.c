@@ -87,14 +87,23 @@ void bw_tcp__mtu_probe_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq
 	r->mtu_probe_seq = seq;
 }
 
-void bw_tcp__mtu_lost(struct bw_tcp__recovery *r, bw_seq seq)
+void bw_tcp__mtu_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq)
 {
+	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
+
 	if (r->mtu_probe == 0 || !bw_seq_in(seq, r->mtu_probe_seq, r->mtu_probe))
 		return;
 	/* A router may have said less meanwhile. */
 	r->mtu_high = (uint16_t)BW_MIN(r->mtu_high, r->mtu_probe - 1u);
 	r->mtu_failed = r->mtu_probe;
 	r->mtu_probe = 0;
+	/* It was one packet: without SACK, nothing else tells of the rest. */
+	for (struct rte_mbuf *m = bw_tcp__sendq_first(conn); m != NULL; m = bw_tcp__sendq_next(conn, m)) {
+		struct bw_tcp__tx_note *note = bw_tcp__tx_note(m);
+
+		if (bw_seq_in(note->seq, r->mtu_probe_seq, r->mtu_failed))
+			bw_tcp__mark_lost(tcp, conn, note);
+	}
 }
 
 bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)

@@ -95,8 +95,8 @@ void bw_tcp__mark_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_t
 		return;
 	note->marks |= BW_CHUNK_LOST;
 	r->lost_bytes += note->len;
-	bw_tcp__mtu_lost(r, note->seq);
 	conn->flags |= BW_CONN_SCOREBOARD;
+	bw_tcp__mtu_lost(tcp, conn, note->seq);
 }
 
 static void mark_fin_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn)

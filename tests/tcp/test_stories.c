@@ -1990,8 +1990,12 @@ static uint32_t send_mtu_probe(struct peer *p)
 {
 	uint32_t probe = 0;
 
-	send_bulk(p, 20000);
+	send_bulk(p, 10 * 1460);
 	AT(p, S(2));
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	/* Beyond what was sent before the time-out, duplicate ACKs count (RFC 6582). */
+	send_bulk(p, 100);
 	forget_sent(p);
 	IN(p, .ack = p->snd_max - p->iss);
 	while (probe == 0) {
@@ -2008,6 +2012,38 @@ static uint32_t send_mtu_probe(struct peer *p)
 			IN(p, .ack = p->snd_max - p->iss);
 	}
 	return probe;
+}
+
+/** How many of what was collected are that segment; all of it is forgotten. */
+static unsigned count_of(struct peer *p, uint32_t seq, uint32_t len)
+{
+	unsigned count = 0;
+	struct sent *s;
+
+	while ((s = take(p)) != NULL) {
+		count += s->f.seq - p->iss == seq && s->len == len;
+		sent_free(s);
+	}
+	return count;
+}
+
+/** Without SACK nothing tells of the second chunk of a probe that is lost: it goes out again with the first. */
+TEST(lost_probe_is_repeated_whole_without_sack)
+{
+	struct peer *p = established(.wscale = 1 + 7);
+	uint32_t probe = send_mtu_probe(p);
+	struct bw_tcp_info before, after;
+
+	bw_tcp_info(p->conn, &before);
+	IN(p, .ack = probe);
+	forget_sent(p);
+	for (unsigned i = 0; i < 3; i++)
+		IN(p, .ack = probe);
+	assert_int_equal(count_of(p, probe + 984, 476), 1);
+	bw_tcp_info(p->conn, &after);
+	assert_int_equal(after.cwnd, before.cwnd);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	done(p);
 }
 
 /** What a router says while a larger probe is in flight ends the search, whatever becomes of the probe. */
@@ -3764,6 +3800,7 @@ int main(void)
 		cmocka_unit_test(black_hole_is_found_and_its_size_searched),
 		cmocka_unit_test(outage_does_not_leave_small_segments),
 		cmocka_unit_test(lost_probe_costs_no_window),
+		cmocka_unit_test(lost_probe_is_repeated_whole_without_sack),
 		cmocka_unit_test(told_mtu_is_not_forgotten_over_a_lost_probe),
 		cmocka_unit_test(told_mtu_is_tried_again_after_ten_minutes),
 		cmocka_unit_test(reference_behind_a_header_in_one_segment),
