@@ -916,7 +916,7 @@ void bw_tcp__mtu_probe_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq
 void bw_tcp__mtu_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** A chunk at `seq` is believed lost: if it is of the probe, so is all of that. */
 void bw_tcp__mtu_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq);
-/** Is all that is lost a probe? */
+/** Is all that is lost and not sent again a probe? */
 bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 
 /* rtt.c */

@@ -113,7 +113,20 @@ bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_con
 	if (!(conn->flags & BW_CONN_MTU_SEARCH))
 		return false;
 	r = bw_tcp__recovery(tcp, conn);
-	return r->mtu_failed != 0 && r->lost_bytes <= r->mtu_failed;
+	if (r->mtu_failed == 0)
+		return false;
+	for (struct rte_mbuf *m = bw_tcp__sendq_first(conn); m != NULL && m != conn->unsent;
+		m = bw_tcp__sendq_next(conn, m)) {
+		const struct bw_tcp__tx_note *note = bw_tcp__tx_note(m);
+
+		if ((note->marks & (BW_CHUNK_LOST | BW_CHUNK_RESENT)) != BW_CHUNK_LOST)
+			continue;
+		/* The pieces that it is sent again in are no probe. */
+		if ((note->marks & BW_CHUNK_RETRANSMIT) ||
+			!bw_seq_in(note->seq, r->mtu_probe_seq, r->mtu_failed))
+			return false;
+	}
+	return true;
 }
 
 void bw_tcp__mtu_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn)

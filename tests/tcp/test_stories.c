@@ -2046,6 +2046,45 @@ TEST(lost_probe_is_repeated_whole_without_sack)
 	done(p);
 }
 
+/** A probe is reported lost, and goes out again in pieces. Behind them new data goes out: its number. */
+static uint32_t lose_mtu_probe(struct peer *p, uint32_t probe)
+{
+	uint32_t behind = p->snd_max - p->iss;
+
+	IN(p, .ack = probe, .sack = { { probe + 1460, behind } }, .sack_count = 1);
+	AT(p, p->now - START + MS(5));
+	forget_sent(p);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	assert_true(p->snd_max - p->iss >= behind + 5 * 984);
+	return behind;
+}
+
+/** The pieces of a lost probe are data like all other: that they are lost is congestion. */
+TEST(lost_pieces_of_a_probe_cost_window)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+	uint32_t probe = send_mtu_probe(p);
+
+	(void)lose_mtu_probe(p, probe);
+	IN(p, .ack = probe, .sack = { { probe + 1460, p->snd_max - p->iss } }, .sack_count = 1);
+	AT(p, p->now - START + MS(5));
+	COUNTER(p, TCP_FAST_RETRANSMITS, 1);
+	done(p);
+}
+
+/** And so is what is lost beside it, however short the rest of the probe. */
+TEST(loss_beside_a_lost_probe_costs_window)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+	uint32_t probe = send_mtu_probe(p), behind = lose_mtu_probe(p, probe);
+
+	IN(p, .ack = probe + 984, .sack = { { behind + 984, p->snd_max - p->iss }, { probe + 1460, behind } },
+		.sack_count = 2);
+	AT(p, p->now - START + MS(5));
+	COUNTER(p, TCP_FAST_RETRANSMITS, 1);
+	done(p);
+}
+
 /** What a router says while a larger probe is in flight ends the search, whatever becomes of the probe. */
 TEST(told_mtu_is_not_forgotten_over_a_lost_probe)
 {
@@ -3801,6 +3840,8 @@ int main(void)
 		cmocka_unit_test(outage_does_not_leave_small_segments),
 		cmocka_unit_test(lost_probe_costs_no_window),
 		cmocka_unit_test(lost_probe_is_repeated_whole_without_sack),
+		cmocka_unit_test(lost_pieces_of_a_probe_cost_window),
+		cmocka_unit_test(loss_beside_a_lost_probe_costs_window),
 		cmocka_unit_test(told_mtu_is_not_forgotten_over_a_lost_probe),
 		cmocka_unit_test(told_mtu_is_tried_again_after_ten_minutes),
 		cmocka_unit_test(reference_behind_a_header_in_one_segment),
