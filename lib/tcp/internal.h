@@ -900,8 +900,9 @@ bool bw_tcp__rack_detect(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_ns *wa
 void bw_tcp__rack_mark_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The probe's time-out in ms; 0: none is due before the RTO (7.2). */
 uint32_t bw_tcp__probe_ms(const struct bw_tcp_conn *conn);
-/** An ACK at or beyond a probe (7.4.2). Returns whether it says that the probe has repaired a loss. */
-bool bw_tcp__probe_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, bool is_dsack);
+/** An ACK while BW_CONN_LOSS_PROBED is set (7.4.2). Returns whether it says that the probe has repaired a loss. */
+bool bw_tcp__probe_acked(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg, bool is_dsack);
 
 /* plpmtud.c: packetization layer path MTU discovery (RFC 4821) */
 /** Segments of more than `mss` bytes cannot get through, as ICMP says or silence; of more than `high` for certain. */

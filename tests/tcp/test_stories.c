@@ -2085,6 +2085,50 @@ TEST(loss_beside_a_lost_probe_costs_window)
 	done(p);
 }
 
+/**
+ * An MTU probe is lost, and what tells of it comes so late that the last segment was repeated as a loss probe; the peer
+ * has got that twice. Neither is congestion.
+ */
+TEST(lost_mtu_probe_and_needless_loss_probe_cost_no_window)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+	struct bw_tcp_info before, after;
+	uint32_t probe, end;
+
+	send_bulk(p, 10 * 1460);
+	AT(p, S(2));
+	do {
+		IN(p, .ack = p->snd_max - p->iss);
+		send_bulk(p, 3000);
+		forget_sent(p);
+		bw_tcp_info(p->conn, &before);
+	} while (before.cwnd < 8000);
+	IN(p, .ack = p->snd_max - p->iss);
+	probe = p->snd_max - p->iss;
+	end = probe + 1460 + 4 * 984;
+	send_bulk(p, end - probe);
+	OUT(p, .seq = probe, .len = 1460);
+	forget_sent(p);
+	AT(p, p->now - START + MS(150));
+	OUT(p, .seq = end - 476, .len = 476);
+	QUIET(p);
+	bw_tcp_info(p->conn, &before);
+	IN(p, .ack = probe, .sack = { { probe + 1460, end } }, .sack_count = 1);
+	IN(p, .ack = probe, .sack = { { end - 476, end }, { probe + 1460, end } }, .sack_count = 2);
+	AT(p, p->now - START + MS(150));
+	OUT(p, .seq = probe, .len = 984);
+	OUT(p, .seq = probe + 984, .len = 476);
+	QUIET(p);
+	IN(p, .ack = end);
+	send_bulk(p, 984);
+	IN(p, .ack = end + 984);
+	bw_tcp_info(p->conn, &after);
+	assert_true(after.cwnd >= before.cwnd);
+	assert_int_equal(after.ssthresh, before.ssthresh);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	done(p);
+}
+
 /** What a router says while a larger probe is in flight ends the search, whatever becomes of the probe. */
 TEST(told_mtu_is_not_forgotten_over_a_lost_probe)
 {
@@ -2976,6 +3020,32 @@ TEST(tail_loss_is_probed_and_repaired)
 	done(p);
 }
 
+/** What a probe brings to light is answered by recovery, and not again when the probe itself is acknowledged. */
+TEST(loss_that_a_probe_shows_is_answered_once)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info once, after;
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	AT(p, MS(40));
+	IN(p, .ack = 1461);
+	AT(p, MS(90));
+	OUT(p, .seq = 13141, .len = 1460);
+	AT(p, MS(110));
+	IN(p, .ack = 1461, .sack_count = 1, .sack = { { 13141, 14601 } });
+	for (uint32_t ack = 2921; ack <= 14601; ack += 1460)
+		IN(p, .ack = ack);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 1);
+	bw_tcp_info(p->conn, &once);
+	assert_true(once.ssthresh > 2 * 1460);
+	send_bulk(p, 1460);
+	IN(p, .ack = 16061);
+	bw_tcp_info(p->conn, &after);
+	assert_int_equal(after.ssthresh, once.ssthresh);
+	done(p);
+}
+
 /** With new data at hand the probe is that. */
 TEST(probe_prefers_new_data)
 {
@@ -3842,6 +3912,7 @@ int main(void)
 		cmocka_unit_test(lost_probe_is_repeated_whole_without_sack),
 		cmocka_unit_test(lost_pieces_of_a_probe_cost_window),
 		cmocka_unit_test(loss_beside_a_lost_probe_costs_window),
+		cmocka_unit_test(lost_mtu_probe_and_needless_loss_probe_cost_no_window),
 		cmocka_unit_test(told_mtu_is_not_forgotten_over_a_lost_probe),
 		cmocka_unit_test(told_mtu_is_tried_again_after_ten_minutes),
 		cmocka_unit_test(reference_behind_a_header_in_one_segment),
@@ -3872,6 +3943,7 @@ int main(void)
 		cmocka_unit_test(empty_pool_resets_who_holds_most),
 		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
 		cmocka_unit_test(tail_loss_is_probed_and_repaired),
+		cmocka_unit_test(loss_that_a_probe_shows_is_answered_once),
 		cmocka_unit_test(probe_prefers_new_data),
 		cmocka_unit_test(probe_waits_for_what_was_sent_last),
 		cmocka_unit_test(short_handshake_took_some_time),
