@@ -318,7 +318,7 @@ static bool is_wanted(const struct bw_tcp__tx_note *note, enum send why)
 
 /**
  * Choose the chunks of a packet of up to `bytes_max` from `first` on, cutting the last one. Returns how many;
- * 0 when a cut was needed and failed.
+ * 0 when a cut was needed and failed, or a probe would be too short.
  */
 static unsigned gather(
 	struct visit *v, struct rte_mbuf *first, uint32_t bytes_max, enum send why, uint32_t *bytes)
@@ -349,7 +349,8 @@ static unsigned gather(
 		*bytes += note->len;
 		count++;
 	}
-	return count;
+	/* A shorter packet, of too many pieces, is no probe. */
+	return why == SEND_MTU_PROBE && *bytes < bytes_max ? 0 : count;
 }
 
 /** Send chunks from `first` on as one packet. Returns the payload bytes, 0 when there was no mbuf. */
@@ -590,7 +591,7 @@ static bool send_new(struct visit *v)
 
 		bytes = bw_tcp__mtu_probe_bytes(v->tcp, conn, bw_seq_gt(edge, seq) ? edge - seq : 0);
 		if (bytes != 0 && send_unsent(v, bytes, SEND_MTU_PROBE)) {
-			bw_tcp__mtu_probe_sent(v->tcp, conn, seq, conn->snd_nxt - seq);
+			bw_tcp__mtu_probe_sent(v->tcp, conn, seq, bytes);
 			return true;
 		}
 	}

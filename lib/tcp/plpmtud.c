@@ -81,8 +81,6 @@ void bw_tcp__mtu_probe_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
 
-	if (bytes <= conn->mss) /* too many small pieces for one packet */
-		return;
 	r->mtu_probe = (uint16_t)bytes;
 	r->mtu_probe_seq = seq;
 }

@@ -2129,6 +2129,31 @@ TEST(lost_mtu_probe_and_needless_loss_probe_cost_no_window)
 	done(p);
 }
 
+/** Pieces too small for one packet of a probe's size are new data like all other, and marked as such. */
+TEST(no_mtu_probe_of_too_many_pieces)
+{
+	struct peer *p = established(.sack = true, .ecn = true, .wscale = 1 + 7);
+	struct sent *s;
+
+	send_bulk(p, 10 * 1460);
+	AT(p, S(2));
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	for (unsigned i = 0; i < 20; i++) {
+		for (unsigned k = 0; k < 120; k++)
+			assert_int_equal(bw_tcp_send_ref(p->conn, bulk, 60, NULL, NULL), 0);
+		collect(p);
+		while ((s = take(p)) != NULL) {
+			assert_in_range(s->len, 1, 984);
+			assert_int_equal(s->tos, BW_ECN_ECT0);
+			sent_free(s);
+		}
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	assert_int_equal(mss_of(p), 984);
+	done(p);
+}
+
 /** What a router says while a larger probe is in flight ends the search, whatever becomes of the probe. */
 TEST(told_mtu_is_not_forgotten_over_a_lost_probe)
 {
@@ -3913,6 +3938,7 @@ int main(void)
 		cmocka_unit_test(lost_pieces_of_a_probe_cost_window),
 		cmocka_unit_test(loss_beside_a_lost_probe_costs_window),
 		cmocka_unit_test(lost_mtu_probe_and_needless_loss_probe_cost_no_window),
+		cmocka_unit_test(no_mtu_probe_of_too_many_pieces),
 		cmocka_unit_test(told_mtu_is_not_forgotten_over_a_lost_probe),
 		cmocka_unit_test(told_mtu_is_tried_again_after_ten_minutes),
 		cmocka_unit_test(reference_behind_a_header_in_one_segment),
