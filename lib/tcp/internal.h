@@ -41,6 +41,7 @@
 #define BW_TCP__DELAYED_ACK_MS   40     /* RFC 9293 3.8.6.3 allows 500 */
 #define BW_TCP__R1               3      /* RFC 9293 3.8.3 (b): time-outs in a row until the path is doubted */
 #define BW_TCP__SYN_ACK_RETRIES  5
+#define BW_TCP__ISN_TICKS_PER_MS 250  /* of 4 us: RFC 6528 3 */
 #define BW_TCP__LINGER_MS        2000 /* see bw_tcp_close() */
 #define BW_TCP__DUP_THRESH       3    /* RFC 5681 3.2 */
 #define BW_TCP__INITIAL_SEGMENTS 10   /* RFC 6928 */

@@ -102,6 +102,18 @@ static uint32_t clock_of(const struct bw_tcp *tcp, const struct bw_flow *flow)
 	return tcp->now_ms + bw_tcp__ts_offset(tcp, flow);
 }
 
+/** All the retries' times: then a SYN whose answer is not acknowledged is given up. */
+#define LIFE_MS (BW_TCP__RTO_INITIAL_MS * ((2u << BW_TCP__SYN_ACK_RETRIES) - 1))
+
+/**
+ * How long ago the SYN was first answered: our number, taken from a clock then, tells. Where that had to be beyond an
+ * earlier incarnation's, nothing does: hours.
+ */
+static uint32_t age_ms(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
+{
+	return (bw_tcp__isn(tcp, &half->flow) - half->iss) / BW_TCP__ISN_TICKS_PER_MS;
+}
+
 static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half, uint32_t ts_value)
 {
 	struct bw_tcp_fields fields = {
@@ -339,16 +351,24 @@ static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__ha
 static uint32_t handshake_rtt_ms(
 	const struct bw_tcp *tcp, const struct bw_tcp__half_open *half, const struct bw_tcp_fields *seg)
 {
-	bool has_echo = half->has_timestamps && seg->has_timestamp;
-	uint32_t since_ms;
+	uint32_t since_ms, echo_ms, first_ms;
 
 	if (half->tries != 0)
 		return UINT32_MAX;
 	if (half->retry_at_ms != 0) {
-		/* Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). */
-		since_ms = has_echo ? clock_of(tcp, &half->flow) - seg->ts_echo
-				    : tcp->now_ms - (half->retry_at_ms - BW_TCP__RTO_INITIAL_MS);
-		return (uint32_t)BW_MAX((int32_t)since_ms, 0);
+		since_ms = tcp->now_ms - (half->retry_at_ms - BW_TCP__RTO_INITIAL_MS);
+		since_ms = (uint32_t)BW_MAX((int32_t)since_ms, 0);
+		if (!half->has_timestamps || !seg->has_timestamp)
+			return since_ms;
+		/*
+		 * Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). One that
+		 * none of them had is the peer's invention, or somebody's on the way.
+		 */
+		echo_ms = clock_of(tcp, &half->flow) - seg->ts_echo;
+		if (echo_ms <= since_ms + 1)
+			return echo_ms;
+		first_ms = age_ms(tcp, half);
+		return first_ms <= LIFE_MS && echo_ms <= first_ms + 1 ? echo_ms : since_ms;
 	}
 	/* A cookie: when it was sent, and how often, only the peer may know, and up to 63 ms too early. */
 	since_ms = clock_of(tcp, &half->flow) - seg->ts_echo;

@@ -170,6 +170,26 @@ TEST(repeated_syn_starts_the_time_again)
 	done(p);
 }
 
+/** An echo from before our SYN-ACK, or from the future, is not of it: then its time tells. */
+TEST(handshake_is_not_timed_by_an_invented_echo)
+{
+	const uint32_t off[] = { 0, 6, 300, 40000, 1u << 30, 1u << 31, (uint32_t)-1, (uint32_t)-20000 };
+
+	for (unsigned i = 0; i <= BW_ARRAY_LEN(off); i++) {
+		struct peer *p = listening(&(struct offer){ .timestamps = true });
+		struct bw_tcp_info info;
+
+		IN(p, .seq = PEER, .flags = SYN);
+		forget_sent(p);
+		AT(p, MS(5));
+		p->ts_echo = i < BW_ARRAY_LEN(off) ? p->ts_echo - off[i] : 0;
+		IN(p, .seq = PEER + 1, .ack = 1);
+		bw_tcp_info(p->conn, &info);
+		assert_in_range(info.srtt_us, 1, 5000);
+		done(p);
+	}
+}
+
 TEST(half_open_refuses_what_is_wrong)
 {
 	struct peer *p = listening(&(struct offer){ 0 });
@@ -3844,6 +3864,7 @@ int main(void)
 		cmocka_unit_test(syn_ack_is_repeated_and_given_up),
 		cmocka_unit_test(repeated_syn_gets_the_same_answer),
 		cmocka_unit_test(repeated_syn_starts_the_time_again),
+		cmocka_unit_test(handshake_is_not_timed_by_an_invented_echo),
 		cmocka_unit_test(half_open_refuses_what_is_wrong),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(listener_answers_stray_ack_with_rst_and_nothing_else),
