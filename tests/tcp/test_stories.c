@@ -170,6 +170,67 @@ TEST(repeated_syn_starts_the_time_again)
 	done(p);
 }
 
+/** Whatever the peer repeats, and how often: the entry of its first SYN is given up in time. */
+TEST(repeated_syn_does_not_live_for_ever)
+{
+	const unsigned every_ms[] = { 100, 900, 990, 1900, 2900, 7900, 15900, 31900 };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(every_ms); i++) {
+		for (unsigned until_s = 10; until_s <= 70; until_s += 20) {
+			struct peer *p = listening(&(struct offer){ 0 });
+			struct sent *s;
+
+			IN(p, .seq = PEER, .flags = SYN);
+			for (bw_ns since = MS(every_ms[i]); since < S(until_s); since += MS(every_ms[i])) {
+				AT(p, since);
+				IN(p, .seq = PEER, .flags = SYN);
+			}
+			AT(p, BW_MAX(p->now - START, MS(64500)));
+			forget_sent(p);
+			IN(p, .seq = PEER, .flags = SYN);
+			s = take(p);
+			assert_non_null(s);
+			assert_int_not_equal(s->f.seq, p->iss); /* it was forgotten: this is another's */
+			sent_free(s);
+			done(p);
+		}
+	}
+}
+
+/** The same for one that follows a connection, with a number that its clock has yet to reach. */
+TEST(reopened_is_repeated_and_given_up)
+{
+	static const unsigned at_s[] = { 1, 3, 7, 15, 31 };
+	struct peer *p = established();
+	struct sent *s;
+
+	for (unsigned i = 0; i < 10; i++) {
+		send_bulk(p, 10 * 1460);
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	bw_tcp_close(p->conn);
+	collect(p);
+	IN(p, .flags = FIN | ACK);
+	STATE(p, TIME_WAIT);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1000000, .flags = SYN);
+	s = take(p);
+	assert_int_equal(s->f.flags, SYN | ACK);
+	assert_true(bw_seq_gt(s->f.seq, p->iss + 10 * 14600));
+	sent_free(s);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(at_s); i++) {
+		AT(p, S(at_s[i]) - MS(1));
+		QUIET(p);
+		AT(p, S(at_s[i]) + MS(2));
+		OUT(p, .flags = SYN | ACK, .ack = PEER + 1000001);
+		QUIET(p);
+	}
+	AT(p, S(64));
+	STATE(p, CLOSED);
+	done(p);
+}
+
 /** An echo from before our SYN-ACK, or from the future, is not of it: then its time tells. */
 TEST(handshake_is_not_timed_by_an_invented_echo)
 {
@@ -3864,6 +3925,8 @@ int main(void)
 		cmocka_unit_test(syn_ack_is_repeated_and_given_up),
 		cmocka_unit_test(repeated_syn_gets_the_same_answer),
 		cmocka_unit_test(repeated_syn_starts_the_time_again),
+		cmocka_unit_test(repeated_syn_does_not_live_for_ever),
+		cmocka_unit_test(reopened_is_repeated_and_given_up),
 		cmocka_unit_test(handshake_is_not_timed_by_an_invented_echo),
 		cmocka_unit_test(half_open_refuses_what_is_wrong),
 		cmocka_unit_test(nobody_listens),
