@@ -3648,6 +3648,29 @@ TEST(path_is_doubted_at_the_third_timeout)
 	done(p);
 }
 
+/** A shut window says nothing of the path while the probes are answered; when they are not, it is doubted. */
+TEST(path_of_a_shut_window_is_doubted_in_silence)
+{
+	struct peer *p = established();
+
+	IN(p, .window = -1);
+	send_bulk(p, 100);
+	for (unsigned i = 0; i < 12; i++) {
+		wait_for_packet(p);
+		assert_int_equal(p->first->path, 0);
+		forget_sent(p);
+		AT(p, p->now - START + MS(150));
+		IN(p, .seq = PEER + 1, .window = -1);
+		QUIET(p);
+	}
+	wait_for_packet(p);
+	forget_sent(p);
+	wait_for_packet(p);
+	assert_int_equal(p->first->path, BW_TCP_PATH_SUSPECT);
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
 /* ---- requirements that stand for themselves ------------------------------------------------------------------ */
 
 static bw_seq isn_of(struct peer *p, uint32_t *ts)
@@ -4079,6 +4102,7 @@ int main(void)
 		cmocka_unit_test(unreachable_is_the_reason_when_nobody_answers),
 		cmocka_unit_test(unreachable_of_another_time_is_no_reason),
 		cmocka_unit_test(path_is_doubted_at_the_third_timeout),
+		cmocka_unit_test(path_of_a_shut_window_is_doubted_in_silence),
 		cmocka_unit_test(initial_numbers_follow_a_clock_and_a_secret),
 		cmocka_unit_test(one_ack_for_a_burst),
 		cmocka_unit_test(window_may_shrink),
