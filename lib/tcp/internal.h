@@ -248,6 +248,7 @@ struct bw_tcp__cold {
 	uint32_t ssthresh;
 	uint32_t generation;     /* odd while the connection is live */
 	uint32_t pending_next;   /* also the free list */
+	uint32_t pace_at;        /* when the next new byte is due: output.c */
 	bw_ns service_at;        /* bw_tcp_set_timer() */
 	uint32_t recovery;       /* index, BW_TCP__NONE while everything arrives in order */
 	uint32_t reassembly;     /* index, BW_TCP__NONE when nothing is out of order */
@@ -502,7 +503,6 @@ struct bw_tcp {
 	struct bw_tcp__cookie_keys cookie_keys;
 	uint32_t answer_head, answer_count;
 	size_t map_bytes;
-	bw_ns *pace_at; /* of each connection, when the next new byte is due: output.c. Touched where pacing is on */
 	uint32_t port_next[BW_TCP__PORT_COUNTERS];     /* connect.c */
 	uint16_t listener_port[BW_TCP__LISTENERS_MAX]; /* dense, for the search */
 	bool listener_is_open[BW_TCP__LISTENERS_MAX];

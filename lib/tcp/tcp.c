@@ -120,7 +120,7 @@ static size_t place(size_t *end, uint64_t count, size_t object_bytes)
 
 struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 {
-	size_t end = 0, colds, states, pace_at, half_opens, time_waits, reassemblies, recoveries;
+	size_t end = 0, colds, states, half_opens, time_waits, reassemblies, recoveries;
 	uint32_t state_stride;
 	struct bw_tcp *tcp;
 	uint8_t *map;
@@ -133,7 +133,6 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	(void)place(&end, 1, sizeof(*tcp) + (size_t)conf->connections_max * sizeof(tcp->conns[0]));
 	colds = place(&end, conf->connections_max, sizeof(*tcp->colds));
 	states = place(&end, conf->connections_max, state_stride);
-	pace_at = place(&end, conf->connections_max, sizeof(*tcp->pace_at));
 	half_opens = place(&end, conf->half_open_max, sizeof(*tcp->half_opens));
 	time_waits = place(&end, conf->time_wait_max, sizeof(*tcp->time_waits));
 	reassemblies = place(&end, conf->connections_max, sizeof(*tcp->reassemblies));
@@ -154,7 +153,6 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	tcp->colds = (struct bw_tcp__cold *)(map + colds);
 	tcp->states = map + states;
 	tcp->state_stride = state_stride;
-	tcp->pace_at = (bw_ns *)(map + pace_at);
 	tcp->half_opens = (struct bw_tcp__half_open *)(map + half_opens);
 	tcp->time_waits = (struct bw_tcp__time_wait *)(map + time_waits);
 	tcp->reassemblies = (struct bw_tcp__reassembly *)(map + reassemblies);

@@ -2359,6 +2359,45 @@ TEST(pacing_does_not_save_up)
 	done(p);
 }
 
+/** A bad round trip is not paid for when it is over: the pace follows the estimate, and who waits for nothing waits not. */
+TEST(pace_follows_the_round_trip)
+{
+	struct peer *p = established(.pacing = true, .timestamps = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+	bw_ns began;
+
+	/* Before the timers have noticed. */
+	for (unsigned i = 0; i < 12; i++) {
+		send_bulk(p, 100);
+		forget_sent(p);
+		p->now += S(20);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	bw_tcp_info(p->conn, &info);
+	assert_true(info.srtt_us > 8000000);
+	/* Nothing is in flight: the first goes at once, and the next is due in seconds. */
+	send_bulk(p, 4 * 1448);
+	assert_in_range(p->snd_max - p->iss, 1201 + 1448, 1201 + 2 * 1448);
+	forget_sent(p);
+	/* Its ACKs are there after 20 ms, again and again. */
+	for (unsigned i = 0; i < 40; i++) {
+		p->now += MS(20);
+		IN(p, .ack = p->snd_max - p->iss);
+		if (bw_tcp_send_queued(p->conn) == 0)
+			send_bulk(p, 1448);
+	}
+	assert_true(p->snd_max - p->iss > 1201 + 20 * 1448);
+	bw_tcp_info(p->conn, &info);
+	assert_true(info.srtt_us < 100000);
+	began = p->now - START;
+	send_bulk(p, 10 * 1448);
+	AT(p, began + MS(50));
+	IN(p, .ack = p->snd_max - p->iss);
+	AT(p, began + MS(100));
+	assert_true(p->snd_max - p->iss > 1201 + 30 * 1448);
+	done(p);
+}
+
 /* ---- by reference -------------------------------------------------------------------------------------- */
 
 static unsigned released;
@@ -4037,6 +4076,7 @@ int main(void)
 		cmocka_unit_test(dscp_is_on_every_packet),
 		cmocka_unit_test(pacing_spreads_a_window),
 		cmocka_unit_test(pacing_does_not_save_up),
+		cmocka_unit_test(pace_follows_the_round_trip),
 		cmocka_unit_test(pacing_cuts_what_the_device_would_send_at_once),
 		cmocka_unit_test(black_hole_is_found_and_its_size_searched),
 		cmocka_unit_test(outage_does_not_leave_small_segments),
