@@ -113,23 +113,40 @@ static void memory(const struct banner *b)
 				       : "no hugepages (barewire doctor tells how to have them)");
 }
 
+/** "port 80", or the addresses that it is on: "192.0.2.2:80, [2001:db8::2]:80". */
+static void where(const struct bw_engine_service *service, char *out, size_t bytes)
+{
+	size_t used = 0;
+	char ip[BW_IP_STRLEN];
+
+	if (service->addr_count == 0)
+		snprintf(out, bytes, "port %u", service->port);
+	for (unsigned i = 0; i < service->addr_count && used < bytes; i++) {
+		bool is_v4 = bw_ip_is_v4(&service->addrs[i]);
+
+		used += (size_t)snprintf(out + used, bytes - used, is_v4 ? "%s%s:%u" : "%s[%s]:%u",
+			i > 0 ? ", " : "", bw_ip_format(&service->addrs[i], ip), service->port);
+	}
+}
+
 static void services(const struct banner *b)
 {
 	const struct bw_conf_view *view = b->view;
+	char at[BW_ADDRS_MAX * (BW_IP_STRLEN + 10)];
 
 	for (unsigned i = 0; i < view->engine.service_count; i++) {
 		const struct bw_engine_service *service = &view->engine.services[i];
 		const struct bw_http_conf *http = view->http[i];
 		const char *name = i == 0 ? "services" : "";
 
+		where(service, at, sizeof(at));
 		if (http == NULL)
-			row(b, name, "%s on port %u", service->service->name, service->port);
+			row(b, name, "%s on %s", service->service->name, at);
 		else if (http->root != NULL)
-			row(b, name, "%s on port %u, files from %s", service->service->name, service->port,
-				http->root);
+			row(b, name, "%s on %s, files from %s", service->service->name, at, http->root);
 		else
-			row(b, name, "%s on port %u, %u constant page%s", service->service->name,
-				service->port, http->constant_count, http->constant_count == 1 ? "" : "s");
+			row(b, name, "%s on %s, %u constant page%s", service->service->name, at,
+				http->constant_count, http->constant_count == 1 ? "" : "s");
 	}
 }
 
@@ -154,6 +171,15 @@ static bool paste_format(
 	return true;
 }
 
+/** That of the service in ip's family: of those that it is on the first, ip itself if on all. NULL: none. */
+static const struct bw_ip *paste_addr(const struct bw_engine_service *service, const struct bw_ip *ip)
+{
+	for (unsigned i = 0; i < service->addr_count; i++)
+		if (bw_ip_is_v4(&service->addrs[i]) == bw_ip_is_v4(ip))
+			return &service->addrs[i];
+	return service->addr_count == 0 ? ip : NULL;
+}
+
 /** For the first address of each family: the others work alike. */
 static void pastes(const struct banner *b)
 {
@@ -169,9 +195,12 @@ static void pastes(const struct banner *b)
 			continue;
 		is_done[bw_ip_is_v4(ip)] = true;
 		fprintf(b->out, "  %sping %s%s\n", b->bold, bw_ip_format(ip, text), b->end);
-		for (unsigned i = 0; i < engine->service_count; i++)
-			if (paste_format(&engine->services[i], ip, line, sizeof(line)))
+		for (unsigned i = 0; i < engine->service_count; i++) {
+			const struct bw_ip *at = paste_addr(&engine->services[i], ip);
+
+			if (at != NULL && paste_format(&engine->services[i], at, line, sizeof(line)))
 				fprintf(b->out, "  %s%s%s\n", b->bold, line, b->end);
+		}
 	}
 	fprintf(b->out, "\n");
 }

@@ -5,6 +5,8 @@
 
 #include "run.h"
 
+#define CONNECT_TIMEOUT (5 * BW_NS_PER_SEC) /* clients do not wait for three minutes */
+
 /* Each connection is half of a pair. */
 struct half {
 	uint64_t other; /* its name, as the other may be over before this one */
@@ -26,13 +28,17 @@ static void forward_opened(struct bw_stream *s)
 	struct half *half = bw_stream_state(s), *other_half;
 	struct bw_stream *other;
 
-	if (half->other != 0)
-		return; /* the server has answered: what the client has sent so far is on its way */
+	if (half->other != 0) {
+		/* The server has answered: what the client has sent so far is on its way. */
+		bw_stream_set_user_timeout(s, 0);
+		return;
+	}
 	other = bw_stream_connect(bw_stream_context(s), &server, server_port);
 	if (other == NULL) {
 		bw_stream_abort(s);
 		return;
 	}
+	bw_stream_set_user_timeout(other, CONNECT_TIMEOUT);
 	other_half = bw_stream_state(other);
 	other_half->other = bw_stream_id(s);
 	half->other = bw_stream_id(other);

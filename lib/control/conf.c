@@ -454,6 +454,43 @@ static int overlap(
 		port, other->name);
 }
 
+static bool share_an_addr(const struct bw_engine_conf *engine, const struct bw_engine_service *a,
+	const struct bw_engine_service *b)
+{
+	for (unsigned i = 0; i < engine->addr_count; i++) {
+		const struct bw_ip *ip = &engine->addrs[i].ip;
+
+		if (bw_engine_service_is_at(a, ip) && bw_engine_service_is_at(b, ip))
+			return true;
+	}
+	return false;
+}
+
+/** The addresses that a service is on. @path  the service's */
+static int service_addrs_apply(const struct bw_conf *conf, const char *path,
+	const struct bw_raw_listen *listen, struct bw_engine_service *service)
+{
+	for (unsigned i = 0; i < listen->addresses_count; i++) {
+		const char *text = listen->addresses[i];
+		char at[PATH_BYTES];
+		struct bw_ip ip;
+
+		snprintf(at, sizeof(at), "%.100s.addresses[%u]", path, i);
+		if (bw_ip_parse(text, &ip) != 0)
+			return bw_control__fail(conf, at,
+				"'%.60s' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2",
+				text);
+		if (!is_ours(&conf->view.engine, &ip))
+			return bw_control__fail(
+				conf, at, "%s is no address of ours; give one that is, or its --addr", text);
+		if (service->addr_count > 0 && bw_engine_service_is_at(service, &ip))
+			return bw_control__fail(
+				conf, at, "%s is there already; give every address once", text);
+		service->addrs[service->addr_count++] = ip;
+	}
+	return 0;
+}
+
 /** RFC 8257 is built on marks. */
 static int congestion_control_check(const struct bw_conf *conf, const char *prefix, unsigned choice)
 {
@@ -469,36 +506,44 @@ static int congestion_control_check(const struct bw_conf *conf, const char *pref
 /**
  * Take a service into the view at its port, with the keys that all kinds have.
  *
- * @raw   its raw struct, whose first member is the port
+ * @raw   its raw struct, which begins as struct bw_raw_listen does
  * @keys  SERVICE_KEYS for that struct
  * @slot  its place in the view goes here
  */
 static int service_add(struct services *services, const char *name, unsigned index, void *raw,
 	const struct bw_key *keys, const struct bw_service *service, unsigned *slot)
 {
-	const char *port_text = *(char **)raw;
+	const struct bw_raw_listen *listen = raw;
 	struct bw_engine_conf *engine = &services->conf->view.engine;
+	struct bw_engine_service added = { 0 };
 	char path[PATH_BYTES];
 	uint16_t port;
 	int error;
 
 	snprintf(path, sizeof(path), "%s[%u]", name, index);
-	if (port_text == NULL)
+	if (listen->port == NULL)
 		return bw_control__fail(services->conf, path, "no port; give port: 1 to 65535");
 	snprintf(path, sizeof(path), "%s[%u].port", name, index);
-	error = bw_control__port_parse(services->conf, path, port_text, &port);
+	error = bw_control__port_parse(services->conf, path, listen->port, &port);
 	if (error != 0)
 		return error;
+	snprintf(path, sizeof(path), "%s[%u]", name, index);
+	error = service_addrs_apply(services->conf, path, listen, &added);
+	if (error != 0)
+		return error;
+	snprintf(path, sizeof(path), "%s[%u].port", name, index);
 	/* All services are on TCP; where one has datagram() too, UDP follows it. So a port is one service's. */
 	for (unsigned i = 0; i < engine->service_count; i++)
-		if (engine->services[i].port == port)
+		if (engine->services[i].port == port && share_an_addr(engine, &engine->services[i], &added))
 			return overlap(services, path, port, &services->origins[i]);
 	if (engine->service_count == BW_SERVICES_MAX)
 		return bw_control__fail(
 			services->conf, path, "more than %u services; give fewer", BW_SERVICES_MAX);
 	*slot = engine->service_count++;
 	services->origins[*slot] = (struct service_origin){ name, index };
-	engine->services[*slot] = (struct bw_engine_service){ .service = service, .port = port };
+	added.service = service;
+	added.port = port;
+	engine->services[*slot] = added;
 	snprintf(path, sizeof(path), "%s[%u].", name, index);
 	error = bw_control__keys_apply(
 		services->conf, path, keys, BW_ARRAY_LEN(http_service_keys), raw, &engine->services[*slot]);

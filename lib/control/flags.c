@@ -49,11 +49,12 @@ static const struct flag flags[] = {
 	VALUE("vlan", "ID", vlan, "802.1Q tag of all packets; 0 for none (default)"),
 	VALUE("mtu", "BYTES", mtu, "576 to 9000; the device's when not given"),
 	VALUE("mac", "MAC", mac, "Ethernet address; the device's when not given"),
-	{ "--http", NULL, "PORT[=ROOT]", FLAG_HTTP, "http", 0,
-		"HTTP/1.1 on that port, files from ROOT; without it a welcome page" },
-	{ "--resp", NULL, "PORT", FLAG_RESP, "resp", 0, "key-value cache that redis-cli talks to" },
-	{ "--echo", NULL, "PORT", FLAG_ECHO, "echo", 0, "echo, TCP and UDP" },
-	{ "--discard", NULL, "PORT", FLAG_DISCARD, "discard", 0, "discard, TCP and UDP" },
+	{ "--http", NULL, "[IP:]PORT[=ROOT]", FLAG_HTTP, "http", 0,
+		"HTTP/1.1 on that port, of that address of ours or of all, as 80, 192.0.2.2:80 or\n"
+		"[2001:db8::2]:80; files from ROOT, without it a welcome page" },
+	{ "--resp", NULL, "[IP:]PORT", FLAG_RESP, "resp", 0, "key-value cache that redis-cli talks to" },
+	{ "--echo", NULL, "[IP:]PORT", FLAG_ECHO, "echo", 0, "echo, TCP and UDP" },
+	{ "--discard", NULL, "[IP:]PORT", FLAG_DISCARD, "discard", 0, "discard, TCP and UDP" },
 	VALUE("workers", "N", workers, "cores that serve; default 1"),
 	VALUE("cpus", "LIST", cpus, "which cores, such as 2,4-6; chosen when not given"),
 	VALUE("poll", "HOW", poll, "busy, adaptive, or auto: adaptive on virtual devices (default)"),
@@ -74,16 +75,16 @@ void bw_conf_usage(FILE *out)
 		snprintf(left, sizeof(left), "%s%s%s%s%s", flag->short_name != NULL ? flag->short_name : "",
 			flag->short_name != NULL ? ", " : "", flag->name, flag->arg != NULL ? " " : "",
 			flag->arg != NULL ? flag->arg : "");
-		fprintf(out, "  %-22s", left);
+		fprintf(out, "  %-24s", left);
 		for (const char *line = flag->help; line != NULL;) {
 			const char *end = strchr(line, '\n');
 
-			fprintf(out, "%*s%.*s\n", line == flag->help ? 1 : 25, "",
+			fprintf(out, "%*s%.*s\n", line == flag->help ? 1 : 27, "",
 				(int)(end != NULL ? end - line : (long)strlen(line)), line);
 			line = end != NULL ? end + 1 : NULL;
 		}
 	}
-	fprintf(out, "  %-22s whatever follows goes to DPDK's EAL\n", "--");
+	fprintf(out, "  %-24s whatever follows goes to DPDK's EAL\n", "--");
 }
 
 /* ---- lists: the first flag of a kind replaces the file's list ----------------------------------------------- */
@@ -213,28 +214,57 @@ static int route_append(struct bw_conf *conf, const struct flag *flag, const cha
 	return origins_add(conf, flag, raw->routes_count - 1, "gateway");
 }
 
-/** A service with its port, and for HTTP with its root: `port` is the first member of every raw service. */
+/** Take "192.0.2.2:80" or "[2001:db8::2]:80" apart; what has no colon is a port. `len` bytes of value. */
+static int listen_parse(const struct flag *flag, const char *value, size_t len, struct bw_raw_listen *listen)
+{
+	const char *colon = memrchr(value, ':', len), *port = colon != NULL ? colon + 1 : value;
+	size_t addr_len = colon != NULL ? (size_t)(colon - value) : 0;
+	bool is_bracketed = addr_len >= 2 && value[0] == '[' && value[addr_len - 1] == ']';
+
+	if (!is_bracketed && addr_len > 0 && memchr(value, ':', addr_len) != NULL) {
+		bw_error("%s: '%.60s' has an IPv6 address without brackets or without a port; give "
+			 "[2001:db8::2]:80 or such",
+			flag->name, value);
+		return -EINVAL;
+	}
+	listen->port = strndup(port, len - (size_t)(port - value));
+	if (listen->port == NULL)
+		return -ENOMEM;
+	if (colon == NULL)
+		return 0;
+	listen->addresses = calloc(1, sizeof(*listen->addresses));
+	if (listen->addresses == NULL)
+		return -ENOMEM;
+	listen->addresses[0] = strndup(value + is_bracketed, addr_len - 2 * is_bracketed);
+	listen->addresses_count = 1;
+	return listen->addresses[0] != NULL ? 0 : -ENOMEM;
+}
+
+/** A service with its address and port, and for HTTP with its root. */
 static int service_append(struct bw_conf *conf, const struct flag *flag, void *list, unsigned *count,
 	size_t bytes, const char *value)
 {
 	const char *equals = flag->kind == FLAG_HTTP ? strchr(value, '=') : NULL;
-	char **port;
+	struct bw_raw_listen *listen;
+	int error;
 
 	if (*count == BW_SERVICES_MAX)
 		return too_many(flag, BW_SERVICES_MAX);
-	port = grow(list, count, bytes);
-	if (port == NULL)
+	listen = grow(list, count, bytes);
+	if (listen == NULL)
 		return -ENOMEM;
-	*port = strndup(value, equals != NULL ? (size_t)(equals - value) : strlen(value));
-	if (*port == NULL)
-		return -ENOMEM;
+	error = listen_parse(flag, value, equals != NULL ? (size_t)(equals - value) : strlen(value), listen);
+	if (error != 0)
+		return error;
 	if (equals != NULL) {
-		struct bw_raw_http *http = bw_container_of(port, struct bw_raw_http, port);
+		struct bw_raw_http *http = (struct bw_raw_http *)listen;
 
 		http->root = strdup(equals + 1);
 		if (http->root == NULL || origins_add(conf, flag, *count - 1, "root") != 0)
 			return -ENOMEM;
 	}
+	if (listen->addresses_count > 0 && origins_add(conf, flag, *count - 1, "addresses[0]") != 0)
+		return -ENOMEM;
 	return origins_add(conf, flag, *count - 1, "port");
 }
 

@@ -24,8 +24,18 @@ struct bw_raw_constant {
 	CONSTANT_KEYS(RAW_MEMBER)
 };
 
+/** What every raw service begins with. */
+#define RAW_LISTEN                                                                                           \
+	char *port;                                                                                          \
+	char **addresses;                                                                                    \
+	unsigned addresses_count;
+
+struct bw_raw_listen {
+	RAW_LISTEN
+};
+
 struct bw_raw_http {
-	char *port;
+	RAW_LISTEN
 	SERVICE_KEYS(RAW_MEMBER)
 	HTTP_KEYS(RAW_MEMBER)
 	struct bw_raw_constant *constants;
@@ -33,14 +43,14 @@ struct bw_raw_http {
 };
 
 struct bw_raw_resp {
-	char *port;
+	RAW_LISTEN
 	SERVICE_KEYS(RAW_MEMBER)
 	RESP_KEYS(RAW_MEMBER)
 };
 
 /** echo and discard */
 struct bw_raw_plain {
-	char *port;
+	RAW_LISTEN
 	SERVICE_KEYS(RAW_MEMBER)
 };
 

@@ -58,7 +58,8 @@
 	X(congestion_control, CONGESTION, congestion_control, BW_TCP_CC_CUBIC, 0)                            \
 	X(nagle, BOOL, nagle, 0, 1)                                                                          \
 	X(pacing, BOOL, pacing, 0, 1)                                                                        \
-	X(dscp, NUMBER, dscp, 0, 63)
+	X(dscp, NUMBER, dscp, 0, 63)                                                                         \
+	X(user_timeout, DURATION, user_timeout_ns, 1 * SEC, 86400 * SEC)
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \

@@ -20,6 +20,9 @@
 static const cyaml_schema_value_t text_entry = { CYAML_VALUE_STRING(
 	CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED) };
 
+/** Of every service. */
+#define LISTEN(structure) SCALAR(structure, port), LIST(structure, addresses, &text_entry, BW_ADDRS_MAX)
+
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_constant, key),
 static const cyaml_schema_field_t constant_fields[] = { CONSTANT_KEYS(FIELD) CYAML_FIELD_END };
 #undef FIELD
@@ -27,7 +30,7 @@ static const cyaml_schema_value_t constant_entry = ENTRY(struct bw_raw_constant,
 
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_http, key),
 static const cyaml_schema_field_t http_fields[] = {
-	SCALAR(struct bw_raw_http, port),
+	LISTEN(struct bw_raw_http),
 	SERVICE_KEYS(FIELD) HTTP_KEYS(FIELD)
 		LIST(struct bw_raw_http, constants, &constant_entry, CONSTANTS_MAX),
 	CYAML_FIELD_END,
@@ -37,7 +40,7 @@ static const cyaml_schema_value_t http_entry = ENTRY(struct bw_raw_http, http_fi
 
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_resp, key),
 static const cyaml_schema_field_t resp_fields[] = {
-	SCALAR(struct bw_raw_resp, port),
+	LISTEN(struct bw_raw_resp),
 	SERVICE_KEYS(FIELD) RESP_KEYS(FIELD) CYAML_FIELD_END,
 };
 #undef FIELD
@@ -45,7 +48,7 @@ static const cyaml_schema_value_t resp_entry = ENTRY(struct bw_raw_resp, resp_fi
 
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_plain, key),
 static const cyaml_schema_field_t plain_fields[] = {
-	SCALAR(struct bw_raw_plain, port),
+	LISTEN(struct bw_raw_plain),
 	SERVICE_KEYS(FIELD) CYAML_FIELD_END,
 };
 #undef FIELD

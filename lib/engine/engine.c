@@ -58,6 +58,15 @@ void bw_engine_conf_init(struct bw_engine_conf *conf)
 	bw_tcp_conf_init(&conf->tcp);
 }
 
+bool bw_engine_service_is_at(const struct bw_engine_service *service, const struct bw_ip *addr)
+{
+	for (unsigned i = 0; i < service->addr_count; i++) {
+		if (bw_ip_eq(&service->addrs[i], addr))
+			return true;
+	}
+	return service->addr_count == 0;
+}
+
 static unsigned arrive(struct bw_gate *gate)
 {
 	unsigned generation = gate->generation;

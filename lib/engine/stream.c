@@ -272,6 +272,11 @@ void bw_stream_abort(struct bw_stream *s)
 	bw_tcp_abort(conn_of(s));
 }
 
+void bw_stream_set_user_timeout(struct bw_stream *s, bw_ns timeout_ns)
+{
+	bw_tcp_set_user_timeout(conn_of(s), timeout_ns);
+}
+
 void bw_stream_set_timer(struct bw_stream *s, bw_ns expires_at)
 {
 	bw_tcp_set_timer(conn_of(s), expires_at);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** UDP (RFC 768): a datagram goes to the service on its port, on whichever worker received it. */
+/** UDP (RFC 768): a datagram goes to the service on its address and port, on whichever worker received it. */
 #include <errno.h>
 
 #include <rte_udp.h>
@@ -9,17 +9,18 @@
 #define UDP_PAYLOAD_MAX  65507 /* 65,535 less IPv4 and UDP headers */
 #define UDP_PAYLOAD_MAX6 65487 /* payload length counts the UDP header and the fragment header's piece */
 
-static struct bw_context *context_of_port(struct bw_worker *w, uint16_t port)
+static struct bw_context *context_at(struct bw_worker *w, const struct bw_ip *addr, uint16_t port)
 {
 	for (unsigned i = 0; i < w->engine->conf.service_count; i++)
-		if (w->contexts[i].port == port && w->contexts[i].service->datagram != NULL)
+		if (w->contexts[i].port == port && w->contexts[i].service->datagram != NULL &&
+			bw_engine_service_is_at(&w->engine->conf.services[i], addr))
 			return &w->contexts[i];
 	return NULL;
 }
 
 void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt)
 {
-	struct bw_context *ctx = context_of_port(w, rte_be_to_cpu_16(pkt->flow.local_port_be));
+	struct bw_context *ctx = context_at(w, &pkt->flow.local, rte_be_to_cpu_16(pkt->flow.local_port_be));
 	struct bw_datagram dgram = { .flow = &pkt->flow };
 
 	if (ctx == NULL) {

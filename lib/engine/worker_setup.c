@@ -48,6 +48,7 @@ static bool is_first_failure(struct bw_worker *w, int error)
 static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 {
 	const struct bw_service *service = ctx->service;
+	const struct bw_engine_service *conf = &w->engine->conf.services[ctx->index];
 	int error;
 
 	ctx->state =
@@ -67,17 +68,19 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 	if (service->data == NULL)
 		return 0;
 	/* With port 0 for a service that only connects. */
-	error = bw_tcp_listen(
-		w->tcp, &(struct bw_tcp_listener){
-				.ops = &bw_stream_ops,
-				.user = ctx,
-				.port = ctx->port,
-				.nagle = service->nagle || w->engine->conf.services[ctx->index].nagle,
-				.pacing = w->engine->conf.services[ctx->index].pacing,
-				.dscp = w->engine->conf.services[ctx->index].dscp,
-				.congestion_control = w->engine->conf.services[ctx->index].congestion_control,
-				.keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
-			});
+	error = bw_tcp_listen(w->tcp, &(struct bw_tcp_listener){
+					      .ops = &bw_stream_ops,
+					      .user = ctx,
+					      .port = ctx->port,
+					      .addrs = conf->addrs,
+					      .addr_count = conf->addr_count,
+					      .nagle = service->nagle || conf->nagle,
+					      .pacing = conf->pacing,
+					      .dscp = conf->dscp,
+					      .congestion_control = conf->congestion_control,
+					      .keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
+					      .user_timeout_ns = conf->user_timeout_ns,
+				      });
 	if (error < 0 && is_first_failure(w, error))
 		bw_error("worker %u: %s cannot listen on port %u: %s", w->index, service->name, ctx->port,
 			strerror(-error));

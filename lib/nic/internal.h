@@ -32,10 +32,16 @@ _Static_assert(BW_NIC__PACKET_BLOCK_BYTES % 4096 == 0, "blocks are pages");
 
 /* Why a queue's RX does not go straight to the driver. */
 enum bw_nic__rx_via {
-	BW_NIC__RX_STASH = 1,    /* RX interrupts have to be armed: see bw_nic_sleep() */
-	BW_NIC__RX_COPY = 2,     /* net_af_packet: from its large buffers into the worker's */
-	BW_NIC__RX_RESTARTS = 4, /* memif client: the port is stopped and started while workers poll */
-	BW_NIC__RX_READ = 8,     /* net_tap: from its descriptor, see tap_read() */
+	BW_NIC__RX_STASH = 1,   /* RX interrupts have to be armed: see bw_nic_sleep() */
+	BW_NIC__RX_COPY = 2,    /* net_af_packet: from its large buffers into the worker's */
+	BW_NIC__RX_GUARDED = 4, /* net_memif: its rings go with its peer, see memif.c */
+	BW_NIC__RX_READ = 8,    /* net_tap: from its descriptor, see tap_read() */
+};
+
+/* Why TX does not. */
+enum bw_nic__tx_via {
+	BW_NIC__TX_GUARDED = 1,
+	BW_NIC__TX_WRITE = 2, /* net_tap with an MTU that it does not know: see tap_write() */
 };
 
 /* A TAP's largest frame in mbufs of the usual size. */
@@ -59,14 +65,14 @@ struct bw_nic__state {
 	struct rte_device *device; /* to unplug; NULL for PCI, which stays probed */
 	char device_name[64];
 	bool is_port_open, is_port_started;
-	bool is_startable; /* cleared while the memif client restarts the port, and where an interface is gone */
+	bool is_startable;    /* cleared where an interface is gone, and at the end */
 	unsigned iface_index; /* of a kernel interface, which another of its name is not */
 	unsigned link_down_ticks;
 	uint16_t tx_segments_max, tso_segments_max; /* of a packet, and of one that the device segments */
 	bool tx_wants_prepare; /* the device fills in checksums and needs the pseudo-header's sum for it */
 	bool tx_wants_direct;  /* the device reads the mbuf's own buffer, whatever the mbuf points at */
-	bool tx_writes_fd;     /* net_tap with an MTU that it does not know: see nic.c */
-	int member_fd;         /* packet socket that holds group memberships; -1: none */
+	enum bw_nic__tx_via tx_via;
+	int member_fd; /* packet socket that holds group memberships; -1: none */
 	unsigned group_count;
 	struct rte_ether_addr group[BW_NIC__GROUPS_MAX];
 	uint64_t lost_in_socket; /* PACKET_STATISTICS clears on read */
@@ -128,5 +134,12 @@ uint32_t bw_nic__rss_hash(const struct bw_flow *flow);
 /* memif.c */
 /** A path that nobody listens on any more is removed. 0, or -errno after one line. */
 int bw_nic__memif_claim(const char *spec, const char *path);
-int bw_nic__memif_client_start(struct bw_nic *nic);
-void bw_nic__memif_client_stop(struct bw_nic *nic);
+/**
+ * Start the port. A client's may have nobody to connect to yet, and starts when it has. 0, or -errno: a server's.
+ * Bursts on it are the next two, which do nothing while it is not started or the driver handles a message.
+ */
+int bw_nic__memif_start(struct bw_nic *nic, bool is_client);
+uint16_t bw_nic__memif_rx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max);
+uint16_t bw_nic__memif_tx(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count);
+/** Stop and close the port, of one that was started. */
+void bw_nic__memif_close(struct bw_nic *nic);

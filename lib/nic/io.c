@@ -112,9 +112,8 @@ static uint16_t rx_unusual(struct bw_nic *nic, unsigned queue, struct rte_mbuf *
 		memmove(q->stash, q->stash + count, q->stash_count * sizeof(q->stash[0]));
 		return count;
 	}
-	if ((q->rx_via & BW_NIC__RX_RESTARTS) &&
-		!__atomic_load_n(&nic->state->is_startable, __ATOMIC_ACQUIRE))
-		return 0;
+	if (q->rx_via & BW_NIC__RX_GUARDED)
+		return bw_nic__memif_rx(nic, queue, pkts, max);
 	if (q->rx_via & BW_NIC__RX_READ)
 		return tap_read(nic, queue, pkts, max);
 	if (q->rx_via & BW_NIC__RX_COPY)
@@ -154,6 +153,13 @@ static uint16_t tap_write(const struct bw_nic *nic, unsigned queue, struct rte_m
 	return sent;
 }
 
+static uint16_t tx_unusual(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count)
+{
+	if (nic->state->tx_via == BW_NIC__TX_GUARDED)
+		return bw_nic__memif_tx(nic, queue, pkts, count);
+	return tap_write(nic, queue, pkts, count);
+}
+
 /* Put aside what cannot be sent: packets before it move up by one, so that what is taken stays a prefix. */
 static void drop_at(struct rte_mbuf **pkts, uint16_t first, uint16_t i, struct bw_counters *counters)
 {
@@ -182,8 +188,8 @@ uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, u
 						     (uint16_t)(ready - at)))) < ready)
 			drop_at(pkts, first++, at++, counters);
 	}
-	if (state->tx_writes_fd)
-		return (uint16_t)(first + tap_write(nic, queue, pkts + first, (uint16_t)(ready - first)));
+	if (state->tx_via != 0)
+		return (uint16_t)(first + tx_unusual(nic, queue, pkts + first, (uint16_t)(ready - first)));
 	return (uint16_t)(first + rte_eth_tx_burst(nic->port_id, (uint16_t)queue, pkts + first,
 					  (uint16_t)(ready - first)));
 }

@@ -454,7 +454,8 @@ static void note_offloads(struct bw_nic *nic, const struct rte_eth_dev_info *inf
 	state->tx_wants_prepare = nic->has_tx_l4_checksum;
 	state->tx_wants_direct =
 		is_driver(nic, "net_af_xdp") || strstr(nic->plan.devargs, "zero-copy=yes") != NULL;
-	state->tx_writes_fd = is_driver(nic, "net_tap") && nic->mtu > mtu_device_max(info);
+	if (is_driver(nic, "net_tap") && nic->mtu > mtu_device_max(info))
+		state->tx_via = BW_NIC__TX_WRITE;
 }
 
 static void set_rss(struct rte_eth_conf *port, const struct rte_eth_dev_info *info,
@@ -547,11 +548,8 @@ static int start(struct bw_nic *nic)
 {
 	int rc;
 
-	if (is_memif_client(nic)) {
-		for (unsigned i = 0; i < nic->rx_queues; i++)
-			nic->state->queue[i].rx_via |= BW_NIC__RX_RESTARTS;
-		return bw_nic__memif_client_start(nic);
-	}
+	if (is_driver(nic, "net_memif"))
+		return bw_nic__memif_start(nic, is_memif_client(nic));
 	rc = rte_eth_dev_start(nic->port_id);
 	if (rc == 0)
 		nic->state->is_port_started = nic->state->is_startable = true;
@@ -846,17 +844,19 @@ static void close_port(struct bw_nic *nic)
 
 	if (!state->is_port_open)
 		return;
-	if (is_memif_client(nic))
-		bw_nic__memif_client_stop(nic);
 	if (has_link_to_watch(nic))
 		rte_eal_alarm_cancel(watch_link, nic); /* waits for one that runs */
 	for (unsigned i = 0; state->is_port_started && state->keeps_held && i < nic->tx_queues; i++)
 		(void)rte_eth_tx_burst(nic->port_id, (uint16_t)i, NULL, 0); /* fetches what has been sent */
 	__atomic_store_n(&state->is_startable, false, __ATOMIC_RELEASE);
 	bw_nic__hush();
-	if (state->is_port_started)
-		(void)rte_eth_dev_stop(nic->port_id);
-	(void)rte_eth_dev_close(nic->port_id);
+	if (state->tx_via == BW_NIC__TX_GUARDED) {
+		bw_nic__memif_close(nic);
+	} else {
+		if (state->is_port_started)
+			(void)rte_eth_dev_stop(nic->port_id);
+		(void)rte_eth_dev_close(nic->port_id);
+	}
 	if (state->device != NULL)
 		(void)rte_dev_remove(state->device);
 	bw_nic__unhush();

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Congestion control: slow start (RFC 5681) with appropriate byte counting (RFC 3465) from an initial window of
- * ten segments (RFC 6928), the same for all; for the rest CUBIC (cubic.c), NewReno (reno.c) or DCTCP (dctcp.c), as
- * the listener chose, through a table of functions, which slow start never looks at. This file is all that changes
- * cwnd and ssthresh; recovery.c and ecn.c say when.
+ * ten segments (RFC 6928), the same for all, but that DCTCP's first does not end by delay (hystart.c); for the rest
+ * CUBIC (cubic.c), NewReno (reno.c) or DCTCP (dctcp.c), as the listener chose, through a table of functions. This file
+ * is all that changes cwnd and ssthresh; recovery.c and ecn.c say when.
  */
 #include "internal.h"
 
@@ -34,7 +34,37 @@ void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_
 		syn_was_lost ? conn->mss : initial_window(conn); /* RFC 5681 3.1, last paragraph but two */
 }
 
-void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes)
+/** L of RFC 9406 4.2, in bytes. */
+static uint32_t growth_max(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	/* RFC 3465 2.3: after a timeout an ACK says little about what has just left the network. */
+	if (conn->flags & BW_CONN_RTO_RECOVERY)
+		return conn->mss;
+	/*
+	 * A receiver that merges packets before its TCP sees them sends one ACK for dozens, and with RFC 3465's 2 a
+	 * window of them would grow by 2 a round trip. What is paced makes no burst of it.
+	 */
+	return bw_tcp__listener(tcp, conn)->pacing ? UINT32_MAX : 8u * conn->mss;
+}
+
+static void first_slow_start(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__cold *cold,
+	uint32_t growth, uint32_t rtt_us)
+{
+	struct bw_tcp__hystart *h = &tcp->hystarts[conn->index];
+
+	if (!cold->has_hystart) {
+		cold->has_hystart = true;
+		bw_tcp__hystart_init(h, conn->snd_nxt);
+	}
+	conn->cwnd += h->css_round != 0 ? growth / BW_TCP__CSS_DIVISOR : growth;
+	if (!bw_tcp__hystart_on_ack(h, conn->snd_una, conn->snd_nxt, rtt_us))
+		return;
+	/* Congestion avoidance, and its state. RFC 9438 4.2: CUBIC begins on a plateau here. */
+	cold->ssthresh = conn->cwnd;
+	(void)bw_tcp__recovery_take(tcp, conn);
+}
+
+void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes, uint32_t rtt_us)
 {
 	struct bw_tcp__cold *cold;
 	uint32_t cwnd_max;
@@ -47,19 +77,18 @@ void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t ac
 		return;
 	cold = bw_tcp__cold(tcp, conn);
 	if (conn->cwnd < cold->ssthresh) {
-		/*
-		 * L = 8 segments (RFC 9406 4.2): a receiver that merges packets before its TCP sees them sends one
-		 * ACK for dozens, and with RFC 3465's 2 a window of them would grow by 2 a round trip. 1 after a
-		 * timeout (2.3 there), when an ACK says little about what has just left the network.
-		 */
-		uint32_t limit = conn->flags & BW_CONN_RTO_RECOVERY ? conn->mss : 8u * conn->mss;
+		uint32_t growth = BW_MIN(acked_bytes, growth_max(tcp, conn));
 
-		conn->cwnd += BW_MIN(acked_bytes, limit);
+		/* RFC 8257 is for networks whose delay says little, and their routers all. */
+		if (cold->ssthresh == UINT32_MAX && bw_tcp__cc_ops_of(tcp, conn)->on_marks == NULL)
+			first_slow_start(tcp, conn, cold, growth, rtt_us);
+		else
+			conn->cwnd += growth;
 		return;
 	}
 	if (conn->cwnd_use != BW_CWND_FULL)
 		return;
-	/* There was a loss, or ssthresh would be out of reach. */
+	/* There was a loss, or HyStart++ has found ssthresh, or it would be out of reach. */
 	conn->cwnd = bw_tcp__cc_ops_of(tcp, conn)->on_ack(
 		&bw_tcp__recovery(tcp, conn)->cc, conn, tcp->now_ms, acked_bytes);
 	conn->cwnd = BW_MIN(conn->cwnd, cwnd_max);

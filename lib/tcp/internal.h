@@ -246,16 +246,17 @@ _Static_assert(sizeof(struct bw_tcp_conn) == 3 * BW_CACHE_LINE, "three lines");
 /** What only trouble, growth and the end touch. An array beside the connections. */
 struct bw_tcp__cold {
 	uint32_t ssthresh;
-	uint32_t generation;     /* odd while the connection is live */
-	uint32_t pending_next;   /* also the free list */
-	uint32_t pace_at;        /* when the next new byte is due: output.c */
-	bw_ns service_at;        /* bw_tcp_set_timer() */
-	uint32_t recovery;       /* index, BW_TCP__NONE while everything arrives in order */
-	uint32_t reassembly;     /* index, BW_TCP__NONE when nothing is out of order */
-	uint32_t challenge_ms;   /* of the last rate-limited answer */
-	uint32_t unreachable_ms; /* of the last ICMP error about what was in flight */
-	bw_seq rcv_round_seq;    /* what the service had taken when the current round trip began: recvq.c */
-	uint32_t rcv_round_ms;   /* and when that was */
+	uint32_t generation;          /* odd while the connection is live */
+	uint32_t pending_next;        /* also the free list */
+	uint32_t user_timeout_s : 17; /* bw_tcp_set_user_timeout(); 0: the listener's */
+	uint32_t has_hystart : 1;     /* its element of bw_tcp.hystarts is in use */
+	bw_ns service_at;             /* bw_tcp_set_timer() */
+	uint32_t recovery;            /* index, BW_TCP__NONE while everything arrives in order */
+	uint32_t reassembly;          /* index, BW_TCP__NONE when nothing is out of order */
+	uint32_t challenge_ms;        /* of the last rate-limited answer */
+	uint32_t unreachable_ms;      /* of the last ICMP error about what was in flight */
+	bw_seq rcv_round_seq;  /* what the service had taken when the current round trip began: recvq.c */
+	uint32_t rcv_round_ms; /* and when that was */
 };
 
 /** A full bucket is 10 entries; the table has a bucket for every BW_TCP__BUCKET_LOAD objects. */
@@ -311,6 +312,16 @@ struct bw_tcp__reassembly {
 	uint32_t free_next;
 };
 _Static_assert(sizeof(struct bw_tcp__reassembly) <= 64, "one line");
+
+/** The first slow start: hystart.c. */
+struct bw_tcp__hystart {
+	bw_seq round_end; /* SND.NXT when the round began: RFC 9406's windowEnd */
+	uint32_t last_min_rtt_us, min_rtt_us,
+		css_rtt_us; /* of the last round, of this one, and when CSS began */
+	uint8_t samples;    /* of this round, as far as they matter */
+	uint8_t css_round;  /* of conservative slow start; 0: it is slow start */
+};
+_Static_assert(sizeof(struct bw_tcp__hystart) <= 20, "what one of so many takes");
 
 /** Congestion avoidance since the last congestion event: cubic.c. */
 struct bw_tcp__cubic {
@@ -503,6 +514,10 @@ struct bw_tcp {
 	struct bw_tcp__cookie_keys cookie_keys;
 	uint32_t answer_head, answer_count;
 	size_t map_bytes;
+	struct bw_tcp__hystart
+		*hystarts; /* of each connection. Touched by who has used half of cwnd in slow start */
+	uint32_t *
+		pace_at; /* of each connection, when the next new byte is due: output.c. Touched where pacing is on */
 	uint32_t port_next[BW_TCP__PORT_COUNTERS];     /* connect.c */
 	uint16_t listener_port[BW_TCP__LISTENERS_MAX]; /* dense, for the search */
 	bool listener_is_open[BW_TCP__LISTENERS_MAX];
@@ -683,7 +698,8 @@ static inline uint32_t bw_tcp__recv_bytes_now(const struct bw_tcp *tcp, const st
 }
 
 /* listen.c */
-int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be);
+/** That of the flow's local end, or -1; also one that was closed, unless it `is_open` that is asked for. */
+int bw_tcp__listener_find(const struct bw_tcp *tcp, const struct bw_flow *flow, bool is_open);
 /** Would this SYN, which follows a TIME_WAIT, be answered now? */
 bool bw_tcp__may_accept(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
 /**
@@ -924,14 +940,15 @@ void bw_tcp__mtu_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq);
 bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 
 /* rtt.c */
-void bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us);
+/** Returns the sample within the bounds of what counts, never 0. */
+uint32_t bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us);
 /** The retransmission time-out, back-off included. */
 uint32_t bw_tcp__rto_ms(const struct bw_tcp_conn *conn);
 
 /* cc.c: congestion control. All that changes cwnd and ssthresh. */
 void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_lost);
-/** New bytes were acknowledged outside recovery. */
-void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes);
+/** New bytes were acknowledged outside recovery, after `rtt_us`; 0: that is not known. */
+void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes, uint32_t rtt_us);
 void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The peer reports marks, for the first time in this window. */
 void bw_tcp__cc_on_ece(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
@@ -983,6 +1000,12 @@ void bw_tcp__ecn_reduced(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** Has the window that is being acknowledged been answered by a reduction already? */
 bool bw_tcp__ecn_is_answered(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 
+/* hystart.c: HyStart++ (RFC 9406) */
+#define BW_TCP__CSS_DIVISOR 4 /* of growth while css_round is not 0: 4.3 */
+void bw_tcp__hystart_init(struct bw_tcp__hystart *h, bw_seq snd_nxt);
+/** SND.UNA has moved, after `rtt_us`; 0: that is not known. Returns whether slow start is over. */
+bool bw_tcp__hystart_on_ack(struct bw_tcp__hystart *h, bw_seq snd_una, bw_seq snd_nxt, uint32_t rtt_us);
+
 /* reno.c */
 /** Half of what is in flight (RFC 5681 3.1 (4)). */
 uint32_t bw_tcp__reno_on_loss(struct bw_tcp__reno *reno, uint32_t flight);
@@ -1012,7 +1035,10 @@ static inline void bw_tcp__timer_need(struct bw_tcp *tcp, struct bw_tcp_conn *co
 		bw_timer_arm(&tcp->wheel, &conn->timer, at);
 }
 
-/** The time-out; while nothing reaches the network, soon enough to notice that it is there again. */
+/**
+ * The time-out, not beyond the user time-out; while nothing reaches the network, soon enough to notice that it is there
+ * again.
+ */
 uint32_t bw_tcp__retx_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 void bw_tcp__retx_arm(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use, uint32_t delay_ms);

@@ -236,8 +236,8 @@ static enum fate fate_of(const struct bw_tcp *tcp, const struct bw_pkt *pkt, boo
 	bool has_room = tcp->half_open_slab.count < tcp->half_open_slab.capacity;
 
 	/* What would find no connection to become is not begun, nor new work while buffers run low. */
-	if (bw_tcp__listener_find(tcp, pkt->flow.local_port_be) < 0 ||
-		tcp->pressure != BW_TCP_PRESSURE_NONE || tcp->conn_slab.count == tcp->conn_slab.capacity)
+	if (bw_tcp__listener_find(tcp, &pkt->flow, true) < 0 || tcp->pressure != BW_TCP_PRESSURE_NONE ||
+		tcp->conn_slab.count == tcp->conn_slab.capacity)
 		return REFUSED;
 	if ((when == BW_TCP_SYN_COOKIES_ALWAYS || (when == BW_TCP_SYN_COOKIES_AUTO && !has_room)) &&
 		(!follows || pkt->tcp.has_timestamp))
@@ -296,16 +296,6 @@ static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned li
 	}
 }
 
-/** The listener of that port, also of one that was closed: handshakes that have begun are completed. */
-static int listener_ever(const struct bw_tcp *tcp, uint16_t port_be)
-{
-	int i = (int)tcp->listener_count - 1;
-
-	while (i >= 0 && tcp->listener_port[i] != port_be)
-		i--;
-	return i;
-}
-
 /** Is it the ACK of a cookie? Then `half` is the entry that was not kept. No cost while no cookie is out. */
 static bool is_cookie_ack(struct bw_tcp *tcp, const struct bw_pkt *pkt, struct bw_tcp__half_open *half)
 {
@@ -314,7 +304,8 @@ static bool is_cookie_ack(struct bw_tcp *tcp, const struct bw_pkt *pkt, struct b
 	if (bw_likely(tcp->now >= tcp->cookies_until) || pkt->is_to_multicast ||
 		(pkt->tcp.flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) != BW_TCP_ACK)
 		return false;
-	listener = listener_ever(tcp, pkt->flow.local_port_be);
+	/* Handshakes that have begun are completed. */
+	listener = bw_tcp__listener_find(tcp, &pkt->flow, false);
 	if (listener < 0)
 		return false;
 	bw_tcp__cookie_keys_renew(&tcp->cookie_keys, &tcp->conf.secret, tcp->now);
@@ -332,7 +323,7 @@ static void establish(
 void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *beyond)
 {
 	uint8_t flags = pkt->tcp.flags;
-	int listener = bw_tcp__listener_find(tcp, pkt->flow.local_port_be);
+	int listener = bw_tcp__listener_find(tcp, &pkt->flow, true);
 	struct bw_tcp__half_open cookie;
 
 	if (is_cookie_ack(tcp, pkt, &cookie)) {

@@ -538,7 +538,7 @@ static uint32_t paced(struct visit *v, uint32_t bytes)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
-	uint32_t *at = &bw_tcp__cold(tcp, conn)->pace_at, now = (uint32_t)(tcp->now / PACE_UNIT_NS);
+	uint32_t *at = &tcp->pace_at[conn->index], now = (uint32_t)(tcp->now / PACE_UNIT_NS);
 	bool is_slow_start = conn->cwnd < bw_tcp__cold(tcp, conn)->ssthresh;
 	/* of cwnd in tenths, to be sent in one round trip */
 	uint64_t tenths = is_slow_start ? 20 : 12, ahead, grain_bytes;

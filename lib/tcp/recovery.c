@@ -497,7 +497,8 @@ static bool advance_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint3
 	return false;
 }
 
-static void take_rtt(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
+/** Returns the sample in us, 0 for none. */
+static uint32_t take_rtt(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
 	const struct bw_tcp__acked *acked)
 {
 	/*
@@ -505,14 +506,15 @@ static void take_rtt(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct 
 	 * and what arrived long ago but had to wait for it. Then the echoed timestamp tells which of the two
 	 * it was that arrived (RFC 7323 4.1).
 	 */
-	if (acked->has_sample && !acked->was_resent) {
-		bw_tcp__rtt_sample(conn, (tcp->now - acked->sent_at) / BW_NS_PER_US);
-	} else if ((conn->flags & BW_CONN_TIMESTAMPS) && seg->has_timestamp && seg->ts_echo != 0) {
+	if (acked->has_sample && !acked->was_resent)
+		return bw_tcp__rtt_sample(conn, (tcp->now - acked->sent_at) / BW_NS_PER_US);
+	if ((conn->flags & BW_CONN_TIMESTAMPS) && seg->has_timestamp && seg->ts_echo != 0) {
 		uint32_t rtt_ms = tcp->now_ms - (seg->ts_echo - conn->ts_offset);
 
 		if (rtt_ms <= BW_TCP__RTO_MAX_MS)
-			bw_tcp__rtt_sample(conn, rtt_ms * 1000ull);
+			return bw_tcp__rtt_sample(conn, rtt_ms * 1000ull);
 	}
+	return 0;
 }
 
 /** bw_tcp__ack_advance() when something is, or was, out of order. Returns whether cwnd may grow for it. */
@@ -548,8 +550,8 @@ static bool is_in_trouble(const struct bw_tcp_conn *conn, const struct bw_tcp_fi
 }
 
 /** bw_tcp__ack_advance() when there is more to it than growth. */
-static void advance_with_care(
-	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__acked *acked, uint32_t bytes)
+static void advance_with_care(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__acked *acked,
+	uint32_t bytes, uint32_t rtt_us)
 {
 	bool is_ece = (conn->flags & BW_CONN_ECN) && (acked->seg->flags & BW_TCP_ECE), may_grow = true;
 
@@ -558,12 +560,12 @@ static void advance_with_care(
 	if (is_in_trouble(conn, acked->seg))
 		may_grow = advance_in_trouble(tcp, conn, acked, bytes);
 	if (may_grow && !is_ece) /* RFC 3168 6.1.2 */
-		bw_tcp__cc_on_ack(tcp, conn, bytes);
+		bw_tcp__cc_on_ack(tcp, conn, bytes, rtt_us);
 }
 
 void bw_tcp__ack_advance(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg)
 {
-	uint32_t bytes = seg->ack - conn->snd_una;
+	uint32_t bytes = seg->ack - conn->snd_una, rtt_us;
 	struct bw_tcp__acked acked = { .seg = seg };
 
 	bw_tcp__sendq_ack(tcp, conn, bw_seq_min(seg->ack, conn->snd_end), &acked);
@@ -574,12 +576,12 @@ void bw_tcp__ack_advance(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const str
 	conn->snd_una = seg->ack;
 	conn->progress_ms = tcp->now_ms;
 	conn->backoff = 0;
-	take_rtt(tcp, conn, seg, &acked);
+	rtt_us = take_rtt(tcp, conn, seg, &acked);
 	/* After an ECE there is BW_CONN_CONGESTED. */
 	if (bw_unlikely((conn->flags & BW_CONN_CONGESTED) || is_in_trouble(conn, seg)))
-		advance_with_care(tcp, conn, &acked, bytes);
+		advance_with_care(tcp, conn, &acked, bytes, rtt_us);
 	else
-		bw_tcp__cc_on_ack(tcp, conn, bytes);
+		bw_tcp__cc_on_ack(tcp, conn, bytes, rtt_us);
 	if (conn->snd_una == conn->snd_nxt)
 		bw_tcp__retx_disarm(conn); /* RFC 6298 5.2; output arms it for what is not sent yet */
 	else

@@ -4,7 +4,7 @@
 
 #define SAMPLE_MAX_US (60u * 1000 * 1000)
 
-void bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us)
+uint32_t bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us)
 {
 	/* Not 0, which says that there is no sample; not so much that the scaled sum overflows. */
 	uint32_t rtt = (uint32_t)BW_MAX(BW_MIN(rtt_us, (uint64_t)SAMPLE_MAX_US), (uint64_t)1);
@@ -12,7 +12,7 @@ void bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us)
 	if (conn->srtt_us8 == 0) { /* 2.2 */
 		conn->srtt_us8 = rtt * 8;
 		conn->rttvar_us4 = rtt * 2;
-		return;
+		return rtt;
 	}
 	/* 2.3: RTTVAR before SRTT, alpha 1/8, beta 1/4 */
 	uint32_t srtt = conn->srtt_us8 / 8;
@@ -22,6 +22,7 @@ void bw_tcp__rtt_sample(struct bw_tcp_conn *conn, uint64_t rtt_us)
 	conn->srtt_us8 += rtt - srtt;
 	if (conn->srtt_us8 == 0)
 		conn->srtt_us8 = 1;
+	return rtt;
 }
 
 uint32_t bw_tcp__rto_ms(const struct bw_tcp_conn *conn)

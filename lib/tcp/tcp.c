@@ -120,7 +120,7 @@ static size_t place(size_t *end, uint64_t count, size_t object_bytes)
 
 struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 {
-	size_t end = 0, colds, states, half_opens, time_waits, reassemblies, recoveries;
+	size_t end = 0, colds, states, pace_at, half_opens, time_waits, reassemblies, recoveries, hystarts;
 	uint32_t state_stride;
 	struct bw_tcp *tcp;
 	uint8_t *map;
@@ -133,10 +133,12 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	(void)place(&end, 1, sizeof(*tcp) + (size_t)conf->connections_max * sizeof(tcp->conns[0]));
 	colds = place(&end, conf->connections_max, sizeof(*tcp->colds));
 	states = place(&end, conf->connections_max, state_stride);
+	pace_at = place(&end, conf->connections_max, sizeof(*tcp->pace_at));
 	half_opens = place(&end, conf->half_open_max, sizeof(*tcp->half_opens));
 	time_waits = place(&end, conf->time_wait_max, sizeof(*tcp->time_waits));
 	reassemblies = place(&end, conf->connections_max, sizeof(*tcp->reassemblies));
 	recoveries = place(&end, conf->connections_max, sizeof(*tcp->recoveries));
+	hystarts = place(&end, conf->connections_max, sizeof(*tcp->hystarts));
 	map = mmap(NULL, end, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED) {
 		errno = ENOMEM;
@@ -153,10 +155,12 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	tcp->colds = (struct bw_tcp__cold *)(map + colds);
 	tcp->states = map + states;
 	tcp->state_stride = state_stride;
+	tcp->pace_at = (uint32_t *)(map + pace_at);
 	tcp->half_opens = (struct bw_tcp__half_open *)(map + half_opens);
 	tcp->time_waits = (struct bw_tcp__time_wait *)(map + time_waits);
 	tcp->reassemblies = (struct bw_tcp__reassembly *)(map + reassemblies);
 	tcp->recoveries = (struct bw_tcp__recovery *)(map + recoveries);
+	tcp->hystarts = (struct bw_tcp__hystart *)(map + hystarts);
 
 	tcp->conf = *conf;
 	if (tcp->conf.recv_bytes_max == 0)
@@ -198,6 +202,35 @@ void bw_tcp_destroy(struct bw_tcp *tcp)
 	munmap(tcp, tcp->map_bytes);
 }
 
+static bool accepts_on(const struct bw_tcp_listener *listener, const struct bw_ip *addr)
+{
+	for (unsigned i = 0; i < listener->addr_count; i++) {
+		if (bw_ip_eq(&listener->addrs[i], addr))
+			return true;
+	}
+	return listener->addr_count == 0;
+}
+
+/** Is there an address that both this one and one that is open accept on? */
+static bool overlaps(const struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
+{
+	uint16_t port_be = __builtin_bswap16(listener->port);
+
+	for (unsigned i = 0; i < tcp->listener_count; i++) {
+		const struct bw_tcp_listener *other = &tcp->listeners[i];
+
+		if (tcp->listener_port[i] != port_be || !tcp->listener_is_open[i])
+			continue;
+		if (listener->addr_count == 0)
+			return true;
+		for (unsigned k = 0; k < listener->addr_count; k++) {
+			if (accepts_on(other, &listener->addrs[k]))
+				return true;
+		}
+	}
+	return false;
+}
+
 int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 {
 	struct bw_tcp_listener *copy = &tcp->listeners[tcp->listener_count];
@@ -205,9 +238,10 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 	if (listener->ops == NULL || listener->dscp > 63 || listener->recv_bytes_max > BUFFER_BYTES_MAX ||
 		listener->send_bytes_max > BUFFER_BYTES_MAX ||
 		listener->congestion_control >= BW_TCP_CC_COUNT ||
-		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)))
+		(listener->keepalive_idle_ns != 0 && !is_timer_span(listener->keepalive_idle_ns)) ||
+		(listener->user_timeout_ns != 0 && !is_timer_span(listener->user_timeout_ns)))
 		return -EINVAL;
-	if (listener->port != 0 && bw_tcp_is_listening(tcp, listener->port))
+	if (listener->port != 0 && overlaps(tcp, listener))
 		return -EADDRINUSE;
 	if (tcp->listener_count == BW_TCP__LISTENERS_MAX)
 		return -ENOSPC;
@@ -216,6 +250,8 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 		copy->recv_bytes_max = tcp->conf.recv_bytes_max;
 	if (copy->send_bytes_max == 0)
 		copy->send_bytes_max = tcp->conf.send_bytes_max;
+	if (copy->user_timeout_ns == 0)
+		copy->user_timeout_ns = tcp->conf.user_timeout_ns;
 	if (copy->congestion_control == BW_TCP_CC_DEFAULT)
 		copy->congestion_control = tcp->conf.congestion_control;
 	tcp->listener_port[tcp->listener_count] = __builtin_bswap16(listener->port);
@@ -223,18 +259,20 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 	return (int)tcp->listener_count++;
 }
 
-int bw_tcp__listener_find(const struct bw_tcp *tcp, uint16_t port_be)
+bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port)
 {
-	for (unsigned i = 0; i < tcp->listener_count; i++) {
-		if (tcp->listener_port[i] == port_be && tcp->listener_is_open[i])
+	return overlaps(tcp, &(struct bw_tcp_listener){ .port = port });
+}
+
+int bw_tcp__listener_find(const struct bw_tcp *tcp, const struct bw_flow *flow, bool is_open)
+{
+	/* Of those that were closed the latest. */
+	for (unsigned i = tcp->listener_count; i-- > 0;) {
+		if (tcp->listener_port[i] == flow->local_port_be && tcp->listener_is_open[i] >= is_open &&
+			accepts_on(&tcp->listeners[i], &flow->local))
 			return (int)i;
 	}
 	return -1;
-}
-
-bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port)
-{
-	return bw_tcp__listener_find(tcp, __builtin_bswap16(port)) >= 0;
 }
 
 void bw_tcp_unlisten_all(struct bw_tcp *tcp)

@@ -16,10 +16,26 @@ void bw_tcp__retx_arm(struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp_
 	bw_tcp__timer_need(tcp, conn, bw_tcp__ms_to_ns(tcp, conn->retx_at_ms));
 }
 
+/** What is left of R2 (RFC 9293 3.8.3). That of a SYN is the configuration's for nobody (MUST-23). */
+static uint32_t user_timeout_left_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	uint32_t own_s = bw_tcp__cold(tcp, conn)->user_timeout_s, timeout_ms, waited_ms;
+
+	if (own_s != 0)
+		timeout_ms = own_s * 1000;
+	else if (bw_tcp__is_opening(conn))
+		timeout_ms = BW_TCP__SYN_TIMEOUT_MS;
+	else
+		timeout_ms = (uint32_t)(bw_tcp__listener(tcp, conn)->user_timeout_ns / BW_NS_PER_MS);
+	waited_ms = bw_tcp__ms_since(tcp, conn->progress_ms);
+	return timeout_ms > waited_ms ? timeout_ms - waited_ms : 0;
+}
+
 uint32_t bw_tcp__retx_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	return tcp->is_link_down ? BW_MIN(bw_tcp__rto_ms(conn), (uint32_t)BW_TCP__RTO_LINK_DOWN_MS)
-				 : bw_tcp__rto_ms(conn);
+	uint32_t left_ms = BW_MIN(bw_tcp__rto_ms(conn), user_timeout_left_ms(tcp, conn));
+
+	return tcp->is_link_down ? BW_MIN(left_ms, (uint32_t)BW_TCP__RTO_LINK_DOWN_MS) : left_ms;
 }
 
 /**
@@ -77,25 +93,30 @@ static void give_up(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bw_tcp__conn_end(tcp, conn, is_unreachable ? BW_TCP_END_UNREACHABLE : BW_TCP_END_TIMED_OUT);
 }
 
-/** R2 of RFC 9293 3.8.3. */
-static bool is_past_user_timeout(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+void bw_tcp_set_user_timeout(struct bw_tcp_conn *conn, bw_ns timeout_ns)
 {
-	return bw_tcp__ms_since(tcp, conn->progress_ms) >= tcp->conf.user_timeout_ns / BW_NS_PER_MS;
+	struct bw_tcp *tcp = bw_tcp__of(conn);
+	uint32_t left_ms;
+
+	if (bw_tcp__is_over(conn))
+		return;
+	timeout_ns = BW_MIN(timeout_ns, (bw_ns)BW_TCP_USER_TIMEOUT_MAX);
+	bw_tcp__cold(tcp, conn)->user_timeout_s =
+		(uint32_t)((timeout_ns + BW_NS_PER_SEC - 1) / BW_NS_PER_SEC);
+	/* The deadline that runs may be two minutes away. */
+	if (conn->timer_use != BW_TCP_TIMER_RTO && conn->timer_use != BW_TCP_TIMER_PERSIST)
+		return;
+	left_ms = user_timeout_left_ms(tcp, conn);
+	if ((int32_t)(conn->retx_at_ms - bw_tcp__deadline(tcp, left_ms)) > 0)
+		bw_tcp__retx_arm(tcp, conn, (enum bw_tcp__timer)conn->timer_use, left_ms);
 }
 
 /** Nothing was heard of our SYN, or of our answer to one that crossed it. */
 static void syn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	uint32_t waited_ms = bw_tcp__ms_since(tcp, conn->progress_ms), rto_ms;
-
-	if (waited_ms >= BW_TCP__SYN_TIMEOUT_MS) {
-		give_up(tcp, conn);
-		return;
-	}
-	rto_ms = back_off(tcp, conn, BW_TCP_TIMER_RTO);
 	conn->flags |= BW_CONN_ACK_NOW;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
-	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, BW_MIN(rto_ms, BW_TCP__SYN_TIMEOUT_MS - waited_ms));
+	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, back_off(tcp, conn, BW_TCP_TIMER_RTO));
 	bw_tcp__mark_ready(tcp, conn);
 }
 
@@ -108,12 +129,12 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	if (bw_unlikely(late_ms > LATE_MS))
 		conn->progress_ms += late_ms;
 	bw_tcp__retx_disarm(conn);
-	if (bw_tcp__is_opening(conn)) {
-		syn_due(tcp, conn);
+	if (use == BW_TCP_TIMER_LINGER || user_timeout_left_ms(tcp, conn) == 0) {
+		give_up(tcp, conn);
 		return;
 	}
-	if (use == BW_TCP_TIMER_LINGER || is_past_user_timeout(tcp, conn)) {
-		give_up(tcp, conn);
+	if (bw_tcp__is_opening(conn)) {
+		syn_due(tcp, conn);
 		return;
 	}
 	if (use == BW_TCP_TIMER_LOSS_PROBE || use == BW_TCP_TIMER_REORDER) {

@@ -235,6 +235,27 @@ static void a_file(void **state)
 	bw_conf_destroy(conf);
 }
 
+static void services_share_a_port_on_different_addresses(void **state)
+{
+	static const char yaml[] = "addresses: [192.0.2.2/24, 192.0.2.3/24, \"2001:db8::2/64\"]\n"
+				   "resp: [{port: 80, addresses: [192.0.2.3]}]\n";
+	struct bw_conf *conf =
+		ACCEPTED(yaml, FLAGS("--http", "192.0.2.2:80=/", "--echo", "[2001:db8::2]:80"));
+	const struct bw_engine_service *services = bw_conf_view(conf)->engine.services;
+
+	assert_int_equal(bw_conf_view(conf)->engine.service_count, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		static const char *const addrs[] = { "192.0.2.2", "192.0.2.3", "2001:db8::2" };
+		char text[BW_IP_STRLEN];
+
+		assert_int_equal(services[i].port, 80);
+		assert_int_equal(services[i].addr_count, 1);
+		assert_string_equal(bw_ip_format(&services[i].addrs[0], text), addrs[i]);
+	}
+	assert_string_equal(bw_conf_view(conf)->http[0]->root, "/");
+	bw_conf_destroy(conf);
+}
+
 static void an_empty_file_says_nothing(void **state)
 {
 	bw_conf_destroy(ACCEPTED("", FLAGS("--echo", "7")));
@@ -293,6 +314,7 @@ static void what_is_printed_reads_back_to_itself(void **state)
 	assert_reads_back(NULL, FLAGS("--http", "8080"));
 	assert_reads_back(everything, FLAGS());
 	assert_reads_back(everything, FLAGS("--http", "8080=/", "--discard", "9", "-v", "--", "-m", "64"));
+	assert_reads_back(NULL, FLAGS("--http", "[fd77:ba5e::2]:80=/", "--echo", "198.18.77.2:80"));
 	assert_reads_back(NULL, FLAGS("--dev", "auto", "--echo", "7", "--route", "10.0.0.0/8,198.18.77.7"));
 	assert_reads_back(
 		"http: [{port: 1, constants: [{path: /, body: \"a: b\\n# c\\n\\ttab ~ null 'x'\"}]}]\n",
@@ -317,7 +339,7 @@ static void help_is_no_error(void **state)
 	out = open_memstream(&text, &bytes);
 	bw_conf_usage(out);
 	fclose(out);
-	assert_non_null(strstr(text, "--http PORT[=ROOT]"));
+	assert_non_null(strstr(text, "--http [IP:]PORT[=ROOT]"));
 	free(text);
 }
 
@@ -331,6 +353,7 @@ int main(void)
 		cmocka_unit_test(isolated_cpus_come_first_if_they_are_ours),
 		cmocka_unit_test(all_flags),
 		cmocka_unit_test(a_file),
+		cmocka_unit_test(services_share_a_port_on_different_addresses),
 		cmocka_unit_test(an_empty_file_says_nothing),
 		cmocka_unit_test(flags_win_over_the_file),
 		cmocka_unit_test(what_is_printed_reads_back_to_itself),

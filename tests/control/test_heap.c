@@ -130,7 +130,7 @@ release:
 
 static int serve(void)
 {
-	char *argv[] = { "-c", "c.yaml", "--echo", "7", "--http", "80=.", "--resp", "6379", NULL };
+	char *argv[] = { "-c", "c.yaml", "--echo", "192.0.2.1:7", "--http", "80=.", "--resp", "6379", NULL };
 	struct bw_conf *conf = bw_conf_create();
 	int error;
 

@@ -12,8 +12,8 @@ static void flags(void **state)
 	REFUSED(NULL, FLAGS("--frobnicate"), "--frobnicate: no such flag; --help lists them");
 	REFUSED(NULL, FLAGS("-x"), "-x: no such flag; --help lists them");
 	REFUSED(NULL, FLAGS("frobnicate"), "frobnicate: not a flag; flags begin with --, as --help shows");
-	REFUSED(NULL, FLAGS("--http"), "--http: no value; give --http PORT[=ROOT]");
-	REFUSED(NULL, FLAGS("--http", "--"), "--http: no value; give --http PORT[=ROOT]");
+	REFUSED(NULL, FLAGS("--http"), "--http: no value; give --http [IP:]PORT[=ROOT]");
+	REFUSED(NULL, FLAGS("--http", "--"), "--http: no value; give --http [IP:]PORT[=ROOT]");
 	REFUSED(NULL, FLAGS("--verbose=yes"), "--verbose: takes no value; leave =yes away");
 	REFUSED(NULL, FLAGS("-c", "a", "-c", "b"), "--config: given twice; give one file");
 }
@@ -139,6 +139,35 @@ static void services(void **state)
 		"--echo: port 8080 is taken by http (c.yaml:2); give one of them another");
 	REFUSED("echo:\n  - port: 7\n  - port: 7\n", FLAGS(),
 		"c.yaml:3: port: port 7 is taken by echo (c.yaml:2); give one of them another");
+	REFUSED(NULL, FLAGS("--http", "192.0.2.2:80"),
+		"--http: 192.0.2.2 is no address of ours; give one that is, or its --addr");
+	REFUSED(NULL, FLAGS("--http", "0.0.0.0:80"),
+		"--http: 0.0.0.0 is no address of ours; give one that is, or its --addr");
+	REFUSED(NULL, FLAGS("--resp", "[fd77:ba5e::3]:80"),
+		"--resp: fd77:ba5e::3 is no address of ours; give one that is, or its --addr");
+	REFUSED(NULL, FLAGS("--echo", "localhost:7"),
+		"--echo: 'localhost' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2");
+	REFUSED(NULL, FLAGS("--echo", ":7"),
+		"--echo: '' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2");
+	REFUSED(NULL, FLAGS("--echo", "[]:7"),
+		"--echo: '' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2");
+	REFUSED(NULL, FLAGS("--echo", "]:7"),
+		"--echo: ']' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2");
+	REFUSED(NULL, FLAGS("--echo", "[fd77:ba5e::2]"),
+		"--echo: '[fd77:ba5e::2]' has an IPv6 address without brackets or without a port; give "
+		"[2001:db8::2]:80 or such");
+	REFUSED(NULL, FLAGS("--http", "fd77:ba5e::2:80"),
+		"--http: 'fd77:ba5e::2:80' has an IPv6 address without brackets or without a port; give "
+		"[2001:db8::2]:80 or such");
+	REFUSED(NULL, FLAGS("--http", "198.18.77.2:=/"), "--http: '' is not a whole number; give 1 to 65535");
+	REFUSED("echo:\n  - port: 7\n    addresses:\n      - 198.18.77.2\n      - 198.18.77.2/24\n", FLAGS(),
+		"c.yaml:5: addresses: '198.18.77.2/24' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2");
+	REFUSED("echo:\n  - port: 7\n    addresses:\n      - 198.18.77.2\n      - 198.18.77.2\n", FLAGS(),
+		"c.yaml:5: addresses: 198.18.77.2 is there already; give every address once");
+	REFUSED("echo:\n  - port: 7\n    addresses: [198.18.77.2]\n", FLAGS("--resp", "198.18.77.2:7"),
+		"c.yaml:2: port: port 7 is taken by --resp; give one of them another");
+	REFUSED(NULL, FLAGS("--echo", "198.18.77.2:7", "--resp", "7"),
+		"--echo: port 7 is taken by --resp; give one of them another");
 	REFUSED(NULL, FLAGS("--http", "8080=/no/such/root"),
 		"--http: document root /no/such/root: not there; give a directory that can be read");
 	REFUSED(NULL, FLAGS("--http", "8080=/etc/passwd"),

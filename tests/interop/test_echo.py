@@ -201,3 +201,35 @@ def test_an_address_conflict_is_told_and_defended(bench):
     counters = server.stop()
     assert counters["arp.conflicts"] == 1
     assert counters["arp.requests"] >= 2
+
+
+def test_one_port_of_two_addresses(bench):
+    """echo has it on one address of each family, discard on the second of IPv4, and nobody on that of IPv6: on TCP and
+    on UDP."""
+    beside, beside6 = V4 + "2", V6 + "2"
+    bench.serve("tap", [f"--echo {V4}:{ECHO}", f"--discard {beside}:{ECHO}", f"--http [{V6}]:80"],
+                extra=["--addr", f"{beside}/24", "--addr", f"{beside6}/64"])
+    with bench.client:
+        with socket.create_connection((V4, ECHO), timeout=5) as s:
+            s.sendall(b"hello")
+            assert s.recv(5) == b"hello"
+        with socket.create_connection((beside, ECHO), timeout=5) as s:
+            s.sendall(b"hello")
+            s.shutdown(socket.SHUT_WR)
+            assert s.recv(5) == b""
+        socket.create_connection((V6, 80), timeout=5).close()
+        for address, port in ((V4, 80), (V6, ECHO), (beside6, ECHO), (beside6, 80)):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((address, port), timeout=5)
+    answers = {}
+    for address in (V4, beside, V6, beside6):
+        with udp_socket(bench.client, address, ECHO) as s:
+            s.send(b"hello")
+            try:
+                answers[address] = s.recv(10)
+            except OSError as error:
+                answers[address] = type(error)
+    assert answers == {V4: b"hello", beside: TimeoutError, V6: ConnectionRefusedError, beside6: ConnectionRefusedError}
+    output = bench.server.output()
+    assert f"echo on {V4}:{ECHO}\n" in output and f"http on [{V6}]:80, " in output
+    assert f"curl -g 'http://[{V6}]:80/'" in output and f"nc {V4} {ECHO}" in output and f"nc {V6}" not in output

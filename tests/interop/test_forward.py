@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -18,11 +19,11 @@ FRONT, BACK, PORT = "192.0.2.2", "192.0.2.1", 7778
 
 
 @contextlib.contextmanager
-def forwarding(bench, port):
+def forwarding(bench, port, server=BACK):
     """forward on a TAP whose kernel end is the server's address, too."""
     bench.client = bench.namespace("c")
     with open(bench.log("forward"), "wb") as out:
-        process = bench.client.start([FORWARD, BACK, port, "tap:fw0"], stdout=out, stderr=subprocess.STDOUT)
+        process = bench.client.start([FORWARD, server, port, "tap:fw0"], stdout=out, stderr=subprocess.STDOUT)
     try:
         wait_until(lambda: bench.client.run(["ping", "-c", 1, "-W", 0.3, FRONT], check=False, quiet=True)
                    .returncode == 0, "forward to answer a ping")
@@ -98,3 +99,13 @@ def test_a_server_that_is_not_there(bench):
         with socket.create_connection((FRONT, PORT), timeout=5) as s:
             s.settimeout(3)
             s.recv(1)
+
+
+def test_a_server_that_does_not_answer(bench):
+    """No such host: after five seconds, not three minutes, the client is reset."""
+    with forwarding(bench, 9, "192.0.2.9"), bench.client, socket.create_connection((FRONT, PORT), timeout=5) as s:
+        s.settimeout(10)
+        began = time.monotonic()
+        with pytest.raises(ConnectionResetError):
+            s.recv(1)
+        assert 4 < time.monotonic() - began < 7

@@ -295,7 +295,8 @@ void sim_host_turn(struct sim_host *h, unsigned worker)
 	unsigned waited = w->neigh.queued_total, late = w->tx_count;
 	bool had_work = bw_worker_step(w);
 
-	if (w->neigh.queued_total < waited || late > 0)
+	/* One may have left and another come to wait: how many there are now does not tell. */
+	if (waited > 0 || late > 0)
 		sim_watch_late(h->index);
 	h->turns++;
 	h->busy_until[worker] = sim.now + TURN_NS;

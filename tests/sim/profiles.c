@@ -32,10 +32,9 @@ const struct sim_profile sim_profiles[] = {
 		.spread_ms = { 1, 2000 }, .delay_us = { 50000, 400000 }, .jitter_us = { 0, 2000 },
 		.rate_kbps = { 100000, 1000000 }, .queue_bytes = { 1000000, 10000000 },
 		.trouble_ms = { 1000, 20000 }, .loss_ppm = { 0, 5000 } },
-	/* A queue holds eight packets at least: one of three is kept full by two connections, and a third starves for R2. */
 	{ .name = "thin", .what = "slow lines with small or bloated queues",
 		.flags = SIM_MUST_COMPLETE, .hosts = { 2, 3 }, .jobs = { 3, 20 }, .bytes = { 20000, 1000000 },
-		.spread_ms = { 1, 10000 }, WAN, .rate_kbps = { 128, 10000 }, .queue_bytes = { 12000, 500000 },
+		.spread_ms = { 1, 10000 }, WAN, .rate_kbps = { 128, 10000 }, .queue_bytes = { 4000, 500000 },
 		.trouble_ms = { 1000, 60000 }, .loss_ppm = { 0, 10000 } },
 	{ .name = "mtu", .what = "the path becomes narrower and wider, and says so or not",
 		FEW, WAN, .trouble_ms = { 1000, 20000 }, .mtu_changes = { 1, 6 }, .loss_ppm = { 0, 1000 } },

@@ -213,7 +213,9 @@ static struct sim_link_conf draw_link(const struct sim_profile *p)
 void sim_begin(const struct sim_profile *profile, uint64_t seed, unsigned host_count)
 {
 	uint64_t root = sim_mix(seed + 0x51ed270b27220d35ull);
+	struct bw_tcp_conf defaults;
 
+	bw_tcp_conf_init(&defaults);
 	sim.profile = profile;
 	sim.seed = seed;
 	sim.net.state = sim_mix(root + 1);
@@ -223,7 +225,10 @@ void sim_begin(const struct sim_profile *profile, uint64_t seed, unsigned host_c
 	sim.host_count = host_count;
 	sim.packets = sim.hash = 0;
 	sim.has_healed = false;
+	/* Where all must complete it is the default: on a line that others keep full one may starve for a minute. */
 	sim.user_timeout_ns = 60 * BW_NS_PER_SEC;
+	if (profile->flags & SIM_MUST_COMPLETE)
+		sim.user_timeout_ns = defaults.user_timeout_ns;
 	sim.keepalive_idle_ns = 20 * BW_NS_PER_SEC;
 	sim.keepalive_interval_ns = 5 * BW_NS_PER_SEC;
 	sim.keepalive_probes = 6;

@@ -110,6 +110,7 @@ static void on_closed(struct bw_tcp_conn *conn, enum bw_tcp_end end)
 	bw_tcp_abort(conn);
 	bw_tcp_wake(conn);
 	bw_tcp_set_timer(conn, 1);
+	bw_tcp_set_user_timeout(conn, 1);
 }
 
 static void on_timer(struct bw_tcp_conn *conn)
@@ -426,6 +427,7 @@ static struct peer *made(const struct offer *offer, bool ecn)
 		.recv_bytes_max = offer->recv_bytes_max,
 		.send_bytes_max = offer->send_bytes_max,
 		.keepalive_idle_ns = offer->keepalive_idle_ns,
+		.user_timeout_ns = offer->user_timeout_ns,
 	};
 
 	assert_non_null(p);

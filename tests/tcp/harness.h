@@ -106,7 +106,7 @@ struct offer {
 	bool timestamps, sack, v6;
 	uint16_t window; /* 0: 65535 */
 	uint32_t recv_bytes_max, send_bytes_max;
-	bw_ns keepalive_idle_ns;
+	bw_ns keepalive_idle_ns, user_timeout_ns;
 	bool nagle, ecn, pacing;
 	uint8_t dscp;
 	enum bw_tcp_congestion_control congestion_control;

@@ -210,6 +210,33 @@ TEST(syn_is_repeated_for_three_minutes)
 	done(p);
 }
 
+/** Its own user time-out bounds the opening, too; the listener's, which is about data, does not (MUST-23). */
+TEST(syn_is_given_up_at_the_connections_own_timeout)
+{
+	struct peer *p = connecting(.user_timeout_ns = S(5));
+
+	AT(p, S(100));
+	STATE(p, SYN_SENT);
+	bw_tcp_set_user_timeout(p->conn, S(110));
+	AT(p, S(110) - MS(1));
+	STATE(p, SYN_SENT);
+	AT(p, S(110) + MS(8));
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	done(p);
+
+	p = connecting(0);
+	bw_tcp_set_user_timeout(p->conn, S(10));
+	forget_sent(p);
+	AT(p, S(9));
+	for (unsigned i = 0; i < 3; i++) /* after 1, 3 and 7 s */
+		OUT(p, .flags = SYN);
+	QUIET(p);
+	AT(p, S(10) + MS(8));
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	QUIET(p);
+	done(p);
+}
+
 /** RFC 5681 3.1 and RFC 6298 5.7. */
 TEST(lost_syn_makes_careful)
 {
@@ -636,6 +663,7 @@ int main(void)
 		cmocka_unit_test(peer_with_a_half_open_connection_is_put_right),
 		cmocka_unit_test(ack_without_syn_is_nothing),
 		cmocka_unit_test(syn_is_repeated_for_three_minutes),
+		cmocka_unit_test(syn_is_given_up_at_the_connections_own_timeout),
 		cmocka_unit_test(lost_syn_makes_careful),
 		cmocka_unit_test(round_trip_of_the_syn_counts),
 		cmocka_unit_test(simultaneous_open),

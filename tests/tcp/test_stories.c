@@ -4,6 +4,15 @@
 
 static char bulk[200000];
 
+static const void *opened_by;
+
+static void opened_is_noted(struct bw_tcp_conn *conn)
+{
+	opened_by = bw_tcp_listener_user(conn);
+}
+
+static const struct bw_tcp_ops noting_ops = { .opened = opened_is_noted };
+
 static void send_bulk(struct peer *p, uint32_t len)
 {
 	assert_int_equal(bw_tcp_send(p->conn, bulk, len), len);
@@ -318,6 +327,79 @@ TEST(unlisten_refuses_syns_and_completes_handshakes)
 	OUT(p, .flags = RST | ACK);
 	QUIET(p);
 	p->flow.remote_port_be ^= 1;
+	done(p);
+}
+
+static int listen_at(struct peer *p, const struct bw_ip *addrs, unsigned count, struct peer *user)
+{
+	return bw_tcp_listen(p->tcp,
+		&(struct bw_tcp_listener){
+			.ops = &noting_ops, .user = user, .port = 443, .addrs = addrs, .addr_count = count });
+}
+
+/** Who listens on one address does not on another, whose SYN gets RST; two may have one port. RFC 9293 MUST-43. */
+TEST(listeners_of_one_port_on_two_addresses)
+{
+	struct peer *p = listening(&(struct offer){ 0 }), other;
+	struct bw_ip here[2] = { p->flow.local, p->flow.local }, there = p->flow.local;
+	struct bw_ip elsewhere = p->flow.local;
+	uint16_t client = p->flow.remote_port_be;
+
+	here[1].b[15] ^= 1;
+	there.b[15] ^= 2;
+	elsewhere.b[15] ^= 4;
+	p->flow.local_port_be = __builtin_bswap16(443);
+	assert_int_equal(listen_at(p, here, 2, p), 1);
+	assert_int_equal(listen_at(p, &there, 1, &other), 2);
+	assert_int_equal(listen_at(p, &here[1], 1, p), -EADDRINUSE);
+	assert_int_equal(listen_at(p, NULL, 0, p), -EADDRINUSE);
+	assert_true(bw_tcp_is_listening(p->tcp, 443));
+	for (unsigned i = 0; i < 4; i++) {
+		const struct bw_ip *const addrs[] = { &here[0], &here[1], &there, &elsewhere };
+		void *const users[] = { p, p, &other, NULL };
+
+		p->flow.local = *addrs[i];
+		p->flow.remote_port_be = (uint16_t)(client + i);
+		p->iss = 0; /* the next SYN-ACK's */
+		IN(p, .seq = PEER, .flags = SYN);
+		if (users[i] == NULL) {
+			OUT(p, .flags = RST | ACK, .ack = PEER + 1);
+			QUIET(p);
+			continue;
+		}
+		OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+		IN(p, .seq = PEER + 1, .ack = 1);
+		assert_ptr_equal(opened_by, users[i]);
+	}
+	COUNTER(p, DROP_NO_LISTENER, 1);
+	p->flow.remote_port_be = client;
+	done(p);
+}
+
+static void tune_cookies(struct bw_tcp_conf *conf)
+{
+	conf->syn_cookies = BW_TCP_SYN_COOKIES_ALWAYS;
+}
+
+/** What is kept of the SYN is nothing, but its ACK finds the listener of its address. */
+TEST(cookies_of_one_port_on_two_addresses)
+{
+	struct peer *p = listening(&(struct offer){ .tune = tune_cookies }), other;
+	struct bw_ip here = p->flow.local, there = p->flow.local;
+
+	there.b[15] ^= 2;
+	p->flow.local_port_be = __builtin_bswap16(443);
+	assert_int_equal(listen_at(p, &here, 1, p), 1);
+	assert_int_equal(listen_at(p, &there, 1, &other), 2);
+	for (unsigned i = 0; i < 2; i++) {
+		p->flow.local = i == 0 ? here : there;
+		p->iss = 0; /* the next SYN-ACK's */
+		IN(p, .seq = PEER, .flags = SYN);
+		OUT(p, .flags = SYN | ACK, .ack = PEER + 1);
+		IN(p, .seq = PEER + 1, .ack = 1);
+		assert_ptr_equal(opened_by, i == 0 ? p : &other);
+	}
+	COUNTER(p, TCP_COOKIES_ACCEPTED, 2);
 	done(p);
 }
 
@@ -1699,6 +1781,99 @@ TEST(user_timeout)
 	assert_int_equal(last->f.flags, RST | ACK);
 	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
 	COUNTER(p, TCP_TIMED_OUT, 1);
+	done(p);
+}
+
+static void times_out_at(struct peer *p, bw_ns since_start)
+{
+	AT(p, since_start - MS(10));
+	assert_int_equal(p->closed, 0);
+	AT(p, since_start + MS(10));
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
+	COUNTER(p, TCP_TIMED_OUT, 1);
+	done(p);
+}
+
+TEST(user_timeout_of_a_listener)
+{
+	struct peer *p = established(.user_timeout_ns = S(10));
+
+	send_bulk(p, 100);
+	times_out_at(p, S(10));
+	/* Progress is where it begins anew. */
+	p = established(.user_timeout_ns = S(10));
+	send_bulk(p, 3000);
+	AT(p, S(8));
+	IN(p, .ack = 1461);
+	times_out_at(p, S(18));
+}
+
+TEST(user_timeout_of_one_connection)
+{
+	struct peer *p = established(.user_timeout_ns = S(100));
+
+	bw_tcp_set_user_timeout(p->conn, S(5));
+	send_bulk(p, 100);
+	times_out_at(p, S(5));
+
+	/* The listener's again. */
+	p = established(.user_timeout_ns = S(10));
+	bw_tcp_set_user_timeout(p->conn, S(5));
+	bw_tcp_set_user_timeout(p->conn, 0);
+	send_bulk(p, 100);
+	times_out_at(p, S(10));
+
+	/* A longer one, and what is not a whole second. */
+	p = established(.user_timeout_ns = S(10));
+	bw_tcp_set_user_timeout(p->conn, S(20) - MS(700));
+	send_bulk(p, 100);
+	times_out_at(p, S(20));
+
+	/* More than there is. */
+	p = established(.user_timeout_ns = S(10));
+	bw_tcp_set_user_timeout(p->conn, UINT64_MAX);
+	send_bulk(p, 100);
+	AT(p, S(80000));
+	STATE(p, ESTABLISHED);
+	times_out_at(p, S(86400));
+}
+
+/** The next retransmission may be two minutes away when it is set; it may be over already. */
+TEST(user_timeout_is_set_while_it_runs)
+{
+	struct peer *p = established();
+
+	send_bulk(p, 100);
+	AT(p, S(300));
+	bw_tcp_set_user_timeout(p->conn, S(310));
+	times_out_at(p, S(310));
+
+	p = established();
+	send_bulk(p, 100);
+	AT(p, S(300));
+	bw_tcp_set_user_timeout(p->conn, S(2));
+	times_out_at(p, S(300) + MS(10));
+}
+
+/** RFC 9293 3.8.6.1: a window that stays shut is no reason while the peer answers. */
+TEST(user_timeout_of_a_shut_window)
+{
+	struct peer *p = established();
+
+	bw_tcp_set_user_timeout(p->conn, S(10));
+	IN(p, .window = -1);
+	send_bulk(p, 100);
+	for (unsigned i = 1; i <= 30; i++) {
+		AT(p, S(i));
+		if (p->first != NULL) {
+			forget_sent(p);
+			IN(p, .seq = PEER + 1, .window = -1);
+		}
+	}
+	STATE(p, ESTABLISHED);
+	forget_sent(p);
+	AT(p, S(45));
+	assert_int_equal(p->end, BW_TCP_END_TIMED_OUT);
 	done(p);
 }
 
@@ -3994,6 +4169,8 @@ int main(void)
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(listener_answers_stray_ack_with_rst_and_nothing_else),
 		cmocka_unit_test(unlisten_refuses_syns_and_completes_handshakes),
+		cmocka_unit_test(listeners_of_one_port_on_two_addresses),
+		cmocka_unit_test(cookies_of_one_port_on_two_addresses),
 		cmocka_unit_test(listener_goes_on_beside_handshakes),
 		cmocka_unit_test(full_tables_are_silent),
 		cmocka_unit_test(refused_in_opened),
@@ -4062,6 +4239,10 @@ int main(void)
 		cmocka_unit_test(round_trip_sets_the_timeout),
 		cmocka_unit_test(what_waited_for_a_repeat_is_no_sample),
 		cmocka_unit_test(user_timeout),
+		cmocka_unit_test(user_timeout_of_a_listener),
+		cmocka_unit_test(user_timeout_of_one_connection),
+		cmocka_unit_test(user_timeout_is_set_while_it_runs),
+		cmocka_unit_test(user_timeout_of_a_shut_window),
 		cmocka_unit_test(fast_retransmit_with_sack),
 		cmocka_unit_test(sack_does_not_cut_what_is_sent),
 		cmocka_unit_test(limited_transmit),

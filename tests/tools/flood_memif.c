@@ -7,8 +7,9 @@
  * The load opens a connection for each GET of PATH from port 8080 of SERVER, at a fixed rate as long as the ring takes
  * it, from a few addresses behind GATEWAY. The flood's sources are random in 10.0.0.0/8, which Barewire must reach
  * by GATEWAY, too; both are this process. Three phases: the load alone, the load beside the flood, and the flood
- * alone as fast as the ring takes it. Prints a JSON object for each. What the ring does not take is kept if it is
- * the load's, and dropped if it is the flood's.
+ * alone as fast as the ring takes it; without a load, "flooding" is said and the flood alone follows. Prints a JSON
+ * object for each. What the ring does not take is kept if it is the load's, and dropped if it is the flood's. Behind
+ * SOCKET may follow ",role=server", and then Barewire is the client.
  *
  * The client keeps to the order of a kernel's: SYN, ACK, request, and FIN after the server's. It repeats what had no
  * answer for a second; a memif loses nothing, so what it repeats has been lost by the server.
@@ -419,8 +420,7 @@ static void open_memif(const char *socket_path, const char *cpu)
 	struct rte_eth_link link = { 0 };
 	uint64_t until;
 
-	snprintf(vdev, sizeof(vdev), "--vdev=net_memif0,role=client,socket=%s,socket-abstract=no",
-		socket_path);
+	snprintf(vdev, sizeof(vdev), "--vdev=net_memif0,socket-abstract=no,socket=%s", socket_path);
 	snprintf(lcores, sizeof(lcores), "--lcores=0@%s", cpu);
 	if (rte_eal_init(BW_ARRAY_LEN(args) - 1, args) < 0)
 		die("EAL");
@@ -471,15 +471,15 @@ int main(int argc, char **argv)
 	if (!has_server_mac)
 		die("the server does not answer ARP");
 	greeting.load_per_s = alone.load_per_s;
-	run(&greeting, 0.5);
-	run(&alone, seconds);
-	run(&both, seconds);
+	if (alone.load_per_s != 0) {
+		run(&greeting, 0.5);
+		run(&alone, seconds);
+		run(&both, seconds);
+	} else {
+		puts("flooding");
+		fflush(stdout);
+	}
 	run(&flood, seconds);
-	/* The driver takes its memory away under a burst that the other end is in the middle of (docs/devices.md). */
-	for (uint64_t heard_us = now_us(), until = heard_us + 3000000;
-		now_us() - heard_us < 200000 && now_us() < until;)
-		if (receive() != 0)
-			heard_us = now_us();
 	rte_eth_dev_stop(0);
 	return 0;
 }

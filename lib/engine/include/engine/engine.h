@@ -37,7 +37,13 @@ struct bw_engine_service {
 	bool nagle;                                        /* default: the service's */
 	bool pacing;                                       /* default off */
 	uint8_t dscp;                                      /* default 0 */
+	bw_ns user_timeout_ns;                             /* default: tcp's */
+	struct bw_ip addrs[BW_ADDRS_MAX];                  /* of ours, those that it is on */
+	unsigned addr_count;                               /* 0: on all */
 };
+
+/** Is the service to be had at that address of ours? */
+bool bw_engine_service_is_at(const struct bw_engine_service *service, const struct bw_ip *addr);
 
 struct bw_route {
 	struct bw_cidr prefix;

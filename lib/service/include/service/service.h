@@ -96,7 +96,7 @@ struct bw_service {
 /**
  * Connect to a server, from this worker. The stream is one of the service's like those that its port accepts; what it
  * is for, its state says, which is zeroed and may be set at once. opened() follows, or closed(), after three minutes at
- * the latest: a timer may be sooner. What is sent before opened() goes out after it.
+ * the latest, or the stream's own user time-out. What is sent before opened() goes out after it.
  *
  * NULL and errno: ENETUNREACH (no route, or no address of ours in that family), EADDRNOTAVAIL (no port is left to that
  * remote), ENOBUFS (connections or buffers run low), EINVAL (not a host to talk to), ESHUTDOWN (the engine is ending).
@@ -149,6 +149,12 @@ void bw_stream_shutdown(struct bw_stream *s);
 void bw_stream_close(struct bw_stream *s);
 /** RST. */
 void bw_stream_abort(struct bw_stream *s);
+/**
+ * How long the peer may acknowledge nothing, or keep its window shut, or not answer bw_stream_connect(), before
+ * closed(BW_CLOSE_TIMED_OUT): R2 of RFC 9293 3.8.3, of this stream alone. 0: that of the configuration again.
+ * Rounded up to seconds, at most 24 h; one shorter than the retransmission time-out ends with that.
+ */
+void bw_stream_set_user_timeout(struct bw_stream *s, bw_ns timeout_ns);
 /** timer() at that time; BW_NEVER disarms. One a stream. */
 void bw_stream_set_timer(struct bw_stream *s, bw_ns expires_at);
 /** The engine is draining: finish, and close instead of waiting for another request. */

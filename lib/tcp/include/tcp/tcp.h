@@ -94,15 +94,18 @@ enum bw_tcp_congestion_control {
 /** What a listener accepts, and how its connections behave. */
 struct bw_tcp_listener {
 	const struct bw_tcp_ops *ops;
-	void *user;    /* bw_tcp_listener_user() */
-	uint16_t port; /* host order; every local address. 0: accepts nothing, for bw_tcp_connect() */
-	bool nagle;    /* default off */
-	bool pacing;   /* new data is spread over the round trip; default off */
-	uint8_t dscp;  /* of all packets of its connections, 0 to 63 (RFC 2474); default 0 */
+	void *user;                /* bw_tcp_listener_user() */
+	uint16_t port;             /* host order. 0: accepts nothing, for bw_tcp_connect() */
+	const struct bw_ip *addrs; /* local addresses that it accepts on. Not copied: as long as the bw_tcp */
+	unsigned addr_count;       /* 0: on all */
+	bool nagle;                /* default off */
+	bool pacing;               /* new data is spread over the round trip; default off */
+	uint8_t dscp;              /* of all packets of its connections, 0 to 63 (RFC 2474); default 0 */
 	enum bw_tcp_congestion_control congestion_control;
 	uint32_t recv_bytes_max; /* receive window: bytes queued unconsumed or held; 0 takes the default */
 	uint32_t send_bytes_max; /* bytes queued and not acknowledged; 0 takes the default */
 	bw_ns keepalive_idle_ns; /* first probe after this much silence; 0 for never */
+	bw_ns user_timeout_ns;   /* 0 takes the default */
 };
 
 /** When a SYN is answered with a cookie instead of a half-open entry (RFC 4987 3.6). */
@@ -161,10 +164,11 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now);
 void bw_tcp_destroy(struct bw_tcp *tcp);
 
 /**
- * Its number from 0 on, for bw_tcp_connect(); -EADDRINUSE, -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20
+ * Its number from 0 on, for bw_tcp_connect(); -EADDRINUSE (another accepts on the port and an address of it), -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20
  * days, no such congestion control). The listener is copied.
  */
 int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener);
+/** On any address. */
 bool bw_tcp_is_listening(const struct bw_tcp *tcp, uint16_t port);
 /**
  * Stop accepting: SYNs are answered with RST from now on. Established connections are not touched, and
@@ -179,8 +183,8 @@ void bw_tcp_unlisten_all(struct bw_tcp *tcp);
  * @flow      both addresses and the remote port. A local port of 0 is chosen (RFC 6056 3.3.4), such that the answers
  *            come to this core
  *
- * Returns the connection; opened() follows, or closed(): REFUSED, UNREACHABLE, TIMED_OUT after three minutes (a timer
- * of the service's may be sooner), ABORTED. What is sent before opened() goes out after it. bw_tcp_close() before it is
+ * Returns the connection; opened() follows, or closed(): REFUSED, UNREACHABLE, TIMED_OUT after three minutes (or its
+ * own user time-out), ABORTED. What is sent before opened() goes out after it. bw_tcp_close() before it is
  * bw_tcp_abort(). NULL and errno: EADDRINUSE (that flow is in use), EADDRNOTAVAIL (no port was found in 2,048 tries),
  * ENOBUFS (all connections are in use, or buffers run low), EINVAL. A flow in TIME_WAIT is taken over after a second
  * where both ends have timestamps.
@@ -312,6 +316,16 @@ void bw_tcp_abort(struct bw_tcp_conn *conn);
  */
 void bw_tcp_close(struct bw_tcp_conn *conn);
 
+/**
+ * This connection's user time-out, R2 of RFC 9293 3.8.3 and what RFC 5482 calls so: how long the peer may acknowledge
+ * nothing of what is under way, or not open its window, or not answer a SYN, before closed(TIMED_OUT). Counts from the
+ * peer's last progress, also from before the call. 0: the listener's again, and three minutes for the SYN.
+ *
+ * Rounded up to seconds, at most BW_TCP_USER_TIMEOUT_MAX. The end comes with a retransmission that is due anyway or at
+ * the time itself, so that a time-out shorter than the RTO ends with the RTO.
+ */
+#define BW_TCP_USER_TIMEOUT_MAX (86400 * BW_NS_PER_SEC)
+void bw_tcp_set_user_timeout(struct bw_tcp_conn *conn, bw_ns timeout_ns);
 /** One timer a connection for its service; BW_NEVER disarms. */
 void bw_tcp_set_timer(struct bw_tcp_conn *conn, bw_ns expires_at);
 bw_ns bw_tcp_now(const struct bw_tcp_conn *conn);
