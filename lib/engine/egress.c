@@ -169,11 +169,14 @@ static unsigned offer(struct bw_worker *w, struct rte_mbuf **pkts, unsigned coun
 	return taken;
 }
 
-/** The device left packets behind. Wait for it, but not for ever. */
+/** The device left packets behind. Wait for it, but not for ever; and while this worker did not run, nobody has. */
 static void keep_backlog(struct bw_worker *w, unsigned sent)
 {
 	if (sent > 0 || w->tx_stuck_at == 0)
 		w->tx_stuck_at = w->now;
+	else if (w->now - w->tx_offered_at > CROWD_NS)
+		w->tx_stuck_at += w->now - w->tx_offered_at;
+	w->tx_offered_at = w->now;
 	if (w->now - w->tx_stuck_at > CROWD_NS)
 		__atomic_store_n(&w->is_tx_stuck, true, __ATOMIC_RELAXED);
 	if (w->now - w->tx_stuck_at > PATIENCE_NS) {

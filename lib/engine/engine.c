@@ -15,10 +15,33 @@
 #define CUT_OFF_POLLS 50
 
 /*
- * Engines that a process has, and has had. The flow hash is one for all: its key changes only while no engine has a
- * table made by it.
+ * Engines that a process has, and has had. The clock and the flow hash are one for all: they are set only while no
+ * engine has gone by the one or has a table made by the other, and before any that comes meanwhile.
  */
-static _Atomic unsigned alive, created;
+static pthread_mutex_t alive_mutex = PTHREAD_MUTEX_INITIALIZER;
+static unsigned alive, created;
+
+/** Returns the engine's number. */
+static unsigned come_alive(uint64_t seed)
+{
+	unsigned number;
+
+	pthread_mutex_lock(&alive_mutex);
+	if (alive++ == 0) {
+		bw_clock_init();
+		bw_flow_hash_seed(seed);
+	}
+	number = created++;
+	pthread_mutex_unlock(&alive_mutex);
+	return number;
+}
+
+static void be_gone(void)
+{
+	pthread_mutex_lock(&alive_mutex);
+	alive--;
+	pthread_mutex_unlock(&alive_mutex);
+}
 
 void bw_engine_conf_init(struct bw_engine_conf *conf)
 {
@@ -197,15 +220,12 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 			nic->plan.spec, nic->mtu, BW_IP6_MTU_MIN, bw_ip_format(&conf->addrs[i].ip, text));
 		return -EINVAL;
 	}
-	bw_clock_init();
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		return -EIO;
 	engine = calloc(1, sizeof(*engine));
 	if (engine == NULL)
 		goto fail;
-	if (alive++ == 0)
-		bw_flow_hash_seed(seed);
-	engine->number = created++;
+	engine->number = come_alive(seed);
 	engine->conf = *conf;
 	engine->nic = nic;
 	engine->worker_count = conf->worker_count;
@@ -374,7 +394,7 @@ void bw_engine_destroy(struct bw_engine *engine)
 	pthread_mutex_destroy(&engine->job_mutex);
 	pthread_cond_destroy(&engine->job_cond);
 	free(engine);
-	alive--;
+	be_gone();
 }
 
 /* ---- figures -------------------------------------------------------------------------------------------- */

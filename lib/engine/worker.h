@@ -84,7 +84,8 @@ struct bw_worker {
 	struct rte_mempool *pool;
 	struct bw_wire_host host;
 	unsigned tx_count;
-	bw_ns tx_stuck_at; /* since when the device has taken nothing; 0: it does */
+	bw_ns tx_stuck_at;   /* since when the device has taken nothing; 0: it does */
+	bw_ns tx_offered_at; /* while it has not: when it was last asked */
 	struct rte_mbuf *tx[BW_TX_BACKLOG_MAX + BW_BURST_MAX];
 
 	/* the network */

@@ -171,8 +171,6 @@ struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *
 	conn->last_rx_ms = conn->progress_ms = tcp->now_ms;
 	conn->rttvar_us4 = BW_TCP__RTO_INITIAL_MS; /* see bw_tcp__rto_ms() */
 	bw_timer_init(&conn->timer, BW_TCP_WHEEL_CONN);
-	if (tcp->listeners[listener].pacing)
-		tcp->pace_at[index] = 0;
 	if (tcp->conf.state_bytes != 0)
 		memset(bw_tcp_state(conn), 0, tcp->conf.state_bytes);
 	return conn;

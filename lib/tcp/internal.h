@@ -41,6 +41,7 @@
 #define BW_TCP__DELAYED_ACK_MS   40     /* RFC 9293 3.8.6.3 allows 500 */
 #define BW_TCP__R1               3      /* RFC 9293 3.8.3 (b): time-outs in a row until the path is doubted */
 #define BW_TCP__SYN_ACK_RETRIES  5
+#define BW_TCP__ISN_TICKS_PER_MS 250  /* of 4 us: RFC 6528 3 */
 #define BW_TCP__LINGER_MS        2000 /* see bw_tcp_close() */
 #define BW_TCP__DUP_THRESH       3    /* RFC 5681 3.2 */
 #define BW_TCP__INITIAL_SEGMENTS 10   /* RFC 6928 */
@@ -272,13 +273,15 @@ struct bw_tcp__half_open {
 	uint32_t retry_at_ms;
 	uint32_t next,
 		prev; /* of those that wait for the same retry, oldest first; next is also the free list */
-	uint16_t peer_mss;
-	uint16_t wscale : 4; /* BW_TCP__NO_WSCALE: the peer has none */
-	uint16_t tries : 3;  /* SYN-ACKs repeated by the timer */
+	uint16_t peer_mss : 15;       /* BW_TCP__PEER_MSS_MAX at most */
+	uint16_t was_asked_again : 1; /* its time began again with another SYN */
+	uint16_t wscale : 4;          /* BW_TCP__NO_WSCALE: the peer has none */
+	uint16_t tries : 3;           /* SYN-ACKs repeated by the timer */
 	uint16_t has_timestamps : 1, has_sack : 1, has_ecn : 1;
 	uint16_t listener : 6;
 };
-#define BW_TCP__NO_WSCALE 15 /* RFC 7323 2.3: the largest shift is 14 */
+#define BW_TCP__PEER_MSS_MAX 32767 /* more than any link here takes */
+#define BW_TCP__NO_WSCALE    15    /* RFC 7323 2.3: the largest shift is 14 */
 _Static_assert(BW_TCP__LISTENERS_MAX <= 1 << 6, "half_open.listener, conn.listener");
 _Static_assert(BW_TCP__SYN_ACK_RETRIES < 1 << 3, "half_open.tries");
 _Static_assert(sizeof(struct bw_tcp__half_open) <= 64, "the budget");
@@ -513,7 +516,8 @@ struct bw_tcp {
 	size_t map_bytes;
 	struct bw_tcp__hystart
 		*hystarts; /* of each connection. Touched by who has used half of cwnd in slow start */
-	bw_ns *pace_at; /* of each connection, when the next new byte is due: output.c. Touched where pacing is on */
+	uint32_t *
+		pace_at; /* of each connection, when the next new byte is due: output.c. Touched where pacing is on */
 	uint32_t port_next[BW_TCP__PORT_COUNTERS];     /* connect.c */
 	uint16_t listener_port[BW_TCP__LISTENERS_MAX]; /* dense, for the search */
 	bool listener_is_open[BW_TCP__LISTENERS_MAX];
@@ -915,8 +919,9 @@ bool bw_tcp__rack_detect(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_ns *wa
 void bw_tcp__rack_mark_on_rto(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The probe's time-out in ms; 0: none is due before the RTO (7.2). */
 uint32_t bw_tcp__probe_ms(const struct bw_tcp_conn *conn);
-/** An ACK at or beyond a probe (7.4.2). Returns whether it says that the probe has repaired a loss. */
-bool bw_tcp__probe_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, bool is_dsack);
+/** An ACK while BW_CONN_LOSS_PROBED is set (7.4.2). Returns whether it says that the probe has repaired a loss. */
+bool bw_tcp__probe_acked(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg, bool is_dsack);
 
 /* plpmtud.c: packetization layer path MTU discovery (RFC 4821) */
 /** Segments of more than `mss` bytes cannot get through, as ICMP says or silence; of more than `high` for certain. */
@@ -929,9 +934,9 @@ uint32_t bw_tcp__mtu_probe_bytes(struct bw_tcp *tcp, struct bw_tcp_conn *conn, u
 void bw_tcp__mtu_probe_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint32_t bytes);
 /** SND.UNA has moved. */
 void bw_tcp__mtu_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
-/** A chunk at `seq` is believed lost. */
-void bw_tcp__mtu_lost(struct bw_tcp__recovery *r, bw_seq seq);
-/** Is all that is lost a probe? */
+/** A chunk at `seq` is believed lost: if it is of the probe, so is all of that. */
+void bw_tcp__mtu_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq);
+/** Is all that is lost and not sent again a probe? */
 bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn);
 
 /* rtt.c */

@@ -5,7 +5,7 @@
 /** RFC 6528: a clock of 4 us ticks plus a keyed hash of the flow. */
 bw_seq bw_tcp__isn(const struct bw_tcp *tcp, const struct bw_flow *flow)
 {
-	return (bw_seq)(tcp->now / (4 * BW_NS_PER_US)) +
+	return (bw_seq)(tcp->now / (BW_NS_PER_MS / BW_TCP__ISN_TICKS_PER_MS)) +
 	       (bw_seq)bw_siphash(&tcp->conf.secret, flow, sizeof(*flow));
 }
 

@@ -22,7 +22,7 @@ struct bw_tcp__half_open bw_tcp__half_open_of(
 		.ts_recent = syn->has_timestamp ? syn->ts_value : 0,
 		.listener = listener,
 		/* RFC 9293 3.7.1: without the option, 536 for IPv4 and 1220 for IPv6 */
-		.peer_mss = syn->has_mss                 ? syn->mss
+		.peer_mss = syn->has_mss                 ? BW_MIN(syn->mss, BW_TCP__PEER_MSS_MAX)
 			    : bw_ip_is_v4(&flow->remote) ? 536
 							 : 1220,
 		/* RFC 7323 2.3 */
@@ -102,6 +102,20 @@ static uint32_t clock_of(const struct bw_tcp *tcp, const struct bw_flow *flow)
 	return tcp->now_ms + bw_tcp__ts_offset(tcp, flow);
 }
 
+#define LATE_MS 1000 /* that a busy worker's timers may be */
+
+/** All the retries' times: then a SYN whose answer is not acknowledged is given up. */
+#define LIFE_MS (BW_TCP__RTO_INITIAL_MS * ((2u << BW_TCP__SYN_ACK_RETRIES) - 1))
+
+/**
+ * How long ago the SYN was first answered: our number, taken from a clock then, tells. Less than 0 where that had to be
+ * beyond an earlier incarnation's.
+ */
+static int32_t age_ms(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
+{
+	return (int32_t)(bw_tcp__isn(tcp, &half->flow) - half->iss) / BW_TCP__ISN_TICKS_PER_MS;
+}
+
 static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half, uint32_t ts_value)
 {
 	struct bw_tcp_fields fields = {
@@ -138,12 +152,24 @@ static void arm_timer(struct bw_tcp *tcp)
 	}
 }
 
-/** Wait for the ACK, or the next retry: 1, 2, 4, 8, 16 s, and 32 s before it is given up. */
+/** Before the next retry: 1, 2, 4, 8, 16 s, and 32 s before it is given up. */
+static uint32_t patience_ms(unsigned tries)
+{
+	return BW_TCP__RTO_INITIAL_MS << tries;
+}
+
+/** May what is so old wait for that try? What is answered again and again is given up no later than what is not. */
+static bool has_time_left(int32_t age, unsigned tries)
+{
+	return age + (int32_t)patience_ms(tries) <= (int32_t)(LIFE_MS + LATE_MS);
+}
+
+/** Wait for the ACK, or the next retry. */
 static void await_ack(struct bw_tcp *tcp, uint32_t index)
 {
 	struct bw_tcp__half_open *half = &tcp->half_opens[index];
 
-	half->retry_at_ms = bw_tcp__deadline(tcp, BW_TCP__RTO_INITIAL_MS << half->tries);
+	half->retry_at_ms = bw_tcp__deadline(tcp, patience_ms(half->tries));
 	bw_tcp__fifo_push(&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
 	arm_timer(tcp);
 }
@@ -173,7 +199,10 @@ void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 
 		while ((i = tcp->half_open_fifo[tries].head) != BW_TCP__NONE &&
 			bw_tcp__is_due(tcp, tcp->half_opens[i].retry_at_ms)) {
-			if (tries == BW_TCP__SYN_ACK_RETRIES) {
+			const struct bw_tcp__half_open *half = &tcp->half_opens[i];
+
+			if (tries == BW_TCP__SYN_ACK_RETRIES ||
+				(half->was_asked_again && !has_time_left(age_ms(tcp, half), tries + 1))) {
 				if (given_up++ == BW_TCP__TIMERS_MAX)
 					break;
 				drop_half_open(tcp, i);
@@ -330,16 +359,24 @@ static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__ha
 static uint32_t handshake_rtt_ms(
 	const struct bw_tcp *tcp, const struct bw_tcp__half_open *half, const struct bw_tcp_fields *seg)
 {
-	bool has_echo = half->has_timestamps && seg->has_timestamp;
-	uint32_t since_ms;
+	uint32_t since_ms, echo_ms;
 
 	if (half->tries != 0)
 		return UINT32_MAX;
 	if (half->retry_at_ms != 0) {
-		/* Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). */
-		since_ms = has_echo ? clock_of(tcp, &half->flow) - seg->ts_echo
-				    : tcp->now_ms - (half->retry_at_ms - BW_TCP__RTO_INITIAL_MS);
-		return (uint32_t)BW_MAX((int32_t)since_ms, 0);
+		since_ms = tcp->now_ms - (half->retry_at_ms - BW_TCP__RTO_INITIAL_MS);
+		since_ms = (uint32_t)BW_MAX((int32_t)since_ms, 0);
+		if (!half->has_timestamps || !seg->has_timestamp)
+			return since_ms;
+		/*
+		 * Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). One that
+		 * none of them had is the peer's invention, or somebody's on the way.
+		 */
+		echo_ms = clock_of(tcp, &half->flow) - seg->ts_echo;
+		if (echo_ms <= since_ms + 1)
+			return echo_ms;
+		return (int32_t)echo_ms >= 0 && (int32_t)echo_ms <= age_ms(tcp, half) + 1 ? echo_ms
+											  : since_ms;
 	}
 	/* A cookie: when it was sent, and how often, only the peer may know, and up to 63 ms too early. */
 	since_ms = clock_of(tcp, &half->flow) - seg->ts_echo;
@@ -400,14 +437,20 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
 		/*
-		 * The SYN again: our answer was lost, or crossed it; the new one has its own time to be answered. If
-		 * this one does not ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
+		 * The SYN again: our answer was lost, or crossed it; the new one has its own time to be answered,
+		 * within that of all. If this one does not ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
 		 */
 		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
 		if (bw_tcp__stateless_is_allowed(tcp)) {
-			bw_tcp__fifo_remove(&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
+			int32_t age = age_ms(tcp, half);
+
 			send_syn_ack(tcp, half, clock_of(tcp, &half->flow));
-			await_ack(tcp, index);
+			if (age >= 0 && has_time_left(age, half->tries)) {
+				half->was_asked_again = true;
+				bw_tcp__fifo_remove(
+					&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
+				await_ack(tcp, index);
+			}
 		}
 		goto drop;
 	}

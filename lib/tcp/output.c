@@ -318,7 +318,7 @@ static bool is_wanted(const struct bw_tcp__tx_note *note, enum send why)
 
 /**
  * Choose the chunks of a packet of up to `bytes_max` from `first` on, cutting the last one. Returns how many;
- * 0 when a cut was needed and failed.
+ * 0 when a cut was needed and failed, or a probe would be too short.
  */
 static unsigned gather(
 	struct visit *v, struct rte_mbuf *first, uint32_t bytes_max, enum send why, uint32_t *bytes)
@@ -349,7 +349,8 @@ static unsigned gather(
 		*bytes += note->len;
 		count++;
 	}
-	return count;
+	/* A shorter packet, of too many pieces, is no probe. */
+	return why == SEND_MTU_PROBE && *bytes < bytes_max ? 0 : count;
 }
 
 /** Send chunks from `first` on as one packet. Returns the payload bytes, 0 when there was no mbuf. */
@@ -522,31 +523,40 @@ static uint32_t new_bytes(const struct visit *v)
 	return BW_MIN(bytes, segment);
 }
 
+/* A connection's pace_at counts in these, modulo 2^32: 69 s, of which a segment's time is less than a quarter. */
+#define PACE_UNIT_NS    16
+#define PACE_TICK       (BW_WHEEL_TICK_NS / PACE_UNIT_NS)
+#define PACE_RTT_US_MAX (16u * 1000 * 1000)
+
 /**
  * Pacing: of `bytes` that may go out, what is due. The rate is that of Linux: cwnd in half a round trip in slow start,
  * so that it can double, and a fifth faster than a round trip later, so that it can grow. As timers have a grain, as
- * much as falls into one may go out together.
+ * much as falls into one may go out together. What was put off at the rate of a worse time is put off no longer than
+ * a segment is now; with nothing in flight, what was sent last has had its time.
  */
 static uint32_t paced(struct visit *v, uint32_t bytes)
 {
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
-	bw_ns *at = &tcp->pace_at[conn->index];
+	uint32_t *at = &tcp->pace_at[conn->index], now = (uint32_t)(tcp->now / PACE_UNIT_NS);
 	bool is_slow_start = conn->cwnd < bw_tcp__cold(tcp, conn)->ssthresh;
 	/* of cwnd in tenths, to be sent in one round trip */
-	uint64_t tenths = is_slow_start ? 20 : 12, rtt_ns = conn->srtt_us8 / 8 * BW_NS_PER_US;
-	uint64_t grain_bytes;
+	uint64_t tenths = is_slow_start ? 20 : 12, ahead, grain_bytes;
+	uint64_t rtt = BW_MIN(conn->srtt_us8 / 8, PACE_RTT_US_MAX) * BW_NS_PER_US / PACE_UNIT_NS;
 
-	if (rtt_ns == 0) /* nothing is known */
+	if (rtt == 0) /* nothing is known */
 		return bytes;
-	if (*at > tcp->now + BW_WHEEL_TICK_NS) {
-		bw_tcp__timer_need(tcp, conn, *at - BW_WHEEL_TICK_NS);
+	ahead = conn->snd_nxt == conn->snd_una ? 0 : (uint32_t)BW_MAX((int32_t)(*at - now), 0);
+	ahead = BW_MIN(ahead, 2 * PACE_TICK + 10 * conn->mss * rtt / (tenths * conn->cwnd));
+	*at = now + (uint32_t)ahead;
+	if (ahead > PACE_TICK) {
+		bw_tcp__timer_need(tcp, conn, tcp->now + (ahead - PACE_TICK) * PACE_UNIT_NS);
 		return 0;
 	}
-	grain_bytes = tenths * conn->cwnd * BW_WHEEL_TICK_NS / (10 * rtt_ns);
+	grain_bytes = tenths * conn->cwnd * PACE_TICK / (10 * rtt);
 	if (bytes > conn->mss) /* the device cuts it */
 		bytes = BW_MIN(bytes, (uint32_t)BW_MAX(grain_bytes / conn->mss, 1ull) * conn->mss);
-	*at = BW_MAX(*at, tcp->now) + 10 * bytes * rtt_ns / (tenths * conn->cwnd);
+	*at += (uint32_t)(10 * bytes * rtt / (tenths * conn->cwnd));
 	return bytes;
 }
 
@@ -590,7 +600,7 @@ static bool send_new(struct visit *v)
 
 		bytes = bw_tcp__mtu_probe_bytes(v->tcp, conn, bw_seq_gt(edge, seq) ? edge - seq : 0);
 		if (bytes != 0 && send_unsent(v, bytes, SEND_MTU_PROBE)) {
-			bw_tcp__mtu_probe_sent(v->tcp, conn, seq, conn->snd_nxt - seq);
+			bw_tcp__mtu_probe_sent(v->tcp, conn, seq, bytes);
 			return true;
 		}
 	}

@@ -81,20 +81,27 @@ void bw_tcp__mtu_probe_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
 
-	if (bytes <= conn->mss) /* too many small pieces for one packet */
-		return;
 	r->mtu_probe = (uint16_t)bytes;
 	r->mtu_probe_seq = seq;
 }
 
-void bw_tcp__mtu_lost(struct bw_tcp__recovery *r, bw_seq seq)
+void bw_tcp__mtu_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq)
 {
+	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
+
 	if (r->mtu_probe == 0 || !bw_seq_in(seq, r->mtu_probe_seq, r->mtu_probe))
 		return;
 	/* A router may have said less meanwhile. */
 	r->mtu_high = (uint16_t)BW_MIN(r->mtu_high, r->mtu_probe - 1u);
 	r->mtu_failed = r->mtu_probe;
 	r->mtu_probe = 0;
+	/* It was one packet: without SACK, nothing else tells of the rest. */
+	for (struct rte_mbuf *m = bw_tcp__sendq_first(conn); m != NULL; m = bw_tcp__sendq_next(conn, m)) {
+		struct bw_tcp__tx_note *note = bw_tcp__tx_note(m);
+
+		if (bw_seq_in(note->seq, r->mtu_probe_seq, r->mtu_failed))
+			bw_tcp__mark_lost(tcp, conn, note);
+	}
 }
 
 bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
@@ -104,7 +111,20 @@ bool bw_tcp__mtu_explains_loss(const struct bw_tcp *tcp, const struct bw_tcp_con
 	if (!(conn->flags & BW_CONN_MTU_SEARCH))
 		return false;
 	r = bw_tcp__recovery(tcp, conn);
-	return r->mtu_failed != 0 && r->lost_bytes <= r->mtu_failed;
+	if (r->mtu_failed == 0)
+		return false;
+	for (struct rte_mbuf *m = bw_tcp__sendq_first(conn); m != NULL && m != conn->unsent;
+		m = bw_tcp__sendq_next(conn, m)) {
+		const struct bw_tcp__tx_note *note = bw_tcp__tx_note(m);
+
+		if ((note->marks & (BW_CHUNK_LOST | BW_CHUNK_RESENT)) != BW_CHUNK_LOST)
+			continue;
+		/* The pieces that it is sent again in are no probe. */
+		if ((note->marks & BW_CHUNK_RETRANSMIT) ||
+			!bw_seq_in(note->seq, r->mtu_probe_seq, r->mtu_failed))
+			return false;
+	}
+	return true;
 }
 
 void bw_tcp__mtu_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn)

@@ -154,18 +154,21 @@ uint32_t bw_tcp__probe_ms(const struct bw_tcp_conn *conn)
 	return probe_ms < rto_ms ? probe_ms : 0;
 }
 
-bool bw_tcp__probe_acked(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq ack, bool is_dsack)
+bool bw_tcp__probe_acked(
+	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg, bool is_dsack)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
+	/* Then what is missing lies before it. */
+	bool has_both = is_dsack && seg->sack_count != 0 && seg->sack[0].right == r->probe_end;
 
-	if (bw_seq_lt(ack, r->probe_end))
+	if (bw_seq_lt(seg->ack, r->probe_end) && !has_both)
 		return false;
 	/* It was new data, or the peer has both copies: nothing was lost. */
 	if (!r->probe_is_repeat || is_dsack) {
 		conn->flags &= ~BW_CONN_LOSS_PROBED;
 		return false;
 	}
-	if (ack == r->probe_end)
+	if (seg->ack == r->probe_end)
 		return false; /* either copy may be meant; a D-SACK may follow */
 	conn->flags &= ~BW_CONN_LOSS_PROBED;
 	return true;

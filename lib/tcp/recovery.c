@@ -95,8 +95,8 @@ void bw_tcp__mark_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_t
 		return;
 	note->marks |= BW_CHUNK_LOST;
 	r->lost_bytes += note->len;
-	bw_tcp__mtu_lost(r, note->seq);
 	conn->flags |= BW_CONN_SCOREBOARD;
+	bw_tcp__mtu_lost(tcp, conn, note->seq);
 }
 
 static void mark_fin_lost(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
@@ -371,6 +371,8 @@ static void enter_recovery(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	r->prr_delivered = r->prr_out = 0;
 	bw_tcp__cc_on_loss(tcp, conn);
 	r->recover = conn->snd_nxt;
+	/* What a loss probe has shown is answered by this. */
+	conn->flags &= ~(BW_CONN_LOSS_PROBED | BW_CONN_LOSS_PROBE);
 	conn->flags |= BW_CONN_RECOVERY | BW_CONN_RECOVER_SET;
 	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, bw_tcp__rto_ms(conn));
 }
@@ -525,7 +527,7 @@ static bool advance_in_trouble(
 	uint32_t news = sack_input(tcp, conn, seg);
 
 	r->una_moved = true;
-	if ((conn->flags & BW_CONN_LOSS_PROBED) && bw_tcp__probe_acked(tcp, conn, seg->ack, has_dsack) &&
+	if ((conn->flags & BW_CONN_LOSS_PROBED) && bw_tcp__probe_acked(tcp, conn, seg, has_dsack) &&
 		!(conn->flags & BW_CONN_RECOVERING))
 		bw_tcp__cc_on_loss(tcp, conn); /* RFC 8985 7.4.2: the probe repaired it, but lost it was */
 	if (has_dsack)
@@ -591,10 +593,10 @@ void bw_tcp__ack_duplicate(
 {
 	/* RFC 8985 7.4.2: without D-SACK, a bare duplicate ACK says that both copies are there. */
 	if (is_dupack && (conn->flags & BW_CONN_LOSS_PROBED) && seg->sack_count == 0)
-		bw_tcp__probe_acked(tcp, conn, seg->ack, true);
+		bw_tcp__probe_acked(tcp, conn, seg, true);
 	if ((conn->flags & BW_CONN_SACK) && is_dsack(seg)) {
 		if (conn->flags & BW_CONN_LOSS_PROBED)
-			bw_tcp__probe_acked(tcp, conn, seg->ack, true);
+			bw_tcp__probe_acked(tcp, conn, seg, true);
 		dsack_input(tcp, conn, &seg->sack[0]);
 	}
 	if (conn->snd_una == conn->snd_nxt) {

@@ -155,7 +155,7 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	tcp->colds = (struct bw_tcp__cold *)(map + colds);
 	tcp->states = map + states;
 	tcp->state_stride = state_stride;
-	tcp->pace_at = (bw_ns *)(map + pace_at);
+	tcp->pace_at = (uint32_t *)(map + pace_at);
 	tcp->half_opens = (struct bw_tcp__half_open *)(map + half_opens);
 	tcp->time_waits = (struct bw_tcp__time_wait *)(map + time_waits);
 	tcp->reassemblies = (struct bw_tcp__reassembly *)(map + reassemblies);

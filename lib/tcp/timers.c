@@ -42,12 +42,16 @@ uint32_t bw_tcp__retx_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *con
  * The time-out after another one (RFC 6298 5.5). Where nothing has reached the network, two that were counted do for
  * what goes by the first, or by R1.
  */
-static uint32_t back_off(const struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+static uint32_t back_off(const struct bw_tcp *tcp, struct bw_tcp_conn *conn, enum bw_tcp__timer use)
 {
+	/* As long as this one, and a little: who has answered the last probe has been heard since. */
+	uint32_t waited_ms = bw_tcp__retx_ms(tcp, conn), since_ms = bw_tcp__ms_since(tcp, conn->last_rx_ms);
+	bool is_answered = use == BW_TCP_TIMER_PERSIST && since_ms < waited_ms + waited_ms / 4;
+
 	if (conn->backoff < (tcp->is_link_down ? 2 : 15))
 		conn->backoff++;
 	/* R1 of RFC 9293 3.8.3: then it may be the path's fault. */
-	if (conn->backoff >= BW_TCP__R1)
+	if (conn->backoff >= BW_TCP__R1 && !is_answered)
 		conn->path = BW_TCP_PATH_SUSPECT;
 	return bw_tcp__retx_ms(tcp, conn);
 }
@@ -112,7 +116,7 @@ static void syn_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	conn->flags |= BW_CONN_ACK_NOW;
 	bw_tcp__count(tcp, BW_TCP_RETRANSMITS);
-	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, back_off(tcp, conn));
+	bw_tcp__retx_arm(tcp, conn, BW_TCP_TIMER_RTO, back_off(tcp, conn, BW_TCP_TIMER_RTO));
 	bw_tcp__mark_ready(tcp, conn);
 }
 
@@ -140,7 +144,7 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__mark_ready(tcp, conn);
 		return;
 	}
-	rto_ms = back_off(tcp, conn);
+	rto_ms = back_off(tcp, conn, use);
 	if (use == BW_TCP_TIMER_PERSIST) {
 		conn->flags |= BW_CONN_PROBE;
 		bw_tcp__count(tcp, BW_TCP_ZERO_WINDOW_PROBES);

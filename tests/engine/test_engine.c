@@ -27,6 +27,7 @@
 #define TTL           63 /* not the default */
 #define PROBE_PORT    99
 #define FLOOD_PORT    98
+#define STALL_PORT    94
 #define STUBBORN_PORT 97
 #define HOARDER_PORT  96
 #define STUCK_PORT    95
@@ -209,6 +210,28 @@ static const struct bw_service stuck_service = {
 	.name = "stuck",
 	.datagram = stuck_datagram,
 	.mail = stuck_mail,
+};
+
+/* ---- a service that has all workers stand still for a while, as one does that gets no CPU ----------------- */
+
+static void stall_mail(struct bw_context *ctx, struct bw_mail *mail)
+{
+	(void)ctx;
+	usleep(1300000);
+	free(mail);
+}
+
+static void stall_datagram(struct bw_context *ctx, const struct bw_datagram *dgram)
+{
+	(void)dgram;
+	for (unsigned i = 0; i < bw_context_worker_count(ctx); i++)
+		bw_mail_post(ctx, i, calloc(1, sizeof(struct bw_mail)));
+}
+
+static const struct bw_service stall_service = {
+	.name = "stall",
+	.datagram = stall_datagram,
+	.mail = stall_mail,
 };
 
 /* ---- a service that calls: every worker does, when a datagram says so ------------------------------------ */
@@ -651,6 +674,30 @@ static void drops_what_a_dead_device_never_took(void **state)
 	assert_int_equal(arrived, sent);
 	send_udp(&peer4, &ours4, 7, "back to life");
 	expect_udp(&peer4, 7, "back to life");
+}
+
+/** A device had no time to take what it was not offered. */
+static void keeps_what_waits_while_nobody_runs(void **state)
+{
+	uint64_t dropped = counted(BW_DROP_TX_BACKLOG);
+	unsigned arrived = 0;
+	struct rte_mbuf *m;
+
+	(void)state;
+	for (unsigned i = 0; i < 1200; i++) {
+		send_udp(&peer4, &ours4, 7, "be patient");
+		if (i % 50 == 0)
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	send_udp(&peer4, &ours4, STALL_PORT, "now");
+	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 500000000 }, NULL);
+	while ((m = receive()) != NULL) {
+		rte_pktmbuf_free(m);
+		arrived++;
+	}
+	assert_int_equal(counted(BW_DROP_TX_BACKLOG), dropped);
+	assert_true(arrived >= 1200);
 }
 
 /** Two addresses for one neighbour: which one the engine sends to. */
@@ -1719,9 +1766,9 @@ static void brings_all_mail_home_at_the_end(void **state)
 static int start_with(unsigned queues, bool has_rss)
 {
 	static const struct bw_service *services[] = { &bw_echo_service, &errand_service, &flood_service,
-		&caller_service, &stubborn_service, &hoarder_service, &stuck_service };
+		&caller_service, &stubborn_service, &hoarder_service, &stuck_service, &stall_service };
 	static const uint16_t ports[] = { 7, PROBE_PORT, FLOOD_PORT, CALLER_PORT, STUBBORN_PORT, HOARDER_PORT,
-		STUCK_PORT };
+		STUCK_PORT, STALL_PORT };
 	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
 	struct bw_engine_conf conf;
 
@@ -1841,6 +1888,7 @@ int main(void)
 		cmocka_unit_test(knows_its_own_announcement),
 		cmocka_unit_test(resets_segments_for_closed_ports),
 		cmocka_unit_test(drops_what_a_dead_device_never_took),
+		cmocka_unit_test(keeps_what_waits_while_nobody_runs),
 		cmocka_unit_test(queues_a_bounded_number_for_all_neighbours),
 		cmocka_unit_test(asks_two_owners_of_an_address_with_moderation),
 	};

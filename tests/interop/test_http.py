@@ -6,7 +6,17 @@ import re
 import pytest
 
 from clients import download
-from conftest import DEVICES, FAMILIES, HTTP
+from conftest import DEVICES, FAMILIES, HTTP, V4, V6
+
+# A client that looks for an answer when all of its body is out.
+READS_LAST = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+body = open(sys.argv[3], "rb").read()
+s.sendall(b"POST / HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body))
+s.sendall(body)
+print(s.recv(1000).decode("latin-1"))
+"""
 
 
 @pytest.mark.sanitize
@@ -70,3 +80,20 @@ def test_h2load_in_http1(bench, files):
     said = bench.client.run(["h2load", "--h1", "-n", 20000, "-c", 64, "-t", 1, bench.url("v4", "small.txt")]).stdout
     assert re.search(r"20000 total, 20000 started, 20000 done, 20000 succeeded, 0 failed, 0 errored, 0 timeout", said)
     assert re.search(r"20000 2xx, 0 3xx, 0 4xx, 0 5xx", said)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("how", ["by length", "in chunks", "reads last"])
+def test_who_sends_too_large_a_body_sees_the_answer(bench, files, family, how):
+    """The body is on its way when it is refused: an early RST would take the answer back (RFC 9112 section 9.6)."""
+    bench.serve("packet", [f"--http {HTTP}={files}"])
+    for _ in range(10):
+        if how == "reads last":
+            said = bench.client.run(["/usr/bin/python3", "-c", READS_LAST,
+                                     V4 if family == "v4" else V6, HTTP, files / "20m"])
+            assert said.stdout.startswith("HTTP/1.1 413 ")
+            continue
+        chunked = ["-H", "Transfer-Encoding: chunked"] if how == "in chunks" else []
+        said = bench.client.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Expect:", *chunked,
+                                 "--data-binary", f"@{files / '20m'}", bench.url(family, "small.txt")])
+        assert said.stdout == "413"

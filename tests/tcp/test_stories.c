@@ -179,6 +179,87 @@ TEST(repeated_syn_starts_the_time_again)
 	done(p);
 }
 
+/** Whatever the peer repeats, and how often: the entry of its first SYN is given up in time. */
+TEST(repeated_syn_does_not_live_for_ever)
+{
+	const unsigned every_ms[] = { 100, 900, 990, 1900, 2900, 7900, 15900, 31900 };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(every_ms); i++) {
+		for (unsigned until_s = 10; until_s <= 70; until_s += 20) {
+			struct peer *p = listening(&(struct offer){ 0 });
+			struct sent *s;
+
+			IN(p, .seq = PEER, .flags = SYN);
+			for (bw_ns since = MS(every_ms[i]); since < S(until_s); since += MS(every_ms[i])) {
+				AT(p, since);
+				IN(p, .seq = PEER, .flags = SYN);
+			}
+			AT(p, BW_MAX(p->now - START, MS(64500)));
+			forget_sent(p);
+			IN(p, .seq = PEER, .flags = SYN);
+			s = take(p);
+			assert_non_null(s);
+			assert_int_not_equal(s->f.seq, p->iss); /* it was forgotten: this is another's */
+			sent_free(s);
+			done(p);
+		}
+	}
+}
+
+/** The same for one that follows a connection, with a number that its clock has yet to reach. */
+TEST(reopened_is_repeated_and_given_up)
+{
+	static const unsigned at_s[] = { 1, 3, 7, 15, 31 };
+	struct peer *p = established();
+	struct sent *s;
+
+	for (unsigned i = 0; i < 10; i++) {
+		send_bulk(p, 10 * 1460);
+		forget_sent(p);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	bw_tcp_close(p->conn);
+	collect(p);
+	IN(p, .flags = FIN | ACK);
+	STATE(p, TIME_WAIT);
+	forget_sent(p);
+	IN(p, .seq = PEER + 1000000, .flags = SYN);
+	s = take(p);
+	assert_int_equal(s->f.flags, SYN | ACK);
+	assert_true(bw_seq_gt(s->f.seq, p->iss + 10 * 14600));
+	sent_free(s);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(at_s); i++) {
+		AT(p, S(at_s[i]) - MS(1));
+		QUIET(p);
+		AT(p, S(at_s[i]) + MS(2));
+		OUT(p, .flags = SYN | ACK, .ack = PEER + 1000001);
+		QUIET(p);
+	}
+	AT(p, S(64));
+	STATE(p, CLOSED);
+	done(p);
+}
+
+/** An echo from before our SYN-ACK, or from the future, is not of it: then its time tells. */
+TEST(handshake_is_not_timed_by_an_invented_echo)
+{
+	const uint32_t off[] = { 0, 6, 300, 40000, 1u << 30, 1u << 31, (uint32_t)-1, (uint32_t)-20000 };
+
+	for (unsigned i = 0; i <= BW_ARRAY_LEN(off); i++) {
+		struct peer *p = listening(&(struct offer){ .timestamps = true });
+		struct bw_tcp_info info;
+
+		IN(p, .seq = PEER, .flags = SYN);
+		forget_sent(p);
+		AT(p, MS(5));
+		p->ts_echo = i < BW_ARRAY_LEN(off) ? p->ts_echo - off[i] : 0;
+		IN(p, .seq = PEER + 1, .ack = 1);
+		bw_tcp_info(p->conn, &info);
+		assert_in_range(info.srtt_us, 1, 5000);
+		done(p);
+	}
+}
+
 TEST(half_open_refuses_what_is_wrong)
 {
 	struct peer *p = listening(&(struct offer){ 0 });
@@ -2190,8 +2271,12 @@ static uint32_t send_mtu_probe(struct peer *p)
 {
 	uint32_t probe = 0;
 
-	send_bulk(p, 20000);
+	send_bulk(p, 10 * 1460);
 	AT(p, S(2));
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	/* Beyond what was sent before the time-out, duplicate ACKs count (RFC 6582). */
+	send_bulk(p, 100);
 	forget_sent(p);
 	IN(p, .ack = p->snd_max - p->iss);
 	while (probe == 0) {
@@ -2208,6 +2293,146 @@ static uint32_t send_mtu_probe(struct peer *p)
 			IN(p, .ack = p->snd_max - p->iss);
 	}
 	return probe;
+}
+
+/** How many of what was collected are that segment; all of it is forgotten. */
+static unsigned count_of(struct peer *p, uint32_t seq, uint32_t len)
+{
+	unsigned count = 0;
+	struct sent *s;
+
+	while ((s = take(p)) != NULL) {
+		count += s->f.seq - p->iss == seq && s->len == len;
+		sent_free(s);
+	}
+	return count;
+}
+
+/** Without SACK nothing tells of the second chunk of a probe that is lost: it goes out again with the first. */
+TEST(lost_probe_is_repeated_whole_without_sack)
+{
+	struct peer *p = established(.wscale = 1 + 7);
+	uint32_t probe = send_mtu_probe(p);
+	struct bw_tcp_info before, after;
+
+	bw_tcp_info(p->conn, &before);
+	IN(p, .ack = probe);
+	forget_sent(p);
+	for (unsigned i = 0; i < 3; i++)
+		IN(p, .ack = probe);
+	assert_int_equal(count_of(p, probe + 984, 476), 1);
+	bw_tcp_info(p->conn, &after);
+	assert_int_equal(after.cwnd, before.cwnd);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	done(p);
+}
+
+/** A probe is reported lost, and goes out again in pieces. Behind them new data goes out: its number. */
+static uint32_t lose_mtu_probe(struct peer *p, uint32_t probe)
+{
+	uint32_t behind = p->snd_max - p->iss;
+
+	IN(p, .ack = probe, .sack = { { probe + 1460, behind } }, .sack_count = 1);
+	AT(p, p->now - START + MS(5));
+	forget_sent(p);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	assert_true(p->snd_max - p->iss >= behind + 5 * 984);
+	return behind;
+}
+
+/** The pieces of a lost probe are data like all other: that they are lost is congestion. */
+TEST(lost_pieces_of_a_probe_cost_window)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+	uint32_t probe = send_mtu_probe(p);
+
+	(void)lose_mtu_probe(p, probe);
+	IN(p, .ack = probe, .sack = { { probe + 1460, p->snd_max - p->iss } }, .sack_count = 1);
+	AT(p, p->now - START + MS(5));
+	COUNTER(p, TCP_FAST_RETRANSMITS, 1);
+	done(p);
+}
+
+/** And so is what is lost beside it, however short the rest of the probe. */
+TEST(loss_beside_a_lost_probe_costs_window)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+	uint32_t probe = send_mtu_probe(p), behind = lose_mtu_probe(p, probe);
+
+	IN(p, .ack = probe + 984, .sack = { { behind + 984, p->snd_max - p->iss }, { probe + 1460, behind } },
+		.sack_count = 2);
+	AT(p, p->now - START + MS(5));
+	COUNTER(p, TCP_FAST_RETRANSMITS, 1);
+	done(p);
+}
+
+/**
+ * An MTU probe is lost, and what tells of it comes so late that the last segment was repeated as a loss probe; the peer
+ * has got that twice. Neither is congestion.
+ */
+TEST(lost_mtu_probe_and_needless_loss_probe_cost_no_window)
+{
+	struct peer *p = established(.sack = true, .wscale = 1 + 7);
+	struct bw_tcp_info before, after;
+	uint32_t probe, end;
+
+	send_bulk(p, 10 * 1460);
+	AT(p, S(2));
+	do {
+		IN(p, .ack = p->snd_max - p->iss);
+		send_bulk(p, 3000);
+		forget_sent(p);
+		bw_tcp_info(p->conn, &before);
+	} while (before.cwnd < 8000);
+	IN(p, .ack = p->snd_max - p->iss);
+	probe = p->snd_max - p->iss;
+	end = probe + 1460 + 4 * 984;
+	send_bulk(p, end - probe);
+	OUT(p, .seq = probe, .len = 1460);
+	forget_sent(p);
+	AT(p, p->now - START + MS(150));
+	OUT(p, .seq = end - 476, .len = 476);
+	QUIET(p);
+	bw_tcp_info(p->conn, &before);
+	IN(p, .ack = probe, .sack = { { probe + 1460, end } }, .sack_count = 1);
+	IN(p, .ack = probe, .sack = { { end - 476, end }, { probe + 1460, end } }, .sack_count = 2);
+	AT(p, p->now - START + MS(150));
+	OUT(p, .seq = probe, .len = 984);
+	OUT(p, .seq = probe + 984, .len = 476);
+	QUIET(p);
+	IN(p, .ack = end);
+	send_bulk(p, 984);
+	IN(p, .ack = end + 984);
+	bw_tcp_info(p->conn, &after);
+	assert_true(after.cwnd >= before.cwnd);
+	assert_int_equal(after.ssthresh, before.ssthresh);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 0);
+	done(p);
+}
+
+/** Pieces too small for one packet of a probe's size are new data like all other, and marked as such. */
+TEST(no_mtu_probe_of_too_many_pieces)
+{
+	struct peer *p = established(.sack = true, .ecn = true, .wscale = 1 + 7);
+	struct sent *s;
+
+	send_bulk(p, 10 * 1460);
+	AT(p, S(2));
+	forget_sent(p);
+	IN(p, .ack = p->snd_max - p->iss);
+	for (unsigned i = 0; i < 20; i++) {
+		for (unsigned k = 0; k < 120; k++)
+			assert_int_equal(bw_tcp_send_ref(p->conn, bulk, 60, NULL, NULL), 0);
+		collect(p);
+		while ((s = take(p)) != NULL) {
+			assert_in_range(s->len, 1, 984);
+			assert_int_equal(s->tos, BW_ECN_ECT0);
+			sent_free(s);
+		}
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	assert_int_equal(mss_of(p), 984);
+	done(p);
 }
 
 /** What a router says while a larger probe is in flight ends the search, whatever becomes of the probe. */
@@ -2331,6 +2556,45 @@ TEST(pacing_does_not_save_up)
 	AT(p, began + MS(90));
 	send_bulk(p, 10 * 1460);
 	assert_in_range(sent_until(p, began + MS(91)), 1, 2);
+	done(p);
+}
+
+/** A bad round trip is not paid for when it is over: the pace follows the estimate, and who waits for nothing waits not. */
+TEST(pace_follows_the_round_trip)
+{
+	struct peer *p = established(.pacing = true, .timestamps = true, .rtt = MS(20));
+	struct bw_tcp_info info;
+	bw_ns began;
+
+	/* Before the timers have noticed. */
+	for (unsigned i = 0; i < 12; i++) {
+		send_bulk(p, 100);
+		forget_sent(p);
+		p->now += S(20);
+		IN(p, .ack = p->snd_max - p->iss);
+	}
+	bw_tcp_info(p->conn, &info);
+	assert_true(info.srtt_us > 8000000);
+	/* Nothing is in flight: the first goes at once, and the next is due in seconds. */
+	send_bulk(p, 4 * 1448);
+	assert_in_range(p->snd_max - p->iss, 1201 + 1448, 1201 + 2 * 1448);
+	forget_sent(p);
+	/* Its ACKs are there after 20 ms, again and again. */
+	for (unsigned i = 0; i < 40; i++) {
+		p->now += MS(20);
+		IN(p, .ack = p->snd_max - p->iss);
+		if (bw_tcp_send_queued(p->conn) == 0)
+			send_bulk(p, 1448);
+	}
+	assert_true(p->snd_max - p->iss > 1201 + 20 * 1448);
+	bw_tcp_info(p->conn, &info);
+	assert_true(info.srtt_us < 100000);
+	began = p->now - START;
+	send_bulk(p, 10 * 1448);
+	AT(p, began + MS(50));
+	IN(p, .ack = p->snd_max - p->iss);
+	AT(p, began + MS(100));
+	assert_true(p->snd_max - p->iss > 1201 + 30 * 1448);
 	done(p);
 }
 
@@ -3173,6 +3437,32 @@ TEST(tail_loss_is_probed_and_repaired)
 	done(p);
 }
 
+/** What a probe brings to light is answered by recovery, and not again when the probe itself is acknowledged. */
+TEST(loss_that_a_probe_shows_is_answered_once)
+{
+	struct peer *p = established(.sack = true, .rtt = MS(20));
+	struct bw_tcp_info once, after;
+
+	send_bulk(p, 10 * 1460);
+	forget_sent(p);
+	AT(p, MS(40));
+	IN(p, .ack = 1461);
+	AT(p, MS(90));
+	OUT(p, .seq = 13141, .len = 1460);
+	AT(p, MS(110));
+	IN(p, .ack = 1461, .sack_count = 1, .sack = { { 13141, 14601 } });
+	for (uint32_t ack = 2921; ack <= 14601; ack += 1460)
+		IN(p, .ack = ack);
+	COUNTER(p, TCP_FAST_RETRANSMITS, 1);
+	bw_tcp_info(p->conn, &once);
+	assert_true(once.ssthresh > 2 * 1460);
+	send_bulk(p, 1460);
+	IN(p, .ack = 16061);
+	bw_tcp_info(p->conn, &after);
+	assert_int_equal(after.ssthresh, once.ssthresh);
+	done(p);
+}
+
 /** With new data at hand the probe is that. */
 TEST(probe_prefers_new_data)
 {
@@ -3669,6 +3959,29 @@ TEST(path_is_doubted_at_the_third_timeout)
 	done(p);
 }
 
+/** A shut window says nothing of the path while the probes are answered; when they are not, it is doubted. */
+TEST(path_of_a_shut_window_is_doubted_in_silence)
+{
+	struct peer *p = established();
+
+	IN(p, .window = -1);
+	send_bulk(p, 100);
+	for (unsigned i = 0; i < 12; i++) {
+		wait_for_packet(p);
+		assert_int_equal(p->first->path, 0);
+		forget_sent(p);
+		AT(p, p->now - START + MS(150));
+		IN(p, .seq = PEER + 1, .window = -1);
+		QUIET(p);
+	}
+	wait_for_packet(p);
+	forget_sent(p);
+	wait_for_packet(p);
+	assert_int_equal(p->first->path, BW_TCP_PATH_SUSPECT);
+	STATE(p, ESTABLISHED);
+	done(p);
+}
+
 /* ---- requirements that stand for themselves ------------------------------------------------------------------ */
 
 static bw_seq isn_of(struct peer *p, uint32_t *ts)
@@ -3946,6 +4259,9 @@ int main(void)
 		cmocka_unit_test(syn_ack_is_repeated_and_given_up),
 		cmocka_unit_test(repeated_syn_gets_the_same_answer),
 		cmocka_unit_test(repeated_syn_starts_the_time_again),
+		cmocka_unit_test(repeated_syn_does_not_live_for_ever),
+		cmocka_unit_test(reopened_is_repeated_and_given_up),
+		cmocka_unit_test(handshake_is_not_timed_by_an_invented_echo),
 		cmocka_unit_test(half_open_refuses_what_is_wrong),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(listener_answers_stray_ack_with_rst_and_nothing_else),
@@ -4039,10 +4355,16 @@ int main(void)
 		cmocka_unit_test(dscp_is_on_every_packet),
 		cmocka_unit_test(pacing_spreads_a_window),
 		cmocka_unit_test(pacing_does_not_save_up),
+		cmocka_unit_test(pace_follows_the_round_trip),
 		cmocka_unit_test(pacing_cuts_what_the_device_would_send_at_once),
 		cmocka_unit_test(black_hole_is_found_and_its_size_searched),
 		cmocka_unit_test(outage_does_not_leave_small_segments),
 		cmocka_unit_test(lost_probe_costs_no_window),
+		cmocka_unit_test(lost_probe_is_repeated_whole_without_sack),
+		cmocka_unit_test(lost_pieces_of_a_probe_cost_window),
+		cmocka_unit_test(loss_beside_a_lost_probe_costs_window),
+		cmocka_unit_test(lost_mtu_probe_and_needless_loss_probe_cost_no_window),
+		cmocka_unit_test(no_mtu_probe_of_too_many_pieces),
 		cmocka_unit_test(told_mtu_is_not_forgotten_over_a_lost_probe),
 		cmocka_unit_test(told_mtu_is_tried_again_after_ten_minutes),
 		cmocka_unit_test(reference_behind_a_header_in_one_segment),
@@ -4077,6 +4399,7 @@ int main(void)
 		cmocka_unit_test(empty_pool_resets_who_holds_most),
 		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
 		cmocka_unit_test(tail_loss_is_probed_and_repaired),
+		cmocka_unit_test(loss_that_a_probe_shows_is_answered_once),
 		cmocka_unit_test(probe_prefers_new_data),
 		cmocka_unit_test(probe_waits_for_what_was_sent_last),
 		cmocka_unit_test(short_handshake_took_some_time),
@@ -4102,6 +4425,7 @@ int main(void)
 		cmocka_unit_test(unreachable_is_the_reason_when_nobody_answers),
 		cmocka_unit_test(unreachable_of_another_time_is_no_reason),
 		cmocka_unit_test(path_is_doubted_at_the_third_timeout),
+		cmocka_unit_test(path_of_a_shut_window_is_doubted_in_silence),
 		cmocka_unit_test(initial_numbers_follow_a_clock_and_a_secret),
 		cmocka_unit_test(one_ack_for_a_burst),
 		cmocka_unit_test(window_may_shrink),

@@ -293,7 +293,8 @@ void bw_tcp_send_commit(struct bw_tcp_conn *conn, uint32_t len);
  * Queue memory by reference. `release(arg)` is called once, from whichever core frees the last packet that
  * refers to it, when all is acknowledged or the connection is over. 0; -ENOBUFS when the send bound or the
  * pool says no (nothing was taken, release will not be called); -EPIPE when the connection no longer sends.
- * Accepts at most bw_tcp_send_space() bytes: cut larger objects and continue in writable().
+ * Accepts at most bw_tcp_send_space() bytes: cut larger objects and continue in writable(). With an empty
+ * queue, more than that is refused and writable() does not follow: there is no ACK to wait for.
  */
 int bw_tcp_send_ref(
 	struct bw_tcp_conn *conn, const void *data, uint32_t len, void (*release)(void *arg), void *arg);
