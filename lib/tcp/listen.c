@@ -438,7 +438,8 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
 		/*
 		 * The SYN again: our answer was lost, or crossed it; the new one has its own time to be answered,
-		 * within that of all. If this one does not ask for ECN, the one before may have been lost for asking (RFC 3168 6.1.1.1).
+		 * within that of all. If this one does not ask for ECN, the one before may have been lost for
+		 * asking (RFC 3168 6.1.1.1).
 		 */
 		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
 		if (bw_tcp__stateless_is_allowed(tcp)) {

@@ -164,8 +164,8 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now);
 void bw_tcp_destroy(struct bw_tcp *tcp);
 
 /**
- * Its number from 0 on, for bw_tcp_connect(); -EADDRINUSE (another accepts on the port and an address of it), -ENOSPC (64 listeners), -EINVAL (no ops, over 1 GiB, over 20
- * days, no such congestion control). The listener is copied.
+ * Its number from 0 on, for bw_tcp_connect(); -EADDRINUSE (another accepts on the port and an address of it), -ENOSPC
+ * (64 listeners), -EINVAL (no ops, over 1 GiB, over 20 days, no such congestion control). The listener is copied.
  */
 int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener);
 /** On any address. */
