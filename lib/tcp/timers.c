@@ -124,10 +124,14 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	enum bw_tcp__timer use = (enum bw_tcp__timer)conn->timer_use;
 	uint32_t late_ms = bw_tcp__ms_since(tcp, conn->retx_at_ms), rto_ms;
+	uint32_t waited_ms = bw_tcp__ms_since(tcp, conn->progress_ms);
 
-	/* The clock has jumped, as over a machine that was suspended: in that time nobody listened. */
+	/*
+	 * The clock has jumped, as over a machine that was suspended: in that time nobody listened. What came since may
+	 * have been taken before the timer.
+	 */
 	if (bw_unlikely(late_ms > LATE_MS))
-		conn->progress_ms += late_ms;
+		conn->progress_ms += BW_MIN(late_ms, waited_ms);
 	bw_tcp__retx_disarm(conn);
 	if (use == BW_TCP_TIMER_LINGER || user_timeout_left_ms(tcp, conn) == 0) {
 		give_up(tcp, conn);

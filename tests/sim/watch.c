@@ -208,9 +208,8 @@ static bool is_justified(struct flow *f, const struct piece *p)
 	bw_ns age = sim.now - p->sent_at;
 	bool is_syn = p->seq == f->iss;
 
-	if (p->has_waited)
-		return true;
-	if (age >= (is_syn ? RTO_SYN_NS : RTO_MIN_NS)) {
+	/* What has waited on its way out was sent earlier than it was seen, and may have timed out as well. */
+	if (p->has_waited || age >= (is_syn ? RTO_SYN_NS : RTO_MIN_NS)) {
 		if (p == &f->piece[f->first])
 			f->timed_out_at = sim.now;
 		return true;

@@ -555,6 +555,27 @@ TEST(clock_jumps_with_data_in_flight)
 	}
 }
 
+/** An answer that came meanwhile is taken before the probe's timer, which is late all the same: not from the future. */
+TEST(clock_jumps_over_a_shut_window)
+{
+	for (unsigned i = 0; i < BW_ARRAY_LEN(jumps); i++) {
+		struct peer *p = established();
+
+		IN(p, .window = -1);
+		bw_tcp_send(p->conn, "hello", 5);
+		AT(p, S(1));
+		forget_sent(p);
+		p->now += jumps[i];
+		IN(p, .seq = PEER + 1, .window = -1);
+		AT(p, p->now - START + S(900));
+		STATE(p, ESTABLISHED);
+		forget_sent(p);
+		IN(p, .seq = PEER + 1);
+		OUT(p, .seq = 1, .data = "hello");
+		done(p);
+	}
+}
+
 TEST(clock_jumps_over_what_waits)
 {
 	for (unsigned i = 0; i < BW_ARRAY_LEN(jumps); i++) {
@@ -952,6 +973,7 @@ int main(void)
 		cmocka_unit_test(clock_jumps_in_an_exchange),
 		cmocka_unit_test(clock_jumps_while_idle),
 		cmocka_unit_test(clock_jumps_with_data_in_flight),
+		cmocka_unit_test(clock_jumps_over_a_shut_window),
 		cmocka_unit_test(clock_jumps_over_what_waits),
 		cmocka_unit_test(clock_jumps_over_many_timers),
 		cmocka_unit_test(peer_vanishes_in_every_state),
