@@ -273,15 +273,13 @@ struct bw_tcp__half_open {
 	uint32_t retry_at_ms;
 	uint32_t next,
 		prev; /* of those that wait for the same retry, oldest first; next is also the free list */
-	uint16_t peer_mss : 15;       /* BW_TCP__PEER_MSS_MAX at most */
-	uint16_t was_asked_again : 1; /* its time began again with another SYN */
-	uint16_t wscale : 4;          /* BW_TCP__NO_WSCALE: the peer has none */
-	uint16_t tries : 3;           /* SYN-ACKs repeated by the timer */
+	uint16_t peer_mss;
+	uint16_t wscale : 4; /* BW_TCP__NO_WSCALE: the peer has none */
+	uint16_t tries : 3;  /* SYN-ACKs repeated by the timer */
 	uint16_t has_timestamps : 1, has_sack : 1, has_ecn : 1;
 	uint16_t listener : 6;
 };
-#define BW_TCP__PEER_MSS_MAX 32767 /* more than any link here takes */
-#define BW_TCP__NO_WSCALE    15    /* RFC 7323 2.3: the largest shift is 14 */
+#define BW_TCP__NO_WSCALE 15 /* RFC 7323 2.3: the largest shift is 14 */
 _Static_assert(BW_TCP__LISTENERS_MAX <= 1 << 6, "half_open.listener, conn.listener");
 _Static_assert(BW_TCP__SYN_ACK_RETRIES < 1 << 3, "half_open.tries");
 _Static_assert(sizeof(struct bw_tcp__half_open) <= 64, "the budget");

@@ -22,7 +22,7 @@ struct bw_tcp__half_open bw_tcp__half_open_of(
 		.ts_recent = syn->has_timestamp ? syn->ts_value : 0,
 		.listener = listener,
 		/* RFC 9293 3.7.1: without the option, 536 for IPv4 and 1220 for IPv6 */
-		.peer_mss = syn->has_mss                 ? BW_MIN(syn->mss, BW_TCP__PEER_MSS_MAX)
+		.peer_mss = syn->has_mss                 ? syn->mss
 			    : bw_ip_is_v4(&flow->remote) ? 536
 							 : 1220,
 		/* RFC 7323 2.3 */
@@ -102,9 +102,10 @@ static uint32_t clock_of(const struct bw_tcp *tcp, const struct bw_flow *flow)
 	return tcp->now_ms + bw_tcp__ts_offset(tcp, flow);
 }
 
-#define LATE_MS 1000 /* that a busy worker's timers may be */
-
-/** All the retries' times: then a SYN whose answer is not acknowledged is given up. */
+/**
+ * All the retries' times: then a SYN whose answer is not acknowledged is given up. The time for a try begins again with
+ * the SYN, until that is so old: so it is given up after twice that, however often it comes.
+ */
 #define LIFE_MS (BW_TCP__RTO_INITIAL_MS * ((2u << BW_TCP__SYN_ACK_RETRIES) - 1))
 
 /**
@@ -152,24 +153,12 @@ static void arm_timer(struct bw_tcp *tcp)
 	}
 }
 
-/** Before the next retry: 1, 2, 4, 8, 16 s, and 32 s before it is given up. */
-static uint32_t patience_ms(unsigned tries)
-{
-	return BW_TCP__RTO_INITIAL_MS << tries;
-}
-
-/** May what is so old wait for that try? What is answered again and again is given up no later than what is not. */
-static bool has_time_left(int32_t age, unsigned tries)
-{
-	return age + (int32_t)patience_ms(tries) <= (int32_t)(LIFE_MS + LATE_MS);
-}
-
-/** Wait for the ACK, or the next retry. */
+/** Wait for the ACK, or the next retry: 1, 2, 4, 8, 16 s, and 32 s before it is given up. */
 static void await_ack(struct bw_tcp *tcp, uint32_t index)
 {
 	struct bw_tcp__half_open *half = &tcp->half_opens[index];
 
-	half->retry_at_ms = bw_tcp__deadline(tcp, patience_ms(half->tries));
+	half->retry_at_ms = bw_tcp__deadline(tcp, BW_TCP__RTO_INITIAL_MS << half->tries);
 	bw_tcp__fifo_push(&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
 	arm_timer(tcp);
 }
@@ -199,10 +188,7 @@ void bw_tcp__half_open_timer(struct bw_tcp *tcp)
 
 		while ((i = tcp->half_open_fifo[tries].head) != BW_TCP__NONE &&
 			bw_tcp__is_due(tcp, tcp->half_opens[i].retry_at_ms)) {
-			const struct bw_tcp__half_open *half = &tcp->half_opens[i];
-
-			if (tries == BW_TCP__SYN_ACK_RETRIES ||
-				(half->was_asked_again && !has_time_left(age_ms(tcp, half), tries + 1))) {
+			if (tries == BW_TCP__SYN_ACK_RETRIES) {
 				if (given_up++ == BW_TCP__TIMERS_MAX)
 					break;
 				drop_half_open(tcp, i);
@@ -437,8 +423,8 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		goto drop;
 	if ((seg->flags & (BW_TCP_SYN | BW_TCP_ACK | BW_TCP_RST)) == BW_TCP_SYN && seg->seq == half->irs) {
 		/*
-		 * The SYN again: our answer was lost, or crossed it; the new one has its own time to be answered,
-		 * within that of all. If this one does not ask for ECN, the one before may have been lost for
+		 * The SYN again: our answer was lost, or crossed it; the new one has its own time to be answered.
+		 * If this one does not ask for ECN, the one before may have been lost for
 		 * asking (RFC 3168 6.1.1.1).
 		 */
 		half->has_ecn &= bw_tcp__ecn_is_asked(tcp, seg->flags);
@@ -446,8 +432,7 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 			int32_t age = age_ms(tcp, half);
 
 			send_syn_ack(tcp, half, clock_of(tcp, &half->flow));
-			if (age >= 0 && has_time_left(age, half->tries)) {
-				half->was_asked_again = true;
+			if (age >= 0 && age <= (int32_t)LIFE_MS) {
 				bw_tcp__fifo_remove(
 					&tcp->half_open_fifo[half->tries], tcp->half_opens, index);
 				await_ack(tcp, index);
