@@ -634,22 +634,22 @@ static int http_apply(struct services *services)
 				http->request_line_bytes_max, http->header_bytes_max);
 		}
 		snprintf(path, sizeof(path), "%s.root", entry);
-		if (http->root != NULL) {
-			error = root_check(conf, path, http->root);
+		if (http->site.root != NULL) {
+			error = root_check(conf, path, http->site.root);
 			if (error != 0)
 				return error;
 		}
-		conf->constants[slot] = calloc(raw->constants_count + 1, sizeof(*http->constants));
+		conf->constants[slot] = calloc(raw->constants_count + 1, sizeof(*http->site.constants));
 		if (conf->constants[slot] == NULL)
 			return -ENOMEM;
 		error = constants_apply(conf, entry, raw, conf->constants[slot]);
 		if (error != 0)
 			return error;
-		http->constants = raw->constants_count > 0 ? conf->constants[slot] : NULL;
-		http->constant_count = raw->constants_count;
-		if (http->root == NULL && http->constant_count == 0) {
-			http->constants = &bw_control__welcome;
-			http->constant_count = 1;
+		http->site.constants = raw->constants_count > 0 ? conf->constants[slot] : NULL;
+		http->site.constant_count = raw->constants_count;
+		if (http->site.root == NULL && http->site.constant_count == 0) {
+			http->site.constants = &bw_control__welcome;
+			http->site.constant_count = 1;
 		}
 		conf->view.http[slot] = http;
 		conf->view.engine.services[slot].conf = http;

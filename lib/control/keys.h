@@ -63,8 +63,8 @@
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \
-	X(root, TEXT, root, 0, 0)                                                                            \
-	X(index, TEXT, index, 0, 0)                                                                          \
+	X(root, TEXT, site.root, 0, 0)                                                                       \
+	X(index, TEXT, site.index, 0, 0)                                                                     \
 	X(cache, BYTES, cache_bytes_max, 1 * MIB, 1024 * GIB)                                                \
 	X(request_line, BYTES, request_line_bytes_max, 64, 16 * KIB)                                         \
 	X(header_bytes, BYTES, header_bytes_max, 64, 16 * KIB)                                               \

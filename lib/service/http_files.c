@@ -870,11 +870,11 @@ static int check_limits(const struct bw_http_conf *conf)
 		bw_error("http: header_timeout and idle_timeout must be more than 0");
 		return -EINVAL;
 	}
-	if (conf->index != NULL &&
-		(conf->index[0] == '\0' || strchr(conf->index, '/') != NULL || strlen(conf->index) > 255 ||
-			strcmp(conf->index, "..") == 0 || strcmp(conf->index, ".") == 0)) {
+	if (conf->site.index != NULL &&
+		(conf->site.index[0] == '\0' || strchr(conf->site.index, '/') != NULL || strlen(conf->site.index) > 255 ||
+			strcmp(conf->site.index, "..") == 0 || strcmp(conf->site.index, ".") == 0)) {
 		bw_error("http: index '%s' is not a file name: give one without a slash, such as index.html",
-			conf->index);
+			conf->site.index);
 		return -EINVAL;
 	}
 	return 0;
@@ -1011,12 +1011,12 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	struct timespec seed[2];
 	int rc = check_limits(conf);
 
-	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
-		rc = check_constant(&conf->constants[i]);
+	for (unsigned i = 0; i < conf->site.constant_count && rc == 0; i++)
+		rc = check_constant(&conf->site.constants[i]);
 	if (rc < 0)
 		return rc;
-	if (conf->index == NULL)
-		conf->index = "index.html";
+	if (conf->site.index == NULL)
+		conf->site.index = "index.html";
 	if (conf->cache_bytes_max == 0)
 		conf->cache_bytes_max = quarter_of_ram();
 
@@ -1035,17 +1035,17 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	clock_gettime(CLOCK_MONOTONIC, &seed[1]);
 	if (getentropy(&files->key, sizeof(files->key)) < 0)
 		files->key.k[0] = bw_siphash(&files->key, seed, sizeof(seed));
-	files->index = strdup(conf->index);
+	files->index = strdup(conf->site.index);
 	files->mime = bw_http__mime_load("/etc/mime.types");
-	files->constants = calloc(conf->constant_count + 1, sizeof(*files->constants));
+	files->constants = calloc(conf->site.constant_count + 1, sizeof(*files->constants));
 	if (files->index == NULL || files->mime == NULL || files->constants == NULL) {
 		bw_error("http: no memory for the file cache");
 		rc = -ENOMEM;
 	}
-	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
-		rc = make_constant(files, &conf->constants[i]);
-	if (rc == 0 && conf->root != NULL) {
-		files->root_fd = open_root(conf->root);
+	for (unsigned i = 0; i < conf->site.constant_count && rc == 0; i++)
+		rc = make_constant(files, &conf->site.constants[i]);
+	if (rc == 0 && conf->site.root != NULL) {
+		files->root_fd = open_root(conf->site.root);
 		rc = BW_MIN(files->root_fd, 0);
 	}
 	if (rc < 0) {

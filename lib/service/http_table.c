@@ -378,7 +378,7 @@ int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, co
 		bw_link_init(&lookup->link);
 		bw_list_push_back(&table->lookups_free, &lookup->link);
 	}
-	for (unsigned i = 0; i < conf->constant_count; i++) {
+	for (unsigned i = 0; i < conf->site.constant_count; i++) {
 		struct bw_http__object *object = bw_http__files_constant(conf->files, i);
 		const uint8_t *key = (const uint8_t *)object->path;
 		uint32_t index = slot_insert(table, (uint32_t)bw_siphash(&table->key, key, object->path_len));

@@ -94,7 +94,7 @@ static void overwrite(const char *name, const char *text)
 static void site_open(uint64_t cache_bytes_max, unsigned workers)
 {
 	bw_http_conf_init(&conf);
-	conf.root = root;
+	conf.site.root = root;
 	conf.cache_bytes_max = cache_bytes_max;
 	assert_int_equal(bw_http_conf_prepare(&conf), 0);
 	f = fake_create(&bw_http_service, &conf, workers);
@@ -741,31 +741,31 @@ static void a_wrong_configuration_is_refused(void **state)
 		assert_int_equal(bw_http_conf_prepare(&conf), error);                                        \
 		assert_null(conf.files);                                                                     \
 	} while (0)
-	REFUSED(-ENOENT, conf.root = "/nonexistent");
-	REFUSED(-ENOTDIR, conf.root = file);
-	REFUSED(-EINVAL, conf.index = "a/b");
-	REFUSED(-EINVAL, conf.index = "..");
+	REFUSED(-ENOENT, conf.site.root = "/nonexistent");
+	REFUSED(-ENOTDIR, conf.site.root = file);
+	REFUSED(-EINVAL, conf.site.index = "a/b");
+	REFUSED(-EINVAL, conf.site.index = "..");
 	REFUSED(-EINVAL, conf.header_bytes_max = 16385);
 	REFUSED(-EINVAL, conf.request_line_bytes_max = 8193);
 	REFUSED(-EINVAL, conf.pipeline_depth_max = 0);
 	REFUSED(-EINVAL, conf.header_timeout_ns = 0);
-	conf.constants = constants;
+	conf.site.constants = constants;
 	constants[0] = constants[1] = good;
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 2);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 2);
 	constants[0].path = "x";
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
 	constants[0].path = "/../x";
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
 	constants[0] = good;
 	constants[0].status = 204;
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
 	constants[0] = good;
 	constants[0].content_type = "a/b\r\nX: y";
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
 	/* Constants only. */
 	bw_http_conf_init(&conf);
-	conf.constants = &good;
-	conf.constant_count = 1;
+	conf.site.constants = &good;
+	conf.site.constant_count = 1;
 	assert_int_equal(bw_http_conf_prepare(&conf), 0);
 	assert_true(conf.cache_bytes_max > 0);
 	f = fake_create(&bw_http_service, &conf, 1);

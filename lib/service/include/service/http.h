@@ -13,11 +13,23 @@ struct bw_http_constant {
 	uint16_t status; /* 200 when 0 */
 };
 
-struct bw_http_conf {
+/**
+ * What is served to requests for one host, or for all that no other site has. A virtual host (RFC 9110 section 7.2) is
+ * a site with names.
+ */
+struct bw_http_site {
+	const char *const *names; /* Host without its port, in lower case: "example.org", or "*.example.org" */
+	unsigned name_count;
 	const char *root;  /* document root, or NULL: constants only */
 	const char *index; /* file served for a directory; NULL: "index.html" */
 	const struct bw_http_constant *constants;
 	unsigned constant_count;
+};
+
+struct bw_http_conf {
+	struct bw_http_site site;         /* of hosts that no other site names; it has no names */
+	const struct bw_http_site *hosts; /* those that have names */
+	unsigned host_count;
 	uint64_t cache_bytes_max;        /* files held in memory, all workers together; 0: a quarter of RAM */
 	uint32_t request_line_bytes_max; /* default 4096: above it 414 */
 	uint32_t header_bytes_max; /* request line and headers; default 8192: above it 431. At most 16384 */
