@@ -27,8 +27,10 @@
 #include <service/http.h>
 #include <service/service.h>
 
+#include "http_addresses.h"
 #include "http_date.h"
 #include "http_files.h"
+#include "http_log.h"
 #include "http_parse.h"
 #include "http_table.h"
 
@@ -38,7 +40,7 @@
 #define PULLUP_MAX   2048 /* what bw_stream_pullup() grants */
 #define PULLUP_VIEWS 8    /* a head in more pieces than this is joined: an mbuf a byte is dear */
 #define SLICE_MAX    (1u << 30)
-#define BODY_RATE    1024u /* bytes a second at which a request's body is never late */
+#define UNKNOWN_MAX  2048u /* of a head that is not whole, what the access log is told */
 
 /* How a reply is to be sent. */
 enum {
@@ -49,6 +51,7 @@ enum {
 
 struct reply {
 	struct bw_http__object *object; /* borrowed; NULL: a status of our own making */
+	struct bw_http__log_entry *entry; /* ours until the reply is sent or given up; NULL: not logged */
 	uint64_t body_at, body_left;    /* of the object's body */
 	uint16_t status;
 	uint8_t flags;
@@ -87,8 +90,10 @@ struct conn {
 	uint64_t body_bytes; /* PHASE_LENGTH: left; PHASE_CHUNKS: seen */
 	struct bw_http__chunks chunks;
 	struct bw_http__scan scan;
+	uint32_t requests; /* so far, where they have a bound */
 	uint16_t pending_count;
 	uint8_t phase;
+	bool is_counted; /* among its address's connections */
 	bool is_reading; /* within data(), which settles at its end */
 	bool is_paused; /* there is more to read, and data() will be called for it, which alone clears this */
 	bool peer_is_closed;
@@ -121,7 +126,10 @@ struct worker {
 	char tail[TAIL_COUNT][80]; /* Date, Connection, the empty line */
 	uint8_t tail_len[TAIL_COUNT];
 
+	struct bw_http__log_source *log; /* NULL: none */
+
 	uint64_t requests, by_class[6], body_bytes, connections, timeouts, malformed, stalled;
+	uint64_t address_refused, address_uncounted;
 };
 
 static struct worker *worker_of(const struct bw_stream *s)
@@ -172,6 +180,35 @@ static void arm_by(struct bw_stream *s, struct conn *c, bw_ns at)
 		c->timer_at = at;
 		bw_stream_set_timer(s, at);
 	}
+}
+
+/* ---- the access log ------------------------------------------------------------------------------------------ */
+
+#define GONE_STATUS 499 /* nginx's: the client did not wait for a response */
+
+/* The beginning of what is to be logged. A request that began in an earlier packet began when that came. */
+static struct bw_http__log_entry *log_begin(
+	struct worker *w, struct bw_stream *s, const uint8_t *head, uint32_t head_len, bw_ns began_at)
+{
+	if (bw_likely(w->log == NULL))
+		return NULL;
+	return bw_http__log_begin(w->log, &bw_stream_flow(s)->remote, head, head_len, began_at);
+}
+
+/* All of the reply is in the send queue, or nothing more of it will be. */
+static void log_end(struct worker *w, struct reply *reply)
+{
+	if (bw_likely(reply->entry == NULL))
+		return;
+	bw_http__log_end(w->log, reply->entry, reply->head_is_sent ? reply->status : GONE_STATUS,
+		bw_context_now(w->ctx), w->wall_offset_ns);
+	reply->entry = NULL;
+}
+
+static void log_body(struct reply *reply, uint32_t bytes)
+{
+	if (bw_unlikely(reply->entry != NULL))
+		reply->entry->body_bytes += bytes;
 }
 
 /* ---- heads -------------------------------------------------------------------------------------------- */
@@ -231,8 +268,8 @@ static uint32_t put_status_body(struct text *text, unsigned status)
 	return text->len - at;
 }
 
-/* All but what is prebuilt. A refusal's little body is composed with its head. */
-static void compose(const struct worker *w, const struct reply *reply, struct text *text)
+/* All but what is prebuilt. A refusal's little body is composed with its head. Returns that body's bytes. */
+static uint32_t compose(const struct worker *w, const struct reply *reply, struct text *text)
 {
 	const struct bw_http__object *object = reply->object;
 	enum tail tail = tail_of(reply);
@@ -259,7 +296,7 @@ static void compose(const struct worker *w, const struct reply *reply, struct te
 			put_string(text, "\r\n");
 		}
 		put(text, w->tail[tail], w->tail_len[tail]);
-		return;
+		return 0;
 	}
 	put_string(text, "Server: barewire\r\n");
 	if (reply->status == 405 || reply->status == 204)
@@ -269,7 +306,7 @@ static void compose(const struct worker *w, const struct reply *reply, struct te
 		put_number(text, object->body_bytes);
 		put_string(text, "\r\n");
 	}
-	if (reply->status == 503)
+	if (reply->status == 429 || reply->status == 503)
 		put_string(text, "Retry-After: 1\r\n");
 	if (reply->status != 204) {
 		struct text body = { .len = 0 };
@@ -279,11 +316,14 @@ static void compose(const struct worker *w, const struct reply *reply, struct te
 		put_number(text, body_len);
 		put_string(text, "\r\n");
 		put(text, w->tail[tail], w->tail_len[tail]);
-		if (!(reply->flags & REPLY_NO_BODY))
+		if (!(reply->flags & REPLY_NO_BODY)) {
 			put(text, body.bytes, body_len);
+			return body_len;
+		}
 	} else {
 		put(text, w->tail[tail], w->tail_len[tail]);
 	}
+	return 0;
 }
 
 /* ---- sending ------------------------------------------------------------------------------------------ */
@@ -298,6 +338,7 @@ static bool send_head(struct worker *w, struct bw_stream *s, struct reply *reply
 {
 	const struct bw_http__object *object = reply->object;
 	struct text text;
+	uint32_t status_body_len;
 	uint8_t *into;
 
 	if (bw_likely(is_prebuilt(reply))) {
@@ -317,15 +358,17 @@ static bool send_head(struct worker *w, struct bw_stream *s, struct reply *reply
 		bw_stream_commit(s, len + body_len);
 		reply->body_left -= body_len;
 		w->body_bytes += body_len;
+		log_body(reply, body_len);
 		return true;
 	}
 	text.len = 0;
-	compose(w, reply, &text);
+	status_body_len = compose(w, reply, &text);
 	into = bw_stream_reserve(s, text.len);
 	if (into == NULL)
 		return false;
 	memcpy(into, text.bytes, text.len);
 	bw_stream_commit(s, text.len);
+	log_body(reply, status_body_len);
 	return true;
 }
 
@@ -362,7 +405,9 @@ static bool send_reply(struct worker *w, struct bw_stream *s, struct conn *c, st
 		reply->body_at += len;
 		reply->body_left -= len;
 		w->body_bytes += len;
+		log_body(reply, len);
 	}
+	log_end(w, reply);
 	return true;
 }
 
@@ -407,6 +452,7 @@ static void pending_pop(struct worker *w, struct conn *c)
 		c->last = NULL;
 	c->pending_count--;
 	bw_link_remove(&p->waiter);
+	log_end(w, &p->reply);
 	if (p->reply.object != NULL)
 		bw_http__object_put(p->reply.object);
 	p->next = w->pending_free;
@@ -610,11 +656,18 @@ static void decide(const struct worker *w, struct bw_http__object *object, const
 
 static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct reply *reply);
 
-/* A status of ours, and the end of the connection: nothing behind it can be trusted to be a request. */
-static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status)
+/*
+ * A status of ours, and the end of the connection: nothing behind it can be trusted to be a request.
+ *
+ * @head  what there is of it, for the log, since c->since
+ */
+static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status, const uint8_t *head,
+	uint32_t head_len)
 {
 	struct reply reply = { .status = (uint16_t)status, .flags = REPLY_CLOSE };
 
+	reply.entry = log_begin(w, s, head, head_len, c->since);
+	c->since = bw_stream_now(s);
 	w->requests++;
 	w->malformed++;
 	answer(w, s, c, &reply);
@@ -633,6 +686,7 @@ static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct
 	if (pending_push(w, s, c, reply) == NULL) {
 		/* Every one of the worker's is out. A head may be half out, so there is no way to say so. */
 		w->stalled++;
+		log_end(w, reply);
 		give_up(w, s, c);
 		return;
 	}
@@ -673,19 +727,20 @@ static struct bw_http__lookup *look_up(
 	return NULL;
 }
 
-/* A whole head was parsed: reply, or remember what to reply, and go on to the body. */
-static void request_begin(
-	struct worker *w, struct bw_stream *s, struct conn *c, const struct bw_http__request *request)
+/* A whole head was parsed: reply, or remember what to reply, and go on to the body. `entry` is the reply's. */
+static void request_begin(struct worker *w, struct bw_stream *s, struct conn *c,
+	const struct bw_http__request *request, struct bw_http__log_entry *entry)
 {
 	bool has_body = request->is_chunked || request->body_bytes > 0;
 	struct bw_http__lookup *lookup = NULL;
-	struct reply reply = { .status = 0 };
+	struct reply reply = { .entry = entry };
 	struct pending *p;
 
 	w->requests++;
 	if (request->method == BW_HTTP__HEAD)
 		reply.flags |= REPLY_NO_BODY;
-	if (!request->keeps_alive || bw_stream_is_draining(s))
+	if (!request->keeps_alive || bw_stream_is_draining(s) ||
+		(w->conf->requests_max > 0 && ++c->requests >= w->conf->requests_max))
 		reply.flags |= REPLY_CLOSE;
 	else if (request->has_keep_alive)
 		reply.flags |= REPLY_KEEP_ALIVE;
@@ -723,6 +778,7 @@ static void request_begin(
 	p = pending_push(w, s, c, &reply);
 	if (p == NULL) {
 		w->stalled++;
+		log_end(w, &reply);
 		give_up(w, s, c);
 		return;
 	}
@@ -737,7 +793,7 @@ static void request_begin(
 		c->phase = request->is_chunked ? PHASE_CHUNKS : PHASE_LENGTH;
 		c->body_bytes = request->body_bytes;
 		c->chunks = (struct bw_http__chunks){ .left = 0 };
-		arm_by(s, c, c->since + w->conf->header_timeout_ns);
+		arm_by(s, c, c->since + w->conf->body_timeout_ns);
 		if (c->first == p)
 			pump(w, s, c);
 	} else if (reply.flags & REPLY_CLOSE) {
@@ -758,7 +814,9 @@ static void body_end(struct worker *w, struct bw_stream *s, struct conn *c, unsi
 		bw_link_remove(&p->waiter);
 		if (p->reply.object != NULL)
 			bw_http__object_put(p->reply.object);
-		p->reply = (struct reply){ .status = (uint16_t)error_status, .flags = REPLY_CLOSE };
+		p->reply = (struct reply){
+			.status = (uint16_t)error_status, .flags = REPLY_CLOSE, .entry = p->reply.entry
+		};
 		p->waits = 0;
 	}
 	if (p->reply.flags & REPLY_CLOSE)
@@ -903,6 +961,7 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 	const uint8_t *head;
 	unsigned status;
 	bool is_fresh = c->scan.seen == 0;
+	bw_ns began_at = is_fresh ? bw_stream_now(s) : c->since;
 
 	if (is_fresh && bw_unlikely(cursor_byte(cursor) == '\r')) {
 		/* RFC 9112 2.2: an empty line before a request, from clients that end a body with one too many. */
@@ -925,19 +984,22 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 		}
 		return false;
 	case TAKEN_ERROR:
-		refuse(w, s, c, status);
+		c->since = began_at;
+		refuse(w, s, c, status, cursor->view->data + cursor->at,
+			BW_MIN(cursor->view->len - cursor->at, c->scan.seen));
 		return true;
 	case TAKEN_HEAD:
 		break;
 	}
 	status = bw_http__parse(head, c->scan.seen, &limits, &request);
-	c->since = bw_stream_now(s);
 	if (status != 0) {
-		refuse(w, s, c, status);
+		c->since = began_at;
+		refuse(w, s, c, status, head, c->scan.seen);
 		return true;
 	}
+	c->since = bw_stream_now(s);
 	/* The head's bytes are in the views or the scratch until this call returns: the request may point there. */
-	request_begin(w, s, c, &request);
+	request_begin(w, s, c, &request, log_begin(w, s, head, c->scan.seen, began_at));
 	cursor_skip(cursor, c->scan.seen);
 	c->scan = (struct bw_http__scan){ .seen = 0 };
 	return true;
@@ -947,16 +1009,19 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
  * Of a body, `n` bytes more: they earn it time, but no credit for later. One that only drips keeps a pending answer,
  * of which there is an end, for no longer than one that does not come at all.
  */
-static void note_body(struct bw_stream *s, struct conn *c, uint32_t n)
+static void note_body(const struct worker *w, struct bw_stream *s, struct conn *c, uint32_t n)
 {
-	c->since = BW_MIN(c->since + n * (BW_NS_PER_SEC / BODY_RATE), bw_stream_now(s));
+	uint64_t rate = w->conf->body_rate_bytes;
+	bw_ns now = bw_stream_now(s);
+
+	c->since = rate > 0 ? BW_MIN(c->since + n * BW_NS_PER_SEC / rate, now) : now;
 }
 
 static void input_length(struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor)
 {
 	uint32_t n = (uint32_t)BW_MIN((uint64_t)(cursor->view->len - cursor->at), c->body_bytes);
 
-	note_body(s, c, n);
+	note_body(w, s, c, n);
 	c->body_bytes -= n;
 	cursor_skip(cursor, n);
 	if (c->body_bytes == 0)
@@ -969,7 +1034,7 @@ static void input_chunks(struct worker *w, struct bw_stream *s, struct conn *c, 
 	uint32_t n = bw_http__chunks_discard(&c->chunks, cursor->view->data + cursor->at,
 		cursor->view->len - cursor->at, &c->body_bytes, &is_done, &is_bad);
 
-	note_body(s, c, n);
+	note_body(w, s, c, n);
 	cursor_skip(cursor, n);
 	if (is_bad)
 		body_end(w, s, c, 400);
@@ -995,7 +1060,7 @@ static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, c
 		return;
 	if (views[0].len >= len) {
 		/* Joined before, and crumbs behind it: nobody's honest client. */
-		refuse(w, s, c, 431);
+		refuse(w, s, c, 431, views[0].data, views[0].len);
 	} else if (bw_stream_pullup(s, len) == NULL) {
 		c->is_starved = c->is_paused = is_hidden;
 		if (is_hidden)
@@ -1068,6 +1133,28 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 
 /* ---- the other callbacks ------------------------------------------------------------------------------ */
 
+/* Over the bound of its address, a connection is told so and ends before it has asked for anything. */
+static void count_address(struct worker *w, struct bw_stream *s, struct conn *c)
+{
+	struct reply reply = { .status = 429, .flags = REPLY_CLOSE }; /* RFC 6585 section 4 */
+
+	switch (bw_http__addresses_enter(w->conf->addresses, &bw_stream_flow(s)->remote)) {
+	case BW_HTTP__ADDRESS_COUNTED:
+		c->is_counted = true;
+		return;
+	case BW_HTTP__ADDRESS_UNCOUNTED:
+		w->address_uncounted++;
+		return;
+	case BW_HTTP__ADDRESS_REFUSED:
+		break;
+	}
+	w->address_refused++;
+	if (bw_stream_now(s) >= w->date_until)
+		update_date(w, bw_stream_now(s));
+	reply.entry = log_begin(w, s, NULL, 0, c->since);
+	answer(w, s, c, &reply);
+}
+
 static void http_opened(struct bw_stream *s)
 {
 	struct worker *w = worker_of(s);
@@ -1077,6 +1164,8 @@ static void http_opened(struct bw_stream *s)
 	c->since = bw_stream_now(s);
 	c->timer_at = BW_NEVER;
 	arm_by(s, c, c->since + w->conf->idle_timeout_ns);
+	if (bw_unlikely(w->conf->addresses != NULL))
+		count_address(w, s, c);
 }
 
 static void http_writable(struct bw_stream *s)
@@ -1104,6 +1193,8 @@ static void http_closed(struct bw_stream *s, enum bw_close_reason reason)
 
 	while (c->first != NULL)
 		pending_pop(w, c);
+	if (c->is_counted)
+		bw_http__addresses_leave(w->conf->addresses, &bw_stream_flow(s)->remote);
 	w->connections--;
 }
 
@@ -1115,8 +1206,17 @@ static bw_ns deadline_of(const struct worker *w, const struct conn *c, bw_ns now
 	if (c->first == NULL && c->phase == PHASE_HEAD && c->scan.seen > 0)
 		return c->since + w->conf->header_timeout_ns;
 	if (c->first != NULL && c->first->waits & WAIT_BODY)
-		return c->since + w->conf->header_timeout_ns;
+		return c->since + w->conf->body_timeout_ns;
 	return c->since + w->conf->idle_timeout_ns;
+}
+
+/* A head that is not whole in time. */
+static void refuse_late(struct worker *w, struct bw_stream *s, struct conn *c)
+{
+	uint32_t len = w->log != NULL ? BW_MIN(bw_stream_unread(s), UNKNOWN_MAX) : 0;
+	const uint8_t *head = len > 0 ? bw_stream_pullup(s, len) : NULL;
+
+	refuse(w, s, c, 408, head, head != NULL ? BW_MIN(len, c->scan.seen) : 0);
 }
 
 static void http_timer(struct bw_stream *s)
@@ -1141,15 +1241,15 @@ static void http_timer(struct bw_stream *s)
 		return;
 	}
 	w->timeouts++;
-	c->since = now;
 	if (c->first != NULL && c->first->waits & WAIT_BODY)
 		body_end(w, s, c, 408);
 	else if (c->first != NULL)
 		give_up(w, s, c); /* the peer does not read: a reset is all it can still be told */
 	else if (c->phase == PHASE_HEAD && c->scan.seen > 0)
-		refuse(w, s, c, 408);
+		refuse_late(w, s, c);
 	else
 		finish(w, s, c);
+	c->since = now;
 	if (c->first != NULL)
 		arm_by(s, c, now + w->conf->idle_timeout_ns);
 }
@@ -1184,6 +1284,8 @@ static int http_start(struct bw_context *ctx, void *conf)
 	rc = bw_http__table_init(&w->table, ctx, w->conf, ready);
 	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->pendings == NULL))
 		rc = -ENOMEM;
+	if (rc == 0 && w->conf->log != NULL)
+		rc = bw_http__log_attach(w->conf->log, &w->log);
 	if (rc < 0) {
 		bw_error("http: worker %u has no memory for its tables (%s)", bw_context_worker(ctx),
 			strerror(-rc));
@@ -1213,6 +1315,7 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 	/* The state is only read; bw_context_state() has no form for that. */
 	const struct worker *w = bw_context_peer_state(ctx, bw_context_worker(ctx));
 	struct bw_http__files_figures f;
+	struct bw_http__log_figures log;
 	size_t n = 0;
 
 #define LINE(name, value)                                                                                    \
@@ -1232,6 +1335,17 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 	LINE("body_bytes", w->body_bytes);
 	LINE("malformed", w->malformed);
 	LINE("timeouts", w->timeouts);
+	if (w->conf->addresses != NULL) {
+		LINE("address_refused", w->address_refused);
+		LINE("address_uncounted", w->address_uncounted);
+	}
+	if (w->log != NULL) {
+		bw_http__log_figures(w->log, &log);
+		LINE("log_entries", log.entries);
+		LINE("log_dropped", log.dropped);
+		if (bw_context_worker(ctx) == 0)
+			LINE("log_write_errors", log.write_errors);
+	}
 	LINE("pending", w->pendings_out);
 	LINE("pending_refused", w->stalled);
 	LINE("cache_hits", w->table.hits);
