@@ -636,8 +636,8 @@ static int http_apply(struct services *services)
 		}
 		if (http->access_log != NULL && http->access_log[0] == '\0') {
 			snprintf(path, sizeof(path), "%s.access_log", entry);
-			return bw_control__fail(
-				conf, path, "is empty; give a path, or - for standard output, or leave the key out");
+			return bw_control__fail(conf, path,
+				"is empty; give a path, or - for standard output, or leave the key out");
 		}
 		snprintf(path, sizeof(path), "%s.root", entry);
 		if (http->site.root != NULL) {

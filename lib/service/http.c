@@ -50,9 +50,9 @@ enum {
 };
 
 struct reply {
-	struct bw_http__object *object; /* borrowed; NULL: a status of our own making */
+	struct bw_http__object *object;   /* borrowed; NULL: a status of our own making */
 	struct bw_http__log_entry *entry; /* ours until the reply is sent or given up; NULL: not logged */
-	uint64_t body_at, body_left;    /* of the object's body */
+	uint64_t body_at, body_left;      /* of the object's body */
 	uint16_t status;
 	uint8_t flags;
 	bool head_is_sent;
@@ -661,8 +661,8 @@ static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct
  *
  * @head  what there is of it, for the log, since c->since
  */
-static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status, const uint8_t *head,
-	uint32_t head_len)
+static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status,
+	const uint8_t *head, uint32_t head_len)
 {
 	struct reply reply = { .status = (uint16_t)status, .flags = REPLY_CLOSE };
 

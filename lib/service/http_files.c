@@ -886,8 +886,9 @@ static int check_limits(const struct bw_http_conf *conf)
 		return -EINVAL;
 	}
 	if (conf->site.index != NULL &&
-		(conf->site.index[0] == '\0' || strchr(conf->site.index, '/') != NULL || strlen(conf->site.index) > 255 ||
-			strcmp(conf->site.index, "..") == 0 || strcmp(conf->site.index, ".") == 0)) {
+		(conf->site.index[0] == '\0' || strchr(conf->site.index, '/') != NULL ||
+			strlen(conf->site.index) > 255 || strcmp(conf->site.index, "..") == 0 ||
+			strcmp(conf->site.index, ".") == 0)) {
 		bw_error("http: index '%s' is not a file name: give one without a slash, such as index.html",
 			conf->site.index);
 		return -EINVAL;
