@@ -660,7 +660,8 @@ static struct bw_http__lookup *look_up(
 			return NULL;
 		}
 	}
-	switch (bw_http__table_find(&w->table, path, path_len, bw_stream_now(s), &object, &lookup, &status)) {
+	switch (bw_http__table_find(
+		&w->table, 0, path, path_len, bw_stream_now(s), &object, &lookup, &status)) {
 	case BW_HTTP__FOUND:
 		decide(w, object, &request->wants, reply);
 		return NULL;

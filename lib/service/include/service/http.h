@@ -18,7 +18,8 @@ struct bw_http_constant {
  * a site with names.
  */
 struct bw_http_site {
-	const char *const *names; /* Host without its port, in lower case: "example.org", or "*.example.org" */
+	const char *const
+		*names; /* Host without its port, in lower case: "example.org", or "*.example.org" */
 	unsigned name_count;
 	const char *root;  /* document root, or NULL: constants only */
 	const char *index; /* file served for a directory; NULL: "index.html" */
