@@ -63,8 +63,6 @@
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \
-	X(root, TEXT, site.root, 0, 0)                                                                       \
-	X(index, TEXT, site.index, 0, 0)                                                                     \
 	X(cache, BYTES, cache_bytes_max, 1 * MIB, 1024 * GIB)                                                \
 	X(request_line, BYTES, request_line_bytes_max, 64, 16 * KIB)                                         \
 	X(header_bytes, BYTES, header_bytes_max, 64, 16 * KIB)                                               \
@@ -80,6 +78,14 @@
 	X(access_log, TEXT, access_log, 0, 0)                                                                \
 	X(access_log_format, LOG_FORMAT, access_log_format, 0, 0)                                            \
 	X(access_log_buffer, BYTES, access_log_bytes_max, 64 * KIB, 16 * GIB)
+
+/* struct bw_http_site: in a service, and in each of its hosts */
+#define SITE_KEYS(X)                                                                                         \
+	X(root, TEXT, root, 0, 0)                                                                            \
+	X(index, TEXT, index, 0, 0)
+
+/* struct bw_http_route, but for `methods` and what `path`, `prefix` and `handler` mean */
+#define ROUTE_KEYS(X) X(body, BYTES, body_bytes_max, 0, 1024 * GIB)
 
 /* struct bw_http_constant */
 #define CONSTANT_KEYS(X)                                                                                     \

@@ -31,6 +31,11 @@ static const struct bw_http_constant constants[] = {
 	{ .path = "/big", .content_type = "text/plain", .body = big, .body_bytes = sizeof(big) },
 };
 
+static const struct bw_http_route routes[] = {
+	{ .path = "/echo", .handler = &bw_http_echo },
+	{ .path = "/health", .handler = &bw_http_health },
+};
+
 /* ---- one entry ----------------------------------------------------------------------------------------------- */
 
 static const char *line_of(enum bw_http_log_format format, const char *head, size_t head_len, int64_t wall_ns)
@@ -137,6 +142,8 @@ static void start(const char *log, unsigned workers)
 	bw_http_conf_init(&conf);
 	conf.site.constants = constants;
 	conf.site.constant_count = BW_ARRAY_LEN(constants);
+	conf.site.routes = routes;
+	conf.site.route_count = BW_ARRAY_LEN(routes);
 	conf.access_log = log;
 	assert_int_equal(bw_http_conf_prepare(&conf), 0);
 	f = fake_create(&bw_http_service, &conf, workers);
@@ -288,6 +295,39 @@ static void a_client_that_goes_away_is_a_line(void **state)
 	assert_int_equal(unlink(path), 0);
 }
 
+static void what_handlers_answer_is_a_line(void **state)
+{
+	struct bw_stream *s;
+
+	start(path, 1);
+	say("GET /health HTTP/1.1\r\nHost: h\r\n\r\n"
+	    "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
+	    "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
+	    "GET /health HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n");
+	/* The last one's body is to come, and its answer is not: yet it is answered. */
+	assert_int_equal(figure(0, "log_entries"), 4);
+	/* In the middle of what is streamed; and before there is anything. */
+	s = say("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n1234567");
+	fake_peer_reset(s);
+	s = say("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n");
+	fake_peer_reset(s);
+	/* Too late, before and after the head is out. */
+	say("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n");
+	say("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n12");
+	fake_advance(f, SEC(12));
+	assert_int_equal(figure(0, "log_entries"), 8);
+	assert_int_equal(figure(0, "requests"), 8);
+	end();
+	logged("\"GET /health HTTP/1.1\" 200 3 \"-\" \"-\"\n"
+	       "\"POST /echo HTTP/1.1\" 200 5 \"-\" \"-\"\n"
+	       "\"POST /echo HTTP/1.1\" 200 7 \"-\" \"-\"\n"
+	       "\"GET /health HTTP/1.1\" 200 3 \"-\" \"-\"\n"
+	       "\"POST /echo HTTP/1.1\" 200 7 \"-\" \"-\"\n"
+	       "\"POST /echo HTTP/1.1\" 499 0 \"-\" \"-\"\n"
+	       "\"POST /echo HTTP/1.1\" 408 20 \"-\" \"-\"\n"
+	       "\"POST /echo HTTP/1.1\" 200 2 \"-\" \"-\"\n");
+}
+
 static void what_is_under_way_holds_an_entry(void **state)
 {
 	struct bw_stream *s[70];
@@ -427,6 +467,7 @@ int main(void)
 		cmocka_unit_test(every_request_is_a_line),
 		cmocka_unit_test(what_is_refused_is_a_line),
 		cmocka_unit_test(a_client_that_goes_away_is_a_line),
+		cmocka_unit_test(what_handlers_answer_is_a_line),
 		cmocka_unit_test(what_is_under_way_holds_an_entry),
 		cmocka_unit_test(a_file_that_was_moved_is_begun_anew),
 		cmocka_unit_test(a_full_disk_drops_and_does_not_wait),
