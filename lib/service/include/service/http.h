@@ -189,7 +189,7 @@ struct bw_http_conf {
 	bw_ns header_timeout_ns;
 	bw_ns idle_timeout_ns; /* between requests; default 60 s: close */
 	/* -- set by bw_http_conf_prepare() -- */
-	struct bw_http_sites *sites; /* who is served what */
+	struct bw_http_router *router; /* who is served what */
 	struct bw_http_files *files; /* the cache all workers share */
 };
 
