@@ -124,7 +124,7 @@ static unsigned site_of(struct worker *w, const struct bw_http__request *request
 	if (bw_likely(w->conf->host_count == 0))
 		return 0;
 	if (request->host_len != w->host_len || memcmp(request->host, w->host, w->host_len) != 0) {
-		w->host_site = bw_http__site_find(w->conf->sites, request->host, request->host_len);
+		w->host_site = bw_http__site_find(w->conf->router, request->host, request->host_len);
 		w->host_len = request->host_len <= sizeof(w->host) ? request->host_len : 0;
 		memcpy(w->host, request->host, w->host_len);
 	}
@@ -162,8 +162,8 @@ static const struct bw_http_route *route(struct worker *w, const struct bw_http_
 		target->site == 0 ? &w->conf->site : &w->conf->hosts[target->site - 1];
 	bool is_get = request->method == BW_HTTP_GET || request->method == BW_HTTP_HEAD;
 
-	if (bw_unlikely(bw_http__site_has_routes(w->conf->sites, target->site))) {
-		found = bw_http__route_find(w->conf->sites, target->site, target->path, target->path_len,
+	if (bw_unlikely(bw_http__site_has_routes(w->conf->router, target->site))) {
+		found = bw_http__route_find(w->conf->router, target->site, target->path, target->path_len,
 			request->method, &reply->methods);
 		if (found != NULL && found->is_prefix && is_get &&
 			bw_http__table_has_constant(&w->table, target->site, target->path, target->path_len))

@@ -24,7 +24,7 @@
 #include "http_date.h"
 #include "http_mime.h"
 #include "http_parse.h"
-#include "http_sites.h"
+#include "http_router.h"
 
 #define BUCKETS            65536
 #define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped: they go back to the system */
@@ -1140,7 +1140,7 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 		return rc;
 	}
 	conf->files = files;
-	rc = bw_http__sites_make(conf, &conf->sites);
+	rc = bw_http__router_make(conf, &conf->router);
 	if (rc == 0 && conf->per_address_max > 0) {
 		conf->addresses = bw_http__addresses_create(conf->per_address_max);
 		if (conf->addresses == NULL) {
@@ -1160,8 +1160,8 @@ void bw_http_conf_release(struct bw_http_conf *conf)
 	if (conf->files != NULL)
 		files_free(conf->files);
 	conf->files = NULL;
-	bw_http__sites_free(conf->sites);
-	conf->sites = NULL;
+	bw_http__router_free(conf->router);
+	conf->router = NULL;
 	if (conf->log != NULL)
 		bw_http__log_close(conf->log);
 	conf->log = NULL;

@@ -11,7 +11,7 @@
 #include "http_files.h"
 #include "http_log.h"
 #include "http_parse.h"
-#include "http_sites.h"
+#include "http_router.h"
 #include "http_table.h"
 
 #define BW_HTTP__EXCHANGES_MAX 65536 /* that wait, a worker */

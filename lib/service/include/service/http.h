@@ -202,7 +202,7 @@ struct bw_http_conf {
 	uint64_t
 		access_log_bytes_max; /* of requests under way or not yet written, a worker; default 16 MiB */
 	/* -- set by bw_http_conf_prepare() -- */
-	struct bw_http_sites *sites;          /* who is served what */
+	struct bw_http_router *router;        /* who is served what */
 	struct bw_http_files *files;          /* the cache all workers share */
 	struct bw_http__log *log;             /* or NULL */
 	struct bw_http__addresses *addresses; /* or NULL */
