@@ -26,6 +26,8 @@
 #define TCP_ROW(...)      ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
 #define HTTP_ROW(...)     ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
 #define CONSTANT_ROW(...) ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
+#define HEADER_ROW(...)   ROW(struct bw_raw_header, struct bw_http_header, __VA_ARGS__)
+#define PAGE_ROW(...)     ROW(struct bw_raw_error_page, struct bw_http_page, __VA_ARGS__)
 #define RESP_ROW(...)     ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
 
 #define HTTP_SERVICE_ROW(...)  ROW(struct bw_raw_http, struct bw_engine_service, __VA_ARGS__)
@@ -37,6 +39,8 @@ static const struct bw_key network_keys[] = { NETWORK_KEYS(NETWORK_ROW) };
 static const struct bw_key tcp_keys[] = { TCP_KEYS(TCP_ROW) };
 static const struct bw_key http_keys[] = { HTTP_KEYS(HTTP_ROW) };
 static const struct bw_key constant_keys[] = { CONSTANT_KEYS(CONSTANT_ROW) };
+static const struct bw_key header_keys[] = { HEADER_KEYS(HEADER_ROW) };
+static const struct bw_key page_keys[] = { ERROR_PAGE_KEYS(PAGE_ROW) };
 static const struct bw_key resp_keys[] = { RESP_KEYS(RESP_ROW) };
 static const struct bw_key http_service_keys[] = { SERVICE_KEYS(HTTP_SERVICE_ROW) };
 static const struct bw_key resp_service_keys[] = { SERVICE_KEYS(RESP_SERVICE_ROW) };
@@ -72,8 +76,11 @@ void bw_conf_destroy(struct bw_conf *conf)
 {
 	if (conf == NULL)
 		return;
-	for (unsigned i = 0; i < BW_ARRAY_LEN(conf->constants); i++)
+	for (unsigned i = 0; i < BW_ARRAY_LEN(conf->constants); i++) {
 		free(conf->constants[i]);
+		free(conf->headers[i]);
+		free(conf->pages[i]);
+	}
 	bw_control__raw_free(conf->raw);
 	free(conf->origins);
 	free(conf->file);
@@ -605,6 +612,68 @@ static int constants_apply(struct bw_conf *conf, const char *entry, const struct
 	return 0;
 }
 
+static int headers_apply(struct bw_conf *conf, const char *entry, const struct bw_raw_http *raw,
+	struct bw_http_header *headers)
+{
+	char path[PATH_BYTES], prefix[PATH_BYTES / 2];
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < raw->headers_count; i++) {
+		const char *fault;
+		int error;
+
+		snprintf(path, sizeof(path), "%s.headers[%u]", entry, i);
+		snprintf(prefix, sizeof(prefix), "%s.headers[%u].", entry, i);
+		error = bw_control__keys_apply(
+			conf, prefix, header_keys, BW_ARRAY_LEN(header_keys), &raw->headers[i], &headers[i]);
+		if (error != 0)
+			return error;
+		fault = bw_http_header_fault(&headers[i]);
+		if (fault != NULL)
+			return bw_control__fail(conf, path, "%s", fault);
+		bytes += strlen(headers[i].name) + strlen(headers[i].value) + strlen(": \r\n");
+		if (bytes > BW_HTTP_HEADERS_BYTES_MAX)
+			return bw_control__fail(conf, path,
+				"with this one the headers are more than %u bytes; give fewer or shorter ones",
+				BW_HTTP_HEADERS_BYTES_MAX);
+	}
+	return 0;
+}
+
+static int pages_apply(
+	struct bw_conf *conf, const char *entry, const struct bw_raw_http *raw, struct bw_http_page *pages)
+{
+	for (unsigned i = 0; i < raw->error_pages_count; i++) {
+		char path[PATH_BYTES], prefix[PATH_BYTES / 2];
+		int error;
+
+		snprintf(path, sizeof(path), "%s.error_pages[%u]", entry, i);
+		snprintf(prefix, sizeof(prefix), "%s.error_pages[%u].", entry, i);
+		error = bw_control__keys_apply(
+			conf, prefix, page_keys, BW_ARRAY_LEN(page_keys), &raw->error_pages[i], &pages[i]);
+		if (error != 0)
+			return error;
+		if (raw->error_pages[i].status == NULL || pages[i].path == NULL)
+			return bw_control__fail(conf, path, "an error page needs status and path; give both");
+		if (pages[i].status == 416)
+			return bw_control__fail(conf, path,
+				"416 tells the size of what was asked for, and has no page; remove this one");
+		if (pages[i].path[0] != '/')
+			return bw_control__fail(conf, path,
+				"'%.60s' does not begin with /; give a path below the root, such as /404.html",
+				pages[i].path);
+		if (raw->root == NULL)
+			return bw_control__fail(conf, path,
+				"an error page is a file below the root, and there is none; give a root");
+		for (unsigned j = 0; j < i; j++)
+			if (pages[j].status == pages[i].status)
+				return bw_control__fail(conf, path,
+					"status %u has a page already; give every status once",
+					pages[i].status);
+	}
+	return 0;
+}
+
 static int http_apply(struct services *services)
 {
 	struct bw_conf *conf = services->conf;
@@ -645,6 +714,19 @@ static int http_apply(struct services *services)
 		error = constants_apply(conf, entry, raw, conf->constants[slot]);
 		if (error != 0)
 			return error;
+		conf->headers[slot] = calloc(raw->headers_count + 1, sizeof(*http->site.headers));
+		conf->pages[slot] = calloc(raw->error_pages_count + 1, sizeof(*http->site.pages));
+		if (conf->headers[slot] == NULL || conf->pages[slot] == NULL)
+			return -ENOMEM;
+		error = headers_apply(conf, entry, raw, conf->headers[slot]);
+		if (error == 0)
+			error = pages_apply(conf, entry, raw, conf->pages[slot]);
+		if (error != 0)
+			return error;
+		http->site.headers = conf->headers[slot];
+		http->site.header_count = raw->headers_count;
+		http->site.pages = conf->pages[slot];
+		http->site.page_count = raw->error_pages_count;
 		http->site.constants = raw->constants_count > 0 ? conf->constants[slot] : NULL;
 		http->site.constant_count = raw->constants_count;
 		if (http->site.root == NULL && http->site.constant_count == 0) {

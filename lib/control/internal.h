@@ -24,6 +24,14 @@ struct bw_raw_constant {
 	CONSTANT_KEYS(RAW_MEMBER)
 };
 
+struct bw_raw_header {
+	HEADER_KEYS(RAW_MEMBER)
+};
+
+struct bw_raw_error_page {
+	ERROR_PAGE_KEYS(RAW_MEMBER)
+};
+
 /** What every raw service begins with. */
 #define RAW_LISTEN                                                                                           \
 	char *port;                                                                                          \
@@ -40,6 +48,10 @@ struct bw_raw_http {
 	HTTP_KEYS(RAW_MEMBER)
 	struct bw_raw_constant *constants;
 	unsigned constants_count;
+	struct bw_raw_header *headers;
+	unsigned headers_count;
+	struct bw_raw_error_page *error_pages;
+	unsigned error_pages_count;
 };
 
 struct bw_raw_resp {
@@ -86,9 +98,11 @@ struct bw_raw {
 };
 
 /* Bounds of lists. The services' is of each list and of all together. */
-#define CONSTANTS_MAX 64
-#define EAL_ARGS_MAX  64
-#define PATH_BYTES    128
+#define CONSTANTS_MAX   64
+#define HEADERS_MAX     32
+#define ERROR_PAGES_MAX 32
+#define EAL_ARGS_MAX    64
+#define PATH_BYTES      128
 
 /** Where a key was set. Paths are as in "http[0].constants[2].path". */
 struct bw_origin {
@@ -106,6 +120,8 @@ struct bw_conf {
 	struct bw_mac mac;
 	struct bw_http_conf http[BW_SERVICES_MAX];
 	struct bw_http_constant *constants[BW_SERVICES_MAX];
+	struct bw_http_header *headers[BW_SERVICES_MAX];
+	struct bw_http_page *pages[BW_SERVICES_MAX];
 	struct bw_resp_conf resp[BW_SERVICES_MAX];
 };
 

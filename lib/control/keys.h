@@ -65,6 +65,10 @@
 #define HTTP_KEYS(X)                                                                                         \
 	X(root, TEXT, site.root, 0, 0)                                                                       \
 	X(index, TEXT, site.index, 0, 0)                                                                     \
+	X(listing, BOOL, site.listing, 0, 1)                                                                 \
+	X(precompressed, BOOL, site.precompressed, 0, 1)                                                     \
+	X(charset, TEXT, site.charset, 0, 0)                                                                 \
+	X(mime_types, TEXT, mime_types, 0, 0)                                                                \
 	X(cache, BYTES, cache_bytes_max, 1 * MIB, 1024 * GIB)                                                \
 	X(request_line, BYTES, request_line_bytes_max, 64, 16 * KIB)                                         \
 	X(header_bytes, BYTES, header_bytes_max, 64, 16 * KIB)                                               \
@@ -80,6 +84,16 @@
 	X(type, TEXT, content_type, 0, 0)                                                                    \
 	X(body, TEXT, body, 0, 0)                                                                            \
 	X(status, NUMBER, status, 200, 599)
+
+/* struct bw_http_header */
+#define HEADER_KEYS(X)                                                                                       \
+	X(name, TEXT, name, 0, 0)                                                                            \
+	X(value, TEXT, value, 0, 0)
+
+/* struct bw_http_page */
+#define ERROR_PAGE_KEYS(X)                                                                                   \
+	X(status, NUMBER, status, 400, 599)                                                                  \
+	X(path, TEXT, path, 0, 0)
 
 /* struct bw_resp_conf */
 #define RESP_KEYS(X)                                                                                         \

@@ -28,11 +28,23 @@ static const cyaml_schema_field_t constant_fields[] = { CONSTANT_KEYS(FIELD) CYA
 #undef FIELD
 static const cyaml_schema_value_t constant_entry = ENTRY(struct bw_raw_constant, constant_fields);
 
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_header, key),
+static const cyaml_schema_field_t header_fields[] = { HEADER_KEYS(FIELD) CYAML_FIELD_END };
+#undef FIELD
+static const cyaml_schema_value_t header_entry = ENTRY(struct bw_raw_header, header_fields);
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_error_page, key),
+static const cyaml_schema_field_t error_page_fields[] = { ERROR_PAGE_KEYS(FIELD) CYAML_FIELD_END };
+#undef FIELD
+static const cyaml_schema_value_t error_page_entry = ENTRY(struct bw_raw_error_page, error_page_fields);
+
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_http, key),
 static const cyaml_schema_field_t http_fields[] = {
 	LISTEN(struct bw_raw_http),
 	SERVICE_KEYS(FIELD) HTTP_KEYS(FIELD)
 		LIST(struct bw_raw_http, constants, &constant_entry, CONSTANTS_MAX),
+	LIST(struct bw_raw_http, headers, &header_entry, HEADERS_MAX),
+	LIST(struct bw_raw_http, error_pages, &error_page_entry, ERROR_PAGES_MAX),
 	CYAML_FIELD_END,
 };
 #undef FIELD

@@ -45,12 +45,14 @@ enum {
 	REPLY_NO_BODY = 1 << 0,    /* to HEAD */
 	REPLY_CLOSE = 1 << 1,      /* the connection ends with it */
 	REPLY_KEEP_ALIVE = 1 << 2, /* say so, to HTTP/1.0 */
+	REPLY_PAGE = 1 << 3,       /* the object is no more than the body of this status */
 };
 
 struct reply {
 	struct bw_http__object *object; /* borrowed; NULL: a status of our own making */
 	uint64_t body_at, body_left;    /* of the object's body */
 	uint16_t status;
+	uint16_t site;
 	uint8_t flags;
 	bool head_is_sent;
 };
@@ -236,6 +238,8 @@ static void compose(const struct worker *w, const struct reply *reply, struct te
 {
 	const struct bw_http__object *object = reply->object;
 	enum tail tail = tail_of(reply);
+	const char *headers;
+	uint32_t headers_len;
 
 	put_string(text, "HTTP/1.1 ");
 	put_number(text, reply->status);
@@ -262,6 +266,8 @@ static void compose(const struct worker *w, const struct reply *reply, struct te
 		return;
 	}
 	put_string(text, "Server: barewire\r\n");
+	headers = bw_http__files_headers(w->conf->files, reply->site, &headers_len);
+	put(text, headers, headers_len);
 	if (reply->status == 405 || reply->status == 204)
 		put_string(text, "Allow: GET, HEAD, OPTIONS\r\n");
 	if (reply->status == 416) { /* RFC 9110 15.5.17 */
@@ -271,7 +277,13 @@ static void compose(const struct worker *w, const struct reply *reply, struct te
 	}
 	if (reply->status == 503)
 		put_string(text, "Retry-After: 1\r\n");
-	if (reply->status != 204) {
+	if (reply->flags & REPLY_PAGE) {
+		put(text, object->head + object->status_line_len + object->validators_len, object->type_len);
+		put_string(text, "Content-Length: ");
+		put_number(text, object->body_bytes);
+		put_string(text, "\r\n");
+		put(text, w->tail[tail], w->tail_len[tail]);
+	} else if (reply->status != 204) {
 		struct text body = { .len = 0 };
 		uint32_t body_len = put_status_body(&body, reply->status);
 
@@ -608,6 +620,25 @@ static void decide(const struct worker *w, struct bw_http__object *object, const
 		reply->body_left = 0;
 }
 
+/*
+ * The site's page for this status, where it has one, is the body. Before the reply's object is referenced. What a
+ * constant says is not ours to replace.
+ */
+static void use_page(const struct worker *w, struct reply *reply)
+{
+	struct bw_http__object *page;
+
+	if (bw_likely(reply->status < 400) || (reply->object != NULL && reply->object->is_constant))
+		return;
+	page = bw_http__table_page(&w->table, reply->site, reply->status);
+	if (page == NULL)
+		return;
+	reply->object = page;
+	reply->flags |= REPLY_PAGE;
+	reply->body_at = 0;
+	reply->body_left = reply->flags & REPLY_NO_BODY ? 0 : page->body_bytes;
+}
+
 static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct reply *reply);
 
 /* A status of ours, and the end of the connection: nothing behind it can be trusted to be a request. */
@@ -625,6 +656,7 @@ static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct
 {
 	if (reply->flags & REPLY_CLOSE)
 		c->phase = PHASE_OVER;
+	use_page(w, reply);
 	if (bw_likely(c->first == NULL) && send_reply(w, s, c, reply)) {
 		if (reply->flags & REPLY_CLOSE)
 			finish(w, s, c);
@@ -721,6 +753,7 @@ static void request_begin(
 		return;
 	}
 
+	use_page(w, &reply);
 	p = pending_push(w, s, c, &reply);
 	if (p == NULL) {
 		w->stalled++;
@@ -759,7 +792,12 @@ static void body_end(struct worker *w, struct bw_stream *s, struct conn *c, unsi
 		bw_link_remove(&p->waiter);
 		if (p->reply.object != NULL)
 			bw_http__object_put(p->reply.object);
-		p->reply = (struct reply){ .status = (uint16_t)error_status, .flags = REPLY_CLOSE };
+		p->reply = (struct reply){
+			.status = (uint16_t)error_status, .site = p->reply.site, .flags = REPLY_CLOSE
+		};
+		use_page(w, &p->reply);
+		if (p->reply.object != NULL)
+			bw_http__object_ref(p->reply.object);
 		p->waits = 0;
 	}
 	if (p->reply.flags & REPLY_CLOSE)
@@ -782,12 +820,13 @@ static void ready(
 		struct conn *c = bw_stream_state(p->stream);
 
 		p->waits &= (uint8_t)~WAIT_OBJECT;
-		if (object != NULL) {
+		if (object != NULL)
 			decide(w, object, &p->wants, &p->reply);
-			bw_http__object_ref(object);
-		} else {
+		else
 			p->reply.status = (uint16_t)status;
-		}
+		use_page(w, &p->reply);
+		if (p->reply.object != NULL)
+			bw_http__object_ref(p->reply.object);
 		if (c->first == p) {
 			c->since = bw_context_now(ctx); /* it was our wait, not the client's */
 			pump(w, p->stream, c);

@@ -22,11 +22,13 @@
 #include "http_date.h"
 #include "http_mime.h"
 #include "http_parse.h"
+#include "http_site.h"
 
 #define BUCKETS            65536
 #define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped: they go back to the system */
 #define TAG_BY_CONTENT_MAX (1024 * 1024) /* larger files are tagged by their times */
 #define LOAD_ATTEMPTS      3
+#define REDIRECT_HEAD_MAX  (BW_HTTP__HEAD_MAX - 128) /* with Content-Length, Date and Connection behind it */
 #define CLOCK_TICK_NS      (20 * (int64_t)BW_NS_PER_MS) /* a file system's clock: twice Linux's longest */
 
 /* A path that a helper is busy with. Others that want it come again: a second helper must not wait for the first. */
@@ -37,16 +39,8 @@ struct busy {
 	uint32_t path_len;
 };
 
-/* What is served to one host, or to all that have none of their own: site 0. */
-struct site {
-	int root_fd; /* -1: constants only */
-	char *index;
-	struct bw_http__object **constants;
-	unsigned constant_count;
-};
-
 struct bw_http_files {
-	struct site *sites;
+	struct bw_http__site *sites;
 	unsigned site_count;
 	struct bw_http__mime *mime;
 	uint64_t bytes_max, negative_bytes_max;
@@ -211,7 +205,8 @@ struct plan {
 	const char *location; /* for 301 */
 };
 
-static void put_head(struct text *text, const struct plan *plan, struct bw_http__object *object)
+static void put_head(struct text *text, const struct bw_http__site *site, const struct plan *plan,
+	struct bw_http__object *object)
 {
 	uint32_t at = 0;
 
@@ -219,6 +214,10 @@ static void put_head(struct text *text, const struct plan *plan, struct bw_http_
 	object->status_line_len = (uint16_t)text->len;
 	at = text->len;
 	put(text, "Server: barewire\r\n");
+	/* A long name's redirect fills a head alone. */
+	if (plan->location == NULL ||
+		text->len + site->headers_len + strlen(plan->location) < REDIRECT_HEAD_MAX)
+		put(text, "%s", site->headers);
 	if (plan->has_tag) {
 		char tag[BW_HTTP__TAG_LEN];
 
@@ -237,6 +236,7 @@ static void put_head(struct text *text, const struct plan *plan, struct bw_http_
 		put(text, "Location: %s\r\n", plan->location);
 	if (plan->type != NULL)
 		put(text, "Content-Type: %s\r\n", plan->type);
+	object->type_len = (uint16_t)(text->len - at);
 	if (plan->status == 200)
 		put(text, "Accept-Ranges: bytes\r\n");
 	object->description_len = (uint16_t)(text->len - at);
@@ -252,7 +252,7 @@ static struct bw_http__object *object_make(struct bw_http_files *files, const st
 	struct bw_http__object lens;
 	char *tail;
 
-	put_head(&text, plan, &lens);
+	put_head(&text, &files->sites[plan->site], plan, &lens);
 	object = calloc(1, sizeof(*object) + plan->path_len + text.len);
 	if (object == NULL)
 		return NULL;
@@ -275,6 +275,7 @@ static struct bw_http__object *object_make(struct bw_http_files *files, const st
 	object->status_line_len = lens.status_line_len;
 	object->validators_len = lens.validators_len;
 	object->description_len = lens.description_len;
+	object->type_len = lens.type_len;
 	object->files = files;
 	object->cost_bytes = sizeof(*object) + plan->path_len + text.len;
 	bw_link_init(&object->recent);
@@ -460,8 +461,8 @@ static bool is_same_file(const struct bw_http__object *object, const struct stat
 }
 
 /* The file that a path means: "/" and "/dir/" mean their index. 0 or -errno. */
-static int file_name(
-	const struct site *site, const uint8_t *path, uint32_t path_len, char *name, size_t name_room)
+static int file_name(const struct bw_http__site *site, const uint8_t *path, uint32_t path_len, char *name,
+	size_t name_room)
 {
 	int n = snprintf(name, name_room, "%.*s%s", (int)(path_len - 1), (const char *)path + 1,
 		path[path_len - 1] == '/' ? site->index : "");
@@ -519,6 +520,16 @@ static uint64_t tag_of(const uint8_t *body, const struct stat *st, bool racy)
 	return bw_siphash(&fixed, words, sizeof(words));
 }
 
+static void type_of(
+	const struct bw_http_files *files, unsigned site, const char *name, char *type, size_t type_room)
+{
+	const char *media = bw_http__mime_of(files->mime, name, strlen(name));
+	const char *charset = files->sites[site].charset;
+	bool has_charset = charset != NULL && strncmp(media, "text/", 5) == 0;
+
+	snprintf(type, type_room, has_charset ? "%s; charset=%s" : "%s", media, charset);
+}
+
 /* The file behind fd in memory: an object with one reference, its bytes reserved. 0, -EAGAIN: changed under our
  * hands; -ENOSPC: no room now; -EFBIG: never; or another -errno. */
 static int load_once(struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len,
@@ -529,6 +540,7 @@ static int load_once(struct bw_http_files *files, unsigned site, const uint8_t *
 	uint64_t room, map_bytes = 0;
 	bool racy;
 	uint8_t *body = NULL;
+	char type[BW_HTTP__MIME_TYPE_MAX + sizeof("; charset=") + BW_HTTP__CHARSET_MAX];
 	struct plan plan;
 	int rc;
 
@@ -559,12 +571,13 @@ static int load_once(struct bw_http_files *files, unsigned site, const uint8_t *
 	/* RFC 9110 8.8.2.1: not later than the Date it is sent with. */
 	clock_gettime(CLOCK_REALTIME, &wall);
 	racy = is_racy(&st, &wall);
+	type_of(files, site, name, type, sizeof(type));
 	plan = (struct plan){
 		.site = site,
 		.path = path,
 		.path_len = path_len,
 		.status = 200,
-		.type = bw_http__mime_of(files->mime, name, strlen(name)),
+		.type = type,
 		.body = body,
 		.body_bytes = (uint64_t)st.st_size,
 		.has_tag = true,
@@ -671,7 +684,7 @@ static enum bw_http__got look(struct bw_http_files *files, unsigned number, cons
 	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object *old,
 	struct bw_http__object **object, unsigned *status)
 {
-	const struct site *site = &files->sites[number];
+	const struct bw_http__site *site = &files->sites[number];
 	char name[4096 + 256];
 	struct stat st;
 	int fd, rc;
@@ -838,6 +851,45 @@ bool bw_http__files_has_root(const struct bw_http_files *files, unsigned site)
 	return files->sites[site].root_fd >= 0;
 }
 
+const char *bw_http__files_headers(const struct bw_http_files *files, unsigned site, uint32_t *len)
+{
+	BW_ASSERT_LT(site, files->site_count);
+	*len = files->sites[site].headers_len;
+	return files->sites[site].headers;
+}
+
+const struct bw_http__page *bw_http__files_page(
+	const struct bw_http_files *files, unsigned site, unsigned index)
+{
+	BW_ASSERT_LT(site, files->site_count);
+	return index < files->sites[site].page_count ? &files->sites[site].pages[index] : NULL;
+}
+
+bool bw_http__files_get_page(struct bw_http_files *files, unsigned site, unsigned index, bw_ns now,
+	struct bw_http__object **object)
+{
+	struct bw_http__page *page = &files->sites[site].pages[index];
+	unsigned status;
+	enum bw_http__got got =
+		bw_http__files_get(files, site, page->path, page->path_len, now, false, object, &status);
+
+	if (got == BW_HTTP__GOT_BUSY || got == BW_HTTP__GOT_NO_ROOM)
+		return false;
+	if (*object != NULL && (*object)->status != 200) {
+		status = (*object)->status;
+		bw_http__object_put(*object);
+		*object = NULL;
+	}
+	if (*object != NULL)
+		atomic_store(&page->is_lost, false);
+	else if (!atomic_exchange(&page->is_lost, true))
+		bw_warn("http: the page of status %u, %.*s, cannot be had (%u %s): a line of text is sent in its "
+			"place; put it below the document root",
+			page->status, (int)page->path_len, (const char *)page->path, status,
+			bw_http__reason(status));
+	return true;
+}
+
 unsigned bw_http__files_site_count(const struct bw_http_files *files)
 {
 	return files->site_count;
@@ -865,9 +917,15 @@ void bw_http__files_figures(const struct bw_http_files *files, struct bw_http__f
 
 /* ---- configuration ------------------------------------------------------------------------------------ */
 
+void bw_http_site_init(struct bw_http_site *site)
+{
+	*site = (struct bw_http_site){ .index = "index.html", .charset = "utf-8", .precompressed = true };
+}
+
 void bw_http_conf_init(struct bw_http_conf *conf)
 {
 	*conf = (struct bw_http_conf){
+		.mime_types = BW_HTTP__MIME_TYPES,
 		.request_line_bytes_max = 4096,
 		.header_bytes_max = 8192,
 		.header_count_max = 100,
@@ -876,6 +934,7 @@ void bw_http_conf_init(struct bw_http_conf *conf)
 		.header_timeout_ns = 10 * BW_NS_PER_SEC,
 		.idle_timeout_ns = 60 * BW_NS_PER_SEC,
 	};
+	bw_http_site_init(&conf->site);
 }
 
 static int check_limits(const struct bw_http_conf *conf)
@@ -895,6 +954,13 @@ static int check_limits(const struct bw_http_conf *conf)
 			conf->header_count_max, conf->pipeline_depth_max);
 		return -EINVAL;
 	}
+	/* The system's table may be missing, one that was asked for may not. */
+	if (conf->mime_types != NULL && strcmp(conf->mime_types, BW_HTTP__MIME_TYPES) != 0 &&
+		access(conf->mime_types, R_OK) < 0) {
+		bw_error("http: mime_types %s: %s; name a file such as " BW_HTTP__MIME_TYPES,
+			conf->mime_types, strerror(errno));
+		return -EINVAL;
+	}
 	if (conf->header_timeout_ns == 0 || conf->idle_timeout_ns == 0) {
 		bw_error("http: header_timeout and idle_timeout must be more than 0");
 		return -EINVAL;
@@ -902,64 +968,10 @@ static int check_limits(const struct bw_http_conf *conf)
 	return 0;
 }
 
-static bool is_field_value(const char *text)
-{
-	for (; *text != '\0'; text++)
-		if ((uint8_t)*text < 0x20 || *text == 0x7f)
-			return false;
-	return true;
-}
-
-static int check_constant(const struct bw_http_constant *constant)
-{
-	unsigned status = constant->status != 0 ? constant->status : 200;
-	uint8_t path[4096];
-	uint32_t path_len;
-
-	if (constant->path == NULL || constant->path[0] != '/' || strlen(constant->path) > sizeof(path) ||
-		bw_http__path((const uint8_t *)constant->path, (uint32_t)strlen(constant->path), path,
-			&path_len) != 0) {
-		bw_error("http: constant path '%s' must be an absolute path such as /healthz",
-			constant->path != NULL ? constant->path : "");
-		return -EINVAL;
-	}
-	if (constant->content_type != NULL && (strlen(constant->content_type) > BW_HTTP__MIME_TYPE_MAX ||
-						      !is_field_value(constant->content_type))) {
-		bw_error("http: the content type of %s is over %d bytes or not printable", constant->path,
-			BW_HTTP__MIME_TYPE_MAX);
-		return -EINVAL;
-	}
-	if (status < 200 || status > 599 || ((status == 204 || status == 304) && constant->body_bytes > 0)) {
-		bw_error("http: status %u of %s: choose 200 to 599; 204 and 304 have no body", status,
-			constant->path);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int check_site(const struct bw_http_site *site)
-{
-	const char *index = site->index;
-
-	if (index != NULL && (index[0] == '\0' || strchr(index, '/') != NULL || strlen(index) > 255 ||
-				     strcmp(index, "..") == 0 || strcmp(index, ".") == 0)) {
-		bw_error("http: index '%s' is not a file name: give one without a slash, such as index.html",
-			index);
-		return -EINVAL;
-	}
-	for (unsigned i = 0; i < site->constant_count; i++) {
-		int rc = check_constant(&site->constants[i]);
-
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
 static int make_constant(
 	struct bw_http_files *files, unsigned number, const struct bw_http_constant *constant)
 {
-	struct site *site = &files->sites[number];
+	struct bw_http__site *site = &files->sites[number];
 	static const struct bw_siphash_key fixed = { { 0, 0 } };
 	uint8_t path[4096];
 	struct bw_http__object *object;
@@ -996,26 +1008,13 @@ static int make_constant(
 	return 0;
 }
 
-static int open_root(const char *root)
+static int site_init(struct bw_http_files *files, unsigned number, const struct bw_http_site *conf)
 {
-	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = bw_http__site_init(&files->sites[number], conf);
 
-	if (fd >= 0 && faccessat(fd, ".", R_OK | X_OK, AT_EACCESS) == 0)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	else if (errno == ENOENT) {
-		bw_error("http: document root %s does not exist: create it or name another", root);
-		return -ENOENT;
-	} else if (errno == ENOTDIR) {
-		bw_error("http: document root %s is not a directory: name the directory that holds the files",
-			root);
-		return -ENOTDIR;
-	}
-	bw_error(
-		"http: document root %s is not readable (%s): grant read and search permission, or name another",
-		root, strerror(errno));
-	return errno != 0 ? -errno : -EACCES;
+	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
+		rc = make_constant(files, number, &conf->constants[i]);
+	return rc;
 }
 
 static uint64_t quarter_of_ram(void)
@@ -1023,32 +1022,6 @@ static uint64_t quarter_of_ram(void)
 	long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
 
 	return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes / 4 : 256ull << 20;
-}
-
-static void site_fini(struct site *site)
-{
-	if (site->root_fd >= 0)
-		close(site->root_fd);
-	free(site->constants);
-	free(site->index);
-}
-
-static int site_init(struct bw_http_files *files, unsigned number, const struct bw_http_site *conf)
-{
-	struct site *site = &files->sites[number];
-	int rc = 0;
-
-	site->index = strdup(conf->index != NULL ? conf->index : "index.html");
-	site->constants = calloc(conf->constant_count + 1, sizeof(*site->constants));
-	if (site->index == NULL || site->constants == NULL)
-		return -ENOMEM;
-	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
-		rc = make_constant(files, number, &conf->constants[i]);
-	if (rc == 0 && conf->root != NULL) {
-		site->root_fd = open_root(conf->root);
-		rc = BW_MIN(site->root_fd, 0);
-	}
-	return rc;
 }
 
 static void files_free(struct bw_http_files *files)
@@ -1068,7 +1041,7 @@ static void files_free(struct bw_http_files *files)
 		return;
 	}
 	for (unsigned i = 0; i < files->site_count; i++)
-		site_fini(&files->sites[i]);
+		bw_http__site_fini(&files->sites[i]);
 	bw_http__mime_free(files->mime);
 	pthread_mutex_destroy(&files->mutex);
 	free(files->sites);
@@ -1088,7 +1061,7 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	int rc = check_limits(conf);
 
 	for (unsigned i = 0; i <= conf->host_count && rc == 0; i++)
-		rc = check_site(site_of(conf, i));
+		rc = bw_http__site_check(site_of(conf, i));
 	if (rc < 0)
 		return rc;
 	if (conf->cache_bytes_max == 0)
@@ -1108,7 +1081,7 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	clock_gettime(CLOCK_MONOTONIC, &seed[1]);
 	if (getentropy(&files->key, sizeof(files->key)) < 0)
 		files->key.k[0] = bw_siphash(&files->key, seed, sizeof(seed));
-	files->mime = bw_http__mime_load("/etc/mime.types");
+	files->mime = bw_http__mime_load(conf->mime_types != NULL ? conf->mime_types : BW_HTTP__MIME_TYPES);
 	files->sites = calloc(conf->host_count + 1, sizeof(*files->sites));
 	if (files->mime == NULL || files->sites == NULL)
 		rc = -ENOMEM;

@@ -23,6 +23,7 @@
 
 /** The largest response head, status line to empty line: what bw_stream_reserve() grants. */
 #define BW_HTTP__HEAD_MAX    1024
+#define BW_HTTP__CHARSET_MAX 32
 /** An answer that is younger needs no look at the disk. */
 #define BW_HTTP__FRESH_NS    BW_NS_PER_SEC
 /** An answer that is older is not given before the disk was looked at; in between, it is given meanwhile. */
@@ -31,6 +32,7 @@
 #define BW_HTTP__PATIENCE_NS (250 * BW_NS_PER_MS)
 
 struct bw_http_files;
+struct bw_http__page;
 
 struct bw_http__object {
 	/* -- what a hit touches -- */
@@ -52,7 +54,9 @@ struct bw_http__object {
 	bool has_tag, has_modified;
 	uint16_t status_line_len; /* of head */
 	uint16_t validators_len;  /* then: Server, ETag, Last-Modified: what a 304 repeats */
-	uint16_t description_len; /* then: Content-Type, Accept-Ranges; then Content-Length */
+	uint16_t type_len;        /* then: Location, Content-Type, */
+	uint16_t
+		description_len; /* in which Content-Type is, and Accept-Ranges behind it; then Content-Length */
 	/* -- the helpers', under the mutex -- */
 	struct bw_http_files *files;
 	struct bw_http__object *next;      /* in the bucket */
@@ -104,6 +108,15 @@ void bw_http__files_bury(struct bw_http_files *files);
 bool bw_http__files_has_dead(const struct bw_http_files *files);
 /** Grows when objects went stale: a worker that sees it move gives back its references to them. */
 uint64_t bw_http__files_epoch(const struct bw_http_files *files);
+/** A site's own header lines. */
+const char *bw_http__files_headers(const struct bw_http_files *files, unsigned site, uint32_t *len);
+/** A site's error page; NULL after the last. */
+const struct bw_http__page *bw_http__files_page(
+	const struct bw_http_files *files, unsigned site, unsigned index);
+/** On a helper thread. *object comes with a reference, or is NULL: there is no such file, which is told once. False:
+ *  cannot tell now. */
+bool bw_http__files_get_page(struct bw_http_files *files, unsigned site, unsigned index, bw_ns now,
+	struct bw_http__object **object);
 unsigned bw_http__files_site_count(const struct bw_http_files *files);
 bool bw_http__files_has_root(const struct bw_http_files *files, unsigned site);
 /** A site's constant, borrowed; NULL after the last. */

@@ -92,13 +92,23 @@ static void overwrite(const char *name, const char *text)
 	close(fd);
 }
 
-static void site_open(uint64_t cache_bytes_max, unsigned workers)
+static void site_init(uint64_t cache_bytes_max)
 {
 	bw_http_conf_init(&conf);
 	conf.site.root = root;
 	conf.cache_bytes_max = cache_bytes_max;
+}
+
+static void site_start(unsigned workers)
+{
 	assert_int_equal(bw_http_conf_prepare(&conf), 0);
 	f = fake_create(&bw_http_service, &conf, workers);
+}
+
+static void site_open(uint64_t cache_bytes_max, unsigned workers)
+{
+	site_init(cache_bytes_max);
+	site_start(workers);
 }
 
 static void site_close(void)
@@ -763,6 +773,28 @@ static void a_wrong_configuration_is_refused(void **state)
 	constants[0] = good;
 	constants[0].content_type = "a/b\r\nX: y";
 	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
+	/* Headers and pages. */
+	static struct bw_http_header header;
+	static struct bw_http_page pages[2] = { { 404, "/a" }, { 404, "/b" } };
+#define HEADER(n, v)                                                                                         \
+	header = (struct bw_http_header){ n, v };                                                            \
+	REFUSED(-EINVAL, conf.site.headers = &header; conf.site.header_count = 1)
+	HEADER("content-length", "1");
+	HEADER("Date", "1");
+	HEADER("a b", "1");
+	HEADER("", "1");
+	HEADER("a", "1\r\nb: c");
+	static char wide[400];
+	memset(wide, 'w', 384 - 4);
+	HEADER("a", wide);
+	REFUSED(-EINVAL, conf.site.pages = pages; conf.site.page_count = 2);
+	pages[1].status = 416;
+	REFUSED(-EINVAL, conf.site.pages = pages; conf.site.page_count = 2);
+	pages[1] = (struct bw_http_page){ 500, "/../b" };
+	REFUSED(-EINVAL, conf.site.pages = pages; conf.site.page_count = 2);
+	REFUSED(-EINVAL, conf.site.root = NULL; conf.site.pages = pages; conf.site.page_count = 1);
+	REFUSED(-EINVAL, conf.site.charset = "a b");
+	REFUSED(-EINVAL, conf.mime_types = "/none");
 	/* Constants only. */
 	bw_http_conf_init(&conf);
 	conf.site.constants = &good;
@@ -776,6 +808,180 @@ static void a_wrong_configuration_is_refused(void **state)
 	assert_int_equal(status_of(s), 404);
 	site_close();
 	bw_log_set_level(BW_LOG_INFO);
+}
+
+/* ---- headers and error pages -------------------------------------------------------------------------- */
+
+static void a_sites_headers_are_in_every_answer(void **state)
+{
+	static const struct bw_http_header headers[] = { { "Cache-Control", "max-age=60" },
+		{ "X-A", "\"b\tc\"" } };
+	static const struct bw_http_constant constant = { .path = "/c", .body = "c", .body_bytes = 1 };
+	static const char *const requests[] = { "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+		"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /a HTTP/1.1\r\nHost: h\r\nRange: bytes=1-1\r\n\r\n",
+		"GET /a HTTP/1.1\r\nHost: h\r\nRange: bytes=9-\r\n\r\n",
+		"GET /a HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\n\r\n",
+		"GET /a HTTP/1.1\r\nHost: h\r\nIf-Match: \"0\"\r\n\r\n", "GET /c HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /dir HTTP/1.1\r\nHost: h\r\n\r\n", "GET /dir/ HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /no HTTP/1.1\r\nHost: h\r\n\r\n", "DELETE /a HTTP/1.1\r\nHost: h\r\n\r\n",
+		"OPTIONS /a HTTP/1.1\r\nHost: h\r\n\r\n", "BAD\r\n\r\n" };
+
+	write_file("a", "one");
+	mkdir(in_root("dir"), 0755);
+	site_init(MIB);
+	conf.site.headers = headers;
+	conf.site.header_count = 2;
+	conf.site.constants = &constant;
+	conf.site.constant_count = 1;
+	site_start(1);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(requests); i++) {
+		struct bw_stream *s = fake_open(f, 0);
+
+		fake_feed(s, requests[i], strlen(requests[i]));
+		assert_true(status_of(s) != 0);
+		assert_non_null(
+			strstr(fake_output(s, NULL), "\r\nCache-Control: max-age=60\r\nX-A: \"b\tc\"\r\n"));
+	}
+	rmdir(in_root("dir"));
+	site_close();
+}
+
+/* All that a head can hold at once fits, for the longest of names too. */
+static void the_longest_head_fits(void **state)
+{
+	char value[385], request[2048], name[256], long_name[768] = "", dir[512];
+	struct bw_http_header header = { "X", value };
+	struct bw_stream *s;
+
+	memset(value, 'v', sizeof(value));
+	value[384 - 5] = '\0';
+	memset(name, '\xc3', 255);
+	name[255] = '\0';
+	for (unsigned i = 0; i < 255; i++)
+		strcat(long_name, "%C3");
+	snprintf(dir, sizeof(dir), "%s", in_root(name));
+	assert_int_equal(mkdir(dir, 0755), 0);
+	write_file("a.html", "one");
+	site_init(MIB);
+	conf.site.headers = &header;
+	conf.site.header_count = 1;
+	site_start(1);
+	s = fake_open(f, 0);
+	snprintf(request, sizeof(request), "/%s", long_name);
+	get(s, request);
+	assert_int_equal(status_of(s), 301);
+	assert_non_null(strstr(fake_output(s, NULL), "%C3/\r\n"));
+	fake_output_clear(s);
+	snprintf(request, sizeof(request),
+		"GET /a.html HTTP/1.0\r\nConnection: keep-alive\r\nRange: bytes=0-\r\n\r\n");
+	fake_feed(s, request, strlen(request));
+	assert_int_equal(status_of(s), 206);
+	assert_non_null(strstr(fake_output(s, NULL), value));
+	rmdir(dir);
+	site_close();
+}
+
+static void an_error_page_is_the_body_of_its_status(void **state)
+{
+	static const struct bw_http_page pages[] = { { 404, "/404.html" }, { 405, "/404.html" },
+		{ 400, "/sub/../404.html" }, { 413, "/404.html" }, { 403, "/lost.html" } };
+	struct bw_stream *s, *other;
+	const char
+		*bad = "GET / HTTP/1.1\r\n\r\n",
+		*delete = "DELETE / HTTP/1.1\r\nHost: h\r\n\r\n",
+		*head = "HEAD /no HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\nRange: bytes=0-0\r\n\r\n",
+		*chunks = "GET /404.html HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n";
+
+	write_file("404.html", "not here");
+	mkdir(in_root("dir"), 0755);
+	site_init(MIB);
+	conf.site.pages = pages;
+	conf.site.page_count = BW_ARRAY_LEN(pages);
+	bw_log_set_level(BW_LOG_ERROR);
+	site_start(2);
+	s = fake_open(f, 1);
+	assert_string_equal(get(s, "/no"), "not here");
+	assert_int_equal(status_of(s), 404);
+	assert_non_null(strstr(
+		fake_output(s, NULL), "\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 8\r\n"));
+	assert_null(strstr(fake_output(s, NULL), "ETag"));
+	assert_null(strstr(fake_output(s, NULL), "Accept-Ranges"));
+	/* Neither conditions nor ranges are about it. */
+	fake_output_clear(s);
+	fake_feed(s, head, strlen(head));
+	assert_int_equal(status_of(s), 404);
+	assert_non_null(strstr(fake_output(s, NULL), "Content-Length: 8\r\n"));
+	assert_string_equal(body_of(s), "");
+	fake_output_clear(s);
+	fake_feed(s, delete, strlen(delete));
+	assert_int_equal(status_of(s), 405);
+	assert_non_null(strstr(fake_output(s, NULL), "Allow: "));
+	assert_string_equal(body_of(s), "not here");
+	other = fake_open(f, 0);
+	fake_feed(other, bad, strlen(bad));
+	assert_int_equal(status_of(other), 400);
+	assert_string_equal(body_of(other), "not here");
+	other = fake_open(f, 0);
+	fake_feed(other, chunks, strlen(chunks));
+	assert_int_equal(status_of(other), 413);
+	assert_string_equal(body_of(other), "not here");
+	/* For itself it is a file. */
+	assert_string_equal(get(s, "/404.html"), "not here");
+	assert_int_equal(status_of(s), 200);
+	/* One that is not there is a line of text. */
+	assert_string_equal(get(s, "/dir/"), "403 Forbidden\n");
+	write_file("lost.html", "found");
+	fake_advance(f, SEC(3));
+	assert_string_equal(get(s, "/dir/"), "found");
+	/* A change is seen, and so is its end. */
+	write_file("404.html", "nowhere");
+	fake_advance(f, SEC(3));
+	assert_string_equal(get(s, "/no"), "nowhere");
+	unlink(in_root("404.html"));
+	fake_advance(f, SEC(3));
+	assert_string_equal(get(s, "/no"), "404 Not Found\n");
+	assert_string_equal(get(s, "/404.html"), "404 Not Found\n");
+	bw_log_set_level(BW_LOG_INFO);
+	unlink(in_root("lost.html"));
+	rmdir(in_root("dir"));
+	site_close();
+}
+
+static const char *type_told(struct bw_stream *s, const char *path)
+{
+	static char type[128];
+	const char *at;
+
+	get(s, path);
+	at = strstr(fake_output(s, NULL), "Content-Type: ");
+	assert_non_null(at);
+	snprintf(type, sizeof(type), "%.*s", (int)strcspn(at + 14, "\r"), at + 14);
+	return type;
+}
+
+static void types_are_of_the_table_that_was_named(void **state)
+{
+	char table[128];
+	struct bw_stream *s;
+
+	write_file("types", "text/x-mine foo html\nimage/mine\tpng\n");
+	strcpy(table, in_root("types"));
+	write_file("a.foo", "");
+	write_file("a.png", "");
+	write_file("a.css", "");
+	for (unsigned i = 0; i < 2; i++) {
+		site_init(MIB);
+		conf.mime_types = table;
+		conf.site.charset = i == 0 ? "koi8-r" : "off";
+		site_start(1);
+		s = fake_open(f, 0);
+		assert_string_equal(
+			type_told(s, "/a.foo"), i == 0 ? "text/x-mine; charset=koi8-r" : "text/x-mine");
+		assert_string_equal(type_told(s, "/a.png"), "image/mine");
+		assert_string_equal(type_told(s, "/a.css"), i == 0 ? "text/css; charset=koi8-r" : "text/css");
+		site_close();
+	}
 }
 
 static int make_root(void **state)
@@ -873,6 +1079,10 @@ int main(void)
 		cmocka_unit_test(an_unreadable_file_is_a_403),
 		cmocka_unit_test(a_wrong_configuration_is_refused),
 		cmocka_unit_test(sites_share_a_cache_and_no_path),
+		cmocka_unit_test(a_sites_headers_are_in_every_answer),
+		cmocka_unit_test(the_longest_head_fits),
+		cmocka_unit_test(an_error_page_is_the_body_of_its_status),
+		cmocka_unit_test(types_are_of_the_table_that_was_named),
 	};
 
 	return cmocka_run_group_tests(tests, make_root, remove_root);
