@@ -401,6 +401,7 @@ static struct pending *pending_push(
 	p->waits = 0;
 	p->owes_continue = false;
 	p->wants.flags = 0;
+	p->wants.encodings = 0;
 	if (c->first == NULL)
 		c->first = p;
 	else
@@ -609,6 +610,7 @@ static void apply_wants(const struct worker *w, const struct bw_http__wants *wan
 static void decide(const struct worker *w, struct bw_http__object *object, const struct bw_http__wants *wants,
 	struct reply *reply)
 {
+	object = bw_http__object_variant(object, wants->encodings);
 	reply->object = object;
 	reply->status = object->status;
 	reply->body_at = 0;

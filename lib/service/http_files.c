@@ -28,6 +28,7 @@
 #define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped: they go back to the system */
 #define TAG_BY_CONTENT_MAX (1024 * 1024) /* larger files are tagged by their times */
 #define LOAD_ATTEMPTS      3
+#define NAME_ROOM          (4096 + 256)              /* of a path, and an index */
 #define REDIRECT_HEAD_MAX  (BW_HTTP__HEAD_MAX - 128) /* with Content-Length, Date and Connection behind it */
 #define CLOCK_TICK_NS      (20 * (int64_t)BW_NS_PER_MS) /* a file system's clock: twice Linux's longest */
 
@@ -147,6 +148,9 @@ static void object_free(struct bw_http__object *object)
 {
 	struct bw_http_files *files = object->files;
 
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		if (object->variant[i] != NULL)
+			bw_http__object_put(object->variant[i]);
 	atomic_fetch_sub(is_negative(object) ? &files->negative_bytes : &files->bytes, object->cost_bytes);
 	if (atomic_load(&object->is_stale))
 		atomic_fetch_sub(&files->leaving_bytes, object->cost_bytes);
@@ -157,13 +161,14 @@ static void object_free(struct bw_http__object *object)
 
 void bw_http__files_bury(struct bw_http_files *files)
 {
-	struct bw_http__object *object = atomic_exchange_explicit(&files->dead, NULL, memory_order_acquire),
-			       *next;
+	struct bw_http__object *object, *next;
 
-	for (; object != NULL; object = next) {
-		next = object->next_dead;
-		object_free(object);
-	}
+	/* One that is freed may have held others. */
+	while ((object = atomic_exchange_explicit(&files->dead, NULL, memory_order_acquire)) != NULL)
+		for (; object != NULL; object = next) {
+			next = object->next_dead;
+			object_free(object);
+		}
 }
 
 bool bw_http__files_has_dead(const struct bw_http_files *files)
@@ -196,8 +201,9 @@ struct plan {
 	const uint8_t *path;
 	uint32_t path_len;
 	unsigned status;
-	const char *type;
-	const uint8_t *body; /* not copied */
+	const char *type, *encoding; /* or NULL */
+	bool varies;                 /* by Accept-Encoding */
+	const uint8_t *body;         /* not copied */
 	uint64_t body_bytes;
 	bool has_tag, has_modified;
 	uint64_t tag;
@@ -230,6 +236,8 @@ static void put_head(struct text *text, const struct bw_http__site *site, const 
 		bw_http__date_format(plan->modified_s, date);
 		put(text, "Last-Modified: %.*s\r\n", BW_HTTP__DATE_LEN, date);
 	}
+	if (plan->varies)
+		put(text, "Vary: Accept-Encoding\r\n");
 	object->validators_len = (uint16_t)(text->len - at);
 	at = text->len;
 	if (plan->location != NULL)
@@ -237,6 +245,8 @@ static void put_head(struct text *text, const struct bw_http__site *site, const 
 	if (plan->type != NULL)
 		put(text, "Content-Type: %s\r\n", plan->type);
 	object->type_len = (uint16_t)(text->len - at);
+	if (plan->encoding != NULL)
+		put(text, "Content-Encoding: %s\r\n", plan->encoding);
 	if (plan->status == 200)
 		put(text, "Accept-Ranges: bytes\r\n");
 	object->description_len = (uint16_t)(text->len - at);
@@ -319,6 +329,20 @@ static void table_insert(struct bw_http_files *files, struct bw_http__object *ob
 	atomic_fetch_add(&files->entries, 1);
 }
 
+/* Out of the table, or back in it: with its variants, which go where it goes. */
+static void set_leaving(struct bw_http_files *files, struct bw_http__object *object, bool leaves)
+{
+	bool was = atomic_exchange_explicit(&object->is_stale, leaves, memory_order_release);
+
+	if (leaves && !was)
+		atomic_fetch_add(&files->leaving_bytes, object->cost_bytes);
+	else if (!leaves && was)
+		atomic_fetch_sub(&files->leaving_bytes, object->cost_bytes);
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		if (object->variant[i] != NULL)
+			set_leaving(files, object->variant[i], leaves);
+}
+
 /* Drops the table's reference; workers see is_stale at their next look. */
 static void table_remove(struct bw_http_files *files, struct bw_http__object *object)
 {
@@ -329,8 +353,7 @@ static void table_remove(struct bw_http_files *files, struct bw_http__object *ob
 	*at = object->next;
 	bw_link_remove(&object->recent);
 	atomic_fetch_sub(&files->entries, 1);
-	atomic_fetch_add(&files->leaving_bytes, object->cost_bytes);
-	atomic_store_explicit(&object->is_stale, true, memory_order_release);
+	set_leaving(files, object, true);
 	atomic_fetch_add(&files->epoch, 1);
 	bw_http__object_put(object);
 }
@@ -530,10 +553,21 @@ static void type_of(
 	snprintf(type, type_room, has_charset ? "%s; charset=%s" : "%s", media, charset);
 }
 
+/* What is to be an object: a file, asked for by a path. */
+struct source {
+	unsigned site;
+	const uint8_t *path;
+	uint32_t path_len;
+	const char *name;
+	const char *encoding;
+	uint64_t tag_mask; /* the same bytes in another coding are another representation */
+	bool varies;
+};
+
 /* The file behind fd in memory: an object with one reference, its bytes reserved. 0, -EAGAIN: changed under our
  * hands; -ENOSPC: no room now; -EFBIG: never; or another -errno. */
-static int load_once(struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len,
-	const char *name, int fd, bool insists, struct bw_http__object **object)
+static int load_once(struct bw_http_files *files, const struct source *source, int fd, bool insists,
+	struct bw_http__object **object)
 {
 	struct stat st, after;
 	struct timespec wall;
@@ -547,7 +581,8 @@ static int load_once(struct bw_http_files *files, unsigned site, const uint8_t *
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	/* Object, head and path are small change beside the body: reserve their bound, correct it below. */
-	room = sizeof(**object) + path_len + BW_HTTP__HEAD_MAX + (((uint64_t)st.st_size + 4095) & ~4095ull);
+	room = sizeof(**object) + source->path_len + BW_HTTP__HEAD_MAX +
+	       (((uint64_t)st.st_size + 4095) & ~4095ull);
 	if (room > files->bytes_max)
 		return -EFBIG;
 	if (!reserve_bytes(files, room, insists))
@@ -571,17 +606,19 @@ static int load_once(struct bw_http_files *files, unsigned site, const uint8_t *
 	/* RFC 9110 8.8.2.1: not later than the Date it is sent with. */
 	clock_gettime(CLOCK_REALTIME, &wall);
 	racy = is_racy(&st, &wall);
-	type_of(files, site, name, type, sizeof(type));
+	type_of(files, source->site, source->name, type, sizeof(type));
 	plan = (struct plan){
-		.site = site,
-		.path = path,
-		.path_len = path_len,
+		.site = source->site,
+		.path = source->path,
+		.path_len = source->path_len,
 		.status = 200,
 		.type = type,
+		.encoding = source->encoding,
+		.varies = source->varies,
 		.body = body,
 		.body_bytes = (uint64_t)st.st_size,
 		.has_tag = true,
-		.tag = tag_of(body, &st, racy),
+		.tag = tag_of(body, &st, racy) ^ source->tag_mask,
 		.has_modified = true,
 		.modified_s = BW_MIN((int64_t)st.st_mtim.tv_sec, (int64_t)wall.tv_sec),
 	};
@@ -679,13 +716,139 @@ static void warn_limited(struct bw_http_files *files, bw_ns now, const char *wha
 	bw_warn("http: %s %s: %s%s", what, text, why, remedy);
 }
 
+/* Open a file to read it: 0, or -errno; -EPERM: it is none. */
+static int open_file(const struct bw_http__site *site, const char *name, int *fd)
+{
+	struct stat st;
+	int rc;
+
+	*fd = open_beneath(site->root_fd, name, O_RDONLY);
+	if (*fd < 0)
+		return *fd;
+	rc = fstat(*fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EPERM;
+	if (rc < 0)
+		close(*fd);
+	return rc;
+}
+
+/* As load_once(), until it holds still. */
+static int load(struct bw_http_files *files, const struct source *source, const char *name, bool insists,
+	struct bw_http__object **object)
+{
+	int fd, rc = open_file(&files->sites[source->site], name, &fd);
+
+	if (rc < 0)
+		return rc;
+	for (int attempt = 0;; attempt++) {
+		rc = load_once(files, source, fd, insists, object);
+		if ((rc != -EAGAIN && rc != -ENODATA) || attempt == LOAD_ATTEMPTS)
+			break;
+	}
+	close(fd);
+	return rc;
+}
+
+/* ---- variants ----------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *suffix, *encoding;
+} variants[BW_HTTP__VARIANTS] = {
+	[BW_HTTP__VARIANT_BR] = { ".br", "br" },
+	[BW_HTTP__VARIANT_GZIP] = { ".gz", "gzip" },
+};
+
+/* What is beside a file. */
+struct siblings {
+	bool is_there[BW_HTTP__VARIANTS];
+	struct stat st[BW_HTTP__VARIANTS];
+};
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t len = strlen(name), suffix_len = strlen(suffix);
+
+	return len >= suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
+}
+
+/* One that is older than the file was made of another one: whoever edits a file and forgets its copies is not punished
+ * with what he had before. */
+static void look_beside(
+	const struct bw_http__site *site, const char *name, const struct stat *st, struct siblings *siblings)
+{
+	memset(siblings->is_there, 0, sizeof(siblings->is_there));
+	if (!site->precompressed)
+		return;
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		if (has_suffix(name, variants[i].suffix))
+			return; /* itself a copy */
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++) {
+		char sibling[NAME_ROOM + 8];
+		int fd;
+
+		snprintf(sibling, sizeof(sibling), "%s%s", name, variants[i].suffix);
+		fd = open_beneath(site->root_fd, sibling, O_PATH);
+		if (fd < 0)
+			continue;
+		siblings->is_there[i] = fstat(fd, &siblings->st[i]) == 0 &&
+					S_ISREG(siblings->st[i].st_mode) &&
+					siblings->st[i].st_mtim.tv_sec >= st->st_mtim.tv_sec;
+		close(fd);
+	}
+}
+
+static bool is_same_set(const struct bw_http__object *object, const struct siblings *siblings)
+{
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++) {
+		if (object->variants_lost & 1u << i)
+			continue;
+		if (siblings->is_there[i] != (object->variant[i] != NULL))
+			return false;
+		if (siblings->is_there[i] && !is_same_file(object->variant[i], &siblings->st[i]))
+			return false;
+	}
+	return true;
+}
+
+/* 0, or -ENOSPC: no room now. One that cannot be had otherwise is left out until something changes. */
+static int load_variants(struct bw_http_files *files, const struct source *source,
+	const struct siblings *siblings, bool insists, struct bw_http__object *object)
+{
+	uint64_t bytes = object->cost_bytes;
+
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++) {
+		struct source other = *source;
+		char sibling[NAME_ROOM + 8];
+		int rc;
+
+		if (!siblings->is_there[i])
+			continue;
+		other.encoding = variants[i].encoding;
+		other.tag_mask = 0x9e3779b97f4a7c15ull * (i + 1);
+		snprintf(sibling, sizeof(sibling), "%s%s", source->name, variants[i].suffix);
+		bytes += (uint64_t)siblings->st[i].st_size;
+		/* All of them must fit at once, beside something else. */
+		rc = bytes <= files->bytes_max / 2
+			     ? load(files, &other, sibling, insists, &object->variant[i])
+			     : -EFBIG;
+		if (rc == -ENOSPC)
+			return rc;
+		if (rc < 0)
+			object->variants_lost |= (uint8_t)(1u << i);
+		else
+			object->has_variants = true;
+	}
+	return 0;
+}
+
 /* Ask the disk what the path is. `old`, where there is one, is returned again if it still is that. */
 static enum bw_http__got look(struct bw_http_files *files, unsigned number, const uint8_t *path,
 	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object *old,
 	struct bw_http__object **object, unsigned *status)
 {
 	const struct bw_http__site *site = &files->sites[number];
-	char name[4096 + 256];
+	struct source source = { .site = number, .path = path, .path_len = path_len };
+	struct siblings siblings;
+	char name[NAME_ROOM];
 	struct stat st;
 	int fd, rc;
 
@@ -724,46 +887,43 @@ static enum bw_http__got look(struct bw_http_files *files, unsigned number, cons
 		*status = 403;
 		goto refuse;
 	}
-	if (old != NULL && is_same_file(old, &st)) {
+	look_beside(site, name, &st, &siblings);
+	if (old != NULL && is_same_file(old, &st) && is_same_set(old, &siblings)) {
 		*object = bw_http__object_ref(old);
 		return BW_HTTP__GOT_OBJECT;
 	}
-	fd = open_beneath(site->root_fd, name, O_RDONLY);
-	if (fd < 0) {
-		*status = status_of_error(-fd);
-		goto refuse;
-	}
-	/* Between the two opens it may have become another thing. */
-	rc = fstat(fd, &st) < 0 ? errno : 0;
-	if (rc != 0 || !S_ISREG(st.st_mode)) {
-		close(fd);
-		*status = rc != 0 ? status_of_error(rc) : 403;
-		goto refuse;
-	}
-	for (int attempt = 0;; attempt++) {
-		rc = load_once(files, number, path, path_len, name, fd, insists, object);
-		if ((rc != -EAGAIN && rc != -ENODATA) || attempt == LOAD_ATTEMPTS)
-			break;
-	}
-	close(fd);
+	source.name = name;
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		source.varies |= siblings.is_there[i];
+	rc = load(files, &source, name, insists, object);
 	if (rc == 0) {
+		rc = load_variants(files, &source, &siblings, insists, *object);
+		if (rc < 0) {
+			bw_http__object_put(*object);
+			*object = NULL;
+		}
+	}
+	switch (rc) {
+	case 0:
 		atomic_fetch_add(&files->loads, 1);
 		return BW_HTTP__GOT_OBJECT;
-	}
-	if (rc == -ENOSPC)
+	case -ENOSPC:
 		return BW_HTTP__GOT_NO_ROOM;
-	if (rc == -EFBIG) {
+	case -EFBIG:
 		atomic_fetch_add(&files->no_room, 1);
 		warn_limited(files, now, "refused (503)", path, path_len, "larger than the file cache",
 			"; give http a larger cache");
 		*status = 503;
-	} else {
+		break;
+	default:
+		*status = status_of_error(-rc);
+		if (*status != 500)
+			break;
 		atomic_fetch_add(&files->load_failures, 1);
 		warn_limited(files, now, "cannot load", path, path_len,
 			rc == -EAGAIN || rc == -ENODATA ? "it changes faster than it can be read"
 							: strerror(-rc),
 			"");
-		*status = 500;
 		return BW_HTTP__GOT_STATUS;
 	}
 refuse:
@@ -825,8 +985,7 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site,
 			if (present != NULL)
 				table_remove(files, present);
 			/* Evicted while we looked: it is the truth, so it is back. */
-			if (atomic_exchange(&(*object)->is_stale, false))
-				atomic_fetch_sub(&files->leaving_bytes, (*object)->cost_bytes);
+			set_leaving(files, *object, false);
 			table_insert(files, *object);
 		}
 	} else if (present != NULL && got != BW_HTTP__GOT_NO_ROOM) {

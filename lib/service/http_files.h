@@ -21,6 +21,8 @@
 #include <base/types.h>
 #include <service/http.h>
 
+#include "http_parse.h"
+
 /** The largest response head, status line to empty line: what bw_stream_reserve() grants. */
 #define BW_HTTP__HEAD_MAX    1024
 #define BW_HTTP__CHARSET_MAX 32
@@ -34,10 +36,18 @@
 struct bw_http_files;
 struct bw_http__page;
 
+/** The same in another coding, of a file beside it: FILE.br, FILE.gz. The object without coding holds them. */
+enum bw_http__variant {
+	BW_HTTP__VARIANT_BR,
+	BW_HTTP__VARIANT_GZIP,
+	BW_HTTP__VARIANTS,
+};
+
 struct bw_http__object {
 	/* -- what a hit touches -- */
 	_Atomic uint32_t refs;
 	atomic_bool is_stale;
+	bool has_variants;
 	bool is_constant; /* lives as long as the service, never checked */
 	uint16_t status;  /* 200 with a body; 301 and refusals; a constant's own */
 	uint16_t site;    /* with the path: the key */
@@ -54,10 +64,12 @@ struct bw_http__object {
 	bool has_tag, has_modified;
 	uint16_t status_line_len; /* of head */
 	uint16_t validators_len;  /* then: Server, ETag, Last-Modified: what a 304 repeats */
-	uint16_t type_len;        /* then: Location, Content-Type, */
+	struct bw_http__object *variant[BW_HTTP__VARIANTS]; /* NULL: there is none */
+	uint16_t type_len;                                  /* then: Location, Content-Type, */
 	uint16_t
 		description_len; /* in which Content-Type is, and Accept-Ranges behind it; then Content-Length */
 	/* -- the helpers', under the mutex -- */
+	uint8_t variants_lost; /* bits: there is a file, but it cannot be had */
 	struct bw_http_files *files;
 	struct bw_http__object *next;      /* in the bucket */
 	struct bw_link recent;             /* least recently used first */
@@ -89,6 +101,21 @@ static inline uint64_t bw_http__hash(
 {
 	/* Nobody outside knows what the site's multiple is added to. */
 	return bw_siphash(key, path, path_len) + site * 0x9e3779b97f4a7c15ull;
+}
+
+/** What of the object is for a client that takes these codings: BW_HTTP__TAKES_BR and the like. */
+static inline struct bw_http__object *bw_http__object_variant(
+	struct bw_http__object *object, unsigned encodings)
+{
+	struct bw_http__object *br, *gzip;
+
+	if (bw_likely(!object->has_variants))
+		return object;
+	br = encodings & BW_HTTP__TAKES_BR ? object->variant[BW_HTTP__VARIANT_BR] : NULL;
+	gzip = encodings & BW_HTTP__TAKES_GZIP ? object->variant[BW_HTTP__VARIANT_GZIP] : NULL;
+	if (br == NULL || (gzip != NULL && encodings & BW_HTTP__PREFERS_GZIP))
+		br = gzip;
+	return br != NULL ? br : object;
 }
 
 enum bw_http__got {

@@ -984,6 +984,183 @@ static void types_are_of_the_table_that_was_named(void **state)
 	}
 }
 
+/* ---- compressed files --------------------------------------------------------------------------------- */
+
+static void ask_for(struct bw_stream *s, const char *path, const char *fields)
+{
+	char request[1024];
+
+	fake_output_clear(s);
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n", path, fields);
+	fake_feed(s, request, strlen(request));
+}
+
+static const char *told(struct bw_stream *s, const char *name)
+{
+	static char value[2][128];
+	static unsigned turn;
+	char *out = value[turn++ % 2];
+	const char *at = strstr(fake_output(s, NULL), name);
+
+	out[0] = '\0';
+	if (at != NULL && at < body_of(s))
+		snprintf(out, 128, "%.*s", (int)strcspn(at + strlen(name), "\r"), at + strlen(name));
+	return out;
+}
+
+static void what_is_taken_compressed_is_sent_so(void **state)
+{
+	static const struct {
+		const char *accepts, *body;
+	} asked[] = {
+		{ "", "plain" },
+		{ "Accept-Encoding: gzip, deflate, br\r\n", "brotli" },
+		{ "Accept-Encoding: gzip\r\n", "gzipped" },
+		{ "Accept-Encoding: x-gzip\r\n", "gzipped" },
+		{ "Accept-Encoding: BR;q=0.5, GZip;q=0.8\r\n", "gzipped" },
+		{ "Accept-Encoding: br;q=0.8, gzip ; q=0.800\r\n", "brotli" },
+		{ "Accept-Encoding: br;q=0, *\r\n", "gzipped" },
+		{ "Accept-Encoding: *;q=0\r\n", "plain" },
+		{ "Accept-Encoding: *;q=0.001\r\n", "brotli" },
+		{ "Accept-Encoding: identity, br;q=0.9, gzip;q=1\r\n", "gzipped" },
+		{ "Accept-Encoding: identity;q=1, br;q=0.9\r\n", "plain" },
+		{ "Accept-Encoding: identity;q=0\r\n", "plain" },
+		{ "Accept-Encoding: identity;q=0, gzip;q=0.1\r\n", "gzipped" },
+		{ "Accept-Encoding: br;q=1.001, gzip;q=2\r\n", "plain" },
+		{ "Accept-Encoding: br;q=.5, gzip;q=0.0001, deflate\r\n", "plain" },
+		{ "Accept-Encoding: gzip;q=0\r\nAccept-Encoding: br\r\n", "brotli" },
+		{ "Accept-Encoding:\r\n", "plain" },
+	};
+	struct bw_stream *s;
+	char tag[64], fields[256];
+
+	write_file("v.css", "plain");
+	write_file("v.css.br", "brotli");
+	write_file("v.css.gz", "gzipped");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(asked); i++) {
+		bool is_plain = strcmp(asked[i].body, "plain") == 0;
+
+		ask_for(s, "/v.css", asked[i].accepts);
+		assert_string_equal(body_of(s), asked[i].body);
+		assert_string_equal(told(s, "Vary: "), "Accept-Encoding");
+		assert_string_equal(told(s, "Content-Type: "), "text/css; charset=utf-8");
+		assert_string_equal(told(s, "Content-Encoding: "), is_plain                  ? ""
+								   : asked[i].body[0] == 'b' ? "br"
+											     : "gzip");
+	}
+	assert_int_equal(figure(0, "cache_loads"), 1);
+	assert_int_equal(figure(0, "cache_paths"), 1);
+	/* Ranges and conditions are about what is sent. */
+	ask_for(s, "/v.css", "Accept-Encoding: br\r\nRange: bytes=1-2\r\n");
+	assert_string_equal(body_of(s), "ro");
+	assert_string_equal(told(s, "Content-Range: "), "bytes 1-2/6");
+	assert_string_equal(told(s, "Content-Encoding: "), "br");
+	strcpy(tag, told(s, "ETag: "));
+	snprintf(fields, sizeof(fields), "Accept-Encoding: br\r\nIf-None-Match: %s\r\n", tag);
+	ask_for(s, "/v.css", fields);
+	assert_int_equal(status_of(s), 304);
+	assert_string_equal(told(s, "Vary: "), "Accept-Encoding");
+	snprintf(fields, sizeof(fields), "Accept-Encoding: gzip\r\nIf-None-Match: %s\r\n", tag);
+	ask_for(s, "/v.css", fields);
+	assert_int_equal(status_of(s), 200);
+	assert_string_not_equal(told(s, "ETag: "), tag);
+	ask_for(s, "/v.css", "Accept-Encoding: gzip\r\nRange: bytes=7-\r\n");
+	assert_int_equal(status_of(s), 416);
+	assert_string_equal(told(s, "Content-Range: "), "bytes */7");
+	/* By its own name it is what it is. */
+	ask_for(s, "/v.css.gz", "Accept-Encoding: gzip, br\r\n");
+	assert_string_equal(body_of(s), "gzipped");
+	assert_string_equal(told(s, "Content-Encoding: "), "");
+	assert_string_equal(told(s, "Vary: "), "");
+	ask_for(s, "/v.css", "Accept-Encoding: br\r\nRange: bytes=0-0\r\nIf-Range: \"0\"\r\n");
+	assert_string_equal(body_of(s), "brotli");
+	site_close();
+}
+
+static void a_copy_that_comes_goes_or_is_old_is_seen(void **state)
+{
+	static const struct timespec long_ago[2] = { { .tv_sec = 1000000 }, { .tv_sec = 1000000 } };
+	struct bw_stream *s;
+
+	write_file("w.js", "plain");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "plain");
+	assert_string_equal(told(s, "Vary: "), "");
+	write_file("w.js.gz", "gzipped");
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "gzipped");
+	write_file("w.js.gz", "again");
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "again");
+	/* Of another version of the file. */
+	assert_int_equal(utimensat(AT_FDCWD, in_root("w.js.gz"), long_ago, 0), 0);
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "plain");
+	assert_string_equal(told(s, "Vary: "), "");
+	write_file("w.js.gz", "third");
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "third");
+	unlink(in_root("w.js.gz"));
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "plain");
+	/* At rest it is not read again. */
+	unsigned long long loads = figure(0, "cache_loads");
+	wait_a_tick();
+	for (unsigned i = 0; i < 3; i++) {
+		fake_advance(f, SEC(5));
+		ask_for(s, "/w.js", "");
+	}
+	assert_int_equal(figure(0, "cache_loads"), loads);
+	fake_advance(f, SEC(5));
+	site_close();
+	/* Not where it is not wanted. */
+	write_file("w.js.gz", "gzipped");
+	site_init(MIB);
+	conf.site.precompressed = false;
+	site_start(1);
+	s = fake_open(f, 0);
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "plain");
+	site_close();
+}
+
+/* What is evicted goes with its copies, and one too large to be beside others is left out. */
+static void copies_count_against_the_cache(void **state)
+{
+	struct bw_stream *s;
+
+	write_big("x.bin", 300000, 'x');
+	write_big("x.bin.gz", 200000, 'z');
+	write_big("y.bin", 400000, 'y');
+	write_big("y.bin.gz", 400000, 'Y');
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	for (unsigned i = 0; i < 6; i++) {
+		ask_for(s, "/x.bin", "Accept-Encoding: gzip\r\n");
+		if (status_of(s) == 0)
+			fake_advance(f, MS(100));
+		assert_int_equal(span(s, "z"), 200000);
+		ask_for(s, "/y.bin", "Accept-Encoding: gzip\r\n");
+		if (status_of(s) == 0)
+			fake_advance(f, MS(100));
+		assert_int_equal(span(s, "y"), 400000);
+		assert_string_equal(told(s, "Vary: "), "Accept-Encoding");
+		assert_true(figure(0, "cache_bytes") <= MIB);
+	}
+	unlink(in_root("x.bin.gz"));
+	unlink(in_root("y.bin.gz"));
+	site_close();
+}
+
 static int make_root(void **state)
 {
 	strcpy(root, "/tmp/bw-http-files-XXXXXX");
@@ -1083,6 +1260,9 @@ int main(void)
 		cmocka_unit_test(the_longest_head_fits),
 		cmocka_unit_test(an_error_page_is_the_body_of_its_status),
 		cmocka_unit_test(types_are_of_the_table_that_was_named),
+		cmocka_unit_test(what_is_taken_compressed_is_sent_so),
+		cmocka_unit_test(a_copy_that_comes_goes_or_is_old_is_seen),
+		cmocka_unit_test(copies_count_against_the_cache),
 	};
 
 	return cmocka_run_group_tests(tests, make_root, remove_root);
