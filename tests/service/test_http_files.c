@@ -1183,7 +1183,11 @@ static void sites_share_a_cache_and_no_path(void **state)
 	static const struct bw_http_constant constants[] = {
 		{ .path = "/c", .body = "of a host", .body_bytes = 9 },
 	};
-	struct bw_http_site hosts[2] = { { .constants = constants, .constant_count = 1 }, { .index = "b" } };
+	static const char *const names[] = { "a", "b" };
+	struct bw_http_site hosts[2] = {
+		{ .names = &names[0], .name_count = 1, .constants = constants, .constant_count = 1 },
+		{ .names = &names[1], .name_count = 1, .index = "b" },
+	};
 	struct bw_http__files_figures figures;
 	struct bw_http__object *object[3];
 	char sub[128];
