@@ -227,3 +227,76 @@ static inline uint64_t bw_resp__now_ms(const struct bw_resp__call *call)
 {
 	return call->r->store.now_ms;
 }
+
+/* ---- for the commands ---- */
+
+static inline struct bw_resp__item *bw_resp__find(struct bw_resp__call *call)
+{
+	const struct bw_resp__arg *key = &call->argv[1];
+
+	return bw_resp__store_find(&call->r->store, call->hash, key->data, key->len);
+}
+
+static inline struct bw_resp__value bw_resp__value_of(
+	const struct bw_resp__call *call, const struct bw_resp__arg *arg)
+{
+	return (struct bw_resp__value){
+		.data = arg->data,
+		.len = arg->len,
+		.blob = bw_resp__arg_blob(arg),
+		.may_take = call->may_take,
+	};
+}
+
+static inline struct bw_resp__block *bw_resp__pin_value(struct bw_resp__item *item)
+{
+	struct bw_resp__block *block = bw_resp__item_value_block(item);
+
+	bw_resp__block_pin(block);
+	return block;
+}
+
+static inline void bw_resp__count_lookup(struct bw_resp__call *call, const struct bw_resp__item *item)
+{
+	if (item != NULL)
+		call->r->store.hits++;
+	else
+		call->r->store.misses++;
+}
+
+/** Store the argument under the key. False: no memory. */
+bool bw_resp__put_at(struct bw_resp__call *call, uint32_t hash, const struct bw_resp__arg *key,
+	struct bw_resp__arg *arg, uint64_t expires_ms);
+bool bw_resp__put(struct bw_resp__call *call, struct bw_resp__arg *arg, uint64_t expires_ms);
+/** A time argument as unix ms. False after an error reply. */
+bool bw_resp__expiry_of(struct bw_resp__call *call, const struct bw_resp__arg *arg, bool is_seconds,
+	bool is_absolute, bool must_be_positive, int64_t *expires_ms);
+
+/* ---- resp_strings.c ---- */
+
+void bw_resp__run_get(struct bw_resp__call *call);
+void bw_resp__run_set(struct bw_resp__call *call);
+void bw_resp__run_setnx(struct bw_resp__call *call);
+void bw_resp__run_setex(struct bw_resp__call *call);
+void bw_resp__run_psetex(struct bw_resp__call *call);
+void bw_resp__run_getset(struct bw_resp__call *call);
+void bw_resp__run_getdel(struct bw_resp__call *call);
+void bw_resp__run_append(struct bw_resp__call *call);
+void bw_resp__run_strlen(struct bw_resp__call *call);
+void bw_resp__run_incr(struct bw_resp__call *call);
+void bw_resp__run_decr(struct bw_resp__call *call);
+void bw_resp__run_incrby(struct bw_resp__call *call);
+void bw_resp__run_decrby(struct bw_resp__call *call);
+
+/* ---- resp_keys.c ---- */
+
+void bw_resp__run_expire(struct bw_resp__call *call);
+void bw_resp__run_pexpire(struct bw_resp__call *call);
+void bw_resp__run_expireat(struct bw_resp__call *call);
+void bw_resp__run_pexpireat(struct bw_resp__call *call);
+void bw_resp__run_ttl(struct bw_resp__call *call);
+void bw_resp__run_pttl(struct bw_resp__call *call);
+void bw_resp__run_expiretime(struct bw_resp__call *call);
+void bw_resp__run_pexpiretime(struct bw_resp__call *call);
+void bw_resp__run_persist(struct bw_resp__call *call);
+void bw_resp__run_type(struct bw_resp__call *call);

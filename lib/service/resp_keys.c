@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The commands on one key whatever its value: its time to live, what it is. */
+#include "resp_internal.h"
+
+/* ---- time to live ---- */
+
+enum {
+	EXPIRE_NX = 1,
+	EXPIRE_XX = 2,
+	EXPIRE_GT = 4,
+	EXPIRE_LT = 8
+};
+
+static bool parse_expire_options(struct bw_resp__call *call, unsigned *options)
+{
+	static const struct {
+		const char *word;
+		unsigned option;
+	} words[] = { { "nx", EXPIRE_NX }, { "xx", EXPIRE_XX }, { "gt", EXPIRE_GT }, { "lt", EXPIRE_LT } };
+
+	*options = 0;
+	for (uint32_t i = 3; i < call->argc; i++) {
+		unsigned w = 0;
+
+		while (w < BW_ARRAY_LEN(words) && !bw_resp__arg_is(&call->argv[i], words[w].word))
+			w++;
+		if (w == BW_ARRAY_LEN(words)) {
+			bw_resp__reply_error(call, "ERR Unsupported option %.*s",
+				(int)BW_MIN(call->argv[i].len, 128u), (const char *)call->argv[i].data);
+			return false;
+		}
+		*options |= words[w].option;
+	}
+	if ((*options & EXPIRE_NX) != 0 && (*options & ~(unsigned)EXPIRE_NX) != 0) {
+		bw_resp__reply_error(
+			call, "ERR NX and XX, GT or LT options at the same time are not compatible");
+		return false;
+	}
+	if ((*options & EXPIRE_GT) != 0 && (*options & EXPIRE_LT) != 0) {
+		bw_resp__reply_error(call, "ERR GT and LT options at the same time are not compatible");
+		return false;
+	}
+	return true;
+}
+
+static void set_expiry(struct bw_resp__call *call, bool is_seconds, bool is_absolute)
+{
+	struct bw_resp__item *item;
+	int64_t at, now;
+	unsigned options;
+
+	if (!parse_expire_options(call, &options) ||
+		!bw_resp__expiry_of(call, &call->argv[2], is_seconds, is_absolute, false, &at))
+		return;
+	item = bw_resp__find(call);
+	if (item == NULL) {
+		bw_resp__reply_int(call, 0);
+		return;
+	}
+	now = (int64_t)bw_resp__item_expires_ms(item);
+	/* A key without a time counts as one that lives for ever: GT never applies to it, LT always. */
+	if (((options & EXPIRE_NX) != 0 && now != 0) || ((options & EXPIRE_XX) != 0 && now == 0) ||
+		((options & EXPIRE_GT) != 0 && (now == 0 || at <= now)) ||
+		((options & EXPIRE_LT) != 0 && now != 0 && at >= now)) {
+		bw_resp__reply_int(call, 0);
+		return;
+	}
+	if (at <= (int64_t)bw_resp__now_ms(call))
+		bw_resp__store_remove(&call->r->store, item);
+	else
+		bw_resp__store_set_expiry(&call->r->store, item, (uint64_t)at);
+	bw_resp__reply_int(call, 1);
+}
+
+void bw_resp__run_expire(struct bw_resp__call *call)
+{
+	set_expiry(call, true, false);
+}
+
+void bw_resp__run_pexpire(struct bw_resp__call *call)
+{
+	set_expiry(call, false, false);
+}
+
+void bw_resp__run_expireat(struct bw_resp__call *call)
+{
+	set_expiry(call, true, true);
+}
+
+void bw_resp__run_pexpireat(struct bw_resp__call *call)
+{
+	set_expiry(call, false, true);
+}
+
+static void reply_time(struct bw_resp__call *call, bool in_seconds, bool is_absolute)
+{
+	struct bw_resp__item *item = bw_resp__find(call);
+	uint64_t at;
+
+	if (item == NULL) {
+		bw_resp__reply_int(call, -2);
+		return;
+	}
+	at = bw_resp__item_expires_ms(item);
+	if (at == 0) {
+		bw_resp__reply_int(call, -1);
+		return;
+	}
+	if (!is_absolute)
+		at -= bw_resp__now_ms(call);
+	bw_resp__reply_int(call, (int64_t)(in_seconds ? (at + 500) / 1000 : at));
+}
+
+void bw_resp__run_ttl(struct bw_resp__call *call)
+{
+	reply_time(call, true, false);
+}
+
+void bw_resp__run_pttl(struct bw_resp__call *call)
+{
+	reply_time(call, false, false);
+}
+
+void bw_resp__run_expiretime(struct bw_resp__call *call)
+{
+	reply_time(call, true, true);
+}
+
+void bw_resp__run_pexpiretime(struct bw_resp__call *call)
+{
+	reply_time(call, false, true);
+}
+
+void bw_resp__run_persist(struct bw_resp__call *call)
+{
+	struct bw_resp__item *item = bw_resp__find(call);
+	bool had_time = item != NULL && bw_resp__item_expires_ms(item) != 0;
+
+	if (had_time)
+		bw_resp__store_set_expiry(&call->r->store, item, 0);
+	bw_resp__reply_int(call, had_time);
+}
+
+void bw_resp__run_type(struct bw_resp__call *call)
+{
+	if (bw_resp__find(call) != NULL)
+		bw_resp__reply_literal(call, "+string\r\n");
+	else
+		bw_resp__reply_literal(call, "+none\r\n");
+}
