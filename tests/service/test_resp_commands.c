@@ -1054,7 +1054,8 @@ static void who_dies_in_the_middle_leaves_nothing_half_done(void **state)
 	for (unsigned which = 0; which < 3; which++) {
 		for (unsigned at = 0; at < 20; at++) {
 			struct fake *f = server(3);
-			struct bw_stream *dying = fake_open(f, at % 3), *s = fake_open(f, (at + 1) % 3);
+			struct bw_stream *dying = fake_open(f, at % 3), *s = fake_open(f, (at + 1) % 3),
+					 *waiting = fake_open(f, at / 3 % 3);
 			char keys[3][32], text[200];
 
 			for (unsigned i = 0; i < 3; i++)
@@ -1076,6 +1077,13 @@ static void who_dies_in_the_middle_leaves_nothing_half_done(void **state)
 			/* Somebody waits for it by now, or not. */
 			snprintf(text, sizeof(text), "MGET %s %s %s", keys[0], keys[1], keys[2]);
 			send_words(s, text);
+			/* And who waits may die, too: at an owner of one of the keys. */
+			send_words(waiting, text);
+			snprintf(text, sizeof(text), "EXISTS %s", keys[at % 3]);
+			send_words(waiting, text);
+			fake_deliver_mail(f, at % 4);
+			fake_peer_reset(waiting);
+			snprintf(text, sizeof(text), "MGET %s %s %s", keys[0], keys[1], keys[2]);
 			fake_peer_reset(dying);
 			fake_hold_mail(f, false);
 			fake_run(f);
