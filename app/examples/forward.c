@@ -110,5 +110,5 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	server_port = (uint16_t)port;
-	return run(&forward_service, 7778, argc > 3 ? argv[3] : "tap:forward0");
+	return run(&forward_service, NULL, 7778, argc > 3 ? argv[3] : "tap:forward0");
 }

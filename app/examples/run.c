@@ -5,7 +5,7 @@
 
 #include "run.h"
 
-int run(const struct bw_service *service, uint16_t port, const char *dev)
+int run(const struct bw_service *service, void *service_conf, uint16_t port, const char *dev)
 {
 	struct bw_engine_conf conf;
 	struct bw_nic_plan plan;
@@ -30,7 +30,8 @@ int run(const struct bw_service *service, uint16_t port, const char *dev)
 	bw_engine_conf_init(&conf);
 	conf.worker_count = 1;
 	conf.service_count = 1;
-	conf.services[0] = (struct bw_engine_service){ .service = service, .port = port };
+	conf.services[0] =
+		(struct bw_engine_service){ .service = service, .conf = service_conf, .port = port };
 	conf.addr_count = 1;
 	bw_cidr_parse("192.0.2.2/24", &conf.addrs[0]);
 	bw_cidr_parse("192.0.2.1/24", &host);

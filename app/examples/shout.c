@@ -70,5 +70,5 @@ static const struct bw_service shout_service = {
 
 int main(int argc, char **argv)
 {
-	return run(&shout_service, 7777, argc > 1 ? argv[1] : "tap:shout0");
+	return run(&shout_service, NULL, 7777, argc > 1 ? argv[1] : "tap:shout0");
 }

@@ -275,7 +275,8 @@ void bw_http__handler_begin(struct bw_http_exchange *x, const struct bw_http_hea
 	memset(x->state, 0, sizeof(x->state));
 	x->waits |= BW_HTTP__WAIT_HANDLER;
 	x->is_called = true;
-	handler->begin(x, head);
+	if (handler->begin != NULL)
+		handler->begin(x, head);
 	x->is_called = false;
 	if (!head->has_body)
 		bw_http__handler_body_end(x);

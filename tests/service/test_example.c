@@ -21,7 +21,7 @@ static uint16_t shout_port;
 static const char *shout_dev;
 
 /* What main() would serve. */
-int run(const struct bw_service *service, uint16_t port, const char *dev)
+int run(const struct bw_service *service, void *conf, uint16_t port, const char *dev)
 {
 	shout = service;
 	shout_port = port;

@@ -96,7 +96,8 @@ void bw_http_read(struct bw_http_exchange *x);
 
 /**
  * The whole response. `body` and the response's texts must not change until `release(arg)`, called once, on any core;
- * with release NULL they never do. Once an exchange. A body that does not fit the send queue at once is copied.
+ * with release NULL they never do. Once an exchange. A body that does not fit the send queue at once is copied, as is one
+ * that fits the state, which may be in the state.
  */
 void bw_http_reply(struct bw_http_exchange *x, const struct bw_http_response *response, const void *body,
 	uint64_t body_bytes, void (*release)(void *arg), void *arg);
