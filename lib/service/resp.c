@@ -80,7 +80,7 @@ void bw_resp_conf_init(struct bw_resp_conf *conf)
 		.args_max = 64 * 1024,
 		.inline_bytes_max = 64 << 10,
 		.stall_timeout_ns = 60 * BW_NS_PER_SEC,
-		.evicts = true,
+		.policy = BW_RESP_ALLKEYS_LRU,
 	};
 }
 
@@ -1243,7 +1243,7 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 					       .index = base + share,
 					       .bytes_max = share,
 					       .random_seed = conf->hash_seed + r->worker,
-					       .evicts = conf->evicts,
+					       .policy = conf->policy,
 				       });
 	r->argv = (struct bw_resp__arg *)(base + share + index_bytes);
 	r->scratch = base + share + index_bytes + argv_bytes;

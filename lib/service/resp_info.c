@@ -128,9 +128,12 @@ static struct totals sum_workers(const struct bw_resp *r)
 
 typedef unsigned long long ull;
 
+const char *const bw_resp__policy_names[BW_RESP_POLICIES] = { "allkeys-lru", "allkeys-lfu", "volatile-ttl",
+	"noeviction" };
+
 static const char *policy(const struct bw_resp *r)
 {
-	return r->conf->evicts ? "allkeys-lru" : "noeviction";
+	return bw_resp__policy_names[r->store.policy];
 }
 
 static void info_server(struct text *t, struct bw_resp__call *call, const struct totals *sum)

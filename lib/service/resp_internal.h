@@ -192,6 +192,7 @@ void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *blo
 
 /* ---- resp_info.c ---- */
 
+extern const char *const bw_resp__policy_names[BW_RESP_POLICIES];
 #define BW_RESP__SCRATCH_BYTES (128u * 1024)
 void bw_resp__run_info(struct bw_resp__call *call);
 void bw_resp__run_command(struct bw_resp__call *call);

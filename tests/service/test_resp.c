@@ -938,7 +938,7 @@ static void a_full_server_that_may_not_evict_says_so(void **state)
 	unsigned n = 0;
 	const char *text;
 
-	conf.evicts = false;
+	conf.policy = BW_RESP_NOEVICTION;
 	conf.memory_bytes_max = 8u << 20;
 	f = server(1);
 	s = fake_open(f, 0);

@@ -4,6 +4,15 @@
 
 #include <base/types.h>
 
+/** What makes room when the memory is full: Redis's maxmemory-policy. */
+enum bw_resp_policy {
+	BW_RESP_ALLKEYS_LRU,  /* the keys that nobody used for the longest time */
+	BW_RESP_ALLKEYS_LFU,  /* the keys that are used least often */
+	BW_RESP_VOLATILE_TTL, /* of the keys with a time to live, those that have the least left */
+	BW_RESP_NOEVICTION,   /* nothing: an OOM error */
+	BW_RESP_POLICIES,
+};
+
 struct bw_resp_conf {
 	/**
 	 * Keys, values, index and commands that are arriving, all workers together; default 256 MiB. Of a worker's
@@ -19,7 +28,7 @@ struct bw_resp_conf {
 	 * whose command is not whole, and so long behind 16 KiB a second; default 60 s.
 	 */
 	bw_ns stall_timeout_ns;
-	bool evicts; /* true (default): least recently used keys make room; false: OOM error */
+	enum bw_resp_policy policy; /* default allkeys-lru */
 	/* -- set by bw_resp_conf_prepare() -- */
 	uint64_t hash_seed;
 	struct bw_resp_shared *shared; /* what the workers' memory is mapped at */
