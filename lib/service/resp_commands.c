@@ -83,8 +83,7 @@ const struct bw_resp__command bw_resp__commands[] = {
 		"Subtract from a number" },
 	{ "del", -2, W, 1, -1, 1, BW_RESP__DEL, NULL, "generic", "1.0.0", "Delete keys" },
 	{ "echo", 2, L | F, 0, 0, 0, 0, run_echo, "connection", "1.0.0", "Echo the given string" },
-	{ "exists", -2, R | F, 1, -1, 1, BW_RESP__COUNT_EXISTING, NULL, "generic", "1.0.0",
-		"Count keys that exist" },
+	{ "exists", -2, R | F, 1, -1, 1, BW_RESP__EXISTS, NULL, "generic", "1.0.0", "Count keys that exist" },
 	{ "expire", -3, W | F, 1, 1, 1, 0, bw_resp__run_expire, "generic", "1.0.0",
 		"Set a time to live in seconds" },
 	{ "expireat", -3, W | F, 1, 1, 1, 0, bw_resp__run_expireat, "generic", "1.2.0",
@@ -96,16 +95,23 @@ const struct bw_resp__command bw_resp__commands[] = {
 	{ "get", 2, R | F, 1, 1, 1, 0, bw_resp__run_get, "string", "1.0.0", "Get the value of a key" },
 	{ "getdel", 2, W | F, 1, 1, 1, 0, bw_resp__run_getdel, "string", "6.2.0",
 		"Get the value of a key and delete it" },
+	{ "getex", -2, W | F, 1, 1, 1, 0, bw_resp__run_getex, "string", "6.2.0",
+		"Get the value of a key and set its time to live" },
+	{ "getrange", 4, R, 1, 1, 1, 0, bw_resp__run_getrange, "string", "2.4.0", "Get a part of a value" },
 	{ "getset", 3, W | M | F, 1, 1, 1, 0, bw_resp__run_getset, "string", "1.0.0",
 		"Set a value and return the old one" },
 	{ "hello", -1, NS | L | F, 0, 0, 0, 0, bw_resp__run_hello, "connection", "6.0.0",
 		"Greet the server" },
 	{ "incr", 2, W | M | F, 1, 1, 1, 0, bw_resp__run_incr, "string", "1.0.0", "Add one to a number" },
 	{ "incrby", 3, W | M | F, 1, 1, 1, 0, bw_resp__run_incrby, "string", "1.0.0", "Add to a number" },
+	{ "incrbyfloat", 3, W | M | F, 1, 1, 1, 0, bw_resp__run_incrbyfloat, "string", "2.6.0",
+		"Add a fraction to a number" },
 	{ "info", -1, L, 0, 0, 0, 0, bw_resp__run_info, "server", "1.0.0", "Information and statistics" },
+	{ "memory", -2, 0, 0, 0, 0, BW_RESP__CONTAINER, NULL, "server", "4.0.0", "What keys cost" },
 	{ "mget", -2, R | F, 1, -1, 1, BW_RESP__MGET, NULL, "string", "1.0.0",
 		"Get the values of several keys" },
 	{ "mset", -3, W | M, 1, -1, 2, BW_RESP__MSET, NULL, "string", "1.0.1", "Set several keys" },
+	{ "object", -2, 0, 0, 0, 0, BW_RESP__CONTAINER, NULL, "generic", "2.2.3", "What is known of a key" },
 	{ "persist", 2, W | F, 1, 1, 1, 0, bw_resp__run_persist, "generic", "2.2.0",
 		"Remove a time to live" },
 	{ "pexpire", -3, W | F, 1, 1, 1, 0, bw_resp__run_pexpire, "generic", "2.6.0",
@@ -129,9 +135,12 @@ const struct bw_resp__command bw_resp__commands[] = {
 		"Set a value with a time to live in seconds" },
 	{ "setnx", 3, W | M | F, 1, 1, 1, 0, bw_resp__run_setnx, "string", "1.0.0",
 		"Set a value if the key does not exist" },
+	{ "setrange", 4, W | M, 1, 1, 1, 0, bw_resp__run_setrange, "string", "2.2.0",
+		"Overwrite a part of a value" },
 	{ "strlen", 2, R | F, 1, 1, 1, 0, bw_resp__run_strlen, "string", "2.2.0", "The length of a value" },
+	{ "substr", 4, R, 1, 1, 1, 0, bw_resp__run_getrange, "string", "1.0.0", "Get a part of a value" },
 	{ "time", 1, L | F, 0, 0, 0, 0, run_time, "server", "2.6.0", "The server's time" },
-	{ "touch", -2, R | F, 1, -1, 1, BW_RESP__COUNT_EXISTING, NULL, "generic", "3.2.1",
+	{ "touch", -2, R | F, 1, -1, 1, BW_RESP__TOUCH, NULL, "generic", "3.2.1",
 		"Use keys without reading" },
 	{ "ttl", 2, R | F, 1, 1, 1, 0, bw_resp__run_ttl, "generic", "1.0.0", "The time to live in seconds" },
 	{ "type", 2, R | F, 1, 1, 1, 0, bw_resp__run_type, "generic", "1.0.0", "The type of a key's value" },
@@ -139,6 +148,37 @@ const struct bw_resp__command bw_resp__commands[] = {
 };
 const unsigned bw_resp__command_count = BW_ARRAY_LEN(bw_resp__commands);
 _Static_assert(BW_ARRAY_LEN(bw_resp__commands) < 128, "the look-up table is at most half full");
+
+static const struct bw_resp__command subcommands[] = {
+	{ "memory|doctor", 2, 0, 0, 0, 0, 0, bw_resp__run_memory_doctor, "server", "4.0.0",
+		"What could be wrong with the memory" },
+	{ "memory|help", 2, L, 0, 0, 0, 0, bw_resp__run_memory_help, "server", "4.0.0", "The subcommands" },
+	{ "memory|usage", -3, R, 2, 2, 1, 0, bw_resp__run_memory_usage, "server", "4.0.0",
+		"What a key costs, in bytes" },
+	{ "object|encoding", 3, R, 2, 2, 1, 0, bw_resp__run_object_encoding, "generic", "2.2.3",
+		"What Redis would keep a value as" },
+	{ "object|freq", 3, R, 2, 2, 1, 0, bw_resp__run_object_freq, "generic", "4.0.0",
+		"How often a key is used" },
+	{ "object|help", 2, L, 0, 0, 0, 0, bw_resp__run_object_help, "generic", "6.2.0", "The subcommands" },
+	{ "object|idletime", 3, R, 2, 2, 1, 0, bw_resp__run_object_idletime, "generic", "2.2.3",
+		"For how long nobody used a key" },
+	{ "object|refcount", 3, R, 2, 2, 1, 0, bw_resp__run_object_refcount, "generic", "2.2.3",
+		"How many refer to a value" },
+};
+
+const struct bw_resp__command *bw_resp__find_subcommand(const struct bw_resp__call *call)
+{
+	size_t len = strlen(call->command->name);
+
+	for (unsigned i = 0; call->argc > 1 && i < BW_ARRAY_LEN(subcommands); i++) {
+		const char *name = subcommands[i].name;
+
+		if (strncmp(name, call->command->name, len) == 0 && name[len] == '|' &&
+			bw_resp__arg_is(&call->argv[1], name + len + 1))
+			return &subcommands[i];
+	}
+	return NULL;
+}
 
 /* ---- look-up: the name as two words, letters folded ---- */
 

@@ -94,9 +94,10 @@ void bw_resp__run_pexpireat(struct bw_resp__call *call)
 
 static void reply_time(struct bw_resp__call *call, bool in_seconds, bool is_absolute)
 {
-	struct bw_resp__item *item = bw_resp__find(call);
+	struct bw_resp__item *item = bw_resp__peek(call);
 	uint64_t at;
 
+	bw_resp__count_lookup(call, item);
 	if (item == NULL) {
 		bw_resp__reply_int(call, -2);
 		return;
@@ -143,8 +144,122 @@ void bw_resp__run_persist(struct bw_resp__call *call)
 
 void bw_resp__run_type(struct bw_resp__call *call)
 {
-	if (bw_resp__find(call) != NULL)
+	struct bw_resp__item *item = bw_resp__peek(call);
+
+	bw_resp__count_lookup(call, item);
+	if (item != NULL)
 		bw_resp__reply_literal(call, "+string\r\n");
 	else
 		bw_resp__reply_literal(call, "+none\r\n");
+}
+
+/* ---- OBJECT, MEMORY ---- */
+
+/* The key that is asked about; NULL after a nil. */
+static struct bw_resp__item *object_or_nil(struct bw_resp__call *call)
+{
+	struct bw_resp__item *item = bw_resp__peek(call);
+
+	bw_resp__count_lookup(call, item);
+	if (item == NULL)
+		bw_resp__reply_nil(call);
+	return item;
+}
+
+/* What Redis would keep it as; here all are bytes. */
+void bw_resp__run_object_encoding(struct bw_resp__call *call)
+{
+	struct bw_resp__item *item = object_or_nil(call);
+	int64_t number;
+
+	if (item == NULL)
+		return;
+	if ((item->b.flags & BW_RESP__ITEM_RAW) != 0 || item->value_bytes > 44)
+		bw_resp__reply_bulk(call, "raw", 3);
+	else if ((item->b.flags & BW_RESP__ITEM_TEXT) == 0 &&
+		 bw_resp__parse_int(bw_resp__item_value(item), item->value_bytes, &number))
+		bw_resp__reply_bulk(call, "int", 3);
+	else
+		bw_resp__reply_bulk(call, "embstr", 6);
+}
+
+void bw_resp__run_object_idletime(struct bw_resp__call *call)
+{
+	struct bw_resp__item *item = object_or_nil(call);
+	int32_t idle;
+
+	if (item == NULL)
+		return;
+	idle = (int32_t)(call->r->store.used_now - item->used_at);
+	/* In units of 128 ms; negative after a step of the wall clock. */
+	bw_resp__reply_int(call, BW_MAX(idle, 0) * (int64_t)128 / 1000);
+}
+
+void bw_resp__run_object_freq(struct bw_resp__call *call)
+{
+	if (object_or_nil(call) != NULL)
+		bw_resp__reply_error(call,
+			"ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note "
+			"that when switching between policies at runtime LRU and LFU data will take some time "
+			"to adjust.");
+}
+
+/* As in a Redis that evicts: no value is shared. */
+void bw_resp__run_object_refcount(struct bw_resp__call *call)
+{
+	if (object_or_nil(call) != NULL)
+		bw_resp__reply_int(call, 1);
+}
+
+void bw_resp__run_object_help(struct bw_resp__call *call)
+{
+	static const char *const lines[] = { "ENCODING <key>", "    What Redis would keep the value as.",
+		"FREQ <key>", "    How often it is used, where the policy is an LFU one.", "IDLETIME <key>",
+		"    For how many seconds nobody used it.", "REFCOUNT <key>",
+		"    How many refer to it: one.", NULL };
+
+	bw_resp__reply_help(call, lines);
+}
+
+void bw_resp__run_memory_usage(struct bw_resp__call *call)
+{
+	struct bw_resp__item *item;
+	int64_t samples;
+
+	/* SAMPLES is for values of several elements: there are none. */
+	for (uint32_t i = 3; i < call->argc; i += 2) {
+		if (!bw_resp__arg_is(&call->argv[i], "samples") || i + 1 == call->argc) {
+			bw_resp__reply_syntax_error(call);
+			return;
+		}
+		if (!bw_resp__arg_int(&call->argv[i + 1], &samples)) {
+			bw_resp__reply_not_an_integer(call);
+			return;
+		}
+		if (samples < 0) {
+			bw_resp__reply_syntax_error(call);
+			return;
+		}
+	}
+	item = bw_resp__peek(call);
+	if (item == NULL)
+		bw_resp__reply_nil(call);
+	else
+		bw_resp__reply_int(call, (int64_t)bw_resp__store_item_bytes(item));
+}
+
+void bw_resp__run_memory_doctor(struct bw_resp__call *call)
+{
+	static const char text[] =
+		"Memory cannot fragment beyond a page of 16 KiB: INFO memory says what is used.\n";
+
+	bw_resp__reply_bulk(call, text, sizeof(text) - 1);
+}
+
+void bw_resp__run_memory_help(struct bw_resp__call *call)
+{
+	static const char *const lines[] = { "DOCTOR", "    What could be wrong with the memory.",
+		"USAGE <key> [SAMPLES <count>]", "    What a key and its value cost, in bytes.", NULL };
+
+	bw_resp__reply_help(call, lines);
 }

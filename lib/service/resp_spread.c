@@ -57,6 +57,23 @@ static void mset_here(struct bw_resp__call *call)
 		bw_resp__reply_oom(call);
 }
 
+/* EXISTS asks about the keys; TOUCH and DEL use them. */
+static struct bw_resp__item *find_existing(struct bw_resp *r, const struct bw_resp__command *command,
+	uint32_t hash, const uint8_t *key, uint32_t len)
+{
+	struct bw_resp__item *item = command->spread == BW_RESP__EXISTS
+					     ? bw_resp__store_peek(&r->store, hash, key, len)
+					     : bw_resp__store_find(&r->store, hash, key, len);
+
+	if (command->spread != BW_RESP__DEL) {
+		if (item != NULL)
+			r->store.hits++;
+		else
+			r->store.misses++;
+	}
+	return item;
+}
+
 static void count_here(struct bw_resp__call *call, bool removes)
 {
 	int64_t count = 0;
@@ -64,7 +81,7 @@ static void count_here(struct bw_resp__call *call, bool removes)
 	for (uint32_t i = 1; i < call->argc; i++) {
 		const struct bw_resp__arg *key = &call->argv[i];
 		uint32_t hash = bw_resp__hash_key(call->r, key->data, key->len).hash;
-		struct bw_resp__item *item = bw_resp__store_find(&call->r->store, hash, key->data, key->len);
+		struct bw_resp__item *item = find_existing(call->r, call->command, hash, key->data, key->len);
 
 		if (item == NULL)
 			continue;
@@ -86,7 +103,8 @@ bool bw_resp__run_spread_here(struct bw_resp__call *call)
 	case BW_RESP__DEL:
 		count_here(call, true);
 		break;
-	case BW_RESP__COUNT_EXISTING:
+	case BW_RESP__EXISTS:
+	case BW_RESP__TOUCH:
 		count_here(call, false);
 		break;
 	case BW_RESP__FLUSH:
@@ -138,8 +156,8 @@ void bw_resp__run_spread_part(
 				value_rec->blob = NULL;
 			continue;
 		}
-		item = bw_resp__store_find(&r->store, key.hash, rec->bytes, rec->len);
 		if (command->spread == BW_RESP__MGET) {
+			item = bw_resp__store_find(&r->store, key.hash, rec->bytes, rec->len);
 			if (item == NULL) {
 				r->store.misses++;
 				continue;
@@ -152,6 +170,7 @@ void bw_resp__run_spread_part(
 			}
 			continue;
 		}
+		item = find_existing(r, command, key.hash, rec->bytes, rec->len);
 		if (item == NULL)
 			continue;
 		part->sum++;
