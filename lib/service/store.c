@@ -40,8 +40,7 @@
 #define LOAD         5 /* items a bucket, at which a bucket is split */
 #define LOAD_MAX     7 /* at which a page is taken from the items to let the index grow */
 
-#define FREQUENCY_NEW    5u
-#define FREQUENCY_FACTOR 10u
+#define FREQUENCY_NEW 5u
 
 #define EVICT_TRIES   32  /* sampled victims an allocation may take */
 #define EVICT_SAMPLES 8   /* items compared for each */
@@ -477,7 +476,7 @@ static void item_use(struct bw_resp__store *store, struct bw_resp__item *item)
 		uint32_t frequency = bw_resp__store_frequency(store, item);
 		uint32_t above = frequency > FREQUENCY_NEW ? frequency - FREQUENCY_NEW : 0;
 
-		if (frequency < UINT8_MAX && random_below(store, above * FREQUENCY_FACTOR + 1) == 0)
+		if (frequency < UINT8_MAX && random_below(store, above * BW_RESP__LFU_LOG_FACTOR + 1) == 0)
 			frequency++;
 		item->frequency = (uint8_t)frequency;
 	}

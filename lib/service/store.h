@@ -186,6 +186,7 @@ void bw_resp__blob_copy(const struct bw_resp__chunk *blob, uint8_t *out, uint32_
 
 /* ---- how an item is used ---- */
 
+#define BW_RESP__LFU_LOG_FACTOR 10u
 /** Redis's LFU counter, as decayed until now. Kept only while the policy is allkeys-lfu. */
 uint8_t bw_resp__store_frequency(const struct bw_resp__store *store, const struct bw_resp__item *item);
 /** For how long nobody used it. */

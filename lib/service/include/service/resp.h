@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** RESP key-value cache (the protocol of Redis, versions 2 and inline): configuration. */
+/** RESP key-value cache (the protocol of Redis, versions 2, 3 and inline): configuration. */
 #pragma once
 
 #include <base/types.h>
@@ -29,7 +29,16 @@ struct bw_resp_conf {
 	 */
 	bw_ns stall_timeout_ns;
 	enum bw_resp_policy policy; /* default allkeys-lru */
+	const char *password_file;  /* NULL (default): none. Its first line is what AUTH has to say */
+	/**
+	 * Default true: without a password, hosts with a global address are turned away where they come to one of ours
+	 * that is global.
+	 */
+	bool protected_mode;
 	/* -- set by bw_resp_conf_prepare() -- */
+	char password[512]; /* zeros behind it */
+	uint32_t password_len;
+	char run_id[41]; /* what INFO says that this server is, as Redis does */
 	uint64_t hash_seed;
 	struct bw_resp_shared *shared; /* what the workers' memory is mapped at */
 };
