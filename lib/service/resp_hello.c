@@ -81,9 +81,9 @@ void bw_resp__run_hello(struct bw_resp__call *call)
 	}
 	if (call->conn->flags & BW_RESP__UNAUTHENTICATED) {
 		bw_resp__reply_error(call,
-			"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
-			"<proto> AUTH <user> <pass> option can be used to authenticate the client and select the "
-			"RESP protocol version at the same time");
+			"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH "
+			"<user> <pass> option can be used to authenticate the client and select the RESP protocol version "
+			"at the same time");
 		return;
 	}
 	if (version == 3)

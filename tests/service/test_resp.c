@@ -441,9 +441,8 @@ static void nothing_is_answered_without_the_password(void **state)
 	ask(s, "AUTH ", WRONGPASS);
 	ask(s, "AUTH bob wrong", WRONGPASS);
 	ask(s, "HELLO 3",
-		"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> "
-		"AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol "
-		"version at the same time\r\n");
+		"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
+		"option can be used to authenticate the client and select the RESP protocol version at the same time\r\n");
 	ask(s, "HELLO 3 AUTH default wrong", WRONGPASS);
 	ask(s, "RESET", "+RESET\r\n");
 	ask(s, "GET a", NOAUTH);
