@@ -1049,6 +1049,8 @@ static enum ran run(struct bw_resp__call *call, struct bw_resp__gather **gathere
 		}
 		call->command = command;
 		call->conn->last_command = bw_resp__command_number(command);
+		if (call->request != NULL)
+			call->request->command = command;
 		return run(call, gathered);
 	} else if (command->spread != BW_RESP__ONE && command->spread != BW_RESP__CONTAINER) {
 		if (command->spread >= BW_RESP__TELL && !bw_resp__check_told(call))

@@ -573,6 +573,11 @@ static void clients_are_listed_and_killed_over_workers(void **state)
 			assert_true(fake_is_closing(s[i]));
 			fake_peer_reset(s[i]);
 		}
+	/* Behind replies that are still out. */
+	line(s[0],
+		"CLIENT LIST\r\nCLIENT LIST TYPE pubsub\r\nCLIENT KILL ID 1000000\r\nCONFIG SET maxmemory 60mb\r\n");
+	assert_non_null(strstr(fake_output(s[0], NULL), "\n\r\n$0\r\n\r\n:0\r\n+OK\r\n"));
+	fake_output_clear(s[0]);
 	/* Itself: it gets its answer first. */
 	ask(s[0], "CLIENT KILL TYPE normal SKIPME no", ":1\r\n");
 	assert_true(fake_is_closing(s[0]));
