@@ -25,7 +25,11 @@
 #define NETWORK_ROW(...)  ROW(struct bw_raw_network, struct bw_engine_conf, __VA_ARGS__)
 #define TCP_ROW(...)      ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
 #define HTTP_ROW(...)     ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
+#define SITE_ROW(...)     ROW(struct bw_raw_site, struct bw_http_site, __VA_ARGS__)
+#define ROUTE_ROW(...)    ROW(struct bw_raw_handler, struct bw_http_route, __VA_ARGS__)
 #define CONSTANT_ROW(...) ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
+#define HEADER_ROW(...)   ROW(struct bw_raw_header, struct bw_http_header, __VA_ARGS__)
+#define PAGE_ROW(...)     ROW(struct bw_raw_error_page, struct bw_http_page, __VA_ARGS__)
 #define RESP_ROW(...)     ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
 
 #define HTTP_SERVICE_ROW(...)  ROW(struct bw_raw_http, struct bw_engine_service, __VA_ARGS__)
@@ -36,7 +40,11 @@ static const struct bw_key top_keys[] = { TOP_KEYS(TOP_ROW) };
 static const struct bw_key network_keys[] = { NETWORK_KEYS(NETWORK_ROW) };
 static const struct bw_key tcp_keys[] = { TCP_KEYS(TCP_ROW) };
 static const struct bw_key http_keys[] = { HTTP_KEYS(HTTP_ROW) };
+static const struct bw_key site_keys[] = { SITE_KEYS(SITE_ROW) };
+static const struct bw_key route_keys[] = { ROUTE_KEYS(ROUTE_ROW) };
 static const struct bw_key constant_keys[] = { CONSTANT_KEYS(CONSTANT_ROW) };
+static const struct bw_key header_keys[] = { HEADER_KEYS(HEADER_ROW) };
+static const struct bw_key page_keys[] = { ERROR_PAGE_KEYS(PAGE_ROW) };
 static const struct bw_key resp_keys[] = { RESP_KEYS(RESP_ROW) };
 static const struct bw_key http_service_keys[] = { SERVICE_KEYS(HTTP_SERVICE_ROW) };
 static const struct bw_key resp_service_keys[] = { SERVICE_KEYS(RESP_SERVICE_ROW) };
@@ -47,7 +55,8 @@ _Static_assert(BW_ARRAY_LEN(http_service_keys) == BW_ARRAY_LEN(resp_service_keys
 
 _Static_assert(sizeof(enum bw_poll) <= sizeof(uint64_t) &&
 		       sizeof(enum bw_tcp_congestion_control) <= sizeof(uint64_t) &&
-		       sizeof(enum bw_tcp_syn_cookies) <= sizeof(uint64_t) && sizeof(bool) == 1,
+		       sizeof(enum bw_tcp_syn_cookies) <= sizeof(uint64_t) &&
+		       sizeof(enum bw_http_log_format) <= sizeof(uint64_t) && sizeof(bool) == 1,
 	"values.c copies them as integers");
 
 struct bw_conf *bw_conf_create(void)
@@ -72,8 +81,12 @@ void bw_conf_destroy(struct bw_conf *conf)
 {
 	if (conf == NULL)
 		return;
-	for (unsigned i = 0; i < BW_ARRAY_LEN(conf->constants); i++)
-		free(conf->constants[i]);
+	while (conf->blocks != NULL) {
+		struct bw_conf_block *block = conf->blocks;
+
+		conf->blocks = block->next;
+		free(block);
+	}
 	bw_control__raw_free(conf->raw);
 	free(conf->origins);
 	free(conf->file);
@@ -565,43 +578,296 @@ static int root_check(const struct bw_conf *conf, const char *path, const char *
 	return 0;
 }
 
-static int constants_apply(struct bw_conf *conf, const char *entry, const struct bw_raw_http *raw,
-	struct bw_http_constant *constants)
+/** Zeroed, and freed with the configuration. */
+static void *conf_alloc(struct bw_conf *conf, size_t count, size_t bytes)
 {
-	for (unsigned i = 0; i < raw->constants_count; i++) {
-		struct bw_http_constant *constant = &constants[i];
-		char path[PATH_BYTES], prefix[PATH_BYTES / 2];
+	struct bw_conf_block *block = calloc(1, sizeof(*block) + count * bytes);
+
+	if (block == NULL)
+		return NULL;
+	block->next = conf->blocks;
+	conf->blocks = block;
+	return block->data;
+}
+
+static int constant_apply(struct bw_conf *conf, const char *entry, struct bw_raw_constant *raw,
+	struct bw_http_constant *constant)
+{
+	char path[PATH_BYTES], prefix[PATH_BYTES];
+	int error;
+
+	snprintf(prefix, sizeof(prefix), "%s.", entry);
+	*constant = (struct bw_http_constant){ .content_type = "text/plain; charset=utf-8", .status = 200 };
+	error = bw_control__keys_apply(
+		conf, prefix, constant_keys, BW_ARRAY_LEN(constant_keys), raw, constant);
+	if (error != 0)
+		return error;
+	if (constant->path == NULL || constant->body == NULL)
+		return bw_control__fail(conf, entry, "a constant needs path and body; give both");
+	if (constant->path[0] != '/') {
+		snprintf(path, sizeof(path), "%.100s.path", entry);
+		return bw_control__fail(conf, path,
+			"'%.60s' does not begin with /; give a path such as /health", constant->path);
+	}
+	/* They would end the header, or begin another (RFC 9110 section 5.5). */
+	for (const char *c = constant->content_type; *c != '\0'; c++) {
+		if ((unsigned char)*c >= ' ' && *c != 0x7f)
+			continue;
+		snprintf(path, sizeof(path), "%.100s.type", entry);
+		return bw_control__fail(conf, path, "has a control character; give one such as text/plain");
+	}
+	constant->body_bytes = strlen(constant->body);
+	return 0;
+}
+
+static int constants_apply(struct bw_conf *conf, const char *entry, struct bw_raw_constant *raw,
+	unsigned count, struct bw_http_site *site)
+{
+	struct bw_http_constant *constants = conf_alloc(conf, count, sizeof(*constants));
+
+	if (constants == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		char path[PATH_BYTES];
 		int error;
 
-		snprintf(path, sizeof(path), "%s.constants[%u]", entry, i);
-		snprintf(prefix, sizeof(prefix), "%s.constants[%u].", entry, i);
-		*constant = (struct bw_http_constant){ .content_type = "text/plain; charset=utf-8",
-			.status = 200 };
-		error = bw_control__keys_apply(conf, prefix, constant_keys, BW_ARRAY_LEN(constant_keys),
-			&raw->constants[i], constant);
+		snprintf(path, sizeof(path), "%.80s.constants[%u]", entry, i);
+		error = constant_apply(conf, path, &raw[i], &constants[i]);
 		if (error != 0)
 			return error;
-		if (constant->path == NULL || constant->body == NULL)
-			return bw_control__fail(conf, path, "a constant needs path and body; give both");
-		if (constant->path[0] != '/') {
-			snprintf(path, sizeof(path), "%spath", prefix);
-			return bw_control__fail(conf, path,
-				"'%.60s' does not begin with /; give a path such as /health", constant->path);
-		}
-		/* They would end the header, or begin another (RFC 9110 section 5.5). */
-		for (const char *c = constant->content_type; *c != '\0'; c++) {
-			if ((unsigned char)*c >= ' ' && *c != 0x7f)
-				continue;
-			snprintf(path, sizeof(path), "%stype", prefix);
-			return bw_control__fail(
-				conf, path, "has a control character; give one such as text/plain");
-		}
-		constant->body_bytes = strlen(constant->body);
 		for (unsigned j = 0; j < i; j++)
-			if (strcmp(constants[j].path, constant->path) == 0)
+			if (strcmp(constants[j].path, constants[i].path) == 0)
 				return bw_control__fail(conf, path,
-					"%.60s is there already; give every path once", constant->path);
+					"%.60s is there already; give every path once", constants[i].path);
 	}
+	site->constants = constants;
+	site->constant_count = count;
+	return 0;
+}
+
+static const struct bw_http_handler *const handlers[] = { &bw_http_health, &bw_http_echo };
+
+static int handler_apply(const struct bw_conf *conf, const char *entry, const char *name,
+	const struct bw_http_handler **handler)
+{
+	const char *names[BW_ARRAY_LEN(handlers)], *nearest;
+	char path[PATH_BYTES];
+
+	if (name == NULL)
+		return bw_control__fail(
+			conf, entry, "a route needs a handler; give one such as handler: echo");
+	for (unsigned i = 0; i < BW_ARRAY_LEN(handlers); i++) {
+		names[i] = handlers[i]->name;
+		if (strcmp(name, names[i]) == 0)
+			*handler = handlers[i];
+	}
+	if (*handler != NULL)
+		return 0;
+	snprintf(path, sizeof(path), "%.100s.handler", entry);
+	nearest = bw_control__nearest(name, names, BW_ARRAY_LEN(names));
+	if (nearest != NULL)
+		return bw_control__fail(conf, path, "'%.60s' is no handler; did you mean %s?", name, nearest);
+	return bw_control__fail(conf, path, "'%.60s' is no handler; give health or echo", name);
+}
+
+static int methods_apply(const struct bw_conf *conf, const char *entry, const struct bw_raw_handler *raw,
+	struct bw_http_route *route)
+{
+	static const char *const names[] = {
+		[BW_HTTP_GET] = "GET",
+		[BW_HTTP_HEAD] = "HEAD",
+		[BW_HTTP_POST] = "POST",
+		[BW_HTTP_PUT] = "PUT",
+		[BW_HTTP_DELETE] = "DELETE",
+		[BW_HTTP_PATCH] = "PATCH",
+	};
+
+	for (unsigned i = 0; i < raw->methods_count; i++) {
+		uint16_t bit = 0;
+		char path[PATH_BYTES];
+
+		for (unsigned j = 0; j < BW_ARRAY_LEN(names); j++)
+			if (names[j] != NULL && strcmp(raw->methods[i], names[j]) == 0)
+				bit = (uint16_t)(1u << j);
+		snprintf(path, sizeof(path), "%.100s.methods[%u]", entry, i);
+		if (bit == 0)
+			return bw_control__fail(conf, path,
+				"'%.60s' is no method of a route; give GET, HEAD, POST, PUT, DELETE or PATCH",
+				raw->methods[i]);
+		route->methods |= bit;
+	}
+	return 0;
+}
+
+static int http_route_apply(
+	struct bw_conf *conf, const char *entry, struct bw_raw_handler *raw, struct bw_http_route *route)
+{
+	char path[PATH_BYTES];
+	int error;
+
+	snprintf(path, sizeof(path), "%.100s.", entry);
+	error = bw_control__keys_apply(conf, path, route_keys, BW_ARRAY_LEN(route_keys), raw, route);
+	if (error == 0)
+		error = handler_apply(conf, entry, raw->handler, &route->handler);
+	if (error == 0)
+		error = methods_apply(conf, entry, raw, route);
+	if (error != 0)
+		return error;
+	if ((raw->path == NULL) == (raw->prefix == NULL))
+		return bw_control__fail(
+			conf, entry, "a route needs a path, or a prefix of paths; give one of the two");
+	route->is_prefix = raw->prefix != NULL;
+	route->path = route->is_prefix ? raw->prefix : raw->path;
+	if (route->path[0] == '/')
+		return 0;
+	snprintf(path, sizeof(path), "%.100s.%s", entry, route->is_prefix ? "prefix" : "path");
+	return bw_control__fail(
+		conf, path, "'%.60s' does not begin with /; give a path such as /api/", route->path);
+}
+
+static int http_routes_apply(struct bw_conf *conf, const char *entry, struct bw_raw_handler *raw,
+	unsigned count, struct bw_http_site *site)
+{
+	struct bw_http_route *routes = conf_alloc(conf, count, sizeof(*routes));
+
+	if (routes == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		char path[PATH_BYTES];
+		int error;
+
+		snprintf(path, sizeof(path), "%.80s.routes[%u]", entry, i);
+		error = http_route_apply(conf, path, &raw[i], &routes[i]);
+		if (error != 0)
+			return error;
+	}
+	site->routes = routes;
+	site->route_count = count;
+	return 0;
+}
+
+static int headers_apply(struct bw_conf *conf, const char *entry, struct bw_raw_header *raw, unsigned count,
+	struct bw_http_site *site)
+{
+	struct bw_http_header *headers = conf_alloc(conf, count, sizeof(*headers));
+	char path[PATH_BYTES], prefix[PATH_BYTES];
+	size_t bytes = 0;
+
+	if (headers == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		const char *fault;
+		int error;
+
+		snprintf(path, sizeof(path), "%.80s.headers[%u]", entry, i);
+		snprintf(prefix, sizeof(prefix), "%.80s.headers[%u].", entry, i);
+		error = bw_control__keys_apply(
+			conf, prefix, header_keys, BW_ARRAY_LEN(header_keys), &raw[i], &headers[i]);
+		if (error != 0)
+			return error;
+		fault = bw_http_header_fault(&headers[i]);
+		if (fault != NULL)
+			return bw_control__fail(conf, path, "%s", fault);
+		bytes += strlen(headers[i].name) + strlen(headers[i].value) + strlen(": \r\n");
+		if (bytes > BW_HTTP_HEADERS_BYTES_MAX)
+			return bw_control__fail(conf, path,
+				"with this one the headers are more than %u bytes; give fewer or shorter ones",
+				BW_HTTP_HEADERS_BYTES_MAX);
+	}
+	site->headers = headers;
+	site->header_count = count;
+	return 0;
+}
+
+static int pages_apply(struct bw_conf *conf, const char *entry, struct bw_raw_error_page *raw, unsigned count,
+	struct bw_http_site *site)
+{
+	struct bw_http_page *pages = conf_alloc(conf, count, sizeof(*pages));
+
+	if (pages == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		char path[PATH_BYTES], prefix[PATH_BYTES];
+		int error;
+
+		snprintf(path, sizeof(path), "%.80s.error_pages[%u]", entry, i);
+		snprintf(prefix, sizeof(prefix), "%.80s.error_pages[%u].", entry, i);
+		error = bw_control__keys_apply(
+			conf, prefix, page_keys, BW_ARRAY_LEN(page_keys), &raw[i], &pages[i]);
+		if (error != 0)
+			return error;
+		if (raw[i].status == NULL || pages[i].path == NULL)
+			return bw_control__fail(conf, path, "an error page needs status and path; give both");
+		if (pages[i].status == 416)
+			return bw_control__fail(conf, path,
+				"416 tells the size of what was asked for, and has no page; remove this one");
+		if (pages[i].path[0] != '/')
+			return bw_control__fail(conf, path,
+				"'%.60s' does not begin with /; give a path below the root, such as /404.html",
+				pages[i].path);
+		if (site->root == NULL)
+			return bw_control__fail(conf, path,
+				"an error page is a file below the root, and there is none; give a root");
+		for (unsigned j = 0; j < i; j++)
+			if (pages[j].status == pages[i].status)
+				return bw_control__fail(conf, path,
+					"status %u has a page already; give every status once",
+					pages[i].status);
+	}
+	site->pages = pages;
+	site->page_count = count;
+	return 0;
+}
+
+static int site_apply(
+	struct bw_conf *conf, const char *entry, struct bw_raw_site *raw, struct bw_http_site *site)
+{
+	char path[PATH_BYTES];
+	int error;
+
+	snprintf(path, sizeof(path), "%.100s.", entry);
+	error = bw_control__keys_apply(conf, path, site_keys, BW_ARRAY_LEN(site_keys), raw, site);
+	if (error == 0 && site->root != NULL) {
+		snprintf(path, sizeof(path), "%.100s.root", entry);
+		error = root_check(conf, path, site->root);
+	}
+	if (error == 0)
+		error = constants_apply(conf, entry, raw->constants, raw->constants_count, site);
+	if (error == 0)
+		error = http_routes_apply(conf, entry, raw->routes, raw->routes_count, site);
+	if (error == 0)
+		error = headers_apply(conf, entry, raw->headers, raw->headers_count, site);
+	if (error == 0)
+		error = pages_apply(conf, entry, raw->error_pages, raw->error_pages_count, site);
+	return error;
+}
+
+static int hosts_apply(
+	struct bw_conf *conf, const char *entry, const struct bw_raw_http *raw, struct bw_http_conf *http)
+{
+	struct bw_http_site *sites = conf_alloc(conf, raw->hosts_count, sizeof(*sites));
+
+	if (sites == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < raw->hosts_count; i++) {
+		struct bw_raw_host *host = &raw->hosts[i];
+		struct bw_http_site *site = &sites[i];
+		char path[PATH_BYTES / 2];
+		int error;
+
+		snprintf(path, sizeof(path), "%s.hosts[%u]", entry, i);
+		if (host->names_count == 0)
+			return bw_control__fail(
+				conf, path, "a host needs names; give at least one, such as www.example.org");
+		bw_http_site_init(site);
+		site->names = (const char *const *)host->names;
+		site->name_count = host->names_count;
+		error = site_apply(conf, path, &host->site, site);
+		if (error != 0)
+			return error;
+	}
+	http->hosts = sites;
+	http->host_count = raw->hosts_count;
 	return 0;
 }
 
@@ -633,23 +899,19 @@ static int http_apply(struct services *services)
 				"request_line (%u) is part of header_bytes (%u) and cannot be more; give less of it",
 				http->request_line_bytes_max, http->header_bytes_max);
 		}
-		snprintf(path, sizeof(path), "%s.root", entry);
-		if (http->root != NULL) {
-			error = root_check(conf, path, http->root);
-			if (error != 0)
-				return error;
+		if (http->access_log != NULL && http->access_log[0] == '\0') {
+			snprintf(path, sizeof(path), "%s.access_log", entry);
+			return bw_control__fail(conf, path,
+				"is empty; give a path, or - for standard output, or leave the key out");
 		}
-		conf->constants[slot] = calloc(raw->constants_count + 1, sizeof(*http->constants));
-		if (conf->constants[slot] == NULL)
-			return -ENOMEM;
-		error = constants_apply(conf, entry, raw, conf->constants[slot]);
+		error = site_apply(conf, entry, &raw->site, &http->site);
+		if (error == 0)
+			error = hosts_apply(conf, entry, raw, http);
 		if (error != 0)
 			return error;
-		http->constants = raw->constants_count > 0 ? conf->constants[slot] : NULL;
-		http->constant_count = raw->constants_count;
-		if (http->root == NULL && http->constant_count == 0) {
-			http->constants = &bw_control__welcome;
-			http->constant_count = 1;
+		if (http->site.root == NULL && http->site.constant_count == 0 && http->host_count == 0) {
+			http->site.constants = &bw_control__welcome;
+			http->site.constant_count = 1;
 		}
 		conf->view.http[slot] = http;
 		conf->view.engine.services[slot].conf = http;

@@ -24,6 +24,52 @@ struct bw_raw_constant {
 	CONSTANT_KEYS(RAW_MEMBER)
 };
 
+struct bw_raw_header {
+	HEADER_KEYS(RAW_MEMBER)
+};
+
+struct bw_raw_error_page {
+	ERROR_PAGE_KEYS(RAW_MEMBER)
+};
+
+struct bw_raw_handler {
+	char *path, *prefix, *handler;
+	char **methods;
+	unsigned methods_count;
+	ROUTE_KEYS(RAW_MEMBER)
+};
+
+/** What a service and each of its hosts have. */
+#define RAW_SITE                                                                                             \
+	SITE_KEYS(RAW_MEMBER)                                                                                \
+	struct bw_raw_constant *constants;                                                                   \
+	unsigned constants_count;                                                                            \
+	struct bw_raw_handler *routes;                                                                       \
+	unsigned routes_count;                                                                               \
+	struct bw_raw_header *headers;                                                                       \
+	unsigned headers_count;                                                                              \
+	struct bw_raw_error_page *error_pages;                                                               \
+	unsigned error_pages_count;
+
+struct bw_raw_site {
+	RAW_SITE
+};
+
+/** In the file its keys are among the others of the structure. */
+#define RAW_SITE_MEMBERS                                                                                     \
+	union {                                                                                              \
+		struct bw_raw_site site;                                                                     \
+		struct {                                                                                     \
+			RAW_SITE                                                                             \
+		};                                                                                           \
+	};
+
+struct bw_raw_host {
+	RAW_SITE_MEMBERS
+	char **names;
+	unsigned names_count;
+};
+
 /** What every raw service begins with. */
 #define RAW_LISTEN                                                                                           \
 	char *port;                                                                                          \
@@ -38,8 +84,9 @@ struct bw_raw_http {
 	RAW_LISTEN
 	SERVICE_KEYS(RAW_MEMBER)
 	HTTP_KEYS(RAW_MEMBER)
-	struct bw_raw_constant *constants;
-	unsigned constants_count;
+	RAW_SITE_MEMBERS
+	struct bw_raw_host *hosts;
+	unsigned hosts_count;
 };
 
 struct bw_raw_resp {
@@ -86,15 +133,25 @@ struct bw_raw {
 };
 
 /* Bounds of lists. The services' is of each list and of all together. */
-#define CONSTANTS_MAX 64
-#define EAL_ARGS_MAX  64
-#define PATH_BYTES    128
+#define CONSTANTS_MAX   64
+#define METHODS_MAX     8
+#define NAMES_MAX       64
+#define HEADERS_MAX     32
+#define ERROR_PAGES_MAX 32
+#define EAL_ARGS_MAX    64
+#define PATH_BYTES      128
 
 /** Where a key was set. Paths are as in "http[0].constants[2].path". */
 struct bw_origin {
 	char path[PATH_BYTES];
 	const char *flag; /* or NULL: the file's `line` */
 	unsigned line;
+};
+
+/** Memory that lives as long as the configuration. */
+struct bw_conf_block {
+	struct bw_conf_block *next;
+	uint64_t data[];
 };
 
 struct bw_conf {
@@ -105,7 +162,7 @@ struct bw_conf {
 	struct bw_conf_view view;
 	struct bw_mac mac;
 	struct bw_http_conf http[BW_SERVICES_MAX];
-	struct bw_http_constant *constants[BW_SERVICES_MAX];
+	struct bw_conf_block *blocks; /* what they point to */
 	struct bw_resp_conf resp[BW_SERVICES_MAX];
 };
 
@@ -140,6 +197,7 @@ enum bw_key_kind {
 	KEY_CONGESTION,  /* enum bw_tcp_congestion_control */
 	KEY_SYN_COOKIES, /* enum bw_tcp_syn_cookies */
 	KEY_POLICY,      /* enum bw_resp_policy */
+	KEY_LOG_FORMAT,  /* enum bw_http_log_format */
 	KEY_TEXT,        /* const char *, which points into the raw struct */
 };
 

@@ -63,8 +63,7 @@
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \
-	X(root, TEXT, root, 0, 0)                                                                            \
-	X(index, TEXT, index, 0, 0)                                                                          \
+	X(mime_types, TEXT, mime_types, 0, 0)                                                                \
 	X(cache, BYTES, cache_bytes_max, 1 * MIB, 1024 * GIB)                                                \
 	X(request_line, BYTES, request_line_bytes_max, 64, 16 * KIB)                                         \
 	X(header_bytes, BYTES, header_bytes_max, 64, 16 * KIB)                                               \
@@ -72,7 +71,25 @@
 	X(body, BYTES, body_bytes_max, 0, 1024 * GIB)                                                        \
 	X(pipeline, NUMBER, pipeline_depth_max, 1, 1024)                                                     \
 	X(header_timeout, DURATION, header_timeout_ns, 100 * MS, 3600 * SEC)                                 \
-	X(idle_timeout, DURATION, idle_timeout_ns, 100 * MS, 86400 * SEC)
+	X(body_timeout, DURATION, body_timeout_ns, 100 * MS, 3600 * SEC)                                     \
+	X(body_rate, BYTES, body_rate_bytes, 0, GIB)                                                         \
+	X(idle_timeout, DURATION, idle_timeout_ns, 100 * MS, 86400 * SEC)                                    \
+	X(requests_per_connection, NUMBER, requests_max, 0, 1000000000)                                      \
+	X(connections_per_address, NUMBER, per_address_max, 0, 10000)                                        \
+	X(access_log, TEXT, access_log, 0, 0)                                                                \
+	X(access_log_format, LOG_FORMAT, access_log_format, 0, 0)                                            \
+	X(access_log_buffer, BYTES, access_log_bytes_max, 64 * KIB, 16 * GIB)
+
+/* struct bw_http_site: in a service, and in each of its hosts */
+#define SITE_KEYS(X)                                                                                         \
+	X(root, TEXT, root, 0, 0)                                                                            \
+	X(index, TEXT, index, 0, 0)                                                                          \
+	X(listing, BOOL, listing, 0, 1)                                                                      \
+	X(precompressed, BOOL, precompressed, 0, 1)                                                          \
+	X(charset, TEXT, charset, 0, 0)
+
+/* struct bw_http_route, but for `methods` and what `path`, `prefix` and `handler` mean */
+#define ROUTE_KEYS(X) X(body, BYTES, body_bytes_max, 0, 1024 * GIB)
 
 /* struct bw_http_constant */
 #define CONSTANT_KEYS(X)                                                                                     \
@@ -80,6 +97,16 @@
 	X(type, TEXT, content_type, 0, 0)                                                                    \
 	X(body, TEXT, body, 0, 0)                                                                            \
 	X(status, NUMBER, status, 200, 599)
+
+/* struct bw_http_header */
+#define HEADER_KEYS(X)                                                                                       \
+	X(name, TEXT, name, 0, 0)                                                                            \
+	X(value, TEXT, value, 0, 0)
+
+/* struct bw_http_page */
+#define ERROR_PAGE_KEYS(X)                                                                                   \
+	X(status, NUMBER, status, 400, 599)                                                                  \
+	X(path, TEXT, path, 0, 0)
 
 /* struct bw_resp_conf */
 #define RESP_KEYS(X)                                                                                         \

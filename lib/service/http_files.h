@@ -17,11 +17,15 @@
 #include <stdatomic.h>
 
 #include <base/list.h>
+#include <base/siphash.h>
 #include <base/types.h>
 #include <service/http.h>
 
+#include "http_parse.h"
+
 /** The largest response head, status line to empty line: what bw_stream_reserve() grants. */
 #define BW_HTTP__HEAD_MAX    1024
+#define BW_HTTP__CHARSET_MAX 32
 /** An answer that is younger needs no look at the disk. */
 #define BW_HTTP__FRESH_NS    BW_NS_PER_SEC
 /** An answer that is older is not given before the disk was looked at; in between, it is given meanwhile. */
@@ -30,15 +34,25 @@
 #define BW_HTTP__PATIENCE_NS (250 * BW_NS_PER_MS)
 
 struct bw_http_files;
+struct bw_http__page;
+
+/** The same in another coding, of a file beside it: FILE.br, FILE.gz. The object without coding holds them. */
+enum bw_http__variant {
+	BW_HTTP__VARIANT_BR,
+	BW_HTTP__VARIANT_GZIP,
+	BW_HTTP__VARIANTS,
+};
 
 struct bw_http__object {
 	/* -- what a hit touches -- */
 	_Atomic uint32_t refs;
 	atomic_bool is_stale;
+	bool has_variants;
 	bool is_constant; /* lives as long as the service, never checked */
 	uint16_t status;  /* 200 with a body; 301 and refusals; a constant's own */
+	uint16_t site;    /* with the path: the key */
 	_Atomic bw_ns checked_at;
-	const char *path; /* canonical: the key. Not terminated */
+	const char *path; /* canonical. Not terminated */
 	uint32_t path_len;
 	uint32_t head_len; /* status line to the last field but Date and Connection */
 	const char *head;
@@ -50,8 +64,12 @@ struct bw_http__object {
 	bool has_tag, has_modified;
 	uint16_t status_line_len; /* of head */
 	uint16_t validators_len;  /* then: Server, ETag, Last-Modified: what a 304 repeats */
-	uint16_t description_len; /* then: Content-Type, Accept-Ranges; then Content-Length */
+	struct bw_http__object *variant[BW_HTTP__VARIANTS]; /* NULL: there is none */
+	uint16_t type_len;                                  /* then: Location, Content-Type, */
+	uint16_t
+		description_len; /* in which Content-Type is, and Accept-Ranges behind it; then Content-Length */
 	/* -- the helpers', under the mutex -- */
+	uint8_t variants_lost; /* bits: there is a file, but it cannot be had */
 	struct bw_http_files *files;
 	struct bw_http__object *next;      /* in the bucket */
 	struct bw_link recent;             /* least recently used first */
@@ -77,6 +95,29 @@ static inline void bw_http__object_put(struct bw_http__object *object)
 		bw_http__object_bury(object);
 }
 
+/** Of a path and the site that it is asked of: 0 the default, then the hosts in the order of the configuration. */
+static inline uint64_t bw_http__hash(
+	const struct bw_siphash_key *key, unsigned site, const uint8_t *path, uint32_t path_len)
+{
+	/* Nobody outside knows what the site's multiple is added to. */
+	return bw_siphash(key, path, path_len) + site * 0x9e3779b97f4a7c15ull;
+}
+
+/** What of the object is for a client that takes these codings: BW_HTTP__TAKES_BR and the like. */
+static inline struct bw_http__object *bw_http__object_variant(
+	struct bw_http__object *object, unsigned encodings)
+{
+	struct bw_http__object *br, *gzip;
+
+	if (bw_likely(!object->has_variants))
+		return object;
+	br = encodings & BW_HTTP__TAKES_BR ? object->variant[BW_HTTP__VARIANT_BR] : NULL;
+	gzip = encodings & BW_HTTP__TAKES_GZIP ? object->variant[BW_HTTP__VARIANT_GZIP] : NULL;
+	if (br == NULL || (gzip != NULL && encodings & BW_HTTP__PREFERS_GZIP))
+		br = gzip;
+	return br != NULL ? br : object;
+}
+
 enum bw_http__got {
 	BW_HTTP__GOT_OBJECT,
 	BW_HTTP__GOT_STATUS,  /* refused, and not worth remembering or no room for that */
@@ -86,17 +127,27 @@ enum bw_http__got {
 
 /** On a helper thread: may block. *object comes with a reference. @now the asking worker's time;
  *  @insists  it has asked before, and got no room */
-enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t *path, uint32_t path_len,
-	bw_ns now, bool insists, struct bw_http__object **object, unsigned *status);
+enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site, const uint8_t *path,
+	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object **object, unsigned *status);
 /** On a helper thread: free what is dead. */
 void bw_http__files_bury(struct bw_http_files *files);
 /** Is there anything for it? */
 bool bw_http__files_has_dead(const struct bw_http_files *files);
 /** Grows when objects went stale: a worker that sees it move gives back its references to them. */
 uint64_t bw_http__files_epoch(const struct bw_http_files *files);
-bool bw_http__files_has_root(const struct bw_http_files *files);
-/** The i-th constant, borrowed. */
-struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, unsigned index);
+/** A site's own header lines. */
+const char *bw_http__files_headers(const struct bw_http_files *files, unsigned site, uint32_t *len);
+/** A site's error page; NULL after the last. */
+const struct bw_http__page *bw_http__files_page(
+	const struct bw_http_files *files, unsigned site, unsigned index);
+/** On a helper thread. *object comes with a reference, or is NULL: there is no such file, which is told once. False:
+ *  cannot tell now. */
+bool bw_http__files_get_page(struct bw_http_files *files, unsigned site, unsigned index, bw_ns now,
+	struct bw_http__object **object);
+unsigned bw_http__files_site_count(const struct bw_http_files *files);
+bool bw_http__files_has_root(const struct bw_http_files *files, unsigned site);
+/** A site's constant, borrowed; NULL after the last. */
+struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, unsigned site, unsigned index);
 
 struct bw_http__files_figures {
 	uint64_t entries, bytes, negative_bytes, loads, load_failures, checks, evictions, no_room;

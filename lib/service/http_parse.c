@@ -143,6 +143,11 @@ struct slice {
 	uint32_t len;
 };
 
+static struct bw_http_text text_of(struct slice slice)
+{
+	return (struct bw_http_text){ (const char *)slice.at, slice.len };
+}
+
 static uint8_t lower(uint8_t c)
 {
 	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
@@ -213,27 +218,27 @@ static bool parse_decimal(struct slice text, uint64_t *value)
 
 /* ---- the request line (RFC 9112 section 3) ------------------------------------------------------------ */
 
-static enum bw_http__method method_of(struct slice name)
+static enum bw_http_method method_of(struct slice name)
 {
 	static const struct {
 		const char *name;
-		enum bw_http__method method;
+		enum bw_http_method method;
 	} methods[] = {
-		{ "GET", BW_HTTP__GET },
-		{ "HEAD", BW_HTTP__HEAD },
-		{ "OPTIONS", BW_HTTP__OPTIONS },
-		{ "POST", BW_HTTP__OTHER },
-		{ "PUT", BW_HTTP__OTHER },
-		{ "DELETE", BW_HTTP__OTHER },
-		{ "PATCH", BW_HTTP__OTHER },
-		{ "TRACE", BW_HTTP__OTHER },
-		{ "CONNECT", BW_HTTP__OTHER },
+		{ "GET", BW_HTTP_GET },
+		{ "HEAD", BW_HTTP_HEAD },
+		{ "OPTIONS", BW_HTTP_OPTIONS },
+		{ "POST", BW_HTTP_POST },
+		{ "PUT", BW_HTTP_PUT },
+		{ "DELETE", BW_HTTP_DELETE },
+		{ "PATCH", BW_HTTP_PATCH },
+		{ "TRACE", BW_HTTP_TRACE },
+		{ "CONNECT", BW_HTTP_CONNECT },
 	};
 
 	for (unsigned i = 0; i < BW_ARRAY_LEN(methods); i++)
 		if (strlen(methods[i].name) == name.len && memcmp(methods[i].name, name.at, name.len) == 0)
 			return methods[i].method;
-	return BW_HTTP__UNKNOWN;
+	return BW_HTTP_UNKNOWN;
 }
 
 /* uri-host [ ":" port ] (RFC 9110 7.2). Empty is allowed: a URI without authority. */
@@ -267,6 +272,15 @@ static bool is_host(struct slice host)
 	return true;
 }
 
+/* Of uri-host [ ":" port ], the host. */
+static struct slice without_port(struct slice host)
+{
+	for (uint32_t i = host.len; i-- > 0 && host.at[i] != ']';)
+		if (host.at[i] == ':')
+			return (struct slice){ host.at, i };
+	return host;
+}
+
 /* The path within a target of origin form, and whether there is anything to normalise in it. */
 static void split_path(struct slice target, struct bw_http__request *request)
 {
@@ -285,11 +299,12 @@ static void split_path(struct slice target, struct bw_http__request *request)
 	}
 	request->path = target.at;
 	request->path_len = i;
+	if (i < target.len)
+		request->query = text_of((struct slice){ target.at + i + 1, target.len - i - 1 });
 }
 
 /* Fills *authority for the absolute form. 0 or a status. */
-static unsigned parse_target(
-	struct slice target, struct slice method, struct bw_http__request *request, struct slice *authority)
+static unsigned parse_target(struct slice target, struct bw_http__request *request, struct slice *authority)
 {
 	static const uint8_t root[] = "/";
 
@@ -297,13 +312,12 @@ static unsigned parse_target(
 		split_path(target, request);
 		return 0;
 	}
-	if (target.len == 1 && target.at[0] == '*' && request->method == BW_HTTP__OPTIONS) {
+	if (target.len == 1 && target.at[0] == '*' && request->method == BW_HTTP_OPTIONS) {
 		request->is_asterisk = true;
 		split_path((struct slice){ root, 1 }, request);
 		return 0;
 	}
-	if (is_word((struct slice){ method.at, method.len }, "connect") &&
-		request->method == BW_HTTP__OTHER) {
+	if (request->method == BW_HTTP_CONNECT) {
 		/* The authority form: we are no proxy, 405 says so. */
 		split_path((struct slice){ root, 1 }, request);
 		return is_host(target) ? 0 : 400;
@@ -320,9 +334,11 @@ static unsigned parse_target(
 			return 400;
 		rest.at += len;
 		rest.len -= len;
-		if (rest.len == 0 || rest.at[0] == '?')
-			rest = (struct slice){ root, 1 };
 		split_path(rest, request);
+		if (request->path_len == 0) {
+			request->path = root;
+			request->path_len = 1;
+		}
 		return 0;
 	}
 	return 400;
@@ -355,16 +371,28 @@ static unsigned parse_request_line(
 		return 505;
 	request->is_1_0 = version.at[7] == '0'; /* a later 1.x speaks 1.1 too (RFC 9110 2.5) */
 	request->method = method_of(method);
-	return parse_target(target, method, request, authority);
+	request->target = text_of(target);
+	return parse_target(target, request, authority);
 }
 
 /* ---- header fields ------------------------------------------------------------------------------------ */
+
+/* What Accept-Encoding may list. */
+enum encoding {
+	ENCODING_BR,
+	ENCODING_GZIP,
+	ENCODING_IDENTITY,
+	ENCODING_ANY, /* "*": each that is not listed */
+	ENCODING_COUNT,
+};
+#define NOT_LISTED -1
 
 /* What only matters while a head is parsed. */
 struct fields {
 	struct slice authority, host;
 	int64_t now_s;
-	bool has_host, has_coding, has_close, has_range, has_if_range;
+	bool has_host, has_coding, has_close, has_range, has_if_range, has_encodings;
+	int16_t weight[ENCODING_COUNT]; /* in thousandths; NOT_LISTED */
 };
 
 /* An entity tag at the front of *text. *is_ours: in the form that we give out, so it may match. */
@@ -518,6 +546,73 @@ static void parse_since(
 		wants->flags |= flag;
 }
 
+/* RFC 9110 12.4.2: ";q=" and 0 to 1 with up to three decimals. What is malformed is not wanted. */
+static int16_t parse_weight(struct slice text)
+{
+	int16_t weight, unit = 1000;
+
+	text = trim(text);
+	if (text.len == 0)
+		return 1000;
+	text = trim((struct slice){ text.at + 1, text.len - 1 });
+	if (text.len < 3 || text.len > 7 || (text.at[0] | 0x20) != 'q' || text.at[1] != '=' ||
+		(text.at[2] != '0' && text.at[2] != '1') || (text.len > 3 && text.at[3] != '.'))
+		return 0;
+	weight = (int16_t)((text.at[2] - '0') * unit);
+	for (uint32_t i = 4; i < text.len; i++) {
+		if (!is_digit(text.at[i]))
+			return 0;
+		unit /= 10;
+		weight = (int16_t)(weight + (text.at[i] - '0') * unit);
+	}
+	return weight <= 1000 ? weight : 0;
+}
+
+static void parse_encodings(struct slice text, struct fields *fields)
+{
+	struct slice member;
+
+	if (!fields->has_encodings)
+		for (unsigned i = 0; i < ENCODING_COUNT; i++)
+			fields->weight[i] = NOT_LISTED;
+	fields->has_encodings = true;
+	while (next_member(&text, &member)) {
+		const uint8_t *semicolon = memchr(member.at, ';', member.len);
+		uint32_t len = semicolon != NULL ? (uint32_t)(semicolon - member.at) : member.len;
+		int16_t weight = parse_weight((struct slice){ member.at + len, member.len - len });
+		struct slice name = trim((struct slice){ member.at, len });
+
+		if (is_word(name, "br"))
+			fields->weight[ENCODING_BR] = weight;
+		else if (is_word(name, "gzip") || is_word(name, "x-gzip")) /* RFC 9110 8.4.1.3 */
+			fields->weight[ENCODING_GZIP] = weight;
+		else if (is_word(name, "identity"))
+			fields->weight[ENCODING_IDENTITY] = weight;
+		else if (is_word(name, "*"))
+			fields->weight[ENCODING_ANY] = weight;
+	}
+}
+
+/*
+ * What comes compressed is smaller, so of equals it is sent. Where no coding is taken and none at all is refused too,
+ * none is sent all the same: RFC 9110 12.5.3 lets a server, and a 406 helps nobody.
+ */
+static uint8_t encodings_taken(const struct fields *fields)
+{
+	int16_t any = fields->weight[ENCODING_ANY], br = fields->weight[ENCODING_BR],
+		gzip = fields->weight[ENCODING_GZIP];
+	int16_t least = BW_MAX(fields->weight[ENCODING_IDENTITY], 1);
+	uint8_t taken = 0;
+
+	br = br == NOT_LISTED ? any : br;
+	gzip = gzip == NOT_LISTED ? any : gzip;
+	if (br >= least)
+		taken |= BW_HTTP__TAKES_BR;
+	if (gzip >= least)
+		taken |= BW_HTTP__TAKES_GZIP;
+	return gzip > br ? taken | BW_HTTP__PREFERS_GZIP : taken;
+}
+
 static unsigned parse_field(
 	struct slice name, struct slice value, struct fields *fields, struct bw_http__request *request)
 {
@@ -577,6 +672,10 @@ static unsigned parse_field(
 			request->has_length = true;
 		}
 		return 0;
+	case 15:
+		if (is_word(name, "accept-encoding"))
+			parse_encodings(value, fields);
+		return 0;
 	case 17:
 		if (is_word(name, "transfer-encoding")) {
 			if (fields->has_coding)
@@ -623,12 +722,14 @@ unsigned bw_http__parse(const uint8_t *head, uint32_t head_len, const struct bw_
 	struct bw_http__request *request)
 {
 	struct fields fields = { .now_s = limits->now_s };
-	uint32_t at, end, count = 0;
+	uint32_t at, end, fields_at, count = 0;
 	unsigned status, deferred = 0;
+	struct slice host;
 
 	/* All but the conditions' values, which their flags guard. */
 	memset(request, 0, offsetof(struct bw_http__request, wants));
 	request->wants.flags = 0;
+	request->wants.encodings = 0;
 
 	end = find_lf(head, 0, head_len);
 	if (end == head_len || end == 0 || head[end - 1] != '\r')
@@ -639,7 +740,8 @@ unsigned bw_http__parse(const uint8_t *head, uint32_t head_len, const struct bw_
 	if (status != 0)
 		return status;
 
-	for (at = end + 1;; at = end + 2) {
+	fields_at = end + 1;
+	for (at = fields_at;; at = end + 2) {
 		uint32_t name_at = at;
 		struct slice name, value;
 
@@ -677,12 +779,36 @@ unsigned bw_http__parse(const uint8_t *head, uint32_t head_len, const struct bw_
 		return 400;
 	if (deferred != 0)
 		return deferred;
+	host = without_port(fields.authority.len > 0 ? fields.authority : fields.host);
+	request->host = host.at;
+	request->host_len = host.len;
+	request->fields = text_of((struct slice){ head + fields_at, at - fields_at });
+	if (fields.has_encodings)
+		request->wants.encodings = encodings_taken(&fields);
 	request->keeps_alive = !fields.has_close && (!request->is_1_0 || request->has_keep_alive);
 	if (request->is_1_0)
 		request->expects_continue = false; /* RFC 9110 10.1.1: a 1.0 client cannot mean it */
 	else
 		request->has_keep_alive = false;
 	return 0;
+}
+
+bool bw_http_field(const struct bw_http_head *head, const char *name, struct bw_http_text *value)
+{
+	const uint8_t *at = (const uint8_t *)head->fields.at, *end = at + head->fields.len;
+
+	/* The head was parsed: every line has a colon and an end. */
+	while (at < end) {
+		const uint8_t *colon = memchr(at, ':', (size_t)(end - at));
+		const uint8_t *line_end = memchr(colon, '\r', (size_t)(end - colon));
+
+		if (is_word((struct slice){ at, (uint32_t)(colon - at) }, name)) {
+			*value = text_of(trim((struct slice){ colon + 1, (uint32_t)(line_end - colon - 1) }));
+			return true;
+		}
+		at = line_end + 2;
+	}
+	return false;
 }
 
 /* ---- paths -------------------------------------------------------------------------------------------- */
@@ -839,31 +965,34 @@ static bool chunk_step(struct bw_http__chunks *chunks, uint8_t c)
 	}
 }
 
-uint32_t bw_http__chunks_discard(struct bw_http__chunks *chunks, const uint8_t *bytes, uint32_t len,
-	uint64_t *data_bytes, bool *is_done, bool *is_bad)
+uint32_t bw_http__chunks_next(struct bw_http__chunks *chunks, const uint8_t *bytes, uint32_t len,
+	enum bw_http__chunks_result *result)
 {
 	uint32_t at = 0;
 
-	*is_done = *is_bad = false;
+	*result = BW_HTTP__CHUNKS_MORE;
 	while (at < len) {
 		if (chunks->state == CHUNK_DATA) {
-			uint32_t n = (uint32_t)BW_MIN(chunks->left, (uint64_t)(len - at));
-
-			at += n;
-			*data_bytes += n;
-			chunks->left -= n;
-			if (chunks->left == 0)
-				chunks->state = CHUNK_DATA_CR;
-		} else if (chunks->state == CHUNK_END_LF) {
-			*is_done = bytes[at] == '\n';
-			*is_bad = !*is_done;
-			return at + *is_done;
-		} else if (!chunk_step(chunks, bytes[at])) {
-			*is_bad = true;
-			return at;
-		} else {
-			at++;
+			*result = BW_HTTP__CHUNKS_DATA;
+			break;
 		}
+		if (chunks->state == CHUNK_END_LF) {
+			*result = bytes[at] == '\n' ? BW_HTTP__CHUNKS_END : BW_HTTP__CHUNKS_BAD;
+			at++;
+			break;
+		}
+		if (!chunk_step(chunks, bytes[at])) {
+			*result = BW_HTTP__CHUNKS_BAD;
+			break;
+		}
+		at++;
 	}
 	return at;
+}
+
+void bw_http__chunks_took(struct bw_http__chunks *chunks, uint32_t len)
+{
+	chunks->left -= len;
+	if (chunks->left == 0)
+		chunks->state = CHUNK_DATA_CR;
 }

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include <base/types.h>
+#include <service/http.h>
 
 /* ---- the end of a head ---- */
 
@@ -29,14 +29,6 @@ enum bw_http__scan_result bw_http__scan(
 
 /* ---- what it says ---- */
 
-enum bw_http__method {
-	BW_HTTP__GET,
-	BW_HTTP__HEAD,
-	BW_HTTP__OPTIONS,
-	BW_HTTP__OTHER,   /* known to RFC 9110 or RFC 5789, not to us: 405 */
-	BW_HTTP__UNKNOWN, /* 501 */
-};
-
 /** Entity tags a condition may list in the form that we give out; others cannot match and are not kept. */
 #define BW_HTTP__TAGS_MAX 8
 
@@ -54,9 +46,17 @@ enum {
 	BW_HTTP__IF_RANGE_DATE = 1 << 10,
 };
 
+/** Content codings that the client takes (RFC 9110 section 12.5.3) in the place of none. */
+enum {
+	BW_HTTP__TAKES_BR = 1 << 0,
+	BW_HTTP__TAKES_GZIP = 1 << 1,
+	BW_HTTP__PREFERS_GZIP = 1 << 2, /* to br */
+};
+
 /** Conditions and range (RFC 9110 sections 13 and 14), in numbers: they outlive the bytes they came in. */
 struct bw_http__wants {
-	uint16_t flags; /* nothing else is valid without its flag */
+	uint16_t flags;    /* nothing below is valid without its flag */
+	uint8_t encodings; /* always valid: BW_HTTP__TAKES_BR and the like */
 	uint8_t match_count, none_match_count;
 	uint64_t match[BW_HTTP__TAGS_MAX], none_match[BW_HTTP__TAGS_MAX];
 	int64_t modified_since, unmodified_since, if_range_date;
@@ -65,9 +65,12 @@ struct bw_http__wants {
 };
 
 struct bw_http__request {
-	enum bw_http__method method;
+	enum bw_http_method method;
 	const uint8_t *path; /* of the target, without the query, as it came */
 	uint32_t path_len;
+	const uint8_t *host; /* without its port; of the target's authority, else of Host */
+	uint32_t host_len;
+	struct bw_http_text target, query, fields; /* in the head's bytes */
 	bool path_is_plain; /* nothing to decode or normalise: bw_http__path() would copy it */
 	bool is_asterisk;   /* OPTIONS * */
 	bool is_1_0;
@@ -116,11 +119,15 @@ struct bw_http__chunks {
 	uint8_t state;
 };
 
-/**
- * Decode and discard.
- *
- * @data_bytes  grows by the data that was seen
- * Returns bytes used; all of them unless the body ended (*is_done) or is malformed (*is_bad).
- */
-uint32_t bw_http__chunks_discard(struct bw_http__chunks *chunks, const uint8_t *bytes, uint32_t len,
-	uint64_t *data_bytes, bool *is_done, bool *is_bad);
+enum bw_http__chunks_result {
+	BW_HTTP__CHUNKS_MORE, /* all bytes were framing, and there is more to come */
+	BW_HTTP__CHUNKS_DATA, /* up to chunks->left bytes of data are next: bw_http__chunks_took() them */
+	BW_HTTP__CHUNKS_END,  /* the body is over */
+	BW_HTTP__CHUNKS_BAD,
+};
+
+/** Decode framing up to the next data. Returns the bytes of framing used. */
+uint32_t bw_http__chunks_next(struct bw_http__chunks *chunks, const uint8_t *bytes, uint32_t len,
+	enum bw_http__chunks_result *result);
+/** `len` bytes of data, 1 to chunks->left, are done with. */
+void bw_http__chunks_took(struct bw_http__chunks *chunks, uint32_t len);

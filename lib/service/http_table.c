@@ -9,6 +9,8 @@
 #include <base/assert.h>
 #include <base/log.h>
 
+#include "http_site.h"
+
 #define BUCKETS          65536
 #define SWEEP_EACH_TICK  64
 #define SWEEP_WHEN_STALE 4096
@@ -16,18 +18,20 @@
 #define RETRY_NS         (2 * BW_NS_PER_MS)
 #define GIVE_UP_NS       BW_NS_PER_SEC /* an evicted file may be under way to a slow client for long */
 #define HAND_STEPS       64
+#define PAGES_NS         (20 * BW_NS_PER_MS) /* between two looks at the error pages */
 
 /* ---- slots -------------------------------------------------------------------------------------------- */
 
-static uint32_t slot_find(
-	const struct bw_http__table *table, const uint8_t *path, uint32_t path_len, uint32_t hash)
+static uint32_t slot_find(const struct bw_http__table *table, unsigned site, const uint8_t *path,
+	uint32_t path_len, uint32_t hash)
 {
 	uint32_t at = table->bucket[hash % BUCKETS];
 
 	while (at != 0) {
 		const struct bw_http__slot *slot = &table->slots[at];
 
-		if (slot->hash == hash && slot->key_len == path_len && memcmp(slot->key, path, path_len) == 0)
+		if (slot->hash == hash && slot->key_len == path_len && slot->site == site &&
+			memcmp(slot->key, path, path_len) == 0)
 			break;
 		at = slot->next;
 	}
@@ -56,7 +60,7 @@ static bool slot_is_evictable(const struct bw_http__slot *slot)
 }
 
 /* 0: every slot that was looked at is in use by a look-up. */
-static uint32_t slot_insert(struct bw_http__table *table, uint32_t hash)
+static uint32_t slot_insert(struct bw_http__table *table, unsigned site, uint32_t hash)
 {
 	struct bw_http__slot *slot;
 	uint32_t index;
@@ -74,7 +78,7 @@ static uint32_t slot_insert(struct bw_http__table *table, uint32_t hash)
 	else
 		index = ++table->slots_used;
 	slot = &table->slots[index];
-	*slot = (struct bw_http__slot){ .hash = hash, .next = table->bucket[hash % BUCKETS] };
+	*slot = (struct bw_http__slot){ .site = site, .hash = hash, .next = table->bucket[hash % BUCKETS] };
 	table->bucket[hash % BUCKETS] = index;
 	table->count++;
 	return index;
@@ -86,7 +90,7 @@ static void lookup_work(struct bw_job *job)
 {
 	struct bw_http__lookup *lookup = bw_container_of(job, struct bw_http__lookup, job);
 
-	lookup->got = bw_http__files_get(lookup->table->files, lookup->path, lookup->path_len,
+	lookup->got = bw_http__files_get(lookup->table->files, lookup->site, lookup->path, lookup->path_len,
 		lookup->asked_at, lookup->insists, &lookup->object, &lookup->status);
 }
 
@@ -158,6 +162,7 @@ static struct bw_http__lookup *lookup_begin(
 	lookup = bw_container_of(link, struct bw_http__lookup, link);
 	lookup->job = (struct bw_job){ .work = lookup_work, .done = lookup_done };
 	lookup->slot = index;
+	lookup->site = slot->site;
 	lookup->path_len = path_len;
 	memcpy(lookup->path, path, path_len);
 	lookup->begun_at = lookup->asked_at = now;
@@ -208,16 +213,21 @@ static void slot_drop_object(struct bw_http__slot *slot)
 	bw_http__object_put(object);
 }
 
+/* Trusted no longer without a look at the disk. Another worker's clock may be ahead: signed. */
+static bool is_old(const struct bw_http__object *object, bw_ns now)
+{
+	return (int64_t)(now - atomic_load_explicit(&object->checked_at, memory_order_relaxed)) >=
+	       (int64_t)BW_HTTP__FRESH_NS;
+}
+
 static bool is_spent(const struct bw_http__object *object, bw_ns now)
 {
 	if (object->is_constant)
 		return false;
 	if (atomic_load_explicit(&object->is_stale, memory_order_acquire))
 		return true;
-	/* A refusal is not checked again but asked for again. Another worker's clock may be ahead: signed. */
-	return object->status != 200 &&
-	       (int64_t)(now - atomic_load_explicit(&object->checked_at, memory_order_relaxed)) >=
-		       (int64_t)BW_HTTP__FRESH_NS;
+	/* A refusal is not checked again but asked for again. */
+	return object->status != 200 && is_old(object, now);
 }
 
 static enum bw_http__found wait_for(
@@ -228,11 +238,12 @@ static enum bw_http__found wait_for(
 	return BW_HTTP__FOUND_WAIT;
 }
 
-enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint8_t *path, uint32_t path_len,
-	bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup, unsigned *status)
+enum bw_http__found bw_http__table_find(struct bw_http__table *table, unsigned site, const uint8_t *path,
+	uint32_t path_len, bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup,
+	unsigned *status)
 {
-	uint32_t hash = (uint32_t)bw_siphash(&table->key, path, path_len);
-	uint32_t index = slot_find(table, path, path_len, hash);
+	uint32_t hash = (uint32_t)bw_http__hash(&table->key, site, path, path_len);
+	uint32_t index = slot_find(table, site, path, path_len, hash);
 	struct bw_http__slot *slot = &table->slots[index];
 	struct bw_http__lookup *begun;
 
@@ -245,11 +256,11 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint
 		}
 	}
 	if (index == 0) {
-		if (!bw_http__files_has_root(table->files)) {
+		if (!bw_http__files_has_root(table->files, site)) {
 			*status = 404;
 			return BW_HTTP__FOUND_NOT;
 		}
-		index = slot_insert(table, hash);
+		index = slot_insert(table, site, hash);
 		begun = index != 0 ? lookup_begin(table, index, path, path_len, now) : NULL;
 		if (begun != NULL)
 			return wait_for(table, begun, lookup);
@@ -282,6 +293,16 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint
 	return BW_HTTP__FOUND;
 }
 
+bool bw_http__table_has_constant(
+	const struct bw_http__table *table, unsigned site, const uint8_t *path, uint32_t path_len)
+{
+	uint32_t hash = (uint32_t)bw_http__hash(&table->key, site, path, path_len);
+	const struct bw_http__object *object =
+		table->slots[slot_find(table, site, path, path_len, hash)].object;
+
+	return object != NULL && object->is_constant;
+}
+
 /* Whoever has waited for long enough gets the old answer. At most LOOKUPS_MAX are in the list, mostly none. */
 static void lose_patience(struct bw_http__table *table, bw_ns now)
 {
@@ -294,6 +315,84 @@ static void lose_patience(struct bw_http__table *table, bw_ns now)
 		else if (now - lookup->begun_at >= BW_HTTP__PATIENCE_NS)
 			answer_waiters(table, lookup, object, 0);
 	}
+}
+
+/* ---- error pages -------------------------------------------------------------------------------------- */
+
+struct bw_http__object *bw_http__table_page(
+	const struct bw_http__table *table, unsigned site, unsigned status)
+{
+	for (unsigned i = 0; i < table->page_count; i++)
+		if (table->pages[i].status == status && table->pages[i].site == site)
+			return table->pages[i].object;
+	return NULL;
+}
+
+static void pages_work(struct bw_job *job)
+{
+	struct bw_http__table *table = bw_container_of(job, struct bw_http__table, page_job);
+
+	for (unsigned i = 0; i < table->page_count; i++) {
+		struct bw_http__table_page *page = &table->pages[i];
+
+		page->is_known = bw_http__files_get_page(
+			table->files, page->site, page->index, table->pages_asked_at, &page->next);
+	}
+}
+
+static void pages_done(struct bw_context *ctx, struct bw_job *job)
+{
+	struct bw_http__table *table = bw_container_of(job, struct bw_http__table, page_job);
+
+	table->page_job_is_out = false;
+	table->pages_at = bw_context_now(ctx) + PAGES_NS;
+	for (unsigned i = 0; i < table->page_count; i++) {
+		struct bw_http__table_page *page = &table->pages[i];
+
+		if (!page->is_known)
+			continue;
+		if (page->object != NULL)
+			bw_http__object_put(page->object);
+		page->object = page->next;
+		page->next = NULL;
+	}
+}
+
+/* The first look is the worker's own, before it serves. */
+static int pages_init(struct bw_http__table *table)
+{
+	const struct bw_http__page *page;
+	unsigned count = 0;
+
+	for (unsigned site = 0; site < bw_http__files_site_count(table->files); site++)
+		for (unsigned i = 0; bw_http__files_page(table->files, site, i) != NULL; i++)
+			count++;
+	table->pages = calloc(count + 1, sizeof(*table->pages));
+	if (table->pages == NULL)
+		return -ENOMEM;
+	for (unsigned site = 0; site < bw_http__files_site_count(table->files); site++)
+		for (unsigned i = 0; (page = bw_http__files_page(table->files, site, i)) != NULL; i++)
+			table->pages[table->page_count++] = (struct bw_http__table_page){
+				.site = site, .index = i, .status = page->status
+			};
+	table->pages_asked_at = bw_context_now(table->ctx);
+	pages_work(&table->page_job);
+	pages_done(table->ctx, &table->page_job);
+	return 0;
+}
+
+static bool pages_are_due(const struct bw_http__table *table, bw_ns now)
+{
+	if (table->page_count == 0 || table->page_job_is_out || now < table->pages_at)
+		return false;
+	for (unsigned i = 0; i < table->page_count; i++) {
+		const struct bw_http__object *object = table->pages[i].object;
+
+		if (object == NULL ? now - table->pages_asked_at >= BW_HTTP__FRESH_NS
+				   : is_old(object, now) || is_spent(object, now))
+			return true;
+	}
+	return false;
 }
 
 /* ---- housekeeping ------------------------------------------------------------------------------------- */
@@ -349,6 +448,27 @@ void bw_http__table_tick(struct bw_http__table *table, bw_ns now)
 		table->bury_job = (struct bw_job){ .work = bury_work, .done = bury_done };
 		table->bury_is_out = bw_job_submit(table->ctx, &table->bury_job) == 0;
 	}
+	if (pages_are_due(table, now)) {
+		table->page_job = (struct bw_job){ .work = pages_work, .done = pages_done };
+		table->pages_asked_at = now;
+		table->page_job_is_out = bw_job_submit(table->ctx, &table->page_job) == 0;
+	}
+}
+
+static void insert_constants(struct bw_http__table *table, unsigned site)
+{
+	struct bw_http__object *object;
+
+	for (unsigned i = 0; (object = bw_http__files_constant(table->files, site, i)) != NULL; i++) {
+		const uint8_t *key = (const uint8_t *)object->path;
+		uint32_t hash = (uint32_t)bw_http__hash(&table->key, site, key, object->path_len);
+		uint32_t index = slot_insert(table, site, hash);
+
+		BW_ASSERT(index != 0);
+		table->slots[index].key = key;
+		table->slots[index].key_len = object->path_len;
+		table->slots[index].object = bw_http__object_ref(object);
+	}
 }
 
 int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, const struct bw_http_conf *conf,
@@ -378,17 +498,9 @@ int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, co
 		bw_link_init(&lookup->link);
 		bw_list_push_back(&table->lookups_free, &lookup->link);
 	}
-	for (unsigned i = 0; i < conf->constant_count; i++) {
-		struct bw_http__object *object = bw_http__files_constant(conf->files, i);
-		const uint8_t *key = (const uint8_t *)object->path;
-		uint32_t index = slot_insert(table, (uint32_t)bw_siphash(&table->key, key, object->path_len));
-
-		BW_ASSERT(index != 0);
-		table->slots[index].key = key;
-		table->slots[index].key_len = object->path_len;
-		table->slots[index].object = bw_http__object_ref(object);
-	}
-	return 0;
+	for (unsigned site = 0; site < bw_http__files_site_count(conf->files); site++)
+		insert_constants(table, site);
+	return pages_init(table);
 }
 
 void bw_http__table_fini(struct bw_http__table *table)
@@ -407,6 +519,10 @@ void bw_http__table_fini(struct bw_http__table *table)
 		if (table->slots[i].object != NULL)
 			bw_http__object_put(table->slots[i].object);
 	}
+	for (unsigned i = 0; i < table->page_count; i++)
+		if (table->pages[i].object != NULL)
+			bw_http__object_put(table->pages[i].object);
+	free(table->pages);
 	free(table->bucket);
 	free(table->slots);
 	free(table->lookup_memory);

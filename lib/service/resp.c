@@ -298,11 +298,11 @@ static bool window_open(struct bw_resp *r, struct bw_stream *s)
 
 /* ---- requests ---- */
 
-static struct bw_resp__request *request_alloc(struct bw_resp *r, const struct bw_resp__command *command)
+struct bw_resp__request *bw_resp__request_alloc(struct bw_resp *r, const struct bw_resp__command *command)
 {
 	struct bw_resp__request *request = r->requests_free;
 
-	BW_ASSERT(request != NULL); /* has_requests() looked */
+	BW_ASSERT(request != NULL); /* bw_resp__has_requests() looked */
 	r->requests_free = request->next;
 	r->requests_free_count--;
 	/* All but the text. */
@@ -312,40 +312,40 @@ static struct bw_resp__request *request_alloc(struct bw_resp *r, const struct bw
 	return request;
 }
 
-static void request_free(struct bw_resp *r, struct bw_resp__request *request);
-
 static void parts_free(struct bw_resp__request *whole)
 {
 	while (whole->parts != NULL) {
 		struct bw_resp__request *part = whole->parts;
 
 		whole->parts = part->next;
-		request_free(whole->home, part);
+		bw_resp__request_free(whole->home, part);
 	}
 }
 
-static void request_free(struct bw_resp *r, struct bw_resp__request *request)
+void bw_resp__request_free(struct bw_resp *r, struct bw_resp__request *request)
 {
 	parts_free(request);
 	if (request->value != NULL)
 		bw_resp__block_unpin(request->value);
 	if (request->gather != NULL)
 		bw_resp__gather_free(&r->store, request->gather);
+	if (request->rows != NULL)
+		bw_resp__blob_free(&r->store, request->rows);
 	request->next = r->requests_free;
 	r->requests_free = request;
 	r->requests_free_count++;
 }
 
 /* For any one command: its own, and a part for every other worker? */
-static bool has_requests(const struct bw_resp *r)
+bool bw_resp__has_requests(const struct bw_resp *r)
 {
 	return r->requests_free_count > r->workers;
 }
 
 /* One more in the connection's queue. */
-static struct bw_resp__request *request_push(struct bw_resp__call *call)
+struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call)
 {
-	struct bw_resp__request *request = request_alloc(call->r, call->command);
+	struct bw_resp__request *request = bw_resp__request_alloc(call->r, call->command);
 	struct bw_resp__conn *conn = call->conn;
 
 	request->stream = call->stream;
@@ -545,6 +545,13 @@ void bw_resp__reply_verbatim(struct bw_resp__call *call, const void *data, uint3
 		to = mempcpy(to, "\r\n", 2);
 		bw_resp__reply_text(call, text, (uint32_t)(to - text));
 	}
+}
+
+void bw_resp__reply_text_and_blob(
+	struct bw_resp__call *call, const char *text, uint32_t len, struct bw_resp__chunk *blob)
+{
+	bw_resp__reply_text(call, text, len);
+	reply_by_reference(call, &blob->b, false, 0, blob->total_bytes);
 }
 
 void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_t len)
@@ -791,7 +798,7 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 
 		request->parts = part->next;
 		part->value = NULL;
-		request_free(r, part);
+		bw_resp__request_free(r, part);
 		if (value == NULL)
 			continue;
 		emit_begin(conn, value, request->parts == NULL, 0, bw_resp__block_value_bytes(value));
@@ -801,7 +808,7 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 	if (conn->first == NULL)
 		conn->last = NULL;
 	conn->waiting_count--;
-	request_free(r, request);
+	bw_resp__request_free(r, request);
 	return true;
 }
 
@@ -835,7 +842,9 @@ static bool is_ready(struct bw_resp *r, struct bw_stream *s, struct bw_resp__con
 		return false;
 	if (bw_likely(conn->first == NULL))
 		return window_open(r, s);
-	if (!has_requests(r)) {
+	if (conn->flags & BW_RESP__BARRIER)
+		return false;
+	if (!bw_resp__has_requests(r)) {
 		retry_soon(s);
 		return false;
 	}
@@ -869,7 +878,7 @@ static bool check_arity(struct bw_resp__call *call)
 	bool ok = command->arity > 0 ? call->argc == (uint32_t)command->arity
 				     : call->argc >= (uint32_t)-command->arity;
 
-	if (ok && command->spread == BW_RESP__MSET)
+	if (ok && (command->spread == BW_RESP__MSET || command->spread == BW_RESP__MSETNX))
 		ok = call->argc % 2 == 1;
 	if (!ok) {
 		bw_resp__reply_arity(call, command->name);
@@ -909,7 +918,7 @@ static uint64_t find_owners(struct bw_resp__call *call)
 }
 
 /* The arguments, to be kept: those that were gathered as they are, others copied. NULL: no memory. */
-static struct bw_resp__gather *keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered)
+struct bw_resp__gather *bw_resp__keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered)
 {
 	struct bw_resp__gather *gather = *gathered;
 
@@ -927,25 +936,30 @@ static struct bw_resp__gather *keep_args(struct bw_resp__call *call, struct bw_r
 	return gather;
 }
 
-static void post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request)
+void bw_resp__post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request)
 {
 	r->mails++;
+	request->is_answered = false;
 	bw_mail_post(r->ctx, worker, &request->mail);
 }
 
-/* To the owner of its one key. */
+/* To the owner of its keys. That is this worker where they have to be waited for. */
 static void send_away(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
 {
-	struct bw_resp__request *request = call->request != NULL ? call->request : request_push(call);
+	struct bw_resp__request *request =
+		call->request != NULL ? call->request : bw_resp__request_push(call);
 
 	call->request = request;
-	request->gather = keep_args(call, gathered);
+	request->gather = bw_resp__keep_args(call, gathered);
 	if (request->gather == NULL) {
 		bw_resp__reply_oom(call);
 		request->is_done = true;
 		return;
 	}
-	post(call->r, (uint32_t)__builtin_ctzll(owners), request);
+	if (owners == 1ull << call->r->worker)
+		bw_resp__defer(call->r, request);
+	else
+		bw_resp__post(call->r, (uint32_t)__builtin_ctzll(owners), request);
 }
 
 /* All parts are in: the reply of a spread command. */
@@ -971,8 +985,8 @@ static void finish_spread(struct bw_resp__request *request)
 	case BW_RESP__TELL:
 		bw_resp__reply_ok(&call);
 		break;
-	case BW_RESP__WALK:
-		bw_resp__finish_walk(&call);
+	case BW_RESP__TOUR:
+		bw_resp__finish_tour(&call);
 		break;
 	default:
 		bw_resp__reply_int(&call, request->sum);
@@ -984,13 +998,13 @@ static void finish_spread(struct bw_resp__request *request)
 static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
 {
 	struct bw_resp *r = call->r;
-	struct bw_resp__request *whole = call->request != NULL ? call->request : request_push(call);
+	struct bw_resp__request *whole = call->request != NULL ? call->request : bw_resp__request_push(call);
 
-	bool walks = call->command->spread == BW_RESP__WALK;
+	bool tours = call->command->spread == BW_RESP__TOUR;
 
 	call->request = whole;
 	if ((call->command->first_key != 0 || call->command->spread >= BW_RESP__TELL) &&
-		(whole->gather = keep_args(call, gathered)) == NULL) {
+		(whole->gather = bw_resp__keep_args(call, gathered)) == NULL) {
 		whole->is_over_memory = true;
 		finish_spread(whole);
 		return;
@@ -998,81 +1012,99 @@ static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__
 	for (uint32_t worker = 0; worker < r->workers; worker++) {
 		struct bw_resp__request *part;
 
-		if ((owners >> worker & 1) == 0 || (worker == r->worker && !walks))
+		if ((owners >> worker & 1) == 0 || (worker == r->worker && !tours))
 			continue;
-		part = request_alloc(r, call->command);
+		part = bw_resp__request_alloc(r, call->command);
 		part->parent = whole;
 		part->caller = bw_resp__client_id(r, call->conn);
 		whole->waiting++;
-		post(r, worker, part);
+		bw_resp__post(r, worker, part);
 	}
 	/* The others only look while the mail is theirs, and take nothing: this part may take what it owns. */
-	if ((owners >> r->worker & 1) != 0 && call->command->spread == BW_RESP__TELL)
+	if ((owners >> r->worker & 1) != 0 && call->command->spread == BW_RESP__TELL) {
 		bw_resp__tell(r, whole);
-	else if ((owners >> r->worker & 1) != 0 && !walks)
-		bw_resp__run_spread_part(r, whole, true, whole);
+	} else if ((owners >> r->worker & 1) != 0 && !tours) {
+		if (bw_unlikely(r->holds != 0) && bw_resp__must_wait(call)) {
+			struct bw_resp__request *part = bw_resp__request_alloc(r, call->command);
+
+			part->parent = whole;
+			whole->waiting++;
+			bw_resp__defer(r, part);
+		} else {
+			bw_resp__run_spread_part(r, whole, true, whole);
+		}
+	}
 	if (whole->waiting == 0)
 		finish_spread(whole);
 }
 
-enum ran {
-	RAN_HERE, /* there is a reply */
-	RAN_AWAY, /* there will be one, in a request */
-	RAN_NOT,  /* no request is free, nothing was done */
-};
-
-static enum ran run(struct bw_resp__call *call, struct bw_resp__gather **gathered)
+static enum bw_resp__ran run(struct bw_resp__call *call, struct bw_resp__gather **gathered)
 {
 	const struct bw_resp__command *command = call->command;
 	uint64_t mine = 1ull << call->r->worker, owners = mine;
 
 	if (bw_unlikely(command == NULL)) {
 		reply_unknown_command(call);
-		return RAN_HERE;
+		return BW_RESP__RAN_HERE;
 	}
 	if (bw_unlikely(!check_arity(call)))
-		return RAN_HERE;
+		return BW_RESP__RAN_HERE;
 	if (bw_unlikely((call->conn->flags & BW_RESP__UNAUTHENTICATED) != 0) &&
 		!bw_resp__is_allowed_before_auth(command)) {
 		bw_resp__reply_error(call, "NOAUTH Authentication required.");
-		return RAN_HERE;
+		return BW_RESP__RAN_HERE;
 	}
 	if (command->first_key != 0) {
 		owners = find_owners(call);
 		if (bw_unlikely(owners == 0))
-			return RAN_HERE;
+			return BW_RESP__RAN_HERE;
 	} else if (command->spread == BW_RESP__CONTAINER && (call->argc > 1 || command->run == NULL)) {
 		command = bw_resp__find_subcommand(call);
 		if (command == NULL) {
 			bw_resp__reply_unknown_subcommand(call);
-			return RAN_HERE;
+			return BW_RESP__RAN_HERE;
 		}
 		call->command = command;
 		call->conn->last_command = bw_resp__command_number(command);
 		if (call->request != NULL)
 			call->request->command = command;
 		return run(call, gathered);
+	} else if (command->spread == BW_RESP__KEYS || command->spread == BW_RESP__RANDOMKEY) {
+		return bw_resp__walk_begin(call, gathered);
+	} else if (command->spread == BW_RESP__SCAN) {
+		int worker = bw_resp__scan_worker(call);
+
+		if (worker < 0)
+			return BW_RESP__RAN_HERE;
+		owners = 1ull << worker;
 	} else if (command->spread != BW_RESP__ONE && command->spread != BW_RESP__CONTAINER) {
 		if (command->spread >= BW_RESP__TELL && !bw_resp__check_told(call))
-			return RAN_HERE;
+			return BW_RESP__RAN_HERE;
 		owners = UINT64_MAX >> (64 - call->r->workers);
 	}
-	if (bw_likely(command->spread == BW_RESP__ONE || command->spread == BW_RESP__CONTAINER)) {
-		if (bw_likely(owners == mine)) {
+	if (bw_likely(command->run != NULL)) {
+		bool waits = bw_unlikely(call->r->holds != 0) && owners == mine && bw_resp__must_wait(call);
+
+		if (bw_likely(owners == mine && !waits)) {
 			command->run(call);
-			return RAN_HERE;
+			return BW_RESP__RAN_HERE;
 		}
-		if (call->request == NULL && !has_requests(call->r))
-			return RAN_NOT;
-		send_away(call, owners, gathered);
-		return RAN_AWAY;
+		if (call->request == NULL && !bw_resp__has_requests(call->r))
+			return BW_RESP__RAN_NOT;
+		if (bw_unlikely((owners & (owners - 1)) != 0))
+			bw_resp__atomic_begin(call, owners, gathered);
+		else
+			send_away(call, owners, gathered);
+		return BW_RESP__RAN_AWAY;
 	}
-	if (owners == mine && command->spread < BW_RESP__TELL && bw_resp__run_spread_here(call))
-		return RAN_HERE;
-	if (call->request == NULL && !has_requests(call->r))
-		return RAN_NOT;
+	if (owners == mine && command->spread < BW_RESP__TELL &&
+		(bw_likely(call->r->holds == 0) || !bw_resp__must_wait(call)) &&
+		bw_resp__run_spread_here(call))
+		return BW_RESP__RAN_HERE;
+	if (call->request == NULL && !bw_resp__has_requests(call->r))
+		return BW_RESP__RAN_NOT;
 	spread(call, owners, gathered);
-	return RAN_AWAY;
+	return BW_RESP__RAN_AWAY;
 }
 
 /*
@@ -1135,17 +1167,17 @@ static bool execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 	}
 	/* What comes behind a request is answered into one too. */
 	if (bw_unlikely(conn->first != NULL))
-		call.request = request_push(&call);
+		call.request = bw_resp__request_push(&call);
 	if (bw_unlikely((conn->flags & (BW_RESP__REPLY_OFF | BW_RESP__REPLY_SKIP_NEXT)) != 0))
 		is_silent = true;
 	switch (run(&call, gathered)) {
-	case RAN_HERE:
+	case BW_RESP__RAN_HERE:
 		if (bw_unlikely(call.request != NULL))
 			call.request->is_done = true;
 		break;
-	case RAN_AWAY:
+	case BW_RESP__RAN_AWAY:
 		break;
-	case RAN_NOT:
+	case BW_RESP__RAN_NOT:
 		r->commands--;
 		retry_soon(s);
 		return false;
@@ -1162,7 +1194,7 @@ static void protocol_error(
 
 	r->protocol_errors++;
 	if (conn->first != NULL)
-		call.request = request_push(&call);
+		call.request = bw_resp__request_push(&call);
 	bw_resp__reply_error(&call, "ERR %s", text);
 	if (call.request != NULL)
 		call.request->is_done = true;
@@ -1184,7 +1216,7 @@ static bool run_gathered(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		struct bw_resp__call call = { .r = r, .stream = s, .conn = conn };
 
 		if (conn->first != NULL)
-			call.request = request_push(&call);
+			call.request = bw_resp__request_push(&call);
 		bw_resp__reply_oom(&call);
 		if (call.request != NULL)
 			call.request->is_done = true;
@@ -1362,24 +1394,29 @@ static void resp_timer(struct bw_stream *s)
 
 /* ---- mail ---- */
 
-/* Another worker's request, at the owner of its keys. */
-static void run_for_another(struct bw_resp *r, struct bw_resp__request *request)
+/* A request at a worker that it was posted to. */
+static void run_request(struct bw_resp *r, struct bw_resp__request *request)
 {
 	struct bw_resp__call call = {
 		.r = r,
 		.command = request->command,
 		.argv = r->argv,
 		.request = request,
-		.may_take = false,
+		.may_take = request->home == r,
 		.is_resp3 = request->is_resp3,
 	};
 	const struct bw_resp__arg *key;
 
+	if (request->step != BW_RESP__NO_STEP) {
+		bw_resp__atomic_visit(r, request);
+		return;
+	}
 	if (request->parent != NULL) {
-		if (request->command->spread == BW_RESP__TELL)
-			bw_resp__tell(r, request->parent);
-		else
-			bw_resp__run_spread_part(r, request->parent, false, request);
+		bw_resp__run_spread_part(r, request->parent, request->home == r, request);
+		return;
+	}
+	if (request->command->run == NULL) {
+		bw_resp__walk_visit(r, request);
 		return;
 	}
 	call.argc = bw_resp__gather_args(request->gather, r->argv);
@@ -1388,11 +1425,32 @@ static void run_for_another(struct bw_resp *r, struct bw_resp__request *request)
 	call.command->run(&call);
 }
 
+void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request)
+{
+	struct bw_resp__conn *conn;
+
+	request->is_done = true;
+	if (request->stream == NULL) {
+		bw_resp__request_free(r, request);
+		return;
+	}
+	conn = bw_stream_state(request->stream);
+	/* Where it is set, nothing came behind this one. */
+	if (conn->last == request)
+		conn->flags &= (uint8_t)~BW_RESP__BARRIER;
+	if (conn->first == request)
+		resume(r, request->stream);
+}
+
 /* Home again. */
 static void request_came_home(struct bw_resp *r, struct bw_resp__request *request)
 {
 	struct bw_resp__request *whole = request->parent;
 
+	if (request->step != BW_RESP__NO_STEP) {
+		bw_resp__atomic_came_home(r, request);
+		return;
+	}
 	if (whole != NULL) {
 		whole->sum += request->sum;
 		whole->is_over_memory |= request->is_over_memory;
@@ -1400,18 +1458,38 @@ static void request_came_home(struct bw_resp *r, struct bw_resp__request *reques
 			request->next = whole->parts;
 			whole->parts = request;
 		} else {
-			request_free(r, request);
+			bw_resp__request_free(r, request);
 		}
 		if (--whole->waiting > 0)
 			return;
 		finish_spread(whole);
 		request = whole;
+	} else if (request->command->run == NULL && bw_resp__walk_goes_on(r, request)) {
+		return;
 	}
-	request->is_done = true;
-	if (request->stream == NULL)
-		request_free(r, request);
-	else if (((struct bw_resp__conn *)bw_stream_state(request->stream))->first == request)
-		resume(r, request->stream);
+	bw_resp__request_done(r, request);
+}
+
+void bw_resp__carry_out(struct bw_resp *r, struct bw_resp__request *request)
+{
+	run_request(r, request);
+	request->is_answered = true;
+	if (request->home == r)
+		request_came_home(r, request);
+	else
+		bw_mail_post(r->ctx, request->home->worker, &request->mail);
+}
+
+/* What no key has to do with: it does not wait for those that are held. */
+static void told(struct bw_resp *r, struct bw_resp__request *part)
+{
+	if (part->command->spread == BW_RESP__TELL)
+		bw_resp__tell(r, part->parent);
+	else
+		bw_resp__tour(r, part);
+	/* A slice of this worker's connections, and the next one in a later turn. */
+	part->is_answered = part->command->spread == BW_RESP__TELL || part->tour == BW_RESP__TOUR_DONE;
+	bw_mail_post(r->ctx, part->is_answered ? part->home->worker : r->worker, &part->mail);
 }
 
 static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
@@ -1420,19 +1498,14 @@ static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
 	struct bw_resp *r = resp_of(ctx);
 
 	set_now(r, bw_context_now(ctx));
-	if (request->command->spread == BW_RESP__WALK && request->walk != BW_RESP__WALK_DONE) {
-		/* A slice of this worker's connections; the next one in a later turn. */
-		bw_resp__walk(r, request);
-		bw_mail_post(
-			ctx, request->walk == BW_RESP__WALK_DONE ? request->home->worker : r->worker, mail);
+	if (request->command->spread >= BW_RESP__TELL && request->parent != NULL && !request->is_answered) {
+		told(r, request);
 		return;
 	}
-	if (request->home == r) {
+	if (request->is_answered)
 		request_came_home(r, request);
-		return;
-	}
-	run_for_another(r, request);
-	bw_mail_post(ctx, mail->from_worker, mail);
+	else if (bw_resp__admit(r, request))
+		bw_resp__carry_out(r, request);
 }
 
 /* ---- a connection's life ---- */
@@ -1485,7 +1558,7 @@ static void resp_opened(struct bw_stream *s)
 
 static void list_remove(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
-	bw_resp__walks_skip(r, s);
+	bw_resp__tours_skip(r, s);
 	if (conn->list_prev != NULL)
 		((struct bw_resp__conn *)bw_stream_state(conn->list_prev))->list_next = conn->list_next;
 	else
@@ -1519,7 +1592,7 @@ static void resp_closed(struct bw_stream *s, enum bw_close_reason reason)
 
 		conn->first = request->next;
 		if (request->is_done)
-			request_free(r, request);
+			bw_resp__request_free(r, request);
 		else
 			request->stream = NULL; /* freed when it comes home */
 	}

@@ -4,7 +4,7 @@
  *
  * LIST and KILL are a request with a part for each worker, which goes through the connections there by mail to itself,
  * a slice a turn, and comes home with its text or its count. Between two slices it stands at a connection; when that
- * one ends, it moves to the next (bw_resp__walks_skip()). So each connection that is open all the time is met once.
+ * one ends, it moves to the next (bw_resp__tours_skip()). So each connection that is open all the time is met once.
  */
 #include "resp_text.h"
 
@@ -371,7 +371,7 @@ static bool parse(struct bw_resp__call *call, struct filter *filter)
 	return true;
 }
 
-bool bw_resp__check_walk(struct bw_resp__call *call)
+bool bw_resp__check_tour(struct bw_resp__call *call)
 {
 	struct filter filter;
 
@@ -432,15 +432,15 @@ static bool list_one(struct bw_resp *r, struct bw_stream *s, struct bw_resp__req
 	return ok;
 }
 
-void bw_resp__walk(struct bw_resp *r, struct bw_resp__request *part)
+void bw_resp__tour(struct bw_resp *r, struct bw_resp__request *part)
 {
-	struct bw_stream *at = part->walk == BW_RESP__WALK_NEW ? r->streams_first : part->walk_at;
+	struct bw_stream *at = part->tour == BW_RESP__TOUR_NEW ? r->streams_first : part->tour_at;
 	struct bw_resp__call call = { .r = r, .command = part->command, .argv = r->argv, .request = part };
 	struct bw_resp__request **link;
 	struct filter filter;
 	uint32_t budget;
 
-	for (link = &r->walks; *link != NULL; link = &(*link)->next)
+	for (link = &r->tours; *link != NULL; link = &(*link)->next)
 		if (*link == part) {
 			*link = part->next;
 			break;
@@ -466,22 +466,22 @@ void bw_resp__walk(struct bw_resp *r, struct bw_resp__request *part)
 		}
 		at = next;
 	}
-	part->walk_at = at;
-	part->walk = at != NULL ? BW_RESP__WALK_ON : BW_RESP__WALK_DONE;
+	part->tour_at = at;
+	part->tour = at != NULL ? BW_RESP__TOUR_ON : BW_RESP__TOUR_DONE;
 	if (at == NULL)
 		return;
-	part->next = r->walks;
-	r->walks = part;
+	part->next = r->tours;
+	r->tours = part;
 }
 
-void bw_resp__walks_skip(struct bw_resp *r, struct bw_stream *s)
+void bw_resp__tours_skip(struct bw_resp *r, struct bw_stream *s)
 {
-	for (struct bw_resp__request *part = r->walks; part != NULL; part = part->next)
-		if (part->walk_at == s)
-			part->walk_at = ((struct bw_resp__conn *)bw_stream_state(s))->list_next;
+	for (struct bw_resp__request *part = r->tours; part != NULL; part = part->next)
+		if (part->tour_at == s)
+			part->tour_at = ((struct bw_resp__conn *)bw_stream_state(s))->list_next;
 }
 
-void bw_resp__finish_walk(struct bw_resp__call *call)
+void bw_resp__finish_tour(struct bw_resp__call *call)
 {
 	const struct bw_resp__request *whole = call->request;
 	uint64_t len = 0;

@@ -266,8 +266,8 @@ static bool is_config_set(const struct bw_resp__command *command)
 
 bool bw_resp__check_told(struct bw_resp__call *call)
 {
-	if (call->command->spread == BW_RESP__WALK)
-		return bw_resp__check_walk(call);
+	if (call->command->spread == BW_RESP__TOUR)
+		return bw_resp__check_tour(call);
 	return !is_config_set(call->command) || check_set(call);
 }
 

@@ -26,10 +26,15 @@ enum bw_resp__spread {
 	BW_RESP__TOUCH,
 	BW_RESP__FLUSH,
 	BW_RESP__DBSIZE,
+	BW_RESP__MSETNX,    /* atomic, see resp_atomic.c */
+	BW_RESP__RENAME,    /* atomic */
+	BW_RESP__SCAN,      /* the worker in the cursor executes it */
+	BW_RESP__KEYS,      /* a walk, see resp_scan.c */
+	BW_RESP__RANDOMKEY, /* a walk */
 	BW_RESP__CONTAINER, /* has subcommands that are commands of their own; run is what it does without one */
 	/* All workers, and the arguments with them; see bw_resp__check_told(). */
 	BW_RESP__TELL, /* each does it at once: CONFIG SET, CONFIG RESETSTAT */
-	BW_RESP__WALK, /* each goes through its connections, slice by slice: CLIENT LIST, CLIENT KILL */
+	BW_RESP__TOUR, /* each goes through its connections, slice by slice: CLIENT LIST, CLIENT KILL */
 };
 
 /* bw_resp__command.flags */
@@ -71,6 +76,23 @@ static inline uint8_t bw_resp__command_number(const struct bw_resp__command *com
 	return (uint8_t)(128 + (command - bw_resp__subcommands));
 }
 
+/** What a part of an atomic command does at an owner, see resp_atomic.c. */
+enum bw_resp__step {
+	BW_RESP__NO_STEP, /* any other request */
+	BW_RESP__STEP_HOLD,
+	BW_RESP__STEP_WRITE,
+	BW_RESP__STEP_FINISH,
+};
+#define BW_RESP__HELD 1024u /* places that held keys are counted in */
+
+/** KEYS and RANDOMKEY under way, see resp_scan.c. */
+struct bw_resp__walk {
+	uint64_t position; /* in the worker's index */
+	uint16_t worker, rounds_left;
+	uint8_t visits;
+	bool comes_again;
+};
+
 /**
  * A command whose reply cannot be written at once: it was sent to another worker, or its connection waits for
  * one that was. From a pool of its home worker. It travels as mail, and lies in its connection's queue.
@@ -86,16 +108,29 @@ struct bw_resp__request {
 		*gather;  /* the arguments, in home's memory; read by other workers while they have it */
 	uint32_t waiting; /* parts that are out */
 	bool is_done, is_over_memory;
-	bool is_resp3;  /* the protocol that its connection spoke when it came */
-	bool is_silent; /* CLIENT REPLY: the reply is dropped */
+	bool is_resp3;    /* the protocol that its connection spoke when it came */
+	bool is_silent;   /* CLIENT REPLY: the reply is dropped */
+	bool is_answered; /* it was where it was posted to */
+	struct bw_resp__request *next_deferred;
+	/* -- of an atomic command, and of its parts -- */
+	struct bw_resp__request *unsent, *holding; /* the whole's parts, by `next` */
+	struct bw_resp__request *source, *target;  /* RENAME's */
+	uint64_t expires_ms;
+	uint16_t worker; /* the part's owner */
+	uint8_t step;    /* the part's */
+	uint8_t value_flags;
+	bool is_source, has_written;
+	bool has_no_source, is_committed;
+	struct bw_resp__walk walk;
+	struct bw_resp__chunk *rows; /* what it found so far: staged, home's */
 	int64_t sum;
 	/* -- of a part that goes through a worker's connections: resp_client.c -- */
-	enum bw_resp__walk_state {
-		BW_RESP__WALK_NEW,
-		BW_RESP__WALK_ON,
-		BW_RESP__WALK_DONE
-	} walk;
-	struct bw_stream *walk_at;
+	enum bw_resp__tour_state {
+		BW_RESP__TOUR_NEW,
+		BW_RESP__TOUR_ON,
+		BW_RESP__TOUR_DONE
+	} tour;
+	struct bw_stream *tour_at;
 	uint64_t caller; /* the id of the client that asks */
 	/* -- the reply: text, then the value, then the list, then the values of the parts, linked by `next` -- */
 	struct bw_resp__request *parts;
@@ -117,7 +152,8 @@ struct bw_resp__request {
 #define BW_RESP__UNAUTHENTICATED 16  /* there is a password, and it was not said yet */
 #define BW_RESP__REPLY_OFF       32  /* CLIENT REPLY OFF */
 #define BW_RESP__REPLY_SKIP      64  /* CLIENT REPLY SKIP: not for this command */
-#define BW_RESP__REPLY_SKIP_NEXT 128 /* and not for the next one */
+#define BW_RESP__REPLY_SKIP_NEXT 512 /* and not for the next one */
+#define BW_RESP__BARRIER         128 /* the last request is to be done before anything behind it is begun */
 #define BW_RESP__NO_EVICT        256 /* CLIENT NO-EVICT ON */
 
 /** CLIENT SETNAME and SETINFO. In a staged chunk, as long as it must be: most clients say what they are. */
@@ -166,6 +202,8 @@ struct bw_resp {
 	/* -- the output window: a reservation that replies are written into until it is full -- */
 	struct bw_stream *out_stream;
 	char *out, *out_begin, *out_end;
+	/* 0: no key is held for an atomic command, and nobody waits */
+	uint32_t holds;
 
 	struct bw_resp__store store;
 	struct bw_resp__limits limits, unauthenticated_limits;
@@ -187,8 +225,13 @@ struct bw_resp {
 	uint64_t maxmemory; /* CONFIG SET: of all workers together */
 	uint64_t serial;    /* of the connection that was opened last */
 	struct bw_stream *streams_first, *streams_last;
-	struct bw_resp__request *walks; /* that are between two slices, by `next` */
-	uint8_t lookup[256];            /* 1 + index of bw_resp__commands, open addressing */
+	struct bw_resp__request *tours; /* that are between two slices, by `next` */
+	/* -- those who wait for keys that are held, in order -- */
+	struct bw_resp__request *deferred, *deferred_last;
+	uint32_t deferred_about_all; /* of them, those about all keys */
+	bool is_draining;
+	uint32_t held[BW_RESP__HELD], waited[BW_RESP__HELD]; /* keys, by hash */
+	uint8_t lookup[256]; /* 1 + index of bw_resp__commands, open addressing */
 	struct bw_resp__name lookup_name[128];
 };
 
@@ -206,6 +249,30 @@ struct bw_resp__call {
 	bool is_resp3;
 };
 
+enum bw_resp__ran {
+	BW_RESP__RAN_HERE, /* there is a reply */
+	BW_RESP__RAN_AWAY, /* there will be one, in a request */
+	BW_RESP__RAN_NOT,  /* no request is free, nothing was done */
+};
+
+/* ---- requests, resp.c ---- */
+
+/** For any one command: its own, and a part for every other worker? */
+bool bw_resp__has_requests(const struct bw_resp *r);
+/** One more, in the connection's queue. */
+struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call);
+/** The arguments, to be kept: those that were gathered as they are, others copied. NULL: no memory. */
+struct bw_resp__gather *bw_resp__keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered);
+/** To a worker, which may be this one. It comes back. */
+void bw_resp__post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request);
+/** There is one left, has_requests() said. */
+struct bw_resp__request *bw_resp__request_alloc(struct bw_resp *r, const struct bw_resp__command *command);
+void bw_resp__request_free(struct bw_resp *r, struct bw_resp__request *request);
+/** Run it here, and send it home, or see to it that it goes on. */
+void bw_resp__carry_out(struct bw_resp *r, struct bw_resp__request *request);
+/** It has its reply. */
+void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request);
+
 struct bw_resp__keyhash {
 	uint32_t owner, hash;
 };
@@ -219,6 +286,33 @@ bool bw_resp__run_spread_here(struct bw_resp__call *call);
 /** This worker's part of a spread command; what is counted goes into `part`. */
 void bw_resp__run_spread_part(struct bw_resp *r, const struct bw_resp__request *whole, bool may_take,
 	struct bw_resp__request *part);
+
+/* ---- resp_atomic.c ---- */
+
+/** While bw_resp.holds: does a key of the command, which is to run here, have to be waited for? */
+bool bw_resp__must_wait(const struct bw_resp__call *call);
+/** May the request run here now? Otherwise it is deferred. */
+bool bw_resp__admit(struct bw_resp *r, struct bw_resp__request *request);
+void bw_resp__defer(struct bw_resp *r, struct bw_resp__request *request);
+/** A command whose keys are of several workers; with has_requests(). */
+void bw_resp__atomic_begin(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered);
+void bw_resp__atomic_visit(struct bw_resp *r, struct bw_resp__request *part);
+void bw_resp__atomic_came_home(struct bw_resp *r, struct bw_resp__request *part);
+void bw_resp__run_msetnx(struct bw_resp__call *call);
+void bw_resp__run_rename(struct bw_resp__call *call);
+void bw_resp__run_renamenx(struct bw_resp__call *call);
+
+/* ---- resp_scan.c ---- */
+
+/** Who executes it; -1 after an error reply. */
+int bw_resp__scan_worker(struct bw_resp__call *call);
+void bw_resp__run_scan(struct bw_resp__call *call);
+enum bw_resp__ran bw_resp__walk_begin(struct bw_resp__call *call, struct bw_resp__gather **gathered);
+void bw_resp__walk_visit(struct bw_resp *r, struct bw_resp__request *request);
+/** A visit came home. True: it is on its way again; false: there is a reply. */
+bool bw_resp__walk_goes_on(struct bw_resp *r, struct bw_resp__request *request);
+/** Redis's glob, case and all. */
+bool bw_resp__glob(const uint8_t *pattern, uint32_t pattern_len, const uint8_t *text, uint32_t len);
 
 /* ---- replies: exactly one a call, resp.c ---- */
 
@@ -247,6 +341,9 @@ void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t 
 void bw_resp__reply_verbatim(struct bw_resp__call *call, const void *data, uint32_t len);
 /** Text of any length that is framed already. */
 void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_t len);
+/** Text, and framed text behind it that is staged here; it is taken over. */
+void bw_resp__reply_text_and_blob(
+	struct bw_resp__call *call, const char *text, uint32_t len, struct bw_resp__chunk *blob);
 /** An argument as a bulk string; its blob is taken over. */
 void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *arg);
 /** An item's value as a bulk string; NULL: nil. */
@@ -298,15 +395,15 @@ bool bw_resp__is_allowed_before_auth(const struct bw_resp__command *command);
 
 /** Before a command of BW_RESP__TELL and what follows it goes out: are its arguments right? False after an error reply. */
 bool bw_resp__check_told(struct bw_resp__call *call);
-bool bw_resp__check_walk(struct bw_resp__call *call);
+bool bw_resp__check_tour(struct bw_resp__call *call);
 /** This worker does what the command says. */
 void bw_resp__tell(struct bw_resp *r, const struct bw_resp__request *whole);
-/** A slice of this worker's connections. Then part->walk says whether there are more. */
-void bw_resp__walk(struct bw_resp *r, struct bw_resp__request *part);
+/** A slice of this worker's connections. Then part->tour says whether there are more. */
+void bw_resp__tour(struct bw_resp *r, struct bw_resp__request *part);
 /** A connection ends: who stands at it moves on. */
-void bw_resp__walks_skip(struct bw_resp *r, struct bw_stream *s);
+void bw_resp__tours_skip(struct bw_resp *r, struct bw_stream *s);
 /** All workers' parts are in: the reply. */
-void bw_resp__finish_walk(struct bw_resp__call *call);
+void bw_resp__finish_tour(struct bw_resp__call *call);
 
 static inline bool bw_resp__arg_is(const struct bw_resp__arg *arg, const char *word_lower)
 {

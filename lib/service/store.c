@@ -115,7 +115,7 @@ void bw_resp__store_limit(struct bw_resp__store *store, uint64_t bytes_max, enum
 }
 
 /* xorshift64* (Vigna, 2016): for samples, nothing secret. */
-static uint32_t next_random(struct bw_resp__store *store)
+uint32_t bw_resp__store_random(struct bw_resp__store *store)
 {
 	store->random ^= store->random >> 12;
 	store->random ^= store->random << 25;
@@ -125,7 +125,7 @@ static uint32_t next_random(struct bw_resp__store *store)
 
 static uint32_t random_below(struct bw_resp__store *store, uint64_t n)
 {
-	return (uint32_t)(next_random(store) * n >> 32);
+	return (uint32_t)(bw_resp__store_random(store) * n >> 32);
 }
 
 /* ---- the index ---- */
@@ -608,6 +608,37 @@ void bw_resp__store_flush(struct bw_resp__store *store)
 	bw_resp__store_sweep(store, DEAD_BUCKETS);
 }
 
+/* ---- walking ---- */
+
+static uint32_t reverse_bits(uint32_t x)
+{
+	x = (x >> 1 & 0x55555555) | (x & 0x55555555) << 1;
+	x = (x >> 2 & 0x33333333) | (x & 0x33333333) << 2;
+	x = (x >> 4 & 0x0f0f0f0f) | (x & 0x0f0f0f0f) << 4;
+	return __builtin_bswap32(x);
+}
+
+uint64_t bw_resp__store_walk(struct bw_resp__store *store, uint64_t position,
+	void (*visit)(void *arg, const struct bw_resp__item *item), void *arg)
+{
+	const struct bw_resp__bucket *b = bucket_of(store, reverse_bits((uint32_t)position));
+	uint32_t index = (uint32_t)(b - store->buckets);
+	/* How many low bits of the hash the bucket stands for: one more where it was split. */
+	unsigned bits = (unsigned)__builtin_popcount(store->mask) +
+			((index & store->mask) < store->bucket_count - (store->mask + 1));
+	uint64_t width = BW_RESP__WALK_END >> bits;
+
+	for (; b != NULL; b = b->overflow) {
+		for (unsigned i = 0; i < BUCKET_SLOTS && b->slot[i] != 0; i++) {
+			const struct bw_resp__item *item = item_at(store, b->slot[i]);
+
+			if (!item_is_dead(store, item) && !item_has_expired(store, item))
+				visit(arg, item);
+		}
+	}
+	return (position & ~(width - 1)) + width;
+}
+
 /* ---- making room ---- */
 
 /* How soon the policy gives the item up: the highest first, 0 never. */
@@ -639,7 +670,7 @@ static bool evict_one(struct bw_resp__store *store)
 
 	for (unsigned n = 0; n < EVICT_BUCKETS && samples < EVICT_SAMPLES; n++) {
 		if (n < EVICT_SAMPLES)
-			bucket = bucket_of(store, next_random(store));
+			bucket = bucket_of(store, bw_resp__store_random(store));
 		else if (++bucket == end)
 			bucket = store->buckets;
 		for (struct bw_resp__bucket *b = bucket; b != NULL; b = b->overflow) {
@@ -1193,6 +1224,48 @@ struct bw_resp__item *bw_resp__store_append(
 	struct bw_resp__store *store, struct bw_resp__item *item, const struct bw_resp__value *value)
 {
 	return bw_resp__store_set_range(store, item, item->value_bytes, value);
+}
+
+struct bw_resp__item *bw_resp__store_rename(struct bw_resp__store *store, struct bw_resp__item *item,
+	uint32_t hash, const uint8_t *key, uint32_t key_len)
+{
+	bool has_blob = bw_resp__item_has_blob(item);
+	struct bw_resp__chunk *blob = has_blob ? bw_resp__item_blob(item) : NULL;
+	uint32_t tail_bytes = has_blob ? (uint32_t)sizeof(blob) : item->value_bytes;
+	struct bw_resp__item *made, *old;
+	uint64_t *slot = NULL;
+
+	store->keep = item;
+	made = item_alloc(store, hash, key, key_len, tail_bytes);
+	if (made == NULL)
+		goto out;
+	memcpy(bw_resp__item_value(made), bw_resp__item_value(item), tail_bytes);
+	made->value_bytes = item->value_bytes;
+	made->b.word = item->b.word;
+	made->b.flags |= item->b.flags;
+	/* Only now: making room may have evicted it. */
+	old = find_item(store, hash, key, key_len, false);
+	if (old == NULL && (slot = slot_alloc(store, hash)) == NULL) {
+		item_free(store, made);
+		made = NULL;
+		goto out;
+	}
+	for (struct bw_resp__chunk *c = blob; c != NULL; c = c->next)
+		c->owner = made;
+	item->b.flags &= (uint8_t)~BW_RESP__ITEM_HAS_BLOB;
+	if (old != NULL) {
+		item_replace(store, old, made);
+	} else {
+		*slot = slot_of(store, made);
+		made->b.flags &= (uint8_t)~BW_RESP__ITEM_DETACHED;
+		item_count(store, made, 1);
+	}
+	store->keep = made;
+	bw_resp__store_remove(store, item);
+	grow_index(store);
+out:
+	store->keep = NULL;
+	return made;
 }
 
 uint64_t bw_resp__store_item_bytes(const struct bw_resp__item *item)
