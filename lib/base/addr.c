@@ -35,6 +35,62 @@ bool bw_ip_is_link_local(const struct bw_ip *ip)
 	return ip->b[0] == 0xfe && (ip->b[1] & 0xc0) == 0x80;
 }
 
+/* RFC 6890, section 2.2.2, with what its registry has added: address, prefix length. Not global, all of them. */
+static const struct {
+	uint32_t net;
+	uint8_t len;
+} special_v4[] = {
+	{ 0x00000000, 8 },  /* 0.0.0.0/8: this network */
+	{ 0x0a000000, 8 },  /* 10.0.0.0/8: private */
+	{ 0x64400000, 10 }, /* 100.64.0.0/10: shared */
+	{ 0x7f000000, 8 },  /* 127.0.0.0/8: loopback */
+	{ 0xa9fe0000, 16 }, /* 169.254.0.0/16: link-local */
+	{ 0xac100000, 12 }, /* 172.16.0.0/12: private */
+	{ 0xc0000000, 24 }, /* 192.0.0.0/24: IETF protocol assignments */
+	{ 0xc0000200, 24 }, /* 192.0.2.0/24: documentation */
+	{ 0xc0a80000, 16 }, /* 192.168.0.0/16: private */
+	{ 0xc6120000, 15 }, /* 198.18.0.0/15: benchmarking */
+	{ 0xc6336400, 24 }, /* 198.51.100.0/24: documentation */
+	{ 0xcb007100, 24 }, /* 203.0.113.0/24: documentation */
+	{ 0xe0000000, 3 },  /* 224.0.0.0/4 and 240.0.0.0/4: groups, reserved, broadcast */
+};
+
+/* Within 2000::/3; the first 48 bits are enough. */
+static const struct {
+	uint64_t net;
+	uint8_t len;
+} special_v6[] = {
+	{ 0x200100000000, 23 }, /* 2001::/23: IETF protocol assignments */
+	{ 0x20010db80000, 32 }, /* 2001:db8::/32: documentation */
+	{ 0x3fff00000000, 20 }, /* 3fff::/20: documentation (RFC 9637) */
+};
+
+bool bw_ip_is_global(const struct bw_ip *ip)
+{
+	uint64_t high = 0;
+
+	if (bw_ip_is_v4(ip)) {
+		for (unsigned i = 0; i < BW_ARRAY_LEN(special_v4); i++)
+			if ((v4_host(ip) ^ special_v4[i].net) >> (32 - special_v4[i].len) == 0)
+				return false;
+		return true;
+	}
+	for (unsigned i = 0; i < 6; i++)
+		high = high << 8 | ip->b[i];
+	if (high >> 45 != 1)
+		return false;
+	for (unsigned i = 0; i < BW_ARRAY_LEN(special_v6); i++)
+		if ((high ^ special_v6[i].net) >> (48 - special_v6[i].len) == 0)
+			return false;
+	/* 6to4 (RFC 3056) is as global as the IPv4 address in it. */
+	if (high >> 32 == 0x2002) {
+		struct bw_ip v4 = bw_ip_from_v4(__builtin_bswap32((uint32_t)high));
+
+		return bw_ip_is_global(&v4);
+	}
+	return true;
+}
+
 /* Prefix length in the 128-bit form, in which an IPv4 address has 96 bits in front of it. */
 static unsigned prefix_bits(const struct bw_cidr *cidr)
 {

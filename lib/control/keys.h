@@ -115,4 +115,6 @@
 	X(args, NUMBER, args_max, 16, 1048576)                                                               \
 	X(inline_command, BYTES, inline_bytes_max, 64, 64 * KIB)                                             \
 	X(stall_timeout, DURATION, stall_timeout_ns, 100 * MS, 86400 * SEC)                                  \
-	X(evict, BOOL, evicts, 0, 1)
+	X(maxmemory_policy, POLICY, policy, BW_RESP_ALLKEYS_LRU, 0)                                          \
+	X(password_file, TEXT, password_file, 0, 0)                                                          \
+	X(protected_mode, BOOL, protected_mode, 0, 1)

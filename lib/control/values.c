@@ -68,6 +68,16 @@ static const struct choice log_format_choice = {
 	{ [BW_HTTP_LOG_COMBINED] = "combined", [BW_HTTP_LOG_JSON] = "json" },
 };
 
+static const struct choice policy_choice = {
+	"way to make room",
+	"allkeys-lru, allkeys-lfu, volatile-ttl or noeviction",
+	{ [BW_RESP_ALLKEYS_LRU] = "allkeys-lru",
+		[BW_RESP_ALLKEYS_LFU] = "allkeys-lfu",
+		[BW_RESP_VOLATILE_TTL] = "volatile-ttl",
+		[BW_RESP_NOEVICTION] = "noeviction" },
+};
+_Static_assert(BW_RESP_POLICIES <= WORDS_MAX, "policy_choice");
+
 static const struct unit *units_of(enum bw_key_kind kind, unsigned *count)
 {
 	switch (kind) {
@@ -176,6 +186,8 @@ static const struct choice *choice_of(enum bw_key_kind kind)
 		return &congestion_choice;
 	case KEY_SYN_COOKIES:
 		return &syn_cookies_choice;
+	case KEY_POLICY:
+		return &policy_choice;
 	case KEY_LOG_FORMAT:
 		return &log_format_choice;
 	default:

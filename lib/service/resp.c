@@ -38,12 +38,15 @@
 
 #include <base/log.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -80,8 +83,50 @@ void bw_resp_conf_init(struct bw_resp_conf *conf)
 		.args_max = 64 * 1024,
 		.inline_bytes_max = 64 << 10,
 		.stall_timeout_ns = 60 * BW_NS_PER_SEC,
-		.evicts = true,
+		.policy = BW_RESP_ALLKEYS_LRU,
+		.protected_mode = true,
 	};
+}
+
+/*
+ * The first line of the file; what others can read is no secret, and said. What is compared is all of the buffer, so
+ * the time that it takes tells nothing.
+ */
+static int read_password(struct bw_resp_conf *conf)
+{
+	char text[sizeof(conf->password) + 2];
+	int fd = open(conf->password_file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), error;
+	struct stat status;
+	ssize_t len;
+
+	if (fd < 0 || fstat(fd, &status) != 0 || (len = read(fd, text, sizeof(text))) < 0) {
+		error = errno;
+		bw_error("resp: password_file: %.200s: %s", conf->password_file, strerror(error));
+		if (fd >= 0)
+			close(fd);
+		return -error;
+	}
+	close(fd);
+	if (!S_ISREG(status.st_mode)) {
+		bw_error("resp: password_file: %.200s is not a file; give one", conf->password_file);
+		return -EINVAL;
+	}
+	for (ssize_t i = 0; i < len; i++)
+		if (text[i] == '\n' || (text[i] == '\r' && i + 1 < len && text[i + 1] == '\n'))
+			len = i;
+	if (len == 0 || (size_t)len > sizeof(conf->password) || memchr(text, '\0', (size_t)len) != NULL) {
+		bw_error("resp: password_file: the first line of %.200s is %s; give 1 to %zu characters",
+			conf->password_file, len == 0 ? "empty" : "no password", sizeof(conf->password));
+		return -EINVAL;
+	}
+	if ((status.st_mode & S_IRWXO) != 0)
+		bw_warn("resp: password_file: everybody on this machine can read %.200s; chmod o= it",
+			conf->password_file);
+	memset(conf->password, 0, sizeof(conf->password));
+	memcpy(conf->password, text, (size_t)len);
+	conf->password_len = (uint32_t)len;
+	explicit_bzero(text, sizeof(text));
+	return 0;
 }
 
 uint64_t bw_resp_memory_bytes_least(const struct bw_resp_conf *conf, unsigned workers)
@@ -99,6 +144,8 @@ uint64_t bw_resp_memory_bytes_most(unsigned workers)
 
 int bw_resp_conf_prepare(struct bw_resp_conf *conf)
 {
+	uint8_t random[20];
+
 	if (conf->bulk_bytes_max < 1024 || conf->bulk_bytes_max > 16u << 20) {
 		bw_error("resp: bulk_bytes_max is %u: set it to 1024 .. 16777216", conf->bulk_bytes_max);
 		return -EINVAL;
@@ -115,13 +162,22 @@ int bw_resp_conf_prepare(struct bw_resp_conf *conf)
 		bw_error("resp: stall_timeout must be more than 0");
 		return -EINVAL;
 	}
-	if (getrandom(&conf->hash_seed, sizeof(conf->hash_seed), 0) != (ssize_t)sizeof(conf->hash_seed)) {
+	if (conf->password_file != NULL) {
+		int error = read_password(conf);
+
+		if (error != 0)
+			return error;
+	}
+	if (getrandom(&conf->hash_seed, sizeof(conf->hash_seed), 0) != (ssize_t)sizeof(conf->hash_seed) ||
+		getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
 		int error = errno;
 
 		bw_error(
 			"resp: no random seed from getrandom(): %s: is /dev/urandom there?", strerror(error));
 		return -error;
 	}
+	for (unsigned i = 0; i < sizeof(random); i++)
+		snprintf(conf->run_id + 2 * i, 3, "%02x", random[i]);
 	conf->shared = calloc(1, sizeof(*conf->shared));
 	if (conf->shared == NULL) {
 		bw_error("resp: out of memory: free some");
@@ -256,8 +312,19 @@ struct bw_resp__request *bw_resp__request_alloc(struct bw_resp *r, const struct 
 	return request;
 }
 
+static void parts_free(struct bw_resp__request *whole)
+{
+	while (whole->parts != NULL) {
+		struct bw_resp__request *part = whole->parts;
+
+		whole->parts = part->next;
+		bw_resp__request_free(whole->home, part);
+	}
+}
+
 void bw_resp__request_free(struct bw_resp *r, struct bw_resp__request *request)
 {
+	parts_free(request);
 	if (request->value != NULL)
 		bw_resp__block_unpin(request->value);
 	if (request->gather != NULL)
@@ -282,6 +349,7 @@ struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call)
 	struct bw_resp__conn *conn = call->conn;
 
 	request->stream = call->stream;
+	request->is_resp3 = call->is_resp3;
 	if (conn->last != NULL)
 		conn->last->next = request;
 	else
@@ -305,6 +373,13 @@ void bw_resp__reply_text(struct bw_resp__call *call, const char *text, uint32_t 
 	}
 	memcpy(request->text, text, len);
 	request->text_len = len;
+}
+
+void bw_resp__reply_nil(struct bw_resp__call *call)
+{
+	char text[8];
+
+	bw_resp__reply_text(call, text, (uint32_t)(bw_resp__put_nil(text, call->is_resp3) - text));
 }
 
 void bw_resp__reply_int(struct bw_resp__call *call, int64_t value)
@@ -416,9 +491,24 @@ static void reply_short_bulk(struct bw_resp__call *call, const void *data, uint3
 		request->text_len = (uint32_t)(to - begin);
 }
 
-static void reply_staged(struct bw_resp__call *call, const void *data, uint32_t len, bool is_bulk)
+/* "=16\r\ntxt:" */
+static char *put_verbatim_header(char *to, uint32_t len)
+{
+	*to++ = '=';
+	to += bw_resp__format_int(to, (int64_t)len + 4);
+	return mempcpy(to, "\r\ntxt:", 6);
+}
+
+enum framing {
+	FRAMED, /* it is already */
+	BULK,
+	VERBATIM,
+};
+
+static void reply_staged(struct bw_resp__call *call, const void *data, uint32_t len, enum framing framing)
 {
 	struct bw_resp__chunk *blob = NULL;
+	char text[32];
 
 	if (!bw_resp__blob_append(&call->r->store, &blob, data, len, 0)) {
 		if (blob != NULL)
@@ -426,9 +516,11 @@ static void reply_staged(struct bw_resp__call *call, const void *data, uint32_t 
 		bw_resp__reply_oom(call);
 		return;
 	}
-	if (is_bulk)
+	if (framing == BULK)
 		reply_header(call, len);
-	reply_by_reference(call, &blob->b, is_bulk, 0, len);
+	else if (framing == VERBATIM)
+		bw_resp__reply_text(call, text, (uint32_t)(put_verbatim_header(text, len) - text));
+	reply_by_reference(call, &blob->b, framing != FRAMED, 0, len);
 }
 
 void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t len)
@@ -436,7 +528,23 @@ void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t 
 	if (len < BW_RESP__REF_MIN)
 		reply_short_bulk(call, data, len);
 	else
-		reply_staged(call, data, len, true);
+		reply_staged(call, data, len, BULK);
+}
+
+void bw_resp__reply_verbatim(struct bw_resp__call *call, const void *data, uint32_t len)
+{
+	char text[BW_RESP__REF_MIN + 32], *to = text;
+
+	if (!call->is_resp3) {
+		bw_resp__reply_bulk(call, data, len);
+	} else if (len >= BW_RESP__REF_MIN) {
+		reply_staged(call, data, len, VERBATIM);
+	} else {
+		to = put_verbatim_header(to, len);
+		to = mempcpy(to, data, len);
+		to = mempcpy(to, "\r\n", 2);
+		bw_resp__reply_text(call, text, (uint32_t)(to - text));
+	}
 }
 
 void bw_resp__reply_text_and_blob(
@@ -451,7 +559,7 @@ void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_
 	if (len <= BW_RESP__TEXT_MAX)
 		bw_resp__reply_text(call, data, len);
 	else
-		reply_staged(call, data, len, false);
+		reply_staged(call, data, len, FRAMED);
 }
 
 void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *arg)
@@ -538,8 +646,20 @@ void bw_resp__reply_help(struct bw_resp__call *call, const char *const *lines)
 	to += sprintf(to, " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n");
 	for (unsigned i = 0; i < count; i++)
 		to += sprintf(to, "+%s\r\n", lines[i]);
-	to += sprintf(to, "+HELP\r\n+    Print this help.\r\n");
+	to += sprintf(to, "+HELP\r\n+    Prints this help.\r\n");
 	bw_resp__reply_framed(call, begin, (uint32_t)(to - begin));
+}
+
+void bw_resp__reply_unknown_subcommand(struct bw_resp__call *call)
+{
+	char upper[16];
+	unsigned i;
+
+	for (i = 0; call->command->name[i] != '\0' && i < sizeof(upper) - 1; i++)
+		upper[i] = (char)(call->command->name[i] & ~0x20);
+	upper[i] = '\0';
+	bw_resp__reply_error(call, "ERR unknown subcommand '%.*s'. Try %s HELP.",
+		(int)BW_MIN(call->argv[1].len, 128u), (const char *)call->argv[1].data, upper);
 }
 
 /* ---- sending what is too long for the window, or was not ready in time ---- */
@@ -610,7 +730,7 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 		if (begin == NULL)
 			return refused(s, room);
 		if (found == NULL) {
-			to = mempcpy(begin, "$-1\r\n", 5);
+			to = bw_resp__put_nil(begin, request->is_resp3);
 		} else {
 			to = put_header(begin, len);
 			if (is_short) {
@@ -635,11 +755,28 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 	return true;
 }
 
+/* Nothing of it is sent. */
+static void request_drop(struct bw_resp__request *request)
+{
+	request->text_sent = request->text_len;
+	request->list_left = 0; /* what its values are in frees them */
+	if (request->value != NULL)
+		bw_resp__block_unpin(request->value);
+	request->value = NULL;
+	for (struct bw_resp__request *part = request->parts; part != NULL; part = part->next) {
+		if (part->value != NULL)
+			bw_resp__block_unpin(part->value);
+		part->value = NULL;
+	}
+}
+
 /* One step of the first request's reply. False: no room. */
 static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
 	struct bw_resp__request *request = conn->first;
 
+	if (bw_unlikely(request->is_silent))
+		request_drop(request);
 	while (request->text_sent < request->text_len) {
 		uint32_t n = bw_stream_send(
 			s, request->text + request->text_sent, request->text_len - request->text_sent);
@@ -656,6 +793,17 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 	}
 	if (request->list_left > 0)
 		return list_continue(s, conn, request);
+	for (struct bw_resp__request *part = request->parts; part != NULL; part = request->parts) {
+		struct bw_resp__block *value = part->value;
+
+		request->parts = part->next;
+		part->value = NULL;
+		bw_resp__request_free(r, part);
+		if (value == NULL)
+			continue;
+		emit_begin(conn, value, request->parts == NULL, 0, bw_resp__block_value_bytes(value));
+		return true;
+	}
 	conn->first = request->next;
 	if (conn->first == NULL)
 		conn->last = NULL;
@@ -817,10 +965,11 @@ static void send_away(struct bw_resp__call *call, uint64_t owners, struct bw_res
 /* All parts are in: the reply of a spread command. */
 static void finish_spread(struct bw_resp__request *request)
 {
-	struct bw_resp__call call = { .r = request->home, .request = request };
+	struct bw_resp__call call = { .r = request->home, .request = request, .is_resp3 = request->is_resp3 };
 
 	request->is_done = true;
 	if (request->is_over_memory) {
+		parts_free(request);
 		bw_resp__reply_oom(&call);
 		return;
 	}
@@ -833,7 +982,11 @@ static void finish_spread(struct bw_resp__request *request)
 		break;
 	case BW_RESP__MSET:
 	case BW_RESP__FLUSH:
+	case BW_RESP__TELL:
 		bw_resp__reply_ok(&call);
+		break;
+	case BW_RESP__TOUR:
+		bw_resp__finish_tour(&call);
 		break;
 	default:
 		bw_resp__reply_int(&call, request->sum);
@@ -847,7 +1000,11 @@ static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__
 	struct bw_resp *r = call->r;
 	struct bw_resp__request *whole = call->request != NULL ? call->request : bw_resp__request_push(call);
 
-	if (call->command->first_key != 0 && (whole->gather = bw_resp__keep_args(call, gathered)) == NULL) {
+	bool tours = call->command->spread == BW_RESP__TOUR;
+
+	call->request = whole;
+	if ((call->command->first_key != 0 || call->command->spread >= BW_RESP__TELL) &&
+		(whole->gather = bw_resp__keep_args(call, gathered)) == NULL) {
 		whole->is_over_memory = true;
 		finish_spread(whole);
 		return;
@@ -855,15 +1012,18 @@ static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__
 	for (uint32_t worker = 0; worker < r->workers; worker++) {
 		struct bw_resp__request *part;
 
-		if ((owners >> worker & 1) == 0 || worker == r->worker)
+		if ((owners >> worker & 1) == 0 || (worker == r->worker && !tours))
 			continue;
 		part = bw_resp__request_alloc(r, call->command);
 		part->parent = whole;
+		part->caller = bw_resp__client_id(r, call->conn);
 		whole->waiting++;
 		bw_resp__post(r, worker, part);
 	}
 	/* The others only look while the mail is theirs, and take nothing: this part may take what it owns. */
-	if (owners >> r->worker & 1) {
+	if ((owners >> r->worker & 1) != 0 && call->command->spread == BW_RESP__TELL) {
+		bw_resp__tell(r, whole);
+	} else if ((owners >> r->worker & 1) != 0 && !tours) {
 		if (bw_unlikely(r->holds != 0) && bw_resp__must_wait(call)) {
 			struct bw_resp__request *part = bw_resp__request_alloc(r, call->command);
 
@@ -889,17 +1049,23 @@ static enum bw_resp__ran run(struct bw_resp__call *call, struct bw_resp__gather 
 	}
 	if (bw_unlikely(!check_arity(call)))
 		return BW_RESP__RAN_HERE;
+	if (bw_unlikely((call->conn->flags & BW_RESP__UNAUTHENTICATED) != 0) &&
+		!bw_resp__is_allowed_before_auth(command)) {
+		bw_resp__reply_error(call, "NOAUTH Authentication required.");
+		return BW_RESP__RAN_HERE;
+	}
 	if (command->first_key != 0) {
 		owners = find_owners(call);
 		if (bw_unlikely(owners == 0))
 			return BW_RESP__RAN_HERE;
-	} else if (command->spread == BW_RESP__CONTAINER) {
+	} else if (command->spread == BW_RESP__CONTAINER && (call->argc > 1 || command->run == NULL)) {
 		command = bw_resp__find_subcommand(call);
 		if (command == NULL) {
 			bw_resp__reply_unknown_subcommand(call);
 			return BW_RESP__RAN_HERE;
 		}
 		call->command = command;
+		call->conn->last_command = bw_resp__command_number(command);
 		if (call->request != NULL)
 			call->request->command = command;
 		return run(call, gathered);
@@ -911,7 +1077,9 @@ static enum bw_resp__ran run(struct bw_resp__call *call, struct bw_resp__gather 
 		if (worker < 0)
 			return BW_RESP__RAN_HERE;
 		owners = 1ull << worker;
-	} else if (command->spread != BW_RESP__ONE) {
+	} else if (command->spread != BW_RESP__ONE && command->spread != BW_RESP__CONTAINER) {
+		if (command->spread >= BW_RESP__TELL && !bw_resp__check_told(call))
+			return BW_RESP__RAN_HERE;
 		owners = UINT64_MAX >> (64 - call->r->workers);
 	}
 	if (bw_likely(command->run != NULL)) {
@@ -929,13 +1097,44 @@ static enum bw_resp__ran run(struct bw_resp__call *call, struct bw_resp__gather 
 			send_away(call, owners, gathered);
 		return BW_RESP__RAN_AWAY;
 	}
-	if (owners == mine && (bw_likely(call->r->holds == 0) || !bw_resp__must_wait(call)) &&
+	if (owners == mine && command->spread < BW_RESP__TELL &&
+		(bw_likely(call->r->holds == 0) || !bw_resp__must_wait(call)) &&
 		bw_resp__run_spread_here(call))
 		return BW_RESP__RAN_HERE;
 	if (call->request == NULL && !bw_resp__has_requests(call->r))
 		return BW_RESP__RAN_NOT;
 	spread(call, owners, gathered);
 	return BW_RESP__RAN_AWAY;
+}
+
+/*
+ * CLIENT REPLY OFF and SKIP: drop the reply that was just made. Their own is dropped too, that of ON is not.
+ * @was_silent  before the command
+ * @out         where the window stood
+ */
+static void silence(struct bw_resp__call *call, bool was_silent, char *out)
+{
+	struct bw_resp__conn *conn = call->conn;
+	bool is_on =
+		(conn->flags & (BW_RESP__REPLY_OFF | BW_RESP__REPLY_SKIP | BW_RESP__REPLY_SKIP_NEXT)) == 0;
+
+	conn->flags &= (uint16_t)~BW_RESP__REPLY_SKIP_NEXT;
+	if (conn->flags & BW_RESP__REPLY_SKIP) {
+		conn->flags &= (uint16_t)~BW_RESP__REPLY_SKIP;
+		conn->flags |= BW_RESP__REPLY_SKIP_NEXT;
+	}
+	if (was_silent && is_on)
+		return;
+	if (call->request != NULL) {
+		call->request->is_silent = true;
+		return;
+	}
+	call->r->out = out;
+	if (conn->emit != NULL) {
+		bw_resp__block_unpin(conn->emit);
+		conn->emit = NULL;
+		conn->emit_chunk = NULL;
+	}
 }
 
 /*
@@ -954,9 +1153,13 @@ static bool execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 		.argv = r->argv,
 		.argc = argc,
 		.may_take = true,
+		.is_resp3 = (conn->flags & BW_RESP__RESP3) != 0,
 	};
+	char *out = r->out;
+	bool is_silent = false;
 
 	r->commands++;
+	conn->last_command = bw_resp__command_number(command);
 	if (bw_unlikely(command == NULL && is_http(&r->argv[0]))) {
 		conn->flags |= BW_RESP__CLOSING | BW_RESP__ABORTED;
 		bw_stream_abort(s);
@@ -965,6 +1168,8 @@ static bool execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 	/* What comes behind a request is answered into one too. */
 	if (bw_unlikely(conn->first != NULL))
 		call.request = bw_resp__request_push(&call);
+	if (bw_unlikely((conn->flags & (BW_RESP__REPLY_OFF | BW_RESP__REPLY_SKIP_NEXT)) != 0))
+		is_silent = true;
 	switch (run(&call, gathered)) {
 	case BW_RESP__RAN_HERE:
 		if (bw_unlikely(call.request != NULL))
@@ -977,6 +1182,8 @@ static bool execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 		retry_soon(s);
 		return false;
 	}
+	if (bw_unlikely(is_silent || (conn->flags & (BW_RESP__REPLY_OFF | BW_RESP__REPLY_SKIP)) != 0))
+		silence(&call, is_silent, out);
 	return true;
 }
 
@@ -1040,7 +1247,8 @@ static void close_if_done(struct bw_resp *r, struct bw_stream *s, struct bw_resp
 {
 	bool is_done;
 
-	if (bw_likely(conn->flags == 0 && !bw_stream_is_draining(s)))
+	if (bw_likely((conn->flags & (BW_RESP__CLOSING | BW_RESP__PEER_DONE)) == 0 &&
+		      !bw_stream_is_draining(s)))
 		return;
 	if (conn->emit != NULL || conn->first != NULL || (conn->flags & BW_RESP__ABORTED) != 0)
 		return;
@@ -1077,6 +1285,12 @@ static void gather_note(struct bw_resp *r, struct bw_stream *s, struct bw_resp__
 	bw_stream_set_timer(s, deadline_of(r, conn));
 }
 
+static const struct bw_resp__limits *limits_of(const struct bw_resp *r, const struct bw_resp__conn *conn)
+{
+	return bw_likely((conn->flags & BW_RESP__UNAUTHENTICATED) == 0) ? &r->limits
+									: &r->unauthenticated_limits;
+}
+
 /* One view's bytes. Returns how many were used: all, unless the connection has to wait or closes. */
 static uint32_t take_view(
 	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, const struct bw_view *view)
@@ -1087,7 +1301,8 @@ static uint32_t take_view(
 
 	while (p < end && (conn->flags & BW_RESP__CLOSING) == 0) {
 		if (bw_likely(conn->gather == NULL) &&
-			bw_likely((len = bw_resp__parse_in_place(p, end, &r->limits, r->argv, &argc)) > 0)) {
+			bw_likely((len = bw_resp__parse_in_place(
+					   p, end, limits_of(r, conn), r->argv, &argc)) > 0)) {
 			if (!is_ready(r, s, conn) || bw_unlikely(!execute(r, s, conn, argc, &none)))
 				break;
 			p += len;
@@ -1095,7 +1310,7 @@ static uint32_t take_view(
 			if (conn->gather == NULL && !gather_begin(r, s, conn))
 				break;
 			len = bw_resp__gather_feed(
-				&r->store, conn->gather, &r->limits, p, (uint32_t)(end - p));
+				&r->store, conn->gather, limits_of(r, conn), p, (uint32_t)(end - p));
 			p += len;
 			if (is_arriving(conn->gather))
 				gather_note(r, s, conn, len);
@@ -1116,6 +1331,7 @@ static uint32_t resp_data(struct bw_stream *s, const struct bw_view *views, unsi
 	bool can_go_on;
 
 	set_now(r, bw_stream_now(s));
+	conn->used_s = (uint32_t)(bw_stream_now(s) / BW_NS_PER_SEC);
 	can_go_on = pump(r, s, conn);
 	if (can_go_on && conn->gather != NULL && conn->gather->state == BW_RESP__GATHER_COMPLETE)
 		can_go_on = run_gathered(r, s, conn) && pump(r, s, conn);
@@ -1187,6 +1403,7 @@ static void run_request(struct bw_resp *r, struct bw_resp__request *request)
 		.argv = r->argv,
 		.request = request,
 		.may_take = request->home == r,
+		.is_resp3 = request->is_resp3,
 	};
 	const struct bw_resp__arg *key;
 
@@ -1237,7 +1454,12 @@ static void request_came_home(struct bw_resp *r, struct bw_resp__request *reques
 	if (whole != NULL) {
 		whole->sum += request->sum;
 		whole->is_over_memory |= request->is_over_memory;
-		bw_resp__request_free(r, request);
+		if (request->value != NULL) {
+			request->next = whole->parts;
+			whole->parts = request;
+		} else {
+			bw_resp__request_free(r, request);
+		}
 		if (--whole->waiting > 0)
 			return;
 		finish_spread(whole);
@@ -1258,12 +1480,28 @@ void bw_resp__carry_out(struct bw_resp *r, struct bw_resp__request *request)
 		bw_mail_post(r->ctx, request->home->worker, &request->mail);
 }
 
+/* What no key has to do with: it does not wait for those that are held. */
+static void told(struct bw_resp *r, struct bw_resp__request *part)
+{
+	if (part->command->spread == BW_RESP__TELL)
+		bw_resp__tell(r, part->parent);
+	else
+		bw_resp__tour(r, part);
+	/* A slice of this worker's connections, and the next one in a later turn. */
+	part->is_answered = part->command->spread == BW_RESP__TELL || part->tour == BW_RESP__TOUR_DONE;
+	bw_mail_post(r->ctx, part->is_answered ? part->home->worker : r->worker, &part->mail);
+}
+
 static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
 {
 	struct bw_resp__request *request = bw_container_of(mail, struct bw_resp__request, mail);
 	struct bw_resp *r = resp_of(ctx);
 
 	set_now(r, bw_context_now(ctx));
+	if (request->command->spread >= BW_RESP__TELL && request->parent != NULL && !request->is_answered) {
+		told(r, request);
+		return;
+	}
 	if (request->is_answered)
 		request_came_home(r, request);
 	else if (bw_resp__admit(r, request))
@@ -1272,12 +1510,63 @@ static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
 
 /* ---- a connection's life ---- */
 
+/* Redis's protected mode, where "outside" is what a host on the Internet is: docs/resp.md. */
+static bool is_denied(const struct bw_resp *r, const struct bw_stream *s)
+{
+	const struct bw_flow *flow = bw_stream_flow(s);
+
+	return r->conf->protected_mode && r->conf->password_len == 0 && bw_ip_is_global(&flow->local) &&
+	       bw_ip_is_global(&flow->remote);
+}
+
+static void deny(struct bw_resp *r, struct bw_stream *s)
+{
+	static const char text[] =
+		"-DENIED Barewire is running in protected mode: its address is a public one, there is no password, and "
+		"you are not in a private network. To connect from here, do one of these in its configuration and "
+		"restart it: 1) Name a file with a password as resp[].password_file. 2) Give resp[].addresses "
+		"that are not public, and connect to those. 3) Set resp[].protected_mode to false, if nobody reaches "
+		"this port who should not.\r\n";
+
+	r->denied++;
+	((struct bw_resp__conn *)bw_stream_state(s))->flags |= BW_RESP__CLOSING;
+	bw_stream_send(s, text, sizeof(text) - 1);
+	bw_stream_close(s);
+}
+
 static void resp_opened(struct bw_stream *s)
 {
 	struct bw_resp *r = resp_of(bw_stream_context(s));
+	struct bw_resp__conn *conn = bw_stream_state(s);
 
 	r->connections++;
 	r->connections_total++;
+	conn->serial = ++r->serial;
+	conn->last_command = BW_RESP__NO_COMMAND;
+	conn->opened_s = conn->used_s = (uint32_t)(bw_stream_now(s) / BW_NS_PER_SEC);
+	conn->list_prev = r->streams_last;
+	if (r->streams_last != NULL)
+		((struct bw_resp__conn *)bw_stream_state(r->streams_last))->list_next = s;
+	else
+		r->streams_first = s;
+	r->streams_last = s;
+	if (r->conf->password_len > 0)
+		conn->flags |= BW_RESP__UNAUTHENTICATED;
+	if (bw_unlikely(is_denied(r, s)))
+		deny(r, s);
+}
+
+static void list_remove(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	bw_resp__tours_skip(r, s);
+	if (conn->list_prev != NULL)
+		((struct bw_resp__conn *)bw_stream_state(conn->list_prev))->list_next = conn->list_next;
+	else
+		r->streams_first = conn->list_next;
+	if (conn->list_next != NULL)
+		((struct bw_resp__conn *)bw_stream_state(conn->list_next))->list_prev = conn->list_prev;
+	else
+		r->streams_last = conn->list_prev;
 }
 
 static void resp_peer_closed(struct bw_stream *s)
@@ -1312,6 +1601,7 @@ static void resp_closed(struct bw_stream *s, enum bw_close_reason reason)
 	if (conn->gather != NULL)
 		bw_resp__gather_free(&r->store, conn->gather);
 	bw_resp__client_free(r, conn);
+	list_remove(r, s, conn);
 	r->connections--;
 }
 
@@ -1348,10 +1638,17 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 	r->worker = bw_context_worker(ctx);
 	r->workers = workers;
 	r->hash_seed = conf->hash_seed;
+	r->maxmemory = conf->memory_bytes_max;
 	r->limits = (struct bw_resp__limits){
 		.bulk_bytes_max = conf->bulk_bytes_max,
 		.args_max = conf->args_max,
 		.inline_bytes_max = conf->inline_bytes_max,
+	};
+	r->unauthenticated_limits = (struct bw_resp__limits){
+		.bulk_bytes_max = BW_MIN(conf->bulk_bytes_max, BW_RESP__UNAUTHENTICATED_BULK),
+		.args_max = BW_RESP__UNAUTHENTICATED_ARGS,
+		.inline_bytes_max = conf->inline_bytes_max,
+		.is_unauthenticated = true,
 	};
 
 	index_bytes = round_up(bw_resp__store_index_bytes(share));
@@ -1382,7 +1679,7 @@ static int resp_start(struct bw_context *ctx, void *conf_arg)
 					       .index = base + share,
 					       .bytes_max = share,
 					       .random_seed = conf->hash_seed + r->worker,
-					       .evicts = conf->evicts,
+					       .policy = conf->policy,
 				       });
 	r->argv = (struct bw_resp__arg *)(base + share + index_bytes);
 	r->scratch = base + share + index_bytes + argv_bytes;
@@ -1413,6 +1710,11 @@ static void resp_tick(struct bw_context *ctx, bw_ns now)
 	if (now >= r->resync_at)
 		resync(r, now);
 	set_now(r, now);
+	if (now - r->ops_at >= BW_NS_PER_SEC) {
+		r->ops_per_s = (r->commands - r->ops_commands) * BW_NS_PER_SEC / (now - r->ops_at);
+		r->ops_commands = r->commands;
+		r->ops_at = now;
+	}
 	/* As long as a slice is worth it: more than one item freed for every two buckets. */
 	for (unsigned i = 0; i < SWEEP_ROUNDS; i++)
 		if (bw_resp__store_sweep(&r->store, SWEEP_BUCKETS) < SWEEP_BUCKETS / 2)
@@ -1431,6 +1733,7 @@ static size_t resp_stats(const struct bw_context *ctx, char *out, size_t out_byt
 		{ "protocol_errors", r->protocol_errors },
 		{ "connections", r->connections },
 		{ "stalled", r->stalled },
+		{ "denied", r->denied },
 		{ "hits", r->store.hits },
 		{ "misses", r->store.misses },
 		{ "keys", r->store.keys },

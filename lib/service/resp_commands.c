@@ -50,7 +50,7 @@ static void run_select(struct bw_resp__call *call)
 		bw_resp__reply_ok(call);
 }
 
-static void run_quit(struct bw_resp__call *call)
+void bw_resp__run_quit(struct bw_resp__call *call)
 {
 	bw_resp__reply_ok(call);
 	call->conn->flags |= BW_RESP__CLOSING;
@@ -71,11 +71,10 @@ const struct bw_resp__command bw_resp__commands[] = {
 		"Append a value to a key" },
 	{ "auth", -2, NS | L | F, 0, 0, 0, 0, bw_resp__run_auth, "connection", "1.0.0",
 		"Authenticate to the server" },
-	{ "client", -2, NS | L, 0, 0, 0, 0, bw_resp__run_client, "connection", "2.4.0",
-		"Connection commands" },
-	{ "command", -1, L, 0, 0, 0, 0, bw_resp__run_command, "server", "2.8.13", "Details of commands" },
-	{ "config", -2, A | NS | L, 0, 0, 0, 0, bw_resp__run_config, "server", "2.0.0",
-		"Configuration parameters" },
+	{ "client", -2, 0, 0, 0, 0, BW_RESP__CONTAINER, NULL, "connection", "2.4.0", "Connection commands" },
+	{ "command", -1, L, 0, 0, 0, BW_RESP__CONTAINER, bw_resp__run_command_info, "server", "2.8.13",
+		"Details of commands" },
+	{ "config", -2, 0, 0, 0, 0, BW_RESP__CONTAINER, NULL, "server", "2.0.0", "Configuration parameters" },
 	{ "dbsize", 1, R | F, 0, 0, 0, BW_RESP__DBSIZE, NULL, "server", "1.0.0", "The number of keys" },
 	{ "decr", 2, W | M | F, 1, 1, 1, 0, bw_resp__run_decr, "string", "1.0.0",
 		"Subtract one from a number" },
@@ -128,7 +127,8 @@ const struct bw_resp__command bw_resp__commands[] = {
 		"Set a value with a time to live in ms" },
 	{ "pttl", 2, R | F, 1, 1, 1, 0, bw_resp__run_pttl, "generic", "2.6.0",
 		"The time to live in milliseconds" },
-	{ "quit", -1, NS | L | F, 0, 0, 0, 0, run_quit, "connection", "1.0.0", "Close the connection" },
+	{ "quit", -1, NS | L | F, 0, 0, 0, 0, bw_resp__run_quit, "connection", "1.0.0",
+		"Close the connection" },
 	{ "randomkey", 1, R, 0, 0, 0, BW_RESP__RANDOMKEY, NULL, "generic", "1.0.0", "Any one key" },
 	{ "rename", 3, W, 1, 2, 1, BW_RESP__RENAME, bw_resp__run_rename, "generic", "1.0.0",
 		"Give a value another key" },
@@ -159,7 +159,49 @@ const struct bw_resp__command bw_resp__commands[] = {
 const unsigned bw_resp__command_count = BW_ARRAY_LEN(bw_resp__commands);
 _Static_assert(BW_ARRAY_LEN(bw_resp__commands) < 128, "the look-up table is at most half full");
 
-static const struct bw_resp__command subcommands[] = {
+const struct bw_resp__command bw_resp__subcommands[] = {
+	{ "client|getname", 2, NS | L, 0, 0, 0, 0, bw_resp__run_client_getname, "connection", "2.6.9",
+		"The connection's name" },
+	{ "client|help", 2, L, 0, 0, 0, 0, bw_resp__run_client_help, "connection", "5.0.0",
+		"The subcommands" },
+	{ "client|id", 2, NS | L, 0, 0, 0, 0, bw_resp__run_client_id, "connection", "5.0.0",
+		"The connection's number" },
+	{ "client|info", 2, NS | L, 0, 0, 0, 0, bw_resp__run_client_info, "connection", "6.2.0",
+		"What is known of the connection" },
+	{ "client|kill", -3, A | NS | L, 0, 0, 0, BW_RESP__TOUR, NULL, "connection", "2.4.0",
+		"End connections" },
+	{ "client|list", -2, A | NS | L, 0, 0, 0, BW_RESP__TOUR, NULL, "connection", "2.4.0",
+		"What is known of all connections" },
+	{ "client|no-evict", 3, A | NS | L, 0, 0, 0, 0, bw_resp__run_client_no_evict, "connection", "7.0.0",
+		"Ask not to be closed to make room" },
+	{ "client|reply", 3, NS | L, 0, 0, 0, 0, bw_resp__run_client_reply, "connection", "3.2.0",
+		"Whether commands are answered" },
+	{ "client|setinfo", 4, NS | L, 0, 0, 0, 0, bw_resp__run_client_setinfo, "connection", "7.2.0",
+		"Say what the client is" },
+	{ "client|setname", 3, NS | L, 0, 0, 0, 0, bw_resp__run_client_setname, "connection", "2.6.9",
+		"Name the connection" },
+	{ "command|count", 2, L, 0, 0, 0, 0, bw_resp__run_command_count, "server", "2.8.13",
+		"How many commands there are" },
+	{ "command|docs", -2, L, 0, 0, 0, 0, bw_resp__run_command_docs, "server", "7.0.0",
+		"What commands are for" },
+	{ "command|getkeys", -4, L, 0, 0, 0, 0, bw_resp__run_command_getkeys, "server", "2.8.13",
+		"A command's keys" },
+	{ "command|getkeysandflags", -4, L, 0, 0, 0, 0, bw_resp__run_command_getkeysandflags, "server",
+		"7.0.0", "A command's keys, and what it does with them" },
+	{ "command|help", 2, L, 0, 0, 0, 0, bw_resp__run_command_help, "server", "5.0.0", "The subcommands" },
+	{ "command|info", -2, L, 0, 0, 0, 0, bw_resp__run_command_info, "server", "2.8.13",
+		"Details of commands" },
+	{ "command|list", -2, L, 0, 0, 0, 0, bw_resp__run_command_list, "server", "7.0.0",
+		"The names of commands" },
+	{ "config|get", -3, A | NS | L, 0, 0, 0, 0, bw_resp__run_config_get, "server", "2.0.0",
+		"The values of parameters" },
+	{ "config|help", 2, L, 0, 0, 0, 0, bw_resp__run_config_help, "server", "5.0.0", "The subcommands" },
+	{ "config|resetstat", 2, A | NS | L, 0, 0, 0, BW_RESP__TELL, NULL, "server", "2.0.0",
+		"Let the counts of INFO begin anew" },
+	{ "config|rewrite", 2, A | NS | L, 0, 0, 0, 0, bw_resp__run_config_rewrite, "server", "2.8.0",
+		"Refused: the configuration is the operator's" },
+	{ "config|set", -4, A | NS | L, 0, 0, 0, BW_RESP__TELL, NULL, "server", "2.0.0",
+		"Set maxmemory or maxmemory-policy" },
 	{ "memory|doctor", 2, 0, 0, 0, 0, 0, bw_resp__run_memory_doctor, "server", "4.0.0",
 		"What could be wrong with the memory" },
 	{ "memory|help", 2, L, 0, 0, 0, 0, bw_resp__run_memory_help, "server", "4.0.0", "The subcommands" },
@@ -176,16 +218,19 @@ static const struct bw_resp__command subcommands[] = {
 		"How many refer to a value" },
 };
 
+const unsigned bw_resp__subcommand_count = BW_ARRAY_LEN(bw_resp__subcommands);
+_Static_assert(BW_ARRAY_LEN(bw_resp__subcommands) < BW_RESP__NO_COMMAND - 128, "bw_resp__command_number()");
+
 const struct bw_resp__command *bw_resp__find_subcommand(const struct bw_resp__call *call)
 {
 	size_t len = strlen(call->command->name);
 
-	for (unsigned i = 0; call->argc > 1 && i < BW_ARRAY_LEN(subcommands); i++) {
-		const char *name = subcommands[i].name;
+	for (unsigned i = 0; call->argc > 1 && i < bw_resp__subcommand_count; i++) {
+		const char *name = bw_resp__subcommands[i].name;
 
 		if (strncmp(name, call->command->name, len) == 0 && name[len] == '|' &&
 			bw_resp__arg_is(&call->argv[1], name + len + 1))
-			return &subcommands[i];
+			return &bw_resp__subcommands[i];
 	}
 	return NULL;
 }

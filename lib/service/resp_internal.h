@@ -31,10 +31,13 @@ enum bw_resp__spread {
 	BW_RESP__SCAN,      /* the worker in the cursor executes it */
 	BW_RESP__KEYS,      /* a walk, see resp_scan.c */
 	BW_RESP__RANDOMKEY, /* a walk */
-	BW_RESP__CONTAINER, /* has subcommands that are commands of their own */
+	BW_RESP__CONTAINER, /* has subcommands that are commands of their own; run is what it does without one */
+	/* All workers, and the arguments with them; see bw_resp__check_told(). */
+	BW_RESP__TELL, /* each does it at once: CONFIG SET, CONFIG RESETSTAT */
+	BW_RESP__TOUR, /* each goes through its connections, slice by slice: CLIENT LIST, CLIENT KILL */
 };
 
-/* bw_resp__command.flags, in the order of their names in resp_info.c */
+/* bw_resp__command.flags */
 #define BW_RESP__WRITE    1
 #define BW_RESP__READONLY 2
 #define BW_RESP__DENYOOM  4
@@ -58,6 +61,20 @@ extern const struct bw_resp__command bw_resp__commands[];
 extern const unsigned bw_resp__command_count;
 /** The subcommands of containers, "object|encoding". NULL: there is none such. */
 const struct bw_resp__command *bw_resp__find_subcommand(const struct bw_resp__call *call);
+/** The subcommands of all containers. */
+extern const struct bw_resp__command bw_resp__subcommands[];
+extern const unsigned bw_resp__subcommand_count;
+
+/** Commands and subcommands, numbered. */
+#define BW_RESP__NO_COMMAND 255
+static inline uint8_t bw_resp__command_number(const struct bw_resp__command *command)
+{
+	if (bw_unlikely(command == NULL))
+		return BW_RESP__NO_COMMAND;
+	if (bw_likely(command >= bw_resp__commands && command < bw_resp__commands + bw_resp__command_count))
+		return (uint8_t)(command - bw_resp__commands);
+	return (uint8_t)(128 + (command - bw_resp__subcommands));
+}
 
 /** What a part of an atomic command does at an owner, see resp_atomic.c. */
 enum bw_resp__step {
@@ -91,6 +108,8 @@ struct bw_resp__request {
 		*gather;  /* the arguments, in home's memory; read by other workers while they have it */
 	uint32_t waiting; /* parts that are out */
 	bool is_done, is_over_memory;
+	bool is_resp3;    /* the protocol that its connection spoke when it came */
+	bool is_silent;   /* CLIENT REPLY: the reply is dropped */
 	bool is_answered; /* it was where it was posted to */
 	struct bw_resp__request *next_deferred;
 	/* -- of an atomic command, and of its parts -- */
@@ -102,10 +121,19 @@ struct bw_resp__request {
 	uint8_t value_flags;
 	bool is_source, has_written;
 	bool has_no_source, is_committed;
-	int64_t sum;
 	struct bw_resp__walk walk;
 	struct bw_resp__chunk *rows; /* what it found so far: staged, home's */
-	/* -- the reply: text, then the value, then the list -- */
+	int64_t sum;
+	/* -- of a part that goes through a worker's connections: resp_client.c -- */
+	enum bw_resp__tour_state {
+		BW_RESP__TOUR_NEW,
+		BW_RESP__TOUR_ON,
+		BW_RESP__TOUR_DONE
+	} tour;
+	struct bw_stream *tour_at;
+	uint64_t caller; /* the id of the client that asks */
+	/* -- the reply: text, then the value, then the list, then the values of the parts, linked by `next` -- */
+	struct bw_resp__request *parts;
 	struct bw_resp__block *value; /* pinned; NULL: none */
 	uint32_t value_off, value_len;
 	bool value_is_bulk; /* a CRLF follows it */
@@ -117,10 +145,16 @@ struct bw_resp__request {
 };
 
 /* bw_resp__conn.flags */
-#define BW_RESP__CLOSING   1   /* close when all replies are out; read nothing more */
-#define BW_RESP__PEER_DONE 2   /* the peer sends nothing more */
-#define BW_RESP__ABORTED   4   /* closed() is next; set with CLOSING */
-#define BW_RESP__BARRIER   128 /* the last request is to be done before anything behind it is begun */
+#define BW_RESP__CLOSING         1   /* close when all replies are out; read nothing more */
+#define BW_RESP__PEER_DONE       2   /* the peer sends nothing more */
+#define BW_RESP__ABORTED         4   /* closed() is next; set with CLOSING */
+#define BW_RESP__RESP3           8   /* HELLO 3 */
+#define BW_RESP__UNAUTHENTICATED 16  /* there is a password, and it was not said yet */
+#define BW_RESP__REPLY_OFF       32  /* CLIENT REPLY OFF */
+#define BW_RESP__REPLY_SKIP      64  /* CLIENT REPLY SKIP: not for this command */
+#define BW_RESP__REPLY_SKIP_NEXT 512 /* and not for the next one */
+#define BW_RESP__BARRIER         128 /* the last request is to be done before anything behind it is begun */
+#define BW_RESP__NO_EVICT        256 /* CLIENT NO-EVICT ON */
 
 /** CLIENT SETNAME and SETINFO. In a staged chunk, as long as it must be: most clients say what they are. */
 struct bw_resp__client {
@@ -133,7 +167,7 @@ enum {
 	BW_RESP__CLIENT_LIB_VER,
 };
 
-/** A connection. All zero when it is idle, but for `client`. */
+/** A connection. */
 struct bw_resp__conn {
 	struct bw_resp__request *first, *last; /* replies that wait, in order */
 	struct bw_resp__gather *gather;        /* a command that is not all here, or not executed yet */
@@ -145,14 +179,22 @@ struct bw_resp__conn {
 	uint32_t emit_is_bulk : 1;
 	uint16_t emit_off; /* in emit_chunk, or in the item's value */
 	uint8_t waiting_count;
-	uint8_t flags;
+	uint8_t last_command;                    /* as bw_resp__command_name() numbers them */
+	uint64_t serial : 48, flags : 16;        /* serial: which connection of this worker's it is */
+	uint32_t opened_s, used_s;               /* the context's time: CLIENT LIST */
+	struct bw_stream *list_prev, *list_next; /* of the worker's connections, the oldest first */
 };
-_Static_assert(sizeof(struct bw_resp__conn) <= 64, "an idle connection's whole state");
+_Static_assert(sizeof(struct bw_resp__conn) <= 96, "an idle connection's whole state");
 
 /** A command's name, folded for the look-up. */
 struct bw_resp__name {
 	uint64_t low, high;
 	uint32_t len;
+};
+
+/** What CONFIG RESETSTAT sets back. */
+struct bw_resp__totals {
+	uint64_t commands, connections, denied, hits, misses, evicted, expired, errors;
 };
 
 /** A worker's state. What other workers read of it, for INFO, is plain counters. */
@@ -164,7 +206,7 @@ struct bw_resp {
 	uint32_t holds;
 
 	struct bw_resp__store store;
-	struct bw_resp__limits limits;
+	struct bw_resp__limits limits, unauthenticated_limits;
 	struct bw_resp__arg *argv; /* args_max of them, touched as they are used */
 	uint8_t *scratch;          /* an inline command, and SCRATCH_BYTES for long texts */
 	struct bw_context *ctx;
@@ -176,7 +218,14 @@ struct bw_resp {
 	uint32_t requests_free_count;
 	uint64_t clients_bytes; /* staged for names */
 	bw_ns sweep_at, resync_at, started_at;
-	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled;
+	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled, denied;
+	struct bw_resp__totals reset; /* as they were at the last CONFIG RESETSTAT */
+	bw_ns ops_at;                 /* when these were measured */
+	uint64_t ops_commands, ops_per_s;
+	uint64_t maxmemory; /* CONFIG SET: of all workers together */
+	uint64_t serial;    /* of the connection that was opened last */
+	struct bw_stream *streams_first, *streams_last;
+	struct bw_resp__request *tours; /* that are between two slices, by `next` */
 	/* -- those who wait for keys that are held, in order -- */
 	struct bw_resp__request *deferred, *deferred_last;
 	uint32_t deferred_about_all; /* of them, those about all keys */
@@ -197,6 +246,7 @@ struct bw_resp__call {
 	uint32_t hash;                    /* of the first key, within its worker */
 	struct bw_resp__request *request; /* where the reply goes; NULL: into the window */
 	bool may_take;                    /* blobs among the arguments are this worker's */
+	bool is_resp3;
 };
 
 enum bw_resp__ran {
@@ -270,7 +320,12 @@ bool bw_resp__glob(const uint8_t *pattern, uint32_t pattern_len, const uint8_t *
 void bw_resp__reply_text(struct bw_resp__call *call, const char *text, uint32_t len);
 #define bw_resp__reply_literal(call, literal) bw_resp__reply_text(call, literal, sizeof(literal) - 1)
 #define bw_resp__reply_ok(call)               bw_resp__reply_literal(call, "+OK\r\n")
-#define bw_resp__reply_nil(call)              bw_resp__reply_literal(call, "$-1\r\n")
+/** No value, in either protocol. At most 5 bytes. */
+static inline char *bw_resp__put_nil(char *to, bool is_resp3)
+{
+	return is_resp3 ? mempcpy(to, "_\r\n", 3) : mempcpy(to, "$-1\r\n", 5);
+}
+void bw_resp__reply_nil(struct bw_resp__call *call);
 void bw_resp__reply_int(struct bw_resp__call *call, int64_t value);
 /** "-" and CRLF are added, line breaks inside become blanks. */
 __attribute__((format(printf, 2, 3))) void bw_resp__reply_error(
@@ -282,6 +337,8 @@ void bw_resp__reply_unknown_subcommand(struct bw_resp__call *call);
 void bw_resp__reply_arity(struct bw_resp__call *call, const char *name);
 /** A bulk string of any length; copied when it is short, and otherwise into staged memory. */
 void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t len);
+/** Text of any length for people: in RESP3 a verbatim string. */
+void bw_resp__reply_verbatim(struct bw_resp__call *call, const void *data, uint32_t len);
 /** Text of any length that is framed already. */
 void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_t len);
 /** Text, and framed text behind it that is staged here; it is taken over. */
@@ -299,18 +356,54 @@ void bw_resp__reply_help(struct bw_resp__call *call, const char *const *lines);
 /** A pinned value as a bulk string; the pin is taken over. */
 void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block);
 
-/* ---- resp_info.c ---- */
+/* ---- resp_info.c, resp_docs.c, resp_client.c, resp_config.c, resp_hello.c ---- */
 
-#define BW_RESP__SCRATCH_BYTES (128u * 1024)
+#define BW_RESP__SCRATCH_BYTES (256u * 1024)
+extern const char *const bw_resp__policy_names[BW_RESP_POLICIES];
 void bw_resp__run_info(struct bw_resp__call *call);
-void bw_resp__run_command(struct bw_resp__call *call);
-void bw_resp__run_client(struct bw_resp__call *call);
-void bw_resp__run_config(struct bw_resp__call *call);
+/** CONFIG RESETSTAT, on this worker. What the operator reads of it goes on. */
+void bw_resp__reset_stats(struct bw_resp *r);
+void bw_resp__run_command_info(struct bw_resp__call *call);
+void bw_resp__run_command_count(struct bw_resp__call *call);
+void bw_resp__run_command_docs(struct bw_resp__call *call);
+void bw_resp__run_command_getkeys(struct bw_resp__call *call);
+void bw_resp__run_command_getkeysandflags(struct bw_resp__call *call);
+void bw_resp__run_command_help(struct bw_resp__call *call);
+void bw_resp__run_command_list(struct bw_resp__call *call);
+void bw_resp__run_client_getname(struct bw_resp__call *call);
+void bw_resp__run_client_help(struct bw_resp__call *call);
+void bw_resp__run_client_id(struct bw_resp__call *call);
+void bw_resp__run_client_info(struct bw_resp__call *call);
+void bw_resp__run_client_no_evict(struct bw_resp__call *call);
+void bw_resp__run_client_reply(struct bw_resp__call *call);
+void bw_resp__run_client_setinfo(struct bw_resp__call *call);
+void bw_resp__run_client_setname(struct bw_resp__call *call);
+/** What CLIENT ID says: no other connection of any worker has it, or will. */
+uint64_t bw_resp__client_id(const struct bw_resp *r, const struct bw_resp__conn *conn);
+/** False after an error reply. */
+bool bw_resp__set_name(struct bw_resp__call *call, const struct bw_resp__arg *name);
+/** The names that a connection leaves behind. */
+void bw_resp__client_free(struct bw_resp *r, struct bw_resp__conn *conn);
+void bw_resp__run_config_get(struct bw_resp__call *call);
+void bw_resp__run_config_help(struct bw_resp__call *call);
+void bw_resp__run_config_rewrite(struct bw_resp__call *call);
 void bw_resp__run_hello(struct bw_resp__call *call);
 void bw_resp__run_auth(struct bw_resp__call *call);
 void bw_resp__run_reset(struct bw_resp__call *call);
-/** The names that a connection leaves behind. */
-void bw_resp__client_free(struct bw_resp *r, struct bw_resp__conn *conn);
+void bw_resp__run_quit(struct bw_resp__call *call);
+bool bw_resp__is_allowed_before_auth(const struct bw_resp__command *command);
+
+/** Before a command of BW_RESP__TELL and what follows it goes out: are its arguments right? False after an error reply. */
+bool bw_resp__check_told(struct bw_resp__call *call);
+bool bw_resp__check_tour(struct bw_resp__call *call);
+/** This worker does what the command says. */
+void bw_resp__tell(struct bw_resp *r, const struct bw_resp__request *whole);
+/** A slice of this worker's connections. Then part->tour says whether there are more. */
+void bw_resp__tour(struct bw_resp *r, struct bw_resp__request *part);
+/** A connection ends: who stands at it moves on. */
+void bw_resp__tours_skip(struct bw_resp *r, struct bw_stream *s);
+/** All workers' parts are in: the reply. */
+void bw_resp__finish_tour(struct bw_resp__call *call);
 
 static inline bool bw_resp__arg_is(const struct bw_resp__arg *arg, const char *word_lower)
 {

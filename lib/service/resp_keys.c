@@ -186,18 +186,26 @@ void bw_resp__run_object_encoding(struct bw_resp__call *call)
 void bw_resp__run_object_idletime(struct bw_resp__call *call)
 {
 	struct bw_resp__item *item = object_or_nil(call);
-	int32_t idle;
 
 	if (item == NULL)
 		return;
-	idle = (int32_t)(call->r->store.used_now - item->used_at);
-	/* In units of 128 ms; negative after a step of the wall clock. */
-	bw_resp__reply_int(call, BW_MAX(idle, 0) * (int64_t)128 / 1000);
+	if (call->r->store.policy == BW_RESP_ALLKEYS_LFU)
+		bw_resp__reply_error(call,
+			"ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when "
+			"switching between policies at runtime LRU and LFU data will take some time to adjust.");
+	else
+		bw_resp__reply_int(call, (int64_t)bw_resp__store_idle_seconds(&call->r->store, item));
 }
 
 void bw_resp__run_object_freq(struct bw_resp__call *call)
 {
-	if (object_or_nil(call) != NULL)
+	struct bw_resp__item *item = object_or_nil(call);
+
+	if (item == NULL)
+		return;
+	if (call->r->store.policy == BW_RESP_ALLKEYS_LFU)
+		bw_resp__reply_int(call, bw_resp__store_frequency(&call->r->store, item));
+	else
 		bw_resp__reply_error(call,
 			"ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note "
 			"that when switching between policies at runtime LRU and LFU data will take some time "

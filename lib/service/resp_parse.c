@@ -257,7 +257,9 @@ static void line_end(
 
 	if (!gather->has_count) {
 		gather->has_count = true;
-		if (!ok || value > (int64_t)limits->args_max) {
+		if (ok && limits->is_unauthenticated && value > (int64_t)limits->args_max) {
+			fail(gather, "Protocol error: unauthenticated multibulk length");
+		} else if (!ok || value > (int64_t)limits->args_max) {
 			fail(gather, "Protocol error: invalid multibulk length");
 		} else if (value <= 0) {
 			gather->state = BW_RESP__GATHER_COMPLETE; /* nothing was asked, nothing is answered */
@@ -273,6 +275,10 @@ static void line_end(
 			"Protocol error: expected '$', got '%c'",
 			gather->line_len == 0 ? '\r' : gather->line[0]);
 		fail(gather, gather->error_text);
+		return;
+	}
+	if (ok && limits->is_unauthenticated && value > (int64_t)limits->bulk_bytes_max) {
+		fail(gather, "Protocol error: unauthenticated bulk length");
 		return;
 	}
 	if (!ok || value < 0 || value > (int64_t)limits->bulk_bytes_max) {

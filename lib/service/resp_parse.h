@@ -30,7 +30,11 @@ struct bw_resp__arg {
 
 struct bw_resp__limits {
 	uint32_t bulk_bytes_max, args_max, inline_bytes_max;
+	bool is_unauthenticated; /* the bounds of a client that has yet to say the password */
 };
+/* Redis's. */
+#define BW_RESP__UNAUTHENTICATED_ARGS 10u
+#define BW_RESP__UNAUTHENTICATED_BULK 16384u
 
 enum bw_resp__gather_state {
 	BW_RESP__GATHER_START,

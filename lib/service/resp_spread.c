@@ -21,7 +21,7 @@ static bool mget_here(struct bw_resp__call *call)
 		if (item == NULL) {
 			if (end - to < 5)
 				return false;
-			to = mempcpy(to, "$-1\r\n", 5);
+			to = bw_resp__put_nil(to, call->is_resp3);
 			continue;
 		}
 		if (bw_resp__item_has_blob(item) || end - to < (int64_t)item->value_bytes + 24)

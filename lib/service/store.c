@@ -20,11 +20,18 @@
  * FLUSHALL advances the epoch. Items of an earlier epoch are gone for every lookup and are freed as the sweep
  * or a need for memory comes to them. Epochs are 16 bits: before they wrap, the sweep is made to finish.
  *
- * Eviction. Where an allocation fails: first what TX returned, then dead items, then the least recently used of
- * a sample (the keys of a few buckets), again and again up to a bound. Sampling frees blocks of
+ * Eviction. Where an allocation fails: first what TX returned, then dead items, then the one of a sample (the keys of
+ * a few buckets) that the policy gives up first, again and again up to a bound. Sampling frees blocks of
  * whatever classes; where that does not help, whole pages are emptied, which makes room for any class. Each step
  * is bounded, so is an operation. What TX reads is spared: its memory would not come back, and its key be lost for
  * nothing. So that there is always something else, what long replies pin before their turn is bounded too.
+ *
+ * Where only keys with a time to live may go, a page is emptied only if it has nothing else; and where they are so few
+ * that samples miss them, what the sweep meets of them is remembered: a small pool of those that expire first.
+ *
+ * Frequency is counted in 8 bits (Morris, 1978): a use adds one with a probability that falls as the count rises,
+ * 255 standing for about a million uses; each minute without one takes one off. A new key begins with 5, so that it is
+ * not the first to go before it was used at all. These are Redis's own constants.
  */
 #include "store.h"
 
@@ -33,15 +40,19 @@
 #define LOAD         5 /* items a bucket, at which a bucket is split */
 #define LOAD_MAX     7 /* at which a page is taken from the items to let the index grow */
 
+#define FREQUENCY_NEW 5u
+
 #define EVICT_TRIES   32  /* sampled victims an allocation may take */
 #define EVICT_SAMPLES 8   /* items compared for each */
 #define EVICT_BUCKETS 64  /* buckets looked at for those */
+#define EVICT_SWEEP   128 /* and where none of them has a time to live */
 #define PAGE_TRIES    16  /* pages emptied for an allocation */
 #define PAGE_BLOCKS   4   /* keys looked at in each */
 #define PAGE_LOOKS    64u /* blocks, to find those */
 #define PAGE_SAMPLES  8   /* pages compared for each */
 #define DEAD_SWEEPS   16  /* slices of DEAD_BUCKETS swept for an allocation while there are dead items */
 #define DEAD_BUCKETS  64
+#define SHRINK_PAGES  4 /* emptied in a slice of the sweep while the bound comes down */
 
 struct bw_resp__bucket {
 	uint64_t slot[BUCKET_SLOTS]; /* hash << 32 | item; 0 when empty */
@@ -61,6 +72,16 @@ uint64_t bw_resp__store_index_bytes(uint64_t bytes_max)
 	return BW_MAX(bytes_max / 48 / LOAD, (uint64_t)BUCKETS_MIN) * sizeof(struct bw_resp__bucket);
 }
 
+static bool evicts(const struct bw_resp__store *store)
+{
+	return store->policy != BW_RESP_NOEVICTION;
+}
+
+static bool evicts_any(const struct bw_resp__store *store)
+{
+	return evicts(store) && store->policy != BW_RESP_VOLATILE_TTL;
+}
+
 void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__store_conf *conf)
 {
 	memset(store, 0, sizeof(*store));
@@ -73,15 +94,24 @@ void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__sto
 		(uint32_t)BW_MIN(bw_resp__store_index_bytes(conf->bytes_max) / sizeof(struct bw_resp__bucket),
 			(uint64_t)1 << 31);
 	store->slab.other_bytes = (uint64_t)store->bucket_count * sizeof(struct bw_resp__bucket);
-	store->evicts = conf->evicts;
 	store->random = conf->random_seed | 1;
-	store->staged_bytes_max = conf->bytes_max / 4;
-	store->staged_command_bytes_max = conf->bytes_max / 8;
-	store->listed_bytes_max = conf->bytes_max / 4;
-	store->staged_small_bytes_max = store->staged_bytes_max + conf->bytes_max / 16;
-	/* Where keys are evicted, commands that arrive make their own room. */
-	if (!conf->evicts)
-		store->reserve_bytes = BW_MAX(conf->bytes_max / 32, (uint64_t)4 * BW_RESP__PAGE_BYTES);
+	bw_resp__store_limit(store, conf->bytes_max, conf->policy);
+}
+
+void bw_resp__store_limit(struct bw_resp__store *store, uint64_t bytes_max, enum bw_resp_policy policy)
+{
+	uint64_t used = bw_resp__slab_used_bytes(&store->slab);
+
+	store->policy = (uint8_t)policy;
+	store->bytes_wanted = bytes_max;
+	store->slab.bytes_max = evicts(store) ? BW_MAX(bytes_max, used) : bytes_max;
+	store->staged_bytes_max = bytes_max / 4;
+	store->staged_command_bytes_max = bytes_max / 8;
+	store->listed_bytes_max = bytes_max / 4;
+	store->staged_small_bytes_max = store->staged_bytes_max + bytes_max / 16;
+	/* Where any key may go, commands that arrive make their own room. */
+	store->reserve_bytes =
+		evicts_any(store) ? 0 : BW_MAX(bytes_max / 32, (uint64_t)4 * BW_RESP__PAGE_BYTES);
 }
 
 /* xorshift64* (Vigna, 2016): for samples, nothing secret. */
@@ -208,6 +238,7 @@ static void split_bucket(struct bw_resp__store *store)
 			spares = b;
 		}
 		for (unsigned i = 0; i < BUCKET_SLOTS && now.slot[i] != 0; i++) {
+			store->moved++;
 			if (now.slot[i] >> 32 & bit)
 				chain_push(&high_tail, &high_count, now.slot[i], &spares);
 			else
@@ -236,7 +267,7 @@ static void grow_index(struct bw_resp__store *store)
 		if (bw_resp__slab_used_bytes(&store->slab) + sizeof(struct bw_resp__bucket) >
 			store->slab.bytes_max) {
 			/* Full of items: longer chains cost less than a page of keys, up to a point. */
-			if (!store->evicts || items < (uint64_t)store->bucket_count * LOAD_MAX)
+			if (!evicts_any(store) || items < (uint64_t)store->bucket_count * LOAD_MAX)
 				return;
 			empty_a_page(store);
 			return;
@@ -345,6 +376,55 @@ static bool item_has_expired(const struct bw_resp__store *store, const struct bw
 	return bw_resp__item_expires_ms(item) != 0 && bw_resp__item_expires_ms(item) <= store->now_ms;
 }
 
+/* ---- the keys that expire first, as far as they were met; only where those go first ---- */
+
+static void pool_offer(struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	uint64_t expires_ms = bw_resp__item_expires_ms(item), slot;
+	unsigned at;
+
+	if (bw_likely(store->policy != BW_RESP_VOLATILE_TTL) || expires_ms == 0)
+		return;
+	slot = slot_of(store, item);
+	for (at = 0; at < store->pool_count; at++) {
+		if (store->pool[at].slot != slot)
+			continue;
+		memmove(&store->pool[at], &store->pool[at + 1],
+			sizeof(store->pool[0]) * (--store->pool_count - at));
+		break;
+	}
+	for (at = store->pool_count; at > 0 && store->pool[at - 1].expires_ms > expires_ms; at--)
+		;
+	if (at == BW_ARRAY_LEN(store->pool))
+		return;
+	store->pool_count = BW_MIN(store->pool_count + 1, (unsigned)BW_ARRAY_LEN(store->pool));
+	memmove(&store->pool[at + 1], &store->pool[at],
+		sizeof(store->pool[0]) * (store->pool_count - 1 - at));
+	store->pool[at].slot = slot;
+	store->pool[at].expires_ms = expires_ms;
+}
+
+/* The entry of the first of them that is still there and may go. NULL: there is none. */
+static uint64_t *pool_take(struct bw_resp__store *store)
+{
+	while (store->pool_count > 0) {
+		uint64_t slot = store->pool[0].slot, expires_ms = store->pool[0].expires_ms;
+
+		memmove(&store->pool[0], &store->pool[1], sizeof(store->pool[0]) * --store->pool_count);
+		for (struct bw_resp__bucket *b = bucket_of(store, (uint32_t)(slot >> 32)); b != NULL;
+			b = b->overflow) {
+			for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+				struct bw_resp__item *item = item_at(store, slot);
+
+				if (b->slot[i] == slot && bw_resp__item_expires_ms(item) == expires_ms &&
+					item != store->keep && !item_is_pinned(item))
+					return &b->slot[i];
+			}
+		}
+	}
+	return NULL;
+}
+
 static void item_remove_at(struct bw_resp__store *store, struct bw_resp__item *item, uint64_t *slot)
 {
 	slot_clear(store, item->hash, slot);
@@ -375,6 +455,35 @@ static bool item_collect(struct bw_resp__store *store, struct bw_resp__item *ite
 	return true;
 }
 
+/* How often minutes changed between two readings of used_at: Redis counts them so. */
+static uint32_t minutes_between(uint32_t from, uint32_t to)
+{
+	uint32_t minutes = (uint32_t)((uint64_t)to * 128 / 60000 - (uint64_t)from * 128 / 60000);
+
+	return (int32_t)(to - from) > 0 && minutes < UINT32_MAX / 2 ? minutes : 0;
+}
+
+uint8_t bw_resp__store_frequency(const struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	uint32_t minutes = minutes_between(item->used_at, store->used_now);
+
+	return item->frequency > minutes ? (uint8_t)(item->frequency - minutes) : 0;
+}
+
+static void item_use(struct bw_resp__store *store, struct bw_resp__item *item)
+{
+	if (bw_unlikely(store->policy == BW_RESP_ALLKEYS_LFU)) {
+		uint32_t frequency = bw_resp__store_frequency(store, item);
+		uint32_t above = frequency > FREQUENCY_NEW ? frequency - FREQUENCY_NEW : 0;
+
+		if (frequency < UINT8_MAX && random_below(store, above * BW_RESP__LFU_LOG_FACTOR + 1) == 0)
+			frequency++;
+		item->frequency = (uint8_t)frequency;
+	}
+	if (item->used_at != store->used_now)
+		item->used_at = store->used_now;
+}
+
 static inline struct bw_resp__item *find_item(
 	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len, bool touches)
 {
@@ -390,8 +499,8 @@ static inline struct bw_resp__item *find_item(
 			/* A dead item has the key to itself: whoever stores finds and frees it first. */
 			if (item_collect(store, item, &b->slot[i]))
 				return NULL;
-			if (touches && item->used_at != store->used_now)
-				item->used_at = store->used_now;
+			if (touches)
+				item_use(store, item);
 			return item;
 		}
 	}
@@ -425,11 +534,29 @@ void bw_resp__store_reap(struct bw_resp__store *store)
 	}
 }
 
+static void empty_a_page(struct bw_resp__store *store);
+
+/* The bound comes down with what is used, so that nobody who stores meanwhile is refused. */
+static void shrink(struct bw_resp__store *store)
+{
+	uint64_t used;
+
+	for (unsigned i = 0; i < SHRINK_PAGES; i++) {
+		used = bw_resp__slab_used_bytes(&store->slab);
+		if (used > store->bytes_wanted)
+			empty_a_page(store);
+	}
+	used = bw_resp__slab_used_bytes(&store->slab);
+	store->slab.bytes_max = BW_MAX(store->bytes_wanted, BW_MIN(used, store->slab.bytes_max));
+}
+
 unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
 {
 	unsigned freed = 0;
 
 	bw_resp__store_reap(store);
+	if (bw_unlikely(store->slab.bytes_max > store->bytes_wanted))
+		shrink(store);
 	if (store->expiring + store->dead == 0)
 		return 0;
 	while (buckets-- > 0) {
@@ -447,6 +574,7 @@ unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
 
 				if (item == store->keep ||
 					(!item_is_dead(store, item) && !item_has_expired(store, item))) {
+					pool_offer(store, item);
 					i++;
 					continue;
 				}
@@ -513,8 +641,22 @@ uint64_t bw_resp__store_walk(struct bw_resp__store *store, uint64_t position,
 
 /* ---- making room ---- */
 
+/* How soon the policy gives the item up: the highest first, 0 never. */
+static uint64_t rank_of(const struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	int32_t idle =
+		(int32_t)(store->used_now - item->used_at); /* negative after a step of the wall clock */
+	uint64_t rank = (uint64_t)BW_MAX(idle, 0) + 1;
+
+	if (bw_likely(store->policy == BW_RESP_ALLKEYS_LRU))
+		return rank;
+	if (store->policy == BW_RESP_ALLKEYS_LFU)
+		return (uint64_t)(UINT8_MAX - bw_resp__store_frequency(store, item)) << 32 | rank;
+	return bw_resp__item_expires_ms(item) != 0 ? UINT64_MAX - bw_resp__item_expires_ms(item) : 0;
+}
+
 /*
- * The least recently used of a few. False: none was found.
+ * The one of a few that goes first. False: none was found.
  *
  * A random hash finds a bucket that is not split yet twice as often as one that is, as it should: it has twice the
  * keys. Picking buckets alike would evict mostly from the split ones, whatever the age. Where the index is nearly
@@ -523,8 +665,7 @@ uint64_t bw_resp__store_walk(struct bw_resp__store *store, uint64_t position,
 static bool evict_one(struct bw_resp__store *store)
 {
 	struct bw_resp__bucket *bucket = NULL, *end = store->buckets + store->bucket_count;
-	struct bw_resp__item *oldest = NULL;
-	uint64_t *oldest_slot = NULL;
+	uint64_t *first_slot = NULL, first_rank = 0;
 	unsigned samples = 0;
 
 	for (unsigned n = 0; n < EVICT_BUCKETS && samples < EVICT_SAMPLES; n++) {
@@ -535,6 +676,7 @@ static bool evict_one(struct bw_resp__store *store)
 		for (struct bw_resp__bucket *b = bucket; b != NULL; b = b->overflow) {
 			for (unsigned i = 0; i < BUCKET_SLOTS && b->slot[i] != 0; i++) {
 				struct bw_resp__item *item = item_at(store, b->slot[i]);
+				uint64_t rank;
 
 				if (item == store->keep)
 					continue;
@@ -542,27 +684,39 @@ static bool evict_one(struct bw_resp__store *store)
 					return true;
 				if (item_is_pinned(item))
 					continue;
-				samples++;
-				if (oldest != NULL && (int32_t)(item->used_at - oldest->used_at) >= 0)
+				rank = rank_of(store, item);
+				pool_offer(store, item);
+				samples += rank > 0;
+				if (rank <= first_rank)
 					continue;
-				oldest = item;
-				oldest_slot = &b->slot[i];
+				first_rank = rank;
+				first_slot = &b->slot[i];
 			}
 		}
 	}
-	if (oldest == NULL)
+	if (store->policy == BW_RESP_VOLATILE_TTL && (first_slot = pool_take(store)) == NULL) {
+		/* They are few: look further, one after the other. */
+		if (bw_resp__store_sweep(store, EVICT_SWEEP) > 0)
+			return true;
+		first_slot = pool_take(store);
+	}
+	if (first_slot == NULL)
 		return false;
 	store->evicted++;
-	item_remove_at(store, oldest, oldest_slot);
+	item_remove_at(store, item_at(store, *first_slot), first_slot);
 	return true;
+}
+
+static struct bw_resp__block *block_at(const struct bw_resp__page *page, unsigned i)
+{
+	return (struct bw_resp__block *)((uint8_t *)page + 64 + i * page->block_bytes);
 }
 
 /* Whose eviction would free the block. NULL: nobody's. */
 static struct bw_resp__item *owner_of(
 	const struct bw_resp__store *store, const struct bw_resp__page *page, unsigned i)
 {
-	struct bw_resp__block *block =
-		(struct bw_resp__block *)((uint8_t *)page + 64 + i * page->block_bytes);
+	const struct bw_resp__block *block = block_at(page, i);
 	struct bw_resp__item *item = NULL;
 
 	if (block->kind == BW_RESP__ITEM && (block->flags & BW_RESP__ITEM_DETACHED) == 0)
@@ -572,48 +726,59 @@ static struct bw_resp__item *owner_of(
 	return item != NULL && item != store->keep && !item_is_pinned(item) ? item : NULL;
 }
 
-/* For how long nobody used a few blocks of the page. 0: there is nobody. */
-static uint32_t page_age(struct bw_resp__store *store, const struct bw_resp__page *page)
+/* What the policy thinks of a few blocks of the page, the highest rank first. 0: there is nobody to evict. */
+static uint64_t page_rank(struct bw_resp__store *store, const struct bw_resp__page *page)
 {
-	uint32_t age = UINT32_MAX, i = random_below(store, page->fresh);
 	unsigned looks = BW_MIN((uint32_t)page->fresh, PAGE_LOOKS), looked_at = 0;
+	uint32_t i = random_below(store, page->fresh);
+	uint64_t rank = UINT64_MAX;
 
 	for (unsigned n = 0; n < looks && looked_at < PAGE_BLOCKS; n++, i = (i + 1) % page->fresh) {
 		const struct bw_resp__item *item = owner_of(store, page, i);
-		int32_t idle;
 
 		if (item == NULL)
 			continue;
-		/* Negative after a step of the wall clock. */
-		idle = (int32_t)(store->used_now - item->used_at);
-		age = BW_MIN(age, (uint32_t)BW_MAX(idle, 0) + 1);
+		rank = BW_MIN(rank, rank_of(store, item));
 		looked_at++;
 	}
-	return age != UINT32_MAX ? age : 0;
+	return looked_at > 0 ? rank : 0;
+}
+
+/* Would evicting whom the policy allows leave nothing in it? */
+static bool page_can_be_emptied(const struct bw_resp__store *store, const struct bw_resp__page *page)
+{
+	for (unsigned i = 0; i < page->fresh; i++) {
+		const struct bw_resp__block *block = block_at(page, i);
+		const struct bw_resp__item *item = owner_of(store, page, i);
+
+		if (block->kind != BW_RESP__FREE && (item == NULL || rank_of(store, item) == 0))
+			return false;
+	}
+	return true;
 }
 
 /*
- * Evict every key that has something in one page: of a few at random, the one that seems least recently used.
+ * Evict every key that has something in one page: of a few at random, the one that the policy gives up first.
  * What TX still reads, commands that are arriving, and the index cannot be moved.
  */
 static void empty_a_page(struct bw_resp__store *store)
 {
 	struct bw_resp__page *page = NULL;
-	uint32_t oldest = 0;
+	uint64_t first = 0;
 
 	if (store->slab.pages_touched == 0)
 		return;
 	for (unsigned i = 0; i < PAGE_SAMPLES; i++) {
 		uint64_t n = random_below(store, store->slab.pages_touched);
 		struct bw_resp__page *p = (struct bw_resp__page *)(store->arena + n * BW_RESP__PAGE_BYTES);
-		uint32_t age;
+		uint64_t rank;
 
 		if (!p->is_in_use || p->class_index == store->slab.bucket_class)
 			continue;
-		age = page_age(store, p);
-		if (age <= oldest)
+		rank = page_rank(store, p);
+		if (rank <= first || (!evicts_any(store) && !page_can_be_emptied(store, p)))
 			continue;
-		oldest = age;
+		first = rank;
 		page = p;
 	}
 	for (unsigned i = 0; page != NULL && page->is_in_use && i < page->fresh; i++) {
@@ -641,7 +806,7 @@ static struct bw_resp__block *block_alloc(
 		bw_resp__store_sweep(store, DEAD_BUCKETS);
 		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
 	}
-	if (block == NULL && !store->evicts)
+	if (block == NULL && !evicts(store))
 		return bw_resp__slab_alloc_larger(slab, bytes, kind);
 	for (unsigned i = 0; block == NULL && i < EVICT_TRIES && evict_one(store); i++)
 		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
@@ -815,6 +980,7 @@ static struct bw_resp__item *item_alloc(struct bw_resp__store *store, uint32_t h
 	item->hash = hash;
 	item->epoch = store->epoch;
 	item->used_at = store->used_now;
+	item->frequency = FREQUENCY_NEW;
 	memcpy(item->bytes, key, key_len);
 	return item;
 }
@@ -885,6 +1051,8 @@ static void item_replace(struct bw_resp__store *store, struct bw_resp__item *old
 	BW_ASSERT(slot != NULL);
 	*slot = slot_of(store, item);
 	item->b.flags &= (uint8_t)~BW_RESP__ITEM_DETACHED;
+	item->frequency = old->frequency;
+	pool_offer(store, item);
 	item_count(store, old, -1);
 	item_count(store, item, 1);
 	item_drop(store, old);
@@ -938,6 +1106,7 @@ struct bw_resp__item *bw_resp__store_put(struct bw_resp__store *store, uint32_t 
 		} else if ((slot = slot_alloc(store, hash)) != NULL) {
 			*slot = slot_of(store, item);
 			item->b.flags &= (uint8_t)~BW_RESP__ITEM_DETACHED;
+			pool_offer(store, item);
 			item_count(store, item, 1);
 			grow_index(store);
 		} else {
@@ -1113,6 +1282,7 @@ void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__ite
 {
 	store->expiring += (uint64_t)(expires_ms != 0) - (uint64_t)(item->b.word != 0);
 	item->b.word = expires_ms;
+	pool_offer(store, item);
 }
 
 /* ---- lists of values ---- */

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include <service/resp.h>
+
 #include "slab.h"
 
 /** The longest key. Redis has no such bound; what is longer is refused with an error that says so. */
@@ -47,8 +49,9 @@ struct bw_resp__item {
 	uint32_t value_bytes;
 	uint32_t used_at; /* ms / 128, modulo 2^32 */
 	uint32_t hash;
-	uint16_t epoch; /* of the FLUSHALL that it came after */
-	uint16_t spare;
+	uint16_t epoch;    /* of the FLUSHALL that it came after */
+	uint8_t frequency; /* how often it is used, see store.c; of when used_at was set */
+	uint8_t spare;
 	uint8_t bytes[]; /* key, then the value or a pointer to its blob */
 };
 _Static_assert(sizeof(struct bw_resp__item) == 32, "with the index's 15 bytes, well below 80 a small key");
@@ -63,7 +66,7 @@ struct bw_resp__store {
 	uint64_t now_ms;   /* unix time */
 	uint32_t used_now; /* as item.used_at */
 	uint16_t epoch;
-	bool evicts;
+	uint8_t policy; /* enum bw_resp_policy */
 	uint8_t *arena;
 	uint64_t hits, misses;
 
@@ -75,9 +78,15 @@ struct bw_resp__store {
 	uint64_t staged_small_bytes_max; /* more: large commands leave some to small ones */
 	uint64_t listed_bytes_max;
 	uint64_t reserve_bytes; /* what keys leave to commands that are arriving */
+	uint64_t bytes_wanted;  /* the bound that slab.bytes_max is on its way down to */
+	uint64_t moved;         /* entries of the index that splits have looked at, ever */
 	uint32_t bucket_max;
 	uint32_t sweep_next; /* the bucket that the sweep comes to next */
 	uint64_t random;
+	struct {
+		uint64_t slot, expires_ms;
+	} pool[16]; /* volatile-ttl: keys that expire soon, the first first */
+	unsigned pool_count;
 	const struct bw_resp__item *keep; /* not to be evicted: the caller is working on it */
 	struct bw_resp__slab slab;
 };
@@ -87,7 +96,7 @@ struct bw_resp__store_conf {
 	void *index;        /* line-aligned, zeroed, bw_resp__store_index_bytes(bytes_max) */
 	uint64_t bytes_max; /* all that keys, values, index and staged commands take */
 	uint64_t random_seed;
-	bool evicts;
+	enum bw_resp_policy policy;
 };
 
 /** A value to store: bytes to copy, or a staged blob of this store to take over. */
@@ -100,6 +109,11 @@ struct bw_resp__value {
 
 uint64_t bw_resp__store_index_bytes(uint64_t bytes_max);
 void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__store_conf *conf);
+/**
+ * Another bound, at most that of the start, and another policy. Where keys are evicted, the bound comes down with
+ * what the sweep evicts, in slices; otherwise at once.
+ */
+void bw_resp__store_limit(struct bw_resp__store *store, uint64_t bytes_max, enum bw_resp_policy policy);
 /** What is the time: before every batch of calls. */
 static inline void bw_resp__store_set_now(struct bw_resp__store *store, uint64_t now_ms)
 {
@@ -184,6 +198,20 @@ bool bw_resp__blob_append(struct bw_resp__store *store, struct bw_resp__chunk **
 void bw_resp__blob_free(struct bw_resp__store *store, struct bw_resp__chunk *blob);
 /** Copy the first `len` bytes out. */
 void bw_resp__blob_copy(const struct bw_resp__chunk *blob, uint8_t *out, uint32_t len);
+
+/* ---- how an item is used ---- */
+
+#define BW_RESP__LFU_LOG_FACTOR 10u
+/** Redis's LFU counter, as decayed until now. Kept only while the policy is allkeys-lfu. */
+uint8_t bw_resp__store_frequency(const struct bw_resp__store *store, const struct bw_resp__item *item);
+/** For how long nobody used it. */
+static inline uint64_t bw_resp__store_idle_seconds(
+	const struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	int32_t idle = (int32_t)(store->used_now - item->used_at);
+
+	return idle > 0 ? (uint64_t)idle * 128 / 1000 : 0; /* negative after a step of the wall clock */
+}
 
 /* ---- an item's parts ---- */
 

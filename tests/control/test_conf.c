@@ -188,7 +188,7 @@ static const char everything[] = "device: tap:bw0\n"
 				 "  - port: 6379\n"
 				 "    memory: 1G\n"
 				 "    stall_timeout: 5s\n"
-				 "    evict: no\n"
+				 "    maxmemory_policy: noeviction\n"
 				 "    congestion_control: dctcp\n"
 				 "tcp:\n"
 				 "  congestion_control: newreno\n"
@@ -222,7 +222,7 @@ static void a_file(void **state)
 	assert_int_equal(view->engine.tcp.syn_cookies, BW_TCP_SYN_COOKIES_ALWAYS);
 	assert_true(view->resp[1]->memory_bytes_max == 1 << 30);
 	assert_true(view->resp[1]->stall_timeout_ns == 5 * BW_NS_PER_SEC);
-	assert_false(view->resp[1]->evicts);
+	assert_int_equal(view->resp[1]->policy, BW_RESP_NOEVICTION);
 	assert_int_equal(view->engine.services[0].congestion_control, BW_TCP_CC_DEFAULT);
 	assert_int_equal(view->engine.services[1].congestion_control, BW_TCP_CC_DCTCP);
 	assert_int_equal(view->engine.tcp.congestion_control, BW_TCP_CC_NEWRENO);

@@ -187,8 +187,8 @@ static void services(void **state)
 		FLAGS(), "c.yaml:5: constants: / is there already; give every path once");
 	REFUSED("resp:\n  - port: 6379\n    memory: lots\n", FLAGS(),
 		"c.yaml:3: memory: 'lots' is not a size in bytes, KiB, MiB or GiB; give 1MiB to 1024GiB");
-	REFUSED("resp:\n  - port: 6379\n    evict: maybe\n", FLAGS(),
-		"c.yaml:3: evict: 'maybe' is neither true nor false; give one of them");
+	REFUSED("resp:\n  - port: 6379\n    maxmemory_policy: maybe\n", FLAGS(),
+		"c.yaml:3: maxmemory_policy: 'maybe' is no way to make room; give allkeys-lru, allkeys-lfu, volatile-ttl or noeviction");
 	REFUSED("tcp:\n  congestion_control: vegas\n", FLAGS("--echo", "7"),
 		"c.yaml:2: congestion_control: 'vegas' is no congestion control; give cubic, newreno or dctcp");
 	REFUSED("tcp:\n  congestion_control: dctcp\n  ecn: off\n", FLAGS("--echo", "7"),

@@ -47,7 +47,7 @@ struct fake *fuzz_service_start(uint8_t settings)
 	conf.bulk_bytes_max = 4096;
 	conf.args_max = 64;
 	conf.inline_bytes_max = 1024;
-	conf.evicts = !(settings & 2);
+	conf.policy = settings & 2 ? BW_RESP_NOEVICTION : BW_RESP_ALLKEYS_LRU;
 	conf.memory_bytes_max = bw_resp_memory_bytes_least(&conf, workers);
 	BW_ASSERT_EQ(bw_resp_conf_prepare(&conf), 0);
 	conf.hash_seed = 42;

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <errno.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -129,6 +131,12 @@ static void ask(struct bw_stream *s, const char *words, const char *expected)
 	fake_feed(s, b.p, b.len);
 	free(b.p);
 	assert_output(s, expected);
+}
+
+/* Bytes as they are. */
+static void line(struct bw_stream *s, const char *text)
+{
+	fake_feed(s, text, strlen(text));
 }
 
 static const char *reply(struct bw_stream *s, const char *words)
@@ -267,7 +275,7 @@ static const struct exchange exchanges[] = {
 	{ "SELECT x", NOT_INT },
 	{ "FOO", "-ERR unknown command 'FOO', with args beginning with: \r\n" },
 	{ "foo bar baz", "-ERR unknown command 'foo', with args beginning with: 'bar' 'baz' \r\n" },
-	{ "HELLO 3", "-NOPROTO unsupported protocol version\r\n" },
+	{ "HELLO 4", "-NOPROTO unsupported protocol version\r\n" },
 	{ "HELLO x", "-ERR Protocol version is not an integer or out of range\r\n" },
 	{ "HELLO 2 foo", "-ERR Syntax error in HELLO option 'foo'\r\n" },
 	{ "HELLO 2 AUTH bob x", "-WRONGPASS invalid username-password pair or user is disabled.\r\n" },
@@ -294,9 +302,15 @@ static const struct exchange exchanges[] = {
 	{ "COMMAND COUNT x", ARITY("command|count") },
 	{ "COMMAND foo", "-ERR unknown subcommand 'foo'. Try COMMAND HELP.\r\n" },
 	{ "COMMAND INFO get nosuch",
-		"*2\r\n*10\r\n" BULK(
-			3, "get") ":2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n"
-				  "*0\r\n*0\r\n$-1\r\n" },
+		"*2\r\n*10\r\n" BULK(3,
+			"get") ":2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n"
+			       "*3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n*1\r\n*6\r\n" BULK(
+				       5, "flags") "*2\r\n+RO\r\n+access\r\n" BULK(12,
+				       "begin_search") "*4\r\n" BULK(4, "type") BULK(5, "index")
+				       BULK(4, "spec") "*2\r\n" BULK(5, "index") ":1\r\n" BULK(9,
+					       "find_keys") "*4\r\n" BULK(4, "type") BULK(5, "range") BULK(4,
+					       "spec") "*6\r\n" BULK(7, "lastkey") ":0\r\n" BULK(7,
+					       "keystep") ":1\r\n" BULK(5, "limit") ":0\r\n*0\r\n$-1\r\n" },
 	{ "INFO nosuch", BULK(0, "") },
 };
 
@@ -352,6 +366,338 @@ static void long_texts_are_whole(void **state)
 	assert_int_equal(strncmp(fake_output(s, NULL), "*4\r\n$3\r\nget\r\n", 13), 0);
 	assert_non_null(strstr(fake_output(s, NULL), "$3\r\nset\r\n"));
 	assert_non_null(strstr(fake_stats(f, 0), "connections 1\n"));
+	finish(f, s);
+}
+
+/* ---- protocol 3 ---- */
+
+static void protocol_3_is_spoken_also_by_other_workers(void **state)
+{
+	for (unsigned workers = 1; workers <= 3; workers += 2) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0), *t = fake_open(f, 0);
+		const char *text;
+
+		assert_int_equal(
+			strncmp(reply(s, "HELLO 3"), "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n", 27), 0);
+		assert_non_null(strstr(reply(s, "HELLO"), "proto\r\n:3\r\n"));
+		fake_output_clear(s);
+		for (char key[] = "GET a"; key[4] <= 'p'; key[4]++) {
+			ask(s, key, "_\r\n");
+			ask(t, key, NIL); /* its own protocol is another */
+		}
+		ask(s, "SET b 1", OK);
+		ask(s, "MGET a b c d e f g h", "*8\r\n_\r\n" BULK(1, "1") "_\r\n_\r\n_\r\n_\r\n_\r\n_\r\n");
+		ask(s, "GETDEL nosuch", "_\r\n");
+		ask(s, "SET b 2 NX", "_\r\n");
+		ask(s, "CLIENT GETNAME", "_\r\n");
+		ask(s, "CONFIG GET save", "%1\r\n" BULK(4, "save") BULK(0, ""));
+		ask(s, "INFO nosuch", "=4\r\ntxt:\r\n");
+		ask(s, "CLIENT LIST TYPE pubsub", "=4\r\ntxt:\r\n");
+		assert_int_equal(strncmp(reply(s, "INFO server"), "=", 1), 0);
+		assert_non_null(strstr(reply(s, "INFO server"), "\r\ntxt:# Server\r\nredis_version:7."));
+		text = reply(s, "INFO");
+		assert_int_equal(atoi(text + 1), strlen(strstr(text, "\r\n") + 2) - 2);
+		text = reply(s, "CLIENT LIST");
+		assert_int_equal(atoi(text + 1), strlen(strstr(text, "\r\n") + 2) - 2);
+		assert_non_null(strstr(reply(s, "COMMAND INFO get"), "~2\r\n+readonly\r\n"));
+		assert_int_equal(strncmp(reply(s, "COMMAND DOCS get"), "%1\r\n$3\r\nget\r\n%3\r\n", 17), 0);
+		fake_output_clear(s);
+		/* What was asked in one protocol is answered in it, though its answer comes later. */
+		line(s, "GET a\r\nGET c\r\nHELLO 2 x\r\nGET a\r\nRESET\r\nGET a\r\nGET c\r\n");
+		assert_output(
+			s, "_\r\n_\r\n-ERR Syntax error in HELLO option 'x'\r\n_\r\n+RESET\r\n" NIL NIL);
+		fake_peer_reset(t);
+		finish(f, s);
+	}
+}
+
+/* ---- who may ask ---- */
+
+#define NOAUTH    "-NOAUTH Authentication required.\r\n"
+#define WRONGPASS "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+
+static void nothing_is_answered_without_the_password(void **state)
+{
+	struct bw_stream *s, *t;
+	struct buf b = { 0 };
+	struct fake *f;
+	char head[32];
+
+	strcpy(conf.password, "open sesame");
+	conf.password_len = (uint32_t)strlen(conf.password);
+	f = server(2);
+	s = fake_open(f, 0);
+	ask(s, "GET a", NOAUTH);
+	ask(s, "PING", NOAUTH);
+	ask(s, "INFO", NOAUTH);
+	ask(s, "CLIENT LIST", NOAUTH);
+	ask(s, "CONFIG SET maxmemory 1", NOAUTH);
+	ask(s, "FLUSHALL", NOAUTH);
+	ask(s, "MGET a b c", NOAUTH);
+	ask(s, "GET", ARITY("get"));
+	ask(s, "AUTH wrong", WRONGPASS);
+	ask(s, "AUTH open", WRONGPASS);
+	ask(s, "AUTH ", WRONGPASS);
+	ask(s, "AUTH bob wrong", WRONGPASS);
+	ask(s, "HELLO 3",
+		"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
+		"option can be used to authenticate the client and select the RESP protocol version at the same time\r\n");
+	ask(s, "HELLO 3 AUTH default wrong", WRONGPASS);
+	ask(s, "RESET", "+RESET\r\n");
+	ask(s, "GET a", NOAUTH);
+	line(s, "AUTH default \"open sesame\"\r\n");
+	assert_output(s, OK);
+	ask(s, "GET a", NIL);
+	assert_non_null(strstr(reply(s, "CONFIG GET requirepass"), "*0\r\n")); /* it is not shown */
+	assert_null(strstr(reply(s, "CONFIG GET *"), "sesame"));
+	fake_output_clear(s);
+	ask(s, "RESET", "+RESET\r\n");
+	ask(s, "GET a", NOAUTH);
+	line(s, "HELLO 3 AUTH default \"open sesame\" SETNAME me\r\n");
+	assert_int_equal(fake_output(s, NULL)[0], '%');
+	fake_output_clear(s);
+	ask(s, "CLIENT GETNAME", BULK(2, "me"));
+
+	/* Who has not said it may not make us keep much. */
+	t = fake_open(f, 1);
+	line(t, "*11\r\n");
+	assert_output(t, "-ERR Protocol error: unauthenticated multibulk length\r\n");
+	assert_true(fake_is_closing(t));
+	fake_peer_reset(t);
+	t = fake_open(f, 1);
+	line(t, "*2\r\n$3\r\nGET\r\n$16385\r\n");
+	assert_output(t, "-ERR Protocol error: unauthenticated bulk length\r\n");
+	assert_true(fake_is_closing(t));
+	fake_peer_reset(t);
+	t = fake_open(f, 1);
+	put_text(&b, "*2\r\n$4\r\nAUTH\r\n");
+	put(&b, head, (size_t)sprintf(head, "$%u\r\n", 16384));
+	for (unsigned i = 0; i < 16384; i++)
+		put(&b, "x", 1);
+	put_text(&b, "\r\n");
+	fake_feed_split(t, b.p, b.len, 1400);
+	assert_output(t, WRONGPASS);
+	free(b.p);
+	fake_peer_reset(t);
+	finish(f, s);
+}
+
+static int write_file(const char *path, const char *text, mode_t mode)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+	return chmod(path, mode);
+}
+
+static void the_password_is_the_first_line_of_its_file(void **state)
+{
+	char path[] = "/tmp/bw-password-XXXXXX";
+	struct bw_resp_conf c;
+	char text[600];
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	close(fd);
+	bw_resp_conf_init(&c);
+	c.password_file = path;
+	write_file(path, "open sesame\nand more\n", 0600);
+	assert_int_equal(bw_resp_conf_prepare(&c), 0);
+	assert_int_equal(c.password_len, 11);
+	assert_string_equal(c.password, "open sesame");
+	bw_resp_conf_release(&c);
+	write_file(path, "no newline", 0644); /* said, not refused */
+	assert_int_equal(bw_resp_conf_prepare(&c), 0);
+	assert_string_equal(c.password, "no newline");
+	bw_resp_conf_release(&c);
+	write_file(path, "\n", 0600);
+	assert_int_equal(bw_resp_conf_prepare(&c), -EINVAL);
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	write_file(path, text, 0600);
+	assert_int_equal(bw_resp_conf_prepare(&c), -EINVAL);
+	text[512] = '\0';
+	write_file(path, text, 0600);
+	assert_int_equal(bw_resp_conf_prepare(&c), 0);
+	assert_int_equal(c.password_len, 512);
+	bw_resp_conf_release(&c);
+	unlink(path);
+	assert_int_equal(bw_resp_conf_prepare(&c), -ENOENT);
+	c.password_file = "/";
+	assert_true(bw_resp_conf_prepare(&c) < 0);
+}
+
+/* ---- CLIENT ---- */
+
+static void clients_are_listed_and_killed_over_workers(void **state)
+{
+	struct bw_stream *s[300];
+	struct fake *f = server(3);
+	unsigned lines = 0;
+	char words[64];
+	const char *id;
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(s); i++)
+		s[i] = fake_open(f, i % 3);
+	ask(s[4], "CLIENT SETNAME four", OK);
+	for (const char *p = reply(s[0], "CLIENT LIST"); (p = strstr(p, "id=")) != NULL; p++)
+		lines += p[-1] == '\n';
+	assert_int_equal(lines, 300);
+	assert_int_equal(
+		atoi(fake_output(s[0], NULL) + 1), strlen(strstr(fake_output(s[0], NULL), "\r\n") + 2) - 2);
+	assert_non_null(strstr(fake_output(s[0], NULL), " cmd=client|list "));
+	id = strstr(reply(s[4], "CLIENT INFO"), "id=") + 3;
+	snprintf(words, sizeof(words), "CLIENT LIST ID 1000000 %d", atoi(id));
+	assert_non_null(strstr(reply(s[0], words), " name=four "));
+	assert_null(strstr(strstr(fake_output(s[0], NULL), "id=") + 1, "\nid="));
+	snprintf(words, sizeof(words), "CLIENT KILL ID %d", atoi(id));
+	fake_output_clear(s[0]);
+	ask(s[0], words, ":1\r\n");
+	assert_true(fake_is_closing(s[4]));
+	fake_peer_reset(s[4]);
+	ask(s[0], words, ":0\r\n");
+	ask(s[0], "CLIENT KILL 1.2.3.4:5", "-ERR No such client\r\n");
+	ask(s[0], "CLIENT KILL TYPE pubsub", ":0\r\n");
+	ask(s[0], "CLIENT LIST TYPE normal ID 1", SYNTAX);
+	ask(s[0], "CLIENT LIST ID x", "-ERR Invalid client ID\r\n");
+	ask(s[0], "CLIENT KILL ID 0", "-ERR client-id should be greater than 0\r\n");
+	ask(s[0], "CLIENT KILL USER bob", "-ERR No such user 'bob'\r\n");
+	ask(s[0], "CLIENT KILL SKIPME maybe", SYNTAX);
+	ask(s[0], "CLIENT KILL TYPE normal USER default", ":298\r\n");
+	assert_false(fake_is_closing(s[0]));
+	for (unsigned i = 1; i < BW_ARRAY_LEN(s); i++)
+		if (i != 4) {
+			assert_true(fake_is_closing(s[i]));
+			fake_peer_reset(s[i]);
+		}
+	/* Behind replies that are still out. */
+	line(s[0],
+		"CLIENT LIST\r\nCLIENT LIST TYPE pubsub\r\nCLIENT KILL ID 1000000\r\nCONFIG SET maxmemory 60mb\r\n");
+	assert_non_null(strstr(fake_output(s[0], NULL), "\n\r\n$0\r\n\r\n:0\r\n+OK\r\n"));
+	fake_output_clear(s[0]);
+	/* Itself: it gets its answer first. */
+	ask(s[0], "CLIENT KILL TYPE normal SKIPME no", ":1\r\n");
+	assert_true(fake_is_closing(s[0]));
+	finish(f, s[0]);
+}
+
+/* Connections come and go while a list stands at them. */
+static void a_list_survives_the_end_of_what_it_stands_at(void **state)
+{
+	struct bw_stream *s[400];
+	struct fake *f = server(2);
+	struct buf b = { 0 };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(s); i++)
+		s[i] = fake_open(f, i % 2);
+	put_command(&b, "CLIENT LIST");
+	fake_hold_mail(f, true);
+	for (unsigned i = 0; i < 6; i++)
+		fake_feed(s[i], b.p, b.len);
+	for (unsigned round = 0; fake_mail_waiting(f) > 0; round++) {
+		fake_deliver_mail(f, 1);
+		/* Also two that ask. */
+		if (round % 2 == 0 && 4 + round < BW_ARRAY_LEN(s) && s[4 + round] != NULL) {
+			fake_peer_reset(s[4 + round]);
+			s[4 + round] = NULL;
+		}
+		for (unsigned i = 60; i < 72; i++)
+			if (round == 3 && s[i] != NULL) {
+				fake_peer_reset(s[i]);
+				s[i] = NULL;
+			}
+	}
+	fake_hold_mail(f, false);
+	fake_run(f);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(fake_output(s[i], NULL)[0], '$');
+	for (unsigned i = 1; i < BW_ARRAY_LEN(s); i++)
+		if (s[i] != NULL)
+			fake_peer_reset(s[i]);
+	free(b.p);
+	finish(f, s[0]);
+}
+
+static void replies_can_be_switched_off(void **state)
+{
+	for (unsigned workers = 1; workers <= 3; workers += 2) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0);
+		struct buf b = { 0 };
+
+		ask(s, "CLIENT REPLY foo", SYNTAX);
+		ask(s, "CLIENT REPLY OFF", "");
+		for (char key[] = "SET a 1"; key[4] <= 'h'; key[4]++)
+			ask(s, key, "");
+		put_text(&b, "*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$6000\r\n");
+		for (unsigned i = 0; i < 6000; i++)
+			put(&b, "x", 1);
+		put_text(&b, "\r\n");
+		fake_feed(s, b.p, b.len);
+		ask(s, "GET big", "");
+		ask(s, "MGET a b c big", "");
+		ask(s, "CLIENT LIST", "");
+		ask(s, "INFO", "");
+		ask(s, "CLIENT REPLY SKIP", "");
+		ask(s, "PING", "");
+		ask(s, "CLIENT REPLY ON", OK);
+		ask(s, "GET h", BULK(1, "1"));
+		ask(s, "CLIENT REPLY SKIP", "");
+		ask(s, "GET big", "");
+		ask(s, "GET a", BULK(1, "1"));
+		ask(s, "CLIENT REPLY SKIP", "");
+		ask(s, "CLIENT REPLY ON", OK);
+		free(b.p);
+		finish(f, s);
+	}
+}
+
+/* ---- CONFIG SET ---- */
+
+#define FAILED(name, why) "-ERR CONFIG SET failed (possibly related to argument '" name "') - " why "\r\n"
+
+static void what_config_sets_holds_on_all_workers(void **state)
+{
+	struct fake *f = server(3);
+	struct bw_stream *s = fake_open(f, 1);
+
+	ask(s, "CONFIG SET maxmemory 30mb maxmemory-policy volatile-ttl", OK);
+	ask(s, "CONFIG GET maxmemory", "*2\r\n" BULK(9, "maxmemory") BULK(8, "31457280"));
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(worker(f, i)->store.policy, BW_RESP_VOLATILE_TTL);
+		assert_int_equal(worker(f, i)->store.slab.bytes_max, 10u << 20);
+	}
+	ask(s, "CONFIG SET maxmemory-policy allkeys-lfu", OK);
+	ask(s, "OBJECT FREQ nosuch", NIL);
+	ask(s, "SET used 1", OK);
+	ask(s, "OBJECT FREQ used", ":5\r\n");
+	assert_non_null(strstr(
+		reply(s, "OBJECT IDLETIME used"), "-ERR An LFU maxmemory policy is selected, idle time"));
+	fake_output_clear(s);
+	assert_non_null(strstr(reply(s, "INFO memory"), "maxmemory:31457280\r\n"));
+	assert_non_null(strstr(reply(s, "INFO memory"), "maxmemory_policy:allkeys-lfu\r\n"));
+	fake_output_clear(s);
+	ask(s, "CONFIG SET maxmemory x", FAILED("maxmemory", "argument must be a memory value"));
+	ask(s, "CONFIG SET maxmemory 100g",
+		FAILED("maxmemory", "argument must be between 15728640 and 67108864 inclusive"));
+	ask(s, "CONFIG SET maxmemory 40mb maxmemory-policy foo",
+		FAILED("maxmemory-policy",
+			"argument(s) must be one of the following: allkeys-lru, allkeys-lfu, "
+			"volatile-ttl, noeviction"));
+	ask(s, "CONFIG SET maxmemory 40mb maxmemory 41mb", FAILED("maxmemory", "duplicate parameter"));
+	ask(s, "CONFIG SET maxmemory 40mb port 1", FAILED("port", "can't set immutable config"));
+	ask(s, "CONFIG SET maxmemory 40mb port", SYNTAX);
+	ask(s, "CONFIG REWRITE", "-ERR The server is running without a config file\r\n");
+	/* All or nothing. */
+	ask(s, "CONFIG GET maxmemory", "*2\r\n" BULK(9, "maxmemory") BULK(8, "31457280"));
+	assert_non_null(strstr(reply(s, "INFO stats"), "total_error_replies:8\r\n"));
+	fake_output_clear(s);
+	ask(s, "CONFIG RESETSTAT", OK);
+	assert_non_null(strstr(reply(s, "INFO stats"), "total_error_replies:0\r\n"));
+	assert_non_null(strstr(fake_stats(f, 1), "errors 8\n")); /* what the operator sees goes on */
 	finish(f, s);
 }
 
@@ -825,9 +1171,9 @@ static void too_many_arguments_are_refused(void **state)
 		unsigned count;
 		const char *reply;
 	} cases[] = {
-		{ "CONFIG GET", 36, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n" },
-		{ "CONFIG GET", 37, "-ERR too many patterns\r\n" },
-		{ "COMMAND DOCS", 4 * bw_resp__command_count + 1, "-ERR too many command names\r\n" },
+		{ "CONFIG GET", 52, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n" },
+		{ "CONFIG GET", 53, "-ERR too many patterns\r\n" },
+		{ "COMMAND DOCS", bw_resp__command_count + 1, "-ERR too many command names\r\n" },
 		{ "DEL x", 65536 - 2, ":0\r\n" },
 		{ "DEL x", 65536 - 1, "-ERR Protocol error: invalid multibulk length\r\n" },
 	};
@@ -869,11 +1215,11 @@ static void names_have_a_bound_of_their_own(void **state)
 	ask(t, "CLIENT SETINFO lib-name redis-py", OK);
 	ask(t, "CLIENT SETINFO lib-ver 5.0.1", OK);
 	assert_true(r->clients_bytes <= 112);
-	assert_non_null(strstr(reply(t, "CLIENT INFO"), " name=me db=0 resp=2 user=default "
-							"lib-name=redis-py lib-ver=5.0.1\n"));
+	assert_non_null(strstr(reply(t, "CLIENT INFO"), " name=me age="));
+	assert_non_null(strstr(reply(t, "CLIENT INFO"), " resp=2 lib-name=redis-py lib-ver=5.0.1\n"));
 	assert_non_null(strstr(reply(t, "RESET"), "+RESET"));
-	assert_non_null(strstr(reply(t, "CLIENT INFO"), " name= db=0 resp=2 user=default "
-							"lib-name=redis-py lib-ver=5.0.1\n"));
+	assert_non_null(strstr(reply(t, "CLIENT INFO"), " name= age="));
+	assert_non_null(strstr(reply(t, "CLIENT INFO"), " resp=2 lib-name=redis-py lib-ver=5.0.1\n"));
 	fake_output_clear(t);
 	ask(t, "CLIENT GETNAME", NIL);
 	memset(words + 15, 'n', 256);
@@ -940,7 +1286,7 @@ static void a_full_server_that_may_not_evict_says_so(void **state)
 	unsigned n = 0;
 	const char *text;
 
-	conf.evicts = false;
+	conf.policy = BW_RESP_NOEVICTION;
 	conf.memory_bytes_max = 8u << 20;
 	f = server(1);
 	s = fake_open(f, 0);
@@ -1511,6 +1857,13 @@ int main(void)
 		TEST(every_command_answers_as_redis_does),
 		TEST(so_it_does_with_three_workers),
 		TEST(long_texts_are_whole),
+		TEST(protocol_3_is_spoken_also_by_other_workers),
+		TEST(nothing_is_answered_without_the_password),
+		TEST(the_password_is_the_first_line_of_its_file),
+		TEST(clients_are_listed_and_killed_over_workers),
+		TEST(a_list_survives_the_end_of_what_it_stands_at),
+		TEST(replies_can_be_switched_off),
+		TEST(what_config_sets_holds_on_all_workers),
 		TEST(inline_commands_are_split_as_redis_does),
 		TEST(an_inline_command_with_too_many_arguments_is_an_error),
 		TEST(protocol_errors_are_answered_and_end_it),

@@ -1110,7 +1110,7 @@ static void what_does_not_fit_is_not_begun(void **state)
 	char keys[2][32], text[100];
 
 	conf.memory_bytes_max = bw_resp_memory_bytes_least(&conf, 2);
-	conf.evicts = false;
+	conf.policy = BW_RESP_NOEVICTION;
 	f = server(2);
 	s = fake_open(f, 0);
 	for (unsigned n = 0, full = 0; full < 2;) {

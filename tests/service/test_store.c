@@ -19,7 +19,7 @@ struct rig {
 	uint64_t now_ms;
 };
 
-static void rig_make(struct rig *rig, uint64_t bytes_max, bool evicts)
+static void rig_make(struct rig *rig, uint64_t bytes_max, enum bw_resp_policy policy)
 {
 	uint64_t index = (bw_resp__store_index_bytes(bytes_max) + 16383) & ~16383ull;
 
@@ -33,7 +33,7 @@ static void rig_make(struct rig *rig, uint64_t bytes_max, bool evicts)
 						 .index = base + bytes_max,
 						 .bytes_max = bytes_max,
 						 .random_seed = 1,
-						 .evicts = evicts,
+						 .policy = policy,
 					 });
 	rig->now_ms = 1000000;
 	bw_resp__store_set_now(&rig->store, rig->now_ms);
@@ -156,7 +156,7 @@ static void random_operations_match_a_model(void **state)
 	struct rig rig;
 
 	seed = 42;
-	rig_make(&rig, 512u << 20, true);
+	rig_make(&rig, 512u << 20, BW_RESP_ALLKEYS_LRU);
 	for (unsigned i = 0; i < 70000; i++)
 		bytes[i] = (uint8_t)rnd(256);
 	for (unsigned n = 0; n < 200000; n++) {
@@ -315,7 +315,7 @@ static void memory_stays_within_its_bound(void **state)
 	struct rig rig;
 
 	seed = 7;
-	rig_make(&rig, 8u << 20, true);
+	rig_make(&rig, 8u << 20, BW_RESP_ALLKEYS_LRU);
 	for (unsigned i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (uint8_t)i;
 	/* Phases: all tiny, then all huge, then mixed: each size must find room among the others. */
@@ -346,7 +346,7 @@ static void without_eviction_the_store_fills_up_and_says_so(void **state)
 	struct rig rig;
 	unsigned n = 0;
 
-	rig_make(&rig, 4u << 20, false);
+	rig_make(&rig, 4u << 20, BW_RESP_NOEVICTION);
 	while (put(&rig, n, bytes, 1000, 0) != NULL)
 		n++;
 	assert_true(n > 3000);
@@ -374,7 +374,7 @@ static void what_was_used_last_is_kept(void **state)
 	unsigned kept = 0;
 	struct rig rig;
 
-	rig_make(&rig, 4u << 20, true);
+	rig_make(&rig, 4u << 20, BW_RESP_ALLKEYS_LRU);
 	for (unsigned n = 0; n < 100000; n++) {
 		put(&rig, n, bytes, sizeof(bytes), 0);
 		if (n % 10 == 0)
@@ -393,7 +393,7 @@ static void expired_keys_are_gone_at_once_and_freed_by_the_sweep(void **state)
 {
 	struct rig rig;
 
-	rig_make(&rig, 64u << 20, true);
+	rig_make(&rig, 64u << 20, BW_RESP_ALLKEYS_LRU);
 	for (unsigned n = 0; n < 10000; n++)
 		put(&rig, n, (const uint8_t *)"v", 1, n % 2 == 0 ? rig.now_ms + 10 : 0);
 	assert_int_equal(rig.store.expiring, 5000);
@@ -417,7 +417,7 @@ static void small_keys_cost_little(void **state)
 	struct rig rig;
 	char key[32];
 
-	rig_make(&rig, 256u << 20, true);
+	rig_make(&rig, 256u << 20, BW_RESP_ALLKEYS_LRU);
 	for (unsigned n = 0; n < 1000000; n++) {
 		struct bw_resp__value value = { .data = (const uint8_t *)"0123456789abcdef",
 			.len = 8 + n % 9 };
@@ -434,12 +434,176 @@ static void small_keys_cost_little(void **state)
 	rig_end(&rig);
 }
 
+/* The same for keys of 16 and values of 32 bytes; and no insertion that grows the index looks at more than a few. */
+static void a_million_keys_cost_little_and_no_insertion_waits(void **state)
+{
+	uint64_t moved = 0, moved_max = 0;
+	struct rig rig;
+	char key[32];
+
+	rig_make(&rig, 256u << 20, BW_RESP_ALLKEYS_LRU);
+	for (unsigned n = 0; n < 1000000; n++) {
+		struct bw_resp__value value = { .data = (const uint8_t *)"0123456789abcdef0123456789abcdef",
+			.len = 32 };
+		uint32_t len = (uint32_t)snprintf(key, sizeof(key), "key:%012u", n);
+
+		assert_int_equal(len, 16);
+		bw_resp__store_put(&rig.store, hash_of(64 * n + 1), (uint8_t *)key, len, &value, 0);
+		moved_max = BW_MAX(moved_max, rig.store.moved - moved);
+		moved = rig.store.moved;
+	}
+	assert_int_equal(rig.store.keys, 1000000);
+	uint64_t beyond = bw_resp__slab_used_bytes(&rig.store.slab) - rig.store.payload_bytes;
+
+	print_message("bytes beyond key and value: %.1f; entries an insertion moves: %.1f, at most %llu\n",
+		(double)beyond / 1e6, (double)moved / 1e6, (unsigned long long)moved_max);
+	assert_true(beyond <= 80 * 1000000ull);
+	/* Two chains, of a few buckets each: well below a microsecond for each entry, which is one load and one store. */
+	assert_true(moved_max <= 64);
+	rig_end(&rig);
+}
+
+/* ---- policies ---- */
+
+/* How many of the keys are there. Not a use of them. */
+static unsigned count_keys(struct rig *rig, unsigned from, unsigned to)
+{
+	uint8_t policy = rig->store.policy;
+	unsigned count = 0;
+
+	rig->store.policy = BW_RESP_NOEVICTION;
+	for (unsigned key = from; key < to; key++)
+		count += find(rig, key) != NULL;
+	rig->store.policy = policy;
+	return count;
+}
+
+static const uint8_t filler[200];
+
+/* A few keys that are used often outlive a scan of many that are used once, though the scan is what was used last. */
+static void what_is_used_often_is_kept(void **state)
+{
+	struct rig rig;
+
+	rig_make(&rig, 2u << 20, BW_RESP_ALLKEYS_LFU);
+	for (unsigned key = 1; key < 1001; key++)
+		assert_non_null(put(&rig, key, filler, sizeof(filler), 0));
+	for (unsigned round = 0; round < 50; round++) {
+		rig_pass(&rig, 200);
+		for (unsigned key = 1; key < 1001; key++)
+			assert_non_null(find(&rig, key));
+	}
+	rig_pass(&rig, 1000);
+	for (unsigned key = 2000; key < 22000; key++)
+		assert_non_null(put(&rig, key, filler, sizeof(filler), 0));
+	assert_true(rig.store.evicted > 10000);
+	/* Some went with a page that was emptied. */
+	assert_in_range(count_keys(&rig, 1, 1001), 900, 1000);
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
+/* It begins at 5, rises ever more slowly, and falls by one a minute. */
+static void the_frequency_rises_slowly_and_decays(void **state)
+{
+	struct bw_resp__item *item;
+	unsigned after_100, after_10000;
+	struct rig rig;
+
+	rig_make(&rig, 2u << 20, BW_RESP_ALLKEYS_LFU);
+	item = put(&rig, 1, filler, 10, 0);
+	assert_int_equal(bw_resp__store_frequency(&rig.store, item), 5);
+	assert_int_equal(bw_resp__store_idle_seconds(&rig.store, item), 0);
+	for (unsigned i = 0; i < 100; i++)
+		find(&rig, 1);
+	after_100 = bw_resp__store_frequency(&rig.store, item);
+	for (unsigned i = 0; i < 10000; i++)
+		find(&rig, 1);
+	after_10000 = bw_resp__store_frequency(&rig.store, item);
+	/* Redis's documentation: 10 after 100 hits at this factor, 18 after 1,000, 142 after 100,000. */
+	assert_in_range(after_100, 7, 16);
+	assert_in_range(after_10000, 35, 65);
+	rig_pass(&rig, 10 * 60 * 1000);
+	assert_in_range(bw_resp__store_frequency(&rig.store, item), after_10000 - 11, after_10000 - 9);
+	assert_in_range(bw_resp__store_idle_seconds(&rig.store, item), 599, 600);
+	rig_pass(&rig, 100 * 60 * 1000);
+	assert_int_equal(bw_resp__store_frequency(&rig.store, item), 0);
+	/* An overwrite is a use, and no new key: also where the block is another. */
+	item = put(&rig, 1, filler, 200, 0);
+	assert_in_range(bw_resp__store_frequency(&rig.store, item), 0, 1);
+	rig_end(&rig);
+}
+
+/* Who expires first goes first; who does not expire stays, and when there is nobody else, there is no memory. */
+static void only_keys_with_a_time_make_room(void **state)
+{
+	struct rig rig;
+	unsigned key;
+
+	rig_make(&rig, 2u << 20, BW_RESP_VOLATILE_TTL);
+	for (key = 1; key < 2001; key++)
+		assert_non_null(put(&rig, key, filler, sizeof(filler), 0));
+	for (key = 2001; key < 3001; key++) /* the later, the sooner */
+		assert_non_null(put(&rig, key, filler, sizeof(filler), rig.now_ms + 1000000 - 100 * key));
+	while (rig.store.evicted < 500)
+		assert_non_null(put(&rig, key++, filler, sizeof(filler), 0));
+	assert_int_equal(count_keys(&rig, 1, 2001), 2000);
+	assert_int_equal(count_keys(&rig, 3001, key), key - 3001);
+	/* The 500 that go are nearly all of those that expire first. */
+	assert_in_range(count_keys(&rig, 2001, 2501), 470, 500);
+	/* The last few are hard to find among the others: the sweep meets them. */
+	for (unsigned i = 0; i < 100; i++) {
+		while (put(&rig, key, filler, sizeof(filler), 0) != NULL)
+			key++;
+		bw_resp__store_sweep(&rig.store, 32);
+	}
+	assert_int_equal(count_keys(&rig, 1, 2001), 2000);
+	assert_int_equal(count_keys(&rig, 2001, 3001), 0);
+	assert_int_equal(rig.store.evicted, 1000);
+	assert_int_equal(rig.store.expiring, 0);
+	bw_resp__store_check(&rig.store);
+	/* A few in many, which samples would miss: they were remembered when they came. */
+	assert_non_null(find(&rig, 1));
+	bw_resp__store_set_expiry(&rig.store, find(&rig, 1), rig.now_ms + 50000);
+	assert_non_null(put(&rig, 3 * key + 1, filler, 190, 0)); /* of the same class */
+	assert_int_equal(count_keys(&rig, 1, 2), 0);
+	rig_end(&rig);
+}
+
+/* A lower bound is reached in slices, and nobody who stores meanwhile is refused. */
+static void a_lower_bound_is_reached_in_slices(void **state)
+{
+	unsigned slices = 0, key = 1;
+	struct rig rig;
+
+	rig_make(&rig, 32u << 20, BW_RESP_ALLKEYS_LRU);
+	while (rig.store.evicted == 0)
+		assert_non_null(put(&rig, key++, filler, sizeof(filler), 0));
+	bw_resp__store_limit(&rig.store, 8u << 20, BW_RESP_ALLKEYS_LRU);
+	while (bw_resp__slab_used_bytes(&rig.store.slab) > 8u << 20) {
+		bw_resp__store_sweep(&rig.store, 32);
+		assert_non_null(put(&rig, key++, filler, sizeof(filler), 0));
+		assert_true(++slices < 1000);
+	}
+	assert_true(slices > 100);
+	bw_resp__store_sweep(&rig.store, 32);
+	for (unsigned i = 0; i < 10000; i++)
+		assert_non_null(put(&rig, key++, filler, sizeof(filler), 0));
+	assert_true(bw_resp__slab_used_bytes(&rig.store.slab) <= 8u << 20);
+	bw_resp__store_limit(&rig.store, 32u << 20, BW_RESP_NOEVICTION);
+	while (put(&rig, key, filler, sizeof(filler), 0) != NULL)
+		key++;
+	assert_true(bw_resp__slab_used_bytes(&rig.store.slab) > 30u << 20);
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
 /* Many flushes, so that epochs wrap, with keys that nobody touches in between. */
 static void a_flushed_key_never_comes_back(void **state)
 {
 	struct rig rig;
 
-	rig_make(&rig, 64u << 20, true);
+	rig_make(&rig, 64u << 20, BW_RESP_ALLKEYS_LRU);
 	for (unsigned n = 0; n < 50000; n++)
 		put(&rig, n, (const uint8_t *)"old", 3, 0);
 	for (unsigned n = 0; n < 140000; n++) {
@@ -460,7 +624,7 @@ static void a_flushed_key_does_not_come_back_when_epochs_wrap(void **state)
 	static const uint8_t value[] = "value";
 	struct rig rig;
 
-	rig_make(&rig, 8 << 20, true);
+	rig_make(&rig, 8 << 20, BW_RESP_ALLKEYS_LRU);
 	for (unsigned i = 0; i < 10000; i++)
 		assert_non_null(put(&rig, i, value, 5, 0));
 	bw_resp__store_flush(&rig.store);
@@ -486,7 +650,7 @@ static void a_staged_blob_becomes_a_value_without_a_copy(void **state)
 
 	for (unsigned i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (uint8_t)(i * 7);
-	rig_make(&rig, 8u << 20, true);
+	rig_make(&rig, 8u << 20, BW_RESP_ALLKEYS_LRU);
 	for (unsigned i = 0; i < sizeof(bytes); i += 1000)
 		assert_true(bw_resp__blob_append(
 			&rig.store, &blob, bytes + i, 1000, (uint32_t)sizeof(bytes) - i - 1000));
@@ -541,7 +705,7 @@ static void another_core_may_read_while_the_owner_writes(void **state)
 	pthread_t thread;
 	struct rig rig;
 
-	rig_make(&rig, 8u << 20, true);
+	rig_make(&rig, 8u << 20, BW_RESP_ALLKEYS_LRU);
 	assert_int_equal(pthread_create(&thread, NULL, other_core, &h), 0);
 	for (unsigned n = 0; n < HANDED; n++) {
 		unsigned key = n % 10;
@@ -576,7 +740,7 @@ static void what_is_pinned_is_not_evicted(void **state)
 	for (unsigned n = 0; n < BW_ARRAY_LEN(sizes); n++) {
 		unsigned count = 0, key = 0;
 
-		rig_make(&rig, 4 << 20, true);
+		rig_make(&rig, 4 << 20, BW_RESP_ALLKEYS_LRU);
 		while (rig.store.evicted == 0)
 			assert_non_null(put(&rig, key++, bytes, sizes[n], 0));
 		for (unsigned i = 0; i < key; i++) {
@@ -626,6 +790,11 @@ int main(void)
 		cmocka_unit_test(what_was_used_last_is_kept),
 		cmocka_unit_test(expired_keys_are_gone_at_once_and_freed_by_the_sweep),
 		cmocka_unit_test(small_keys_cost_little),
+		cmocka_unit_test(a_million_keys_cost_little_and_no_insertion_waits),
+		cmocka_unit_test(what_is_used_often_is_kept),
+		cmocka_unit_test(the_frequency_rises_slowly_and_decays),
+		cmocka_unit_test(only_keys_with_a_time_make_room),
+		cmocka_unit_test(a_lower_bound_is_reached_in_slices),
 		cmocka_unit_test(a_flushed_key_never_comes_back),
 		cmocka_unit_test(a_flushed_key_does_not_come_back_when_epochs_wrap),
 		cmocka_unit_test(a_staged_blob_becomes_a_value_without_a_copy),

@@ -73,6 +73,12 @@ bool bw_ip_is_unspecified(const struct bw_ip *ip); /* 0.0.0.0 or :: */
 bool bw_ip_is_multicast(const struct bw_ip *ip);   /* 224/4 or ff00::/8 */
 bool bw_ip_is_loopback(const struct bw_ip *ip);    /* 127/8 or ::1 */
 bool bw_ip_is_link_local(const struct bw_ip *ip);  /* 169.254/16 or fe80::/10 */
+/**
+ * May it be a host anywhere on the Internet? Not so: what RFC 6890 and its registry set aside, such as private networks
+ * (RFC 1918, RFC 4193), shared address space, link-local, loopback, documentation, benchmarking; groups; and in IPv6
+ * all that is not global unicast (2000::/3).
+ */
+bool bw_ip_is_global(const struct bw_ip *ip);
 /** Does the prefix hold the address? False across families. */
 bool bw_cidr_contains(const struct bw_cidr *cidr, const struct bw_ip *ip);
 /** The prefix's IPv4 broadcast address is `ip`. Always false for IPv6, /31 and /32. */

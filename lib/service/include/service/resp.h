@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** RESP key-value cache (the protocol of Redis, versions 2 and inline): configuration. */
+/** RESP key-value cache (the protocol of Redis, versions 2, 3 and inline): configuration. */
 #pragma once
 
 #include <base/types.h>
+
+/** What makes room when the memory is full: Redis's maxmemory-policy. */
+enum bw_resp_policy {
+	BW_RESP_ALLKEYS_LRU,  /* the keys that nobody used for the longest time */
+	BW_RESP_ALLKEYS_LFU,  /* the keys that are used least often */
+	BW_RESP_VOLATILE_TTL, /* of the keys with a time to live, those that have the least left */
+	BW_RESP_NOEVICTION,   /* nothing: an OOM error */
+	BW_RESP_POLICIES,
+};
 
 struct bw_resp_conf {
 	/**
@@ -19,8 +28,17 @@ struct bw_resp_conf {
 	 * whose command is not whole, and so long behind 16 KiB a second; default 60 s.
 	 */
 	bw_ns stall_timeout_ns;
-	bool evicts; /* true (default): least recently used keys make room; false: OOM error */
+	enum bw_resp_policy policy; /* default allkeys-lru */
+	const char *password_file;  /* NULL (default): none. Its first line is what AUTH has to say */
+	/**
+	 * Default true: without a password, hosts with a global address are turned away where they come to one of ours
+	 * that is global.
+	 */
+	bool protected_mode;
 	/* -- set by bw_resp_conf_prepare() -- */
+	char password[512]; /* zeros behind it */
+	uint32_t password_len;
+	char run_id[41]; /* what INFO says that this server is, as Redis does */
 	uint64_t hash_seed;
 	struct bw_resp_shared *shared; /* what the workers' memory is mapped at */
 };

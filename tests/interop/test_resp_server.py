@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What clients and tools ask a cache about itself and its connections, beside redis-server, in both protocols."""
+
+import functools
+import random
+import re
+import socket
+
+import pytest
+
+from conftest import RESP, V4
+from lab import wait_until
+
+END = b"$3\r\nend\r\n"
+
+
+def encoded(*words):
+    words = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+class Client:
+    def __init__(self, ns, address, source=None):
+        def connect():
+            try:
+                return socket.create_connection((address, RESP), timeout=5, source_address=(source, 0) if source else None)
+            except ConnectionRefusedError:
+                return None
+
+        with ns:
+            self.socket = wait_until(connect, f"{address} to listen")
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def until(self, end):
+        """What comes, up to `end`; or b"" at once when nothing more will."""
+        data = b""
+        while not data.endswith(end):
+            more = self.socket.recv(65536)
+            if not more:
+                return data + b"<closed>"
+            data += more
+        return data
+
+    def ask(self, *words):
+        """The reply, whatever it is: an ECHO behind it tells where it ends."""
+        self.send(encoded(*words) + encoded("ECHO", "end"))
+        return self.until(END).removesuffix(END)
+
+    def to_the_end(self):
+        return self.until(b"\0never\0").removesuffix(b"<closed>")
+
+
+def config(tmp_path, *lines):
+    path = tmp_path / "resp.yaml"
+    path.write_text("resp:\n  - port: %d\n" % int(RESP) + "".join(f"    {line}\n" for line in lines))
+    return ["-c", path]
+
+
+def both(bench, *, workers=1, redis=(), extra=None):
+    """Barewire and redis-server."""
+    bench.serve("tap", [f"--resp {RESP}"] if extra is None else (), extra=["--workers", workers, *(extra or ())])
+    bench.client.start(["redis-server", "--port", RESP, "--bind", "127.0.0.1", "--save", "", *redis])
+    return [functools.partial(Client, bench.client, V4), functools.partial(Client, bench.client, "127.0.0.1")]
+
+
+def masked(reply):
+    """Without what cannot be the same: ids, addresses, times, sizes, and the lengths that follow from them. By the time
+    that CLIENT LIST looks at its own connection, the ECHO behind it has run."""
+    if b" laddr=" in reply:
+        reply = re.sub(rb" lib-name=\S* lib-ver=\S*", b"", reply)
+        reply = re.sub(rb"(id|addr|laddr|fd|age|idle|qbuf|qbuf-free|argv-mem|multi-mem|rbs|rbp|obl|oll|omem|tot-mem|cmd)=\S+",
+                       rb"\1", reply)
+        reply = re.sub(rb"^([$=])\d+", rb"\1n", reply)
+    return re.sub(rb"\$2\r\nid\r\n:\d+", b"id", reply)
+
+
+COMMANDS = """
+HELLO|HELLO 2|HELLO 3|HELLO 4|HELLO x|HELLO 2 AUTH|HELLO 3 AUTH default x|HELLO 3 AUTH bob x|HELLO 3 SETNAME|HELLO 2 SETNAME me
+HELLO 3 SETNAME me AUTH default y|HELLO 2 foo|AUTH|AUTH x|AUTH a b|AUTH default b|AUTH a b c|RESET|RESET x|RESET|HELLO 3
+CLIENT|CLIENT foo|CLIENT ID x|CLIENT INFO|CLIENT INFO x|CLIENT GETNAME|CLIENT SETNAME me|CLIENT SETNAME|CLIENT LIST
+CLIENT LIST TYPE|CLIENT LIST TYPE normal|CLIENT LIST TYPE NORMAL|CLIENT LIST TYPE master|CLIENT LIST TYPE replica
+CLIENT LIST TYPE pubsub|CLIENT LIST TYPE foo|CLIENT LIST ID|CLIENT LIST ID x|CLIENT LIST ID 0|CLIENT LIST ID 99999 88888
+CLIENT LIST foo|CLIENT LIST ID 99999 x|CLIENT LIST TYPE normal ID 1|CLIENT KILL|CLIENT KILL foo|CLIENT KILL 1.2.3.4:5
+CLIENT KILL ID|CLIENT KILL ID x|CLIENT KILL ID 0|CLIENT KILL ID -1|CLIENT KILL ID 99999|CLIENT KILL TYPE foo
+CLIENT KILL TYPE pubsub|CLIENT KILL ADDR 1.2.3.4:5|CLIENT KILL LADDR 1.2.3.4:5|CLIENT KILL USER bob|CLIENT KILL SKIPME x
+CLIENT KILL SKIPME yes ID 99999|CLIENT KILL USER default ID 99999|CLIENT KILL a b|CLIENT KILL ID 1 TYPE|CLIENT NO-EVICT
+CLIENT NO-EVICT foo|CLIENT NO-EVICT on|CLIENT INFO|CLIENT NO-EVICT OFF|CLIENT INFO|CLIENT REPLY|CLIENT REPLY foo
+CLIENT REPLY ON|CONFIG|CONFIG foo|CONFIG GET|CONFIG GET nosuch|CONFIG GET save|CONFIG GET APPENDONLY|CONFIG GET s?ve
+CONFIG GET [r-t]ave|CONFIG GET requirepass|CONFIG GET appendonly appendonly appendonl?|CONFIG SET|CONFIG SET a
+CONFIG SET nosuch 1|CONFIG SET maxmemory|CONFIG SET maxmemory 1 x|CONFIG SET maxmemory 1 nosuch 2|CONFIG SET databases 3
+CONFIG SET maxmemory x|CONFIG SET maxmemory -1|CONFIG SET maxmemory 1.5mb|CONFIG SET maxmemory 99mb maxmemory 99mb
+CONFIG SET maxmemory 99mb databases 3|CONFIG SET maxmemory 100mb|CONFIG GET maxmemory|CONFIG SET MAXMEMORY 64MB
+CONFIG GET maxmemory|CONFIG SET maxmemory-policy allkeys-lfu maxmemory 50000k|CONFIG GET maxmemory
+CONFIG GET maxmemory-policy|CONFIG SET maxmemory-policy noeviction|CONFIG RESETSTAT|CONFIG RESETSTAT x|CONFIG REWRITE
+COMMAND COUNT x|COMMAND foo|COMMAND INFO nosuch|COMMAND LIST foo|COMMAND LIST FILTERBY|COMMAND LIST FILTERBY foo bar
+COMMAND LIST FILTERBY PATTERN g?t|COMMAND LIST FILTERBY ACLCAT foo|COMMAND LIST FILTERBY MODULE foo|COMMAND GETKEYS
+COMMAND GETKEYS get|COMMAND GETKEYS get a|COMMAND GETKEYS nosuch a|COMMAND GETKEYS ping a|COMMAND GETKEYS get a b
+COMMAND GETKEYS mset a b c d|COMMAND GETKEYS del a b c|COMMAND GETKEYS OBJECT ENCODING a|COMMAND GETKEYSANDFLAGS get a
+COMMAND GETKEYSANDFLAGS set a b|COMMAND GETKEYSANDFLAGS set a b GET|COMMAND GETKEYSANDFLAGS mset a b
+COMMAND GETKEYSANDFLAGS del a b|COMMAND GETKEYSANDFLAGS append a b|INFO nosuch|NOSUCH|NOSUCH a b|GET nosuch
+MGET nosuch a nosuch|GETDEL nosuch|SET nosuch 1 XX|TTL nosuch|PING|ECHO x|SELECT 0|TYPE nosuch
+"""
+INFORMED = """append decr decrby del echo exists expire expireat expiretime get getdel getex getrange getset hello incr incrby
+ info mget mset persist pexpire pexpireat pexpiretime ping psetex pttl quit reset select set setex setnx setrange strlen
+ substr time touch ttl type unlink auth dbsize flushall flushdb incrbyfloat client|id client|list client|kill config|set
+ config|get command|docs object|freq memory|usage""".split()
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_answer_about_the_server_is_that_of_redis(bench, workers):
+    peers = [connect() for connect in both(bench, workers=workers)]
+    lines = [line for line in COMMANDS.replace("\n", "|").split("|") if line]
+    for protocol in (2, 3):
+        rng = random.Random(protocol)
+        for line in lines + rng.choices(lines, k=300) + [f"COMMAND INFO {name}" for name in INFORMED]:
+            for peer in peers:  # many of them change it
+                peer.ask("HELLO", protocol)
+            replies = [masked(peer.ask(*line.split(" "))) for peer in peers]
+            assert replies[0] == replies[1], (protocol, line)
+
+
+def test_protocol_errors_are_those_of_redis(bench):
+    connects = both(bench)
+    for sent in (b"*-2\r\nPING\r\n", b"*x\r\n", b"*99999999999\r\n", b"*1\r\nGET\r\n", b"*1\r\n$x\r\n", b"*1\r\n$-1\r\n",
+                 b"*1\r\n$99999999999\r\n", b"*" + b"1" * 70000, b"*1\r\n$" + b"1" * 70000, b"x" * 70000,
+                 b"set 'a\r\n", b'set "a"b\r\n'):
+        replies = []
+        for connect in connects:
+            peer = connect()
+            peer.send(sent + (b"" if len(sent) > 60000 else b"\r\nQUIT\r\n"))
+            replies.append(peer.to_the_end())
+        assert replies[0] == replies[1], sent[:40]
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nothing_without_the_password(bench, tmp_path, workers):
+    password = tmp_path / "password"
+    password.write_text("open-sesame\n")
+    password.chmod(0o600)
+    connects = both(bench, workers=workers, redis=("--requirepass", "open-sesame"),
+                    extra=config(tmp_path, f"password_file: {password}"))
+    peers = [connect() for connect in connects]
+    for line in ("PING|GET a|MGET a b c|CONFIG GET *|CLIENT LIST|INFO|NOSUCH|GET|AUTH|AUTH x|AUTH default x|AUTH bob open-sesame|"
+                 "HELLO|HELLO 3|HELLO 3 AUTH default x|HELLO 3 SETNAME me|AUTH a b c|RESET|AUTH open-sesame|GET a|CLIENT GETNAME|"
+                 "RESET|GET a|HELLO 3 AUTH default open-sesame|GET a|RESET|CONFIG SET maxmemory 1|"
+                 "AUTH default open-sesame|GET a|MGET a b c").split("|"):
+        # Before AUTH there is no ECHO either.
+        for peer in peers:
+            peer.send(encoded(*line.split(" ")) + b"*1\r\n$9\r\nnosuchend\r\n")
+        end = b"'nosuchend', with args beginning with: \r\n"
+        replies = [masked(peer.until(end)) for peer in peers]
+        assert replies[0] == replies[1], line
+    for sent in (b"*11\r\n", b"*2\r\n$3\r\nGET\r\n$16385\r\n", b"*1\r\n$4\r\nQUIT\r\n"):
+        replies = []
+        for connect in connects:
+            peer = connect()
+            peer.send(sent)
+            replies.append(peer.to_the_end())
+        assert replies[0] == replies[1] != b"", sent
+    assert "open-sesame" not in bench.client.run(["ps", "axww", "-o", "args"]).stdout.replace("--requirepass open-sesame", "")
+
+
+def test_protected_mode(bench, tmp_path):
+    """On a public address, without a password: only who comes from a private network."""
+    bench.serve("tap", (), addrs=False, wait=False,
+                extra=["--addr", "11.0.0.2/24", "--addr", "10.9.9.2/24", *config(tmp_path, "stall_timeout: 60")])
+    wait_until(lambda: "bwt0" in bench.client.links(), "the TAP", timeout=20)
+    bench.client.ip("link set bwt0 up")
+    for address in ("11.0.0.1/24", "10.9.9.1/24"):
+        bench.client.ip(f"addr add {address} dev bwt0", check=False)
+    denied = Client(bench.client, "11.0.0.2", source="11.0.0.1")
+    assert re.fullmatch(rb"-DENIED Barewire is running in protected mode[^\r\n]*password_file[^\r\n]*\r\n", denied.to_the_end())
+    assert Client(bench.client, "11.0.0.2", source="10.9.9.1").ask("PING") == b"+PONG\r\n"
+    assert Client(bench.client, "10.9.9.2", source="11.0.0.1").ask("PING") == b"+PONG\r\n"
+
+
+def test_clients_are_listed_and_killed_over_workers(bench):
+    bench.serve("tap", [f"--resp {RESP}"], extra=["--workers", 2])
+    clients = [Client(bench.client, V4) for _ in range(100)]
+    for number, client in enumerate(clients):
+        assert client.ask("CLIENT", "SETNAME", f"c{number}") == b"+OK\r\n"
+    listed = clients[0].ask("CLIENT", "LIST").decode()
+    rows = [dict(field.split("=", 1) for field in line.split(" ")) for line in listed.split("\n") if line.startswith("id=")]
+    assert {row["name"] for row in rows} == {f"c{number}" for number in range(100)}
+    assert len({row["id"] for row in rows}) == 100
+    assert len({int(row["id"]) % 2 for row in rows}) == 2, "all on one worker"
+    by_name = {row["name"]: row for row in rows}
+    for number, client in enumerate(clients):
+        row = by_name[f"c{number}"]
+        assert client.ask("CLIENT", "ID") == b":%d\r\n" % int(row["id"])
+        assert row["addr"] == "%s:%d" % client.socket.getsockname() and row["laddr"] == f"{V4}:{RESP}"
+    assert clients[0].ask("CLIENT", "KILL", "ID", by_name["c7"]["id"]) == b":1\r\n"
+    assert clients[7].to_the_end() == b""
+    assert clients[0].ask("CLIENT", "KILL", by_name["c8"]["addr"]) == b"+OK\r\n"
+    assert clients[8].to_the_end() == b""
+    assert clients[0].ask("CLIENT", "KILL", "TYPE", "normal") == b":97\r\n"
+    for number in set(range(1, 100)) - {7, 8}:
+        assert clients[number].to_the_end() == b""
+    clients[0].send(encoded("CLIENT", "KILL", clients[0].socket.getsockname()[0] + ":%d" % clients[0].socket.getsockname()[1]))
+    assert clients[0].to_the_end() == b"+OK\r\n"
+
+
+def filled(client, prefix, count, *options):
+    for start in range(0, count, 500):
+        client.send(b"".join(encoded("SET", f"{prefix}:{i}", "x" * 1000, *options) for i in range(start, start + 500)))
+        answer = client.until(b"\r\n")
+        while answer.count(b"\r\n") < 500:
+            answer += client.until(b"\r\n")
+        assert answer.count(b"+OK\r\n") == 500, answer[:200]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_policies_by_traffic(bench, tmp_path, workers):
+    bench.serve("tap", (), extra=["--workers", workers, *config(tmp_path, "memory: 32MiB")])
+    client = Client(bench.client, V4)
+
+    def existing(prefix, count):
+        return sum(int(client.ask("EXISTS", *(f"{prefix}:{i}" for i in range(start, start + 500)))[1:])
+                   for start in range(0, count, 500))
+
+    # What is used often stays, though a scan is what was used last.
+    assert client.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lfu") == b"+OK\r\n"
+    filled(client, "hot", 2000)
+    for _ in range(20):
+        for start in range(0, 2000, 500):
+            client.ask("TOUCH", *(f"hot:{i}" for i in range(start, start + 500)))
+    filled(client, "cold", 60000)
+    assert existing("hot", 2000) > 1700
+    # What was used last stays.
+    client.ask("FLUSHALL")
+    assert client.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru") == b"+OK\r\n"
+    filled(client, "old", 20000)
+    filled(client, "new", 20000)
+    assert existing("old", 5000) < 1500 and existing("new", 20000) > 15000
+    # Only what expires goes, and what expires first.
+    client.ask("FLUSHALL")
+    assert client.ask("CONFIG", "SET", "maxmemory-policy", "volatile-ttl") == b"+OK\r\n"
+    filled(client, "soon", 5000, "EX", 1000)
+    filled(client, "late", 5000, "EX", 100000)
+    filled(client, "never", 18000)
+    assert existing("never", 18000) == 18000
+    assert existing("soon", 5000) < existing("late", 5000)
+    # Nothing goes.
+    client.ask("FLUSHALL")
+    assert client.ask("CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "16mb") == b"+OK\r\n"
+    for i in range(30000):
+        answer = client.ask("SET", f"k:{i}", "x" * 1000)
+        if answer != b"+OK\r\n":
+            break
+    assert answer == b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
+    assert int(re.search(rb"used_memory:(\d+)", client.ask("INFO", "memory"))[1]) <= 16 << 20
+    assert b"evicted_keys:0\r\n" not in client.ask("INFO", "stats")  # of the policies before
