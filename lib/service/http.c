@@ -611,9 +611,9 @@ static void decide(const struct worker *w, struct bw_http__object *object, const
 static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct reply *reply);
 
 /* A status of ours, and the end of the connection: nothing behind it can be trusted to be a request. */
-static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status)
+static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status, uint8_t flags)
 {
-	struct reply reply = { .status = (uint16_t)status, .flags = REPLY_CLOSE };
+	struct reply reply = { .status = (uint16_t)status, .flags = REPLY_CLOSE | flags };
 
 	w->requests++;
 	w->malformed++;
@@ -925,7 +925,7 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 		}
 		return false;
 	case TAKEN_ERROR:
-		refuse(w, s, c, status);
+		refuse(w, s, c, status, 0);
 		return true;
 	case TAKEN_HEAD:
 		break;
@@ -933,7 +933,8 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 	status = bw_http__parse(head, c->scan.seen, &limits, &request);
 	c->since = bw_stream_now(s);
 	if (status != 0) {
-		refuse(w, s, c, status);
+		/* RFC 9110 9.3.2: no content in answer to HEAD, whatever else is wrong with it. */
+		refuse(w, s, c, status, request.method == BW_HTTP__HEAD ? REPLY_NO_BODY : 0);
 		return true;
 	}
 	/* The head's bytes are in the views or the scratch until this call returns: the request may point there. */
@@ -995,7 +996,7 @@ static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, c
 		return;
 	if (views[0].len >= len) {
 		/* Joined before, and crumbs behind it: nobody's honest client. */
-		refuse(w, s, c, 431);
+		refuse(w, s, c, 431, 0);
 	} else if (bw_stream_pullup(s, len) == NULL) {
 		c->is_starved = c->is_paused = is_hidden;
 		if (is_hidden)
@@ -1147,7 +1148,7 @@ static void http_timer(struct bw_stream *s)
 	else if (c->first != NULL)
 		give_up(w, s, c); /* the peer does not read: a reset is all it can still be told */
 	else if (c->phase == PHASE_HEAD && c->scan.seen > 0)
-		refuse(w, s, c, 408);
+		refuse(w, s, c, 408, 0);
 	else
 		finish(w, s, c);
 	if (c->first != NULL)
