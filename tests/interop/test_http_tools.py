@@ -3,6 +3,7 @@
 
 import hashlib
 import re
+import subprocess
 
 import pytest
 
@@ -150,3 +151,60 @@ def test_h2load_on_devices(bench, files, device, depth):
     assert re.search(r"30000 total, 30000 started, 30000 done, 30000 succeeded, 0 failed, 0 errored, 0 timeout", said)
     assert re.search(r"30000 2xx, 0 3xx, 0 4xx, 0 5xx", said)
     assert re.search(r"\(3030000\) data", said)
+
+
+# ---- what is sent comes back ---------------------------------------------------------------------------------
+
+GIB = 1 << 30
+
+
+def echo(bench, files, tmp_path, device="packet"):
+    conf = tmp_path / "echo.yaml"
+    conf.write_text(f"http:\n  - port: {HTTP}\n    root: {files}\n    routes:\n      - path: /echo\n"
+                    "        handler: echo\n        body: 2GiB\n")
+    bench.serve(device, extra=["-c", conf])
+    return bench.url("v4", "echo")
+
+
+def echoed(bench, *options, stdin=None):
+    """curl's upload: how much came back, and its hash. Nothing of it is kept."""
+    with bench.client.start(["curl", "-sS", "--fail", "--max-time", 200, "-H", "Expect:", *options],
+                            stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE) as curl:
+        if stdin:
+            stdin.close()
+        digest, size = hashlib.sha256(), 0
+        buffer = bytearray(1 << 20)
+        while count := curl.stdout.readinto1(buffer):
+            digest.update(memoryview(buffer)[:count])
+            size += count
+        assert curl.wait() == 0, f"curl exit status {curl.returncode} after {size} bytes"
+    return size, digest.hexdigest()
+
+
+def hash_of(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@pytest.mark.deadline(240)
+def test_curl_echoes_a_gigabyte_in_chunks(bench, files, gigabyte, tmp_path):
+    """A POST from a pipe, so of a length that is not known, streamed through and back."""
+    url = echo(bench, files, tmp_path)
+    cat = subprocess.Popen(["cat", gigabyte], stdout=subprocess.PIPE)
+    # -T from a pipe reads as it sends, where --data-binary would have all of it in curl's memory first.
+    size, digest = echoed(bench, "-X", "POST", "-H", "Transfer-Encoding: chunked", "-T", "-", url, stdin=cat.stdout)
+    assert cat.wait() == 0
+    assert size == gigabyte.stat().st_size >= GIB
+    assert digest == hash_of(gigabyte)
+
+
+@pytest.mark.parametrize("method", [["--data-binary", "@{}"], ["-T", "{}"],
+                                    ["-H", "Transfer-Encoding: chunked", "--data-binary", "@{}"],
+                                    ["-H", "Transfer-Encoding: chunked", "-T", "{}"]],
+                         ids=["post", "put", "post in chunks", "put in chunks"])
+@pytest.mark.parametrize("device", BUSY)
+def test_curl_echoes_a_file(bench, files, tmp_path, device, method):
+    url = echo(bench, files, tmp_path, device)
+    for name in ("1", "1m", "64m"):
+        options = [word.format(files / name) for word in method]
+        assert echoed(bench, *options, url) == ((files / name).stat().st_size, hash_of(files / name))
