@@ -85,10 +85,10 @@ static struct bw_http__log_entry *log_begin(
  *
  * @head  what there is of it, for the log, since c->since
  */
-static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status,
+static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status, uint8_t flags,
 	const uint8_t *head, uint32_t head_len)
 {
-	struct bw_http__reply reply = { .status = (uint16_t)status, .flags = BW_HTTP__REPLY_CLOSE };
+	struct bw_http__reply reply = { .status = (uint16_t)status, .flags = BW_HTTP__REPLY_CLOSE | flags };
 
 	reply.entry = log_begin(w, s, head, head_len, c->since);
 	c->since = bw_stream_now(s);
@@ -515,7 +515,7 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 		return false;
 	case TAKEN_ERROR:
 		c->since = began_at;
-		refuse(w, s, c, status, cursor->view->data + cursor->at,
+		refuse(w, s, c, status, 0, cursor->view->data + cursor->at,
 			BW_MIN(cursor->view->len - cursor->at, c->scan.seen));
 		return true;
 	case TAKEN_HEAD:
@@ -524,7 +524,9 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 	status = bw_http__parse(head, c->scan.seen, &limits, &request);
 	if (status != 0) {
 		c->since = began_at;
-		refuse(w, s, c, status, head, c->scan.seen);
+		/* RFC 9110 9.3.2: no content in answer to HEAD, whatever else is wrong with it. */
+		refuse(w, s, c, status, request.method == BW_HTTP_HEAD ? BW_HTTP__REPLY_NO_BODY : 0, head,
+			c->scan.seen);
 		return true;
 	}
 	c->since = bw_stream_now(s);
@@ -630,7 +632,7 @@ static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, c
 		return;
 	if (views[0].len >= len) {
 		/* Joined before, and crumbs behind it: nobody's honest client. */
-		refuse(w, s, c, 431, views[0].data, BW_MIN(views[0].len, c->scan.seen));
+		refuse(w, s, c, 431, 0, views[0].data, BW_MIN(views[0].len, c->scan.seen));
 	} else if (bw_stream_pullup(s, len) == NULL) {
 		c->is_starved = c->is_paused = is_hidden;
 		if (is_hidden)
@@ -814,7 +816,7 @@ static void refuse_late(struct worker *w, struct bw_stream *s, struct conn *c)
 	uint32_t len = w->log != NULL ? BW_MIN(bw_stream_unread(s), (uint32_t)PULLUP_MAX) : 0;
 	const uint8_t *head = len > 0 ? bw_stream_pullup(s, len) : NULL;
 
-	refuse(w, s, c, 408, head, head != NULL ? BW_MIN(len, c->scan.seen) : 0);
+	refuse(w, s, c, 408, 0, head, head != NULL ? BW_MIN(len, c->scan.seen) : 0);
 }
 
 static void http_timer(struct bw_stream *s)

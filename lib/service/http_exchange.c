@@ -208,7 +208,8 @@ static bool send_end(struct bw_stream *s, struct conn *c, struct bw_http_exchang
 /* Of the first in the list. True: it is done with. */
 static bool pump_handler(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http_exchange *x)
 {
-	if (x->wants_room) {
+	/* Room may have been wanted before what came since has ended the response. */
+	if (x->wants_room && x->stage <= BW_HTTP__STREAMING) {
 		x->wants_room = false;
 		c->since = bw_stream_now(s); /* the peer has taken something */
 		call(x, x->route->handler->writable);

@@ -504,26 +504,40 @@ static void parse_if_range(struct slice text, int64_t now_s, struct bw_http__wan
 	}
 }
 
-/* RFC 9112 6.1. Only a lone "chunked" can be understood. */
+/*
+ * RFC 9112 6.1. Only a lone "chunked" can be understood. Empty members of a list are to be skipped (RFC 9110 5.6.1.2),
+ * but not here, which deviates: servers are known that see another coding in ",chunked".
+ */
 static unsigned parse_coding(struct slice text, struct bw_http__request *request)
 {
 	struct slice member, last = { NULL, 0 };
 	unsigned count = 0, chunked_count = 0;
 
+	if (is_word(text, "chunked")) {
+		request->is_chunked = true;
+		return 0;
+	}
 	while (next_member(&text, &member)) {
 		count++;
 		last = member;
 		if (is_word(member, "chunked"))
 			chunked_count++;
 	}
-	if (count == 1 && chunked_count == 1) {
-		request->is_chunked = true;
-		return 0;
+	/* Chunked not last, or twice: the length cannot be known (RFC 9112 6.3 rule 4). */
+	return count > 1 && chunked_count == 1 && is_word(last, "chunked") ? 501 : 400;
+}
+
+/* RFC 9110 10.1.1: a list, which may be empty. */
+static void parse_expect(struct slice text, struct bw_http__request *request)
+{
+	struct slice member;
+
+	while (next_member(&text, &member)) {
+		if (is_word(member, "100-continue"))
+			request->expects_continue = true;
+		else
+			request->expects_unknown = true;
 	}
-	/* Chunked twice, or not last: the length cannot be known (RFC 9112 6.3 rule 4). */
-	if (count == 0 || chunked_count > 1 || (chunked_count == 1 && !is_word(last, "chunked")))
-		return 400;
-	return 501;
 }
 
 static void parse_connection(struct slice text, struct fields *fields, struct bw_http__request *request)
@@ -638,12 +652,8 @@ static unsigned parse_field(
 		}
 		return 0;
 	case 6:
-		if (is_word(name, "expect")) {
-			if (is_word(value, "100-continue"))
-				request->expects_continue = true;
-			else
-				request->expects_unknown = true;
-		}
+		if (is_word(name, "expect"))
+			parse_expect(value, request);
 		return 0;
 	case 8:
 		if (is_word(name, "if-match"))
@@ -875,7 +885,15 @@ void bw_http__tag_format(uint64_t tag, char out[BW_HTTP__TAG_LEN])
 enum chunk_state {
 	CHUNK_SIZE_FIRST, /* at least one digit */
 	CHUNK_SIZE,
-	CHUNK_EXTENSION, /* discarded, up to its CR */
+	CHUNK_EXT_SPACE, /* behind a size or a value: only a semicolon makes sense of it */
+	CHUNK_EXT_NAME_FIRST,
+	CHUNK_EXT_NAME,
+	CHUNK_EXT_NAME_SPACE,
+	CHUNK_EXT_VALUE_FIRST,
+	CHUNK_EXT_VALUE,
+	CHUNK_EXT_QUOTED,
+	CHUNK_EXT_QUOTED_PAIR,
+	CHUNK_EXT_QUOTED_END,
 	CHUNK_SIZE_LF,
 	CHUNK_DATA,
 	CHUNK_DATA_CR,
@@ -896,6 +914,66 @@ static bool is_value_byte(uint8_t c)
 	return (c >= 0x20 || c == '\t') && c != 0x7f;
 }
 
+/* White space that RFC 9110 5.6.3 has a recipient take where a sender should not put it. */
+static bool is_space(uint8_t c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/*
+ * *( BWS ";" BWS name [ BWS "=" BWS value ] ) CR, RFC 9112 7.1.1. Extensions are ignored, but not unseen: where one is
+ * malformed, another server may see the line's end elsewhere.
+ */
+static bool chunk_extension_step(struct bw_http__chunks *chunks, uint8_t c)
+{
+	bool is_token = char_class[c] & C_TOKEN;
+
+	if (c != '\r' && ++chunks->line_len > CHUNK_LINE_MAX)
+		return false;
+	switch (chunks->state) {
+	case CHUNK_EXT_NAME_FIRST:
+		if (is_token)
+			chunks->state = CHUNK_EXT_NAME;
+		return is_token || is_space(c);
+	case CHUNK_EXT_VALUE_FIRST:
+		if (is_token)
+			chunks->state = CHUNK_EXT_VALUE;
+		else if (c == '"')
+			chunks->state = CHUNK_EXT_QUOTED;
+		return is_token || c == '"' || is_space(c);
+	case CHUNK_EXT_QUOTED:
+		if (c == '"')
+			chunks->state = CHUNK_EXT_QUOTED_END;
+		else if (c == '\\')
+			chunks->state = CHUNK_EXT_QUOTED_PAIR;
+		return is_value_byte(c);
+	case CHUNK_EXT_QUOTED_PAIR:
+		chunks->state = CHUNK_EXT_QUOTED;
+		return is_value_byte(c);
+	case CHUNK_EXT_NAME:
+	case CHUNK_EXT_VALUE:
+		if (is_token)
+			return true;
+		break;
+	default:
+		break;
+	}
+	/* A name, a value, a size or the space behind it is over. */
+	if (c == ';')
+		chunks->state = CHUNK_EXT_NAME_FIRST;
+	else if (c == '=' && (chunks->state == CHUNK_EXT_NAME || chunks->state == CHUNK_EXT_NAME_SPACE))
+		chunks->state = CHUNK_EXT_VALUE_FIRST;
+	else if (c == '\r' && chunks->state != CHUNK_EXT_SPACE && chunks->state != CHUNK_EXT_NAME_SPACE)
+		chunks->state = CHUNK_SIZE_LF;
+	else if (!is_space(c))
+		return false;
+	else if (chunks->state == CHUNK_EXT_NAME)
+		chunks->state = CHUNK_EXT_NAME_SPACE;
+	else if (chunks->state != CHUNK_EXT_NAME_SPACE)
+		chunks->state = CHUNK_EXT_SPACE;
+	return true;
+}
+
 /* One byte that is not data. False: malformed. */
 static bool chunk_step(struct bw_http__chunks *chunks, uint8_t c)
 {
@@ -913,21 +991,9 @@ static bool chunk_step(struct bw_http__chunks *chunks, uint8_t c)
 			chunks->state = CHUNK_SIZE;
 			return true;
 		}
-		if (chunks->state == CHUNK_SIZE_FIRST)
-			return false;
-		if (c == ';')
-			chunks->state = CHUNK_EXTENSION;
-		else if (c == '\r')
-			chunks->state = CHUNK_SIZE_LF;
-		else
-			return false;
-		return true;
-	case CHUNK_EXTENSION:
-		if (c == '\r')
-			chunks->state = CHUNK_SIZE_LF;
-		else if (!is_value_byte(c) || ++chunks->line_len > CHUNK_LINE_MAX)
-			return false;
-		return true;
+		return chunks->state != CHUNK_SIZE_FIRST && chunk_extension_step(chunks, c);
+	case CHUNK_EXT_SPACE ... CHUNK_EXT_QUOTED_END:
+		return chunk_extension_step(chunks, c);
 	case CHUNK_SIZE_LF:
 		chunks->line_len = 0;
 		chunks->state = chunks->left == 0 ? CHUNK_TRAILER_FIRST : CHUNK_DATA;

@@ -91,7 +91,8 @@ struct bw_http__limits {
 
 /**
  * @head  from the request line to the empty line, both in
- * Returns 0, or the status to refuse it with: 400, 414, 431, 501, 505. All of them close the connection.
+ * Returns 0, or the status to refuse it with: 400, 414, 431, 501, 505. All of them close the connection. The method is
+ * valid in either case: GET where a fault comes before it.
  */
 unsigned bw_http__parse(const uint8_t *head, uint32_t head_len, const struct bw_http__limits *limits,
 	struct bw_http__request *request);

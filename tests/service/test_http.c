@@ -460,11 +460,16 @@ static void malformed_requests_are_refused_and_the_connection_closed(void **stat
 		{ "GET / HTTP/1.1\r\nHost: h\r\n folded\r\n\r\n", 400 },
 		{ "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 			400 },
-		{ "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 501 },
+		{ "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", 400 },
+		{ "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501 },
+		/* without content: ask() sees whether more comes than the head */
+		{ "HEAD * HTTP/1.1\r\nHost: h\r\n\r\n", 400 },
+		{ "HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n", 400 },
 		{ "GET / HTTP/3.0\r\nHost: h\r\n\r\n", 505 },
 		{ "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n", 413 },
 		{ "GET / HTTP/1.1\r\nHost: h\r\nExpect: wonders\r\n\r\n", 417 },
 		{ "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400 },
+		{ "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;\r\n", 400 },
 		{ "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n", 413 },
 		{ "\x16\x03\x01\x02\r\n\r\n", 400 },
 	};

@@ -339,6 +339,30 @@ static void echo(void **state)
 	site_close(&site);
 }
 
+/* Room comes with the packet that has the last of the body: the handler ends before it is told of room it asked for. */
+static void echo_ends_with_room_still_asked_for(void **state)
+{
+	struct site site;
+	char body[300];
+	size_t len;
+
+	memset(body, 'x', sizeof(body));
+	site_open(&site);
+	fake_set_auto_ack(site.s, false);
+	fake_set_space(site.s, 250);
+	feed(&site, "POST /post HTTP/1.1\r\nHost: h\r\nContent-Length: 300\r\n\r\n");
+	fake_feed(site.s, body, 200);
+	assert_true(fake_unread(site.s) > 0);
+	fake_set_space(site.s, 65536);
+	fake_feed(site.s, body, 100);
+	fake_ack(site.s, 1000);
+	fake_output(site.s, &len);
+	assert_true(len > 300);
+	assert_int_equal(fake_unread(site.s), 0);
+	assert_false(fake_is_closing(site.s));
+	site_close(&site);
+}
+
 /* The client is told to go on before anything else, and only when the handler has not refused. */
 static void expect_continue(void **state)
 {
@@ -864,6 +888,7 @@ int main(void)
 		cmocka_unit_test(the_most_specific_route_is_taken),
 		cmocka_unit_test(health),
 		cmocka_unit_test(echo),
+		cmocka_unit_test(echo_ends_with_room_still_asked_for),
 		cmocka_unit_test(expect_continue),
 		cmocka_unit_test(a_body_behind_its_response_is_discarded),
 		cmocka_unit_test(methods_that_no_route_has),

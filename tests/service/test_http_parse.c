@@ -215,7 +215,10 @@ static void fields_are_strict(void **state)
 		{ HOST "Content-Length: 5\r\nContent-Length: 6\r\n", 400 },
 		{ HOST "Transfer-Encoding: chunked\r\n", 0 },
 		{ HOST "Transfer-Encoding: CHUNKED\r\n", 0 },
-		{ HOST "Transfer-Encoding: , chunked ,\r\n", 0 },
+		{ HOST "Transfer-Encoding: , chunked\r\n", 400 },
+		{ HOST "Transfer-Encoding: chunked,\r\n", 400 },
+		{ HOST "Transfer-Encoding: ,\r\n", 400 },
+		{ HOST "Transfer-Encoding: gzip\r\n", 400 },
 		{ HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400 },
 		{ HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400 },
 		{ HOST "Content-Length: 5\r\nTransfer-Encoding: gzip\r\n", 400 },
@@ -223,8 +226,8 @@ static void fields_are_strict(void **state)
 		{ HOST "Transfer-Encoding: chunked, chunked\r\n", 400 },
 		{ HOST "Transfer-Encoding: chunked, gzip\r\n", 400 },
 		{ HOST "Transfer-Encoding: gzip, chunked\r\n", 501 },
-		{ HOST "Transfer-Encoding: xchunked\r\n", 501 },
-		{ HOST "Transfer-Encoding: chunked;q=1\r\n", 501 },
+		{ HOST "Transfer-Encoding: xchunked\r\n", 400 },
+		{ HOST "Transfer-Encoding: chunked;q=1\r\n", 400 },
 		{ HOST "Transfer-Encoding:\r\n", 400 },
 		{ HOST "Transfer-Encoding: \x0b"
 		       "chunked\r\n",
@@ -283,6 +286,45 @@ static void connection_rules(void **state)
 		assert_int_equal(r.keeps_alive, cases[i].keeps_alive);
 		assert_int_equal(r.has_keep_alive, cases[i].says_so);
 	}
+}
+
+static void expectations(void **state)
+{
+	static const struct {
+		const char *value;
+		bool is_continue, is_unknown;
+	} cases[] = {
+		{ "100-continue", true, false },
+		{ "100-Continue", true, false },
+		{ "", false, false },
+		{ " , 100-continue,", true, false },
+		{ "100-continue, x", true, true },
+		{ "100-continue;x=y", false, true },
+		{ "x", false, true },
+	};
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		struct bw_http__request r;
+		char head[128];
+
+		snprintf(head, sizeof(head), "GET / HTTP/1.1\r\n" HOST "Expect: %s\r\n\r\n", cases[i].value);
+		assert_int_equal(parse_bytes(head, strlen(head), &r), 0);
+		assert_int_equal(r.expects_continue, cases[i].is_continue);
+		assert_int_equal(r.expects_unknown, cases[i].is_unknown);
+	}
+}
+
+/* Whoever refuses a head must know whether content may go with the refusal. */
+static void a_refused_head_has_its_method(void **state)
+{
+	static const char bad_target[] = "HEAD * HTTP/1.1\r\n" HOST END;
+	static const char bad_field[] = "HEAD / HTTP/1.1\r\n" HOST "Content-Length: x\r\n" END;
+	struct bw_http__request r;
+
+	assert_int_equal(parse_bytes(bad_target, sizeof(bad_target) - 1, &r), 400);
+	assert_int_equal(r.method, BW_HTTP_HEAD);
+	assert_int_equal(parse_bytes(bad_field, sizeof(bad_field) - 1, &r), 400);
+	assert_int_equal(r.method, BW_HTTP_HEAD);
 }
 
 static void wants(const char *fields, struct bw_http__wants *out)
@@ -466,15 +508,29 @@ static void chunked_bodies(void **state)
 	assert_int_equal(data, 5);
 	assert_int_equal(used, 15);
 	assert_int_equal(chunks("0\r\n\r\n", &data, &used), 0);
-	assert_int_equal(chunks("a;n=v;\"q\"\r\n0123456789\r\nB\r\n0123456789x\r\n00\r\nX: y\r\nZ:\r\n\r\n",
+	assert_int_equal(chunks("a;n=v;o=\"q\"\r\n0123456789\r\nB\r\n0123456789x\r\n00\r\nX: y\r\nZ:\r\n\r\n",
 				 &data, &used),
 		0);
 	assert_int_equal(data, 21);
 	assert_int_equal(chunks("5\r\nhel", &data, &used), 2);
+	for (const char *const *good = (const char *const[]){ ";x", ";x=y", " ;x", ";x;y", "; x", ";x=y ; z",
+		     ";x = y", ";x=\"\"", ";x=\"; \\\" =\\\\\";y", ";x=\"\xff\\\xff\"", "\t;x=\"y\" ;z",
+		     ";0=0", NULL };
+		*good; good++) {
+		char body[128];
+
+		snprintf(body, sizeof(body), "5%s\r\nhello\r\n0;x\r\n\r\n", *good);
+		if (chunks(body, &data, &used) != 0 || data != 5)
+			fail_msg("refused: %s", *good);
+	}
 	for (const char *const *bad = (const char *const[]){ "\r\n", "g\r\n", "5 \r\nhello\r\n", " 5\r\n",
 		     "-1\r\n", "0x5\r\n", "5\nhello", "5\rhello", "5\r\nhello!\r\n", "5\r\nhello\n",
 		     "0\r\n\n", "0\r\n: x\r\n", "0\r\nX y\r\n", "0\r\n X: y\r\n", "0\r\nX: \x01\r\n",
-		     "1000000000000000\r\n", "5;\x01\r\n", "5;\n", "0\r\nX: y\r\n z\r\n", NULL };
+		     "1000000000000000\r\n", "5;\x01\r\n", "5;\n", "0\r\nX: y\r\n z\r\n", "5;\r\n", "5 x\r\n",
+		     "5\t\r\n", "5;;x\r\n", "5;x;\r\n", "5;=y\r\n", "5;x=\r\n", "5;x==y\r\n", "5;x=;y\r\n",
+		     "5;x y\r\n", "5;x \r\n", "5;x=y \r\n", "5;x=y=z\r\n", "5;x=y z\r\n", "5;x=\"y\r\n",
+		     "5;x=\"y\\\r\n", "5;x=\"y\"z\r\n", "5;x=\"y\"=z\r\n", "5;x=\"\x7f\"\r\n", "5;\"x\"\r\n",
+		     "5;\xff\r\n", NULL };
 		*bad; bad++)
 		if (chunks(*bad, &data, &used) != 1)
 			fail_msg("accepted: %s", *bad);
@@ -577,6 +633,8 @@ int main(void)
 		cmocka_unit_test(fields_are_strict),
 		cmocka_unit_test(lengths_saturate),
 		cmocka_unit_test(connection_rules),
+		cmocka_unit_test(expectations),
+		cmocka_unit_test(a_refused_head_has_its_method),
 		cmocka_unit_test(ranges),
 		cmocka_unit_test(conditions),
 		cmocka_unit_test(paths),
