@@ -363,23 +363,35 @@ static char *put_header(char *to, uint32_t len)
 	return mempcpy(to, "\r\n", 2);
 }
 
-static void emit_begin(struct bw_resp__conn *conn, struct bw_resp__block *block, bool is_bulk)
+/* @len  bytes of the value, from @offset on */
+static void emit_begin(
+	struct bw_resp__conn *conn, struct bw_resp__block *block, bool is_bulk, uint32_t offset, uint32_t len)
 {
+	struct bw_resp__chunk *chunk = block->kind == BW_RESP__CHUNK ? (struct bw_resp__chunk *)block : NULL;
+
+	while (chunk != NULL && offset > 0 && offset >= chunk->len) {
+		offset -= chunk->len;
+		chunk = chunk->next;
+	}
 	conn->emit = block;
-	conn->emit_chunk = block->kind == BW_RESP__CHUNK ? (struct bw_resp__chunk *)block : NULL;
-	conn->emit_off = 0;
+	conn->emit_chunk = chunk;
+	conn->emit_off = (uint16_t)offset; /* within a page */
+	conn->emit_left = len & 0x7fffffff;
 	conn->emit_is_bulk = is_bulk;
 }
 
 /* What is too long for the text; the pin is taken over. The header, where it is a bulk, is written before. */
-static void reply_by_reference(struct bw_resp__call *call, struct bw_resp__block *block, bool is_bulk)
+static void reply_by_reference(
+	struct bw_resp__call *call, struct bw_resp__block *block, bool is_bulk, uint32_t offset, uint32_t len)
 {
 	if (call->request != NULL) {
 		call->request->value = block;
 		call->request->value_is_bulk = is_bulk;
+		call->request->value_off = offset;
+		call->request->value_len = len;
 		return;
 	}
-	emit_begin(call->conn, block, is_bulk);
+	emit_begin(call->conn, block, is_bulk, offset, len);
 }
 
 static void reply_header(struct bw_resp__call *call, uint32_t len)
@@ -414,7 +426,7 @@ static void reply_staged(struct bw_resp__call *call, const void *data, uint32_t 
 	}
 	if (is_bulk)
 		reply_header(call, len);
-	reply_by_reference(call, &blob->b, is_bulk);
+	reply_by_reference(call, &blob->b, is_bulk, 0, len);
 }
 
 void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t len)
@@ -443,7 +455,7 @@ void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *a
 	}
 	arg->rec->blob = NULL;
 	reply_header(call, arg->len);
-	reply_by_reference(call, &blob->b, true);
+	reply_by_reference(call, &blob->b, true, 0, arg->len);
 }
 
 void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block)
@@ -457,7 +469,7 @@ void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *blo
 		return;
 	}
 	reply_header(call, len);
-	reply_by_reference(call, block, true);
+	reply_by_reference(call, block, true, 0, len);
 }
 
 void bw_resp__reply_value(struct bw_resp__call *call, struct bw_resp__item *item)
@@ -477,26 +489,67 @@ void bw_resp__reply_value(struct bw_resp__call *call, struct bw_resp__item *item
 	bw_resp__reply_block(call, block);
 }
 
+void bw_resp__reply_range(
+	struct bw_resp__call *call, struct bw_resp__item *item, uint32_t offset, uint32_t len)
+{
+	struct bw_resp__block *block = bw_resp__item_value_block(item);
+	uint8_t text[BW_RESP__REF_MIN], *to = text;
+
+	if (len >= BW_RESP__REF_MIN) {
+		bw_resp__block_pin(block);
+		reply_header(call, len);
+		reply_by_reference(call, block, true, offset, len);
+		return;
+	}
+	if (!bw_resp__item_has_blob(item)) {
+		reply_short_bulk(call, bw_resp__item_value(item) + offset, len);
+		return;
+	}
+	for (const struct bw_resp__chunk *c = bw_resp__item_blob(item); to < text + len; c = c->next) {
+		uint32_t n = offset < c->len ? BW_MIN(c->len - offset, len - (uint32_t)(to - text)) : 0;
+
+		to = mempcpy(to, c->bytes + BW_MIN(offset, c->len), n);
+		offset -= BW_MIN(offset, c->len);
+	}
+	reply_short_bulk(call, text, len);
+}
+
+void bw_resp__reply_help(struct bw_resp__call *call, const char *const *lines)
+{
+	char *begin = (char *)call->r->scratch + call->r->limits.inline_bytes_max, *to = begin;
+	const char *name = call->command->name;
+	unsigned count = 0, name_len = (unsigned)(strchrnul(name, '|') - name);
+
+	while (lines[count] != NULL)
+		count++;
+	/* The texts are short, and the scratch is not. */
+	to += sprintf(to, "*%u\r\n+", count + 3);
+	for (unsigned i = 0; i < name_len; i++)
+		*to++ = (char)(name[i] & ~0x20);
+	to += sprintf(to, " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n");
+	for (unsigned i = 0; i < count; i++)
+		to += sprintf(to, "+%s\r\n", lines[i]);
+	to += sprintf(to, "+HELP\r\n+    Print this help.\r\n");
+	bw_resp__reply_framed(call, begin, (uint32_t)(to - begin));
+}
+
 /* ---- sending what is too long for the window, or was not ready in time ---- */
 
 /* The piece that comes next. 0: all is sent. */
 static uint32_t emit_piece(struct bw_resp__conn *conn, const uint8_t **data)
 {
-	struct bw_resp__item *item;
-
+	if (conn->emit_left == 0)
+		return 0;
 	if (conn->emit->kind == BW_RESP__ITEM) {
-		item = (struct bw_resp__item *)conn->emit;
-		*data = bw_resp__item_value(item) + conn->emit_off;
-		return item->value_bytes - conn->emit_off;
+		*data = bw_resp__item_value((struct bw_resp__item *)conn->emit) + conn->emit_off;
+		return conn->emit_left;
 	}
-	while (conn->emit_chunk != NULL && conn->emit_off == conn->emit_chunk->len) {
+	while (conn->emit_off == conn->emit_chunk->len) {
 		conn->emit_chunk = conn->emit_chunk->next;
 		conn->emit_off = 0;
 	}
-	if (conn->emit_chunk == NULL)
-		return 0;
 	*data = conn->emit_chunk->bytes + conn->emit_off;
-	return conn->emit_chunk->len - conn->emit_off;
+	return BW_MIN((uint32_t)conn->emit_left, conn->emit_chunk->len - conn->emit_off);
 }
 
 /* False: there is more than fits. */
@@ -516,7 +569,8 @@ static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
 			bw_resp__block_unpin(block);
 			return refused(s, n);
 		}
-		conn->emit_off += n;
+		conn->emit_off = (uint16_t)(conn->emit_off + n);
+		conn->emit_left = (conn->emit_left - n) & 0x7fffffff;
 	}
 	if (conn->emit_is_bulk) {
 		end = bw_stream_reserve(s, 2);
@@ -566,7 +620,7 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 			bw_resp__block_unpin(found);
 			continue;
 		}
-		emit_begin(conn, found, true);
+		emit_begin(conn, found, true, 0, len);
 		return true;
 	}
 	return true;
@@ -586,7 +640,8 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		request->text_sent += n;
 	}
 	if (request->value != NULL) {
-		emit_begin(conn, request->value, request->value_is_bulk);
+		emit_begin(
+			conn, request->value, request->value_is_bulk, request->value_off, request->value_len);
 		request->value = NULL;
 		return true;
 	}
@@ -693,7 +748,7 @@ static uint64_t find_owners(struct bw_resp__call *call)
 			return 0;
 		}
 		/* One worker: nothing to find, and each key is hashed once, where it is used. */
-		if (last != 1 && r->workers == 1)
+		if (call->command->last_key != call->command->first_key && r->workers == 1)
 			continue;
 		struct bw_resp__keyhash key = bw_resp__hash_key(r, call->argv[i].data, call->argv[i].len);
 
@@ -819,6 +874,14 @@ static enum ran run(struct bw_resp__call *call, struct bw_resp__gather **gathere
 		owners = find_owners(call);
 		if (bw_unlikely(owners == 0))
 			return RAN_HERE;
+	} else if (command->spread == BW_RESP__CONTAINER) {
+		command = bw_resp__find_subcommand(call);
+		if (command == NULL) {
+			bw_resp__reply_unknown_subcommand(call);
+			return RAN_HERE;
+		}
+		call->command = command;
+		return run(call, gathered);
 	} else if (command->spread != BW_RESP__ONE) {
 		owners = UINT64_MAX >> (64 - call->r->workers);
 	}
@@ -1086,13 +1149,15 @@ static void run_for_another(struct bw_resp *r, struct bw_resp__request *request)
 	struct bw_resp__call call = {
 		.r = r, .command = request->command, .argv = r->argv, .request = request, .may_take = false
 	};
+	const struct bw_resp__arg *key;
 
 	if (request->parent != NULL) {
 		bw_resp__run_spread_part(r, request->parent, false, request);
 		return;
 	}
 	call.argc = bw_resp__gather_args(request->gather, r->argv);
-	call.hash = bw_resp__hash_key(r, call.argv[1].data, call.argv[1].len).hash;
+	key = &call.argv[call.command->first_key];
+	call.hash = bw_resp__hash_key(r, key->data, key->len).hash;
 	call.command->run(&call);
 }
 

@@ -22,9 +22,11 @@ enum bw_resp__spread {
 	BW_RESP__MGET,
 	BW_RESP__MSET,
 	BW_RESP__DEL,
-	BW_RESP__COUNT_EXISTING,
+	BW_RESP__EXISTS,
+	BW_RESP__TOUCH,
 	BW_RESP__FLUSH,
 	BW_RESP__DBSIZE,
+	BW_RESP__CONTAINER, /* has subcommands that are commands of their own */
 };
 
 /* bw_resp__command.flags, in the order of their names in resp_info.c */
@@ -49,6 +51,8 @@ struct bw_resp__command {
 
 extern const struct bw_resp__command bw_resp__commands[];
 extern const unsigned bw_resp__command_count;
+/** The subcommands of containers, "object|encoding". NULL: there is none such. */
+const struct bw_resp__command *bw_resp__find_subcommand(const struct bw_resp__call *call);
 
 /**
  * A command whose reply cannot be written at once: it was sent to another worker, or its connection waits for
@@ -68,8 +72,9 @@ struct bw_resp__request {
 	int64_t sum;
 	/* -- the reply: text, then the value, then the list -- */
 	struct bw_resp__block *value; /* pinned; NULL: none */
-	bool value_is_bulk;           /* a CRLF follows it */
-	bool has_list;                /* MGET: the records of gather, from cursor on */
+	uint32_t value_off, value_len;
+	bool value_is_bulk; /* a CRLF follows it */
+	bool has_list;      /* MGET: the records of gather, from cursor on */
 	struct bw_resp__cursor cursor;
 	uint32_t list_left;
 	uint32_t text_len, text_sent;
@@ -100,9 +105,10 @@ struct bw_resp__conn {
 	struct bw_resp__chunk *emit_chunk;     /* where it stands, when it is a blob */
 	struct bw_resp__chunk *client;
 	bw_ns stuck_at; /* a reply was refused for want of room, and there was none since; 0: there is */
-	uint32_t emit_off;
-	uint16_t waiting_count;
-	uint8_t emit_is_bulk;
+	uint32_t emit_left : 31; /* bytes still to send */
+	uint32_t emit_is_bulk : 1;
+	uint16_t emit_off; /* in emit_chunk, or in the item's value */
+	uint8_t waiting_count;
 	uint8_t flags;
 };
 _Static_assert(sizeof(struct bw_resp__conn) <= 64, "an idle connection's whole state");
@@ -178,6 +184,7 @@ __attribute__((format(printf, 2, 3))) void bw_resp__reply_error(
 void bw_resp__reply_syntax_error(struct bw_resp__call *call);
 void bw_resp__reply_not_an_integer(struct bw_resp__call *call);
 void bw_resp__reply_oom(struct bw_resp__call *call);
+void bw_resp__reply_unknown_subcommand(struct bw_resp__call *call);
 void bw_resp__reply_arity(struct bw_resp__call *call, const char *name);
 /** A bulk string of any length; copied when it is short, and otherwise into staged memory. */
 void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t len);
@@ -187,6 +194,11 @@ void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_
 void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *arg);
 /** An item's value as a bulk string; NULL: nil. */
 void bw_resp__reply_value(struct bw_resp__call *call, struct bw_resp__item *item);
+/** A part of an item's value as a bulk string. */
+void bw_resp__reply_range(
+	struct bw_resp__call *call, struct bw_resp__item *item, uint32_t offset, uint32_t len);
+/** Simple strings, the last one NULL: what HELP says, behind a line that names the command. */
+void bw_resp__reply_help(struct bw_resp__call *call, const char *const *lines);
 /** A pinned value as a bulk string; the pin is taken over. */
 void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block);
 
@@ -227,3 +239,96 @@ static inline uint64_t bw_resp__now_ms(const struct bw_resp__call *call)
 {
 	return call->r->store.now_ms;
 }
+
+/* ---- for the commands ---- */
+
+static inline struct bw_resp__item *bw_resp__find(struct bw_resp__call *call)
+{
+	const struct bw_resp__arg *key = &call->argv[1];
+
+	return bw_resp__store_find(&call->r->store, call->hash, key->data, key->len);
+}
+
+/** The command's key, which nobody used. */
+static inline struct bw_resp__item *bw_resp__peek(struct bw_resp__call *call)
+{
+	const struct bw_resp__arg *key = &call->argv[call->command->first_key];
+
+	return bw_resp__store_peek(&call->r->store, call->hash, key->data, key->len);
+}
+
+static inline struct bw_resp__value bw_resp__value_of(
+	const struct bw_resp__call *call, const struct bw_resp__arg *arg)
+{
+	return (struct bw_resp__value){
+		.data = arg->data,
+		.len = arg->len,
+		.blob = bw_resp__arg_blob(arg),
+		.may_take = call->may_take,
+	};
+}
+
+static inline struct bw_resp__block *bw_resp__pin_value(struct bw_resp__item *item)
+{
+	struct bw_resp__block *block = bw_resp__item_value_block(item);
+
+	bw_resp__block_pin(block);
+	return block;
+}
+
+static inline void bw_resp__count_lookup(struct bw_resp__call *call, const struct bw_resp__item *item)
+{
+	if (item != NULL)
+		call->r->store.hits++;
+	else
+		call->r->store.misses++;
+}
+
+/** Store the argument under the key. False: no memory. */
+bool bw_resp__put_at(struct bw_resp__call *call, uint32_t hash, const struct bw_resp__arg *key,
+	struct bw_resp__arg *arg, uint64_t expires_ms);
+bool bw_resp__put(struct bw_resp__call *call, struct bw_resp__arg *arg, uint64_t expires_ms);
+/** A time argument as unix ms. False after an error reply. */
+bool bw_resp__expiry_of(struct bw_resp__call *call, const struct bw_resp__arg *arg, bool is_seconds,
+	bool is_absolute, bool must_be_positive, int64_t *expires_ms);
+
+/* ---- resp_strings.c ---- */
+
+void bw_resp__run_get(struct bw_resp__call *call);
+void bw_resp__run_set(struct bw_resp__call *call);
+void bw_resp__run_setnx(struct bw_resp__call *call);
+void bw_resp__run_setex(struct bw_resp__call *call);
+void bw_resp__run_psetex(struct bw_resp__call *call);
+void bw_resp__run_getset(struct bw_resp__call *call);
+void bw_resp__run_getdel(struct bw_resp__call *call);
+void bw_resp__run_append(struct bw_resp__call *call);
+void bw_resp__run_strlen(struct bw_resp__call *call);
+void bw_resp__run_getex(struct bw_resp__call *call);
+void bw_resp__run_getrange(struct bw_resp__call *call);
+void bw_resp__run_setrange(struct bw_resp__call *call);
+void bw_resp__run_incrbyfloat(struct bw_resp__call *call);
+void bw_resp__run_incr(struct bw_resp__call *call);
+void bw_resp__run_decr(struct bw_resp__call *call);
+void bw_resp__run_incrby(struct bw_resp__call *call);
+void bw_resp__run_decrby(struct bw_resp__call *call);
+
+/* ---- resp_keys.c ---- */
+
+void bw_resp__run_expire(struct bw_resp__call *call);
+void bw_resp__run_pexpire(struct bw_resp__call *call);
+void bw_resp__run_expireat(struct bw_resp__call *call);
+void bw_resp__run_pexpireat(struct bw_resp__call *call);
+void bw_resp__run_ttl(struct bw_resp__call *call);
+void bw_resp__run_pttl(struct bw_resp__call *call);
+void bw_resp__run_expiretime(struct bw_resp__call *call);
+void bw_resp__run_pexpiretime(struct bw_resp__call *call);
+void bw_resp__run_persist(struct bw_resp__call *call);
+void bw_resp__run_type(struct bw_resp__call *call);
+void bw_resp__run_object_encoding(struct bw_resp__call *call);
+void bw_resp__run_object_freq(struct bw_resp__call *call);
+void bw_resp__run_object_help(struct bw_resp__call *call);
+void bw_resp__run_object_idletime(struct bw_resp__call *call);
+void bw_resp__run_object_refcount(struct bw_resp__call *call);
+void bw_resp__run_memory_doctor(struct bw_resp__call *call);
+void bw_resp__run_memory_help(struct bw_resp__call *call);
+void bw_resp__run_memory_usage(struct bw_resp__call *call);
