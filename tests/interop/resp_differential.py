@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 
-from resp_grammar import KEYS, Generator, encoded, is_allowed, reply_at
+from resp_grammar import KEYS, POOLS, Generator, encoded, is_allowed, reply_at
 
 END = encoded([b"ECHO", b"the-end-of-a-batch"])
 END_REPLY = b"$18\r\nthe-end-of-a-batch\r\n"
@@ -96,6 +96,9 @@ class Differential:
     def begin(self):
         """Empty, on new connections."""
         self.history = [self.hello()]
+        self.renew()
+
+    def renew(self):
         for peer in self.peers:
             peer.open()
             peer.ask(FRESH + self.hello()[0][1])
@@ -117,34 +120,38 @@ class Differential:
             self.count += len(batch)
             if difference:
                 text = self.explain(batch, *difference)
+            else:
+                self.history.append(batch)
+                text = self.look_around() if len(self.history) % 100 == 50 else None
+            if text:
                 self.begin()
                 return text
-            self.history.append(batch)
             if len(self.history) > 400:
-                self.history = [self.hello()]
-                for peer in self.peers:
-                    peer.ask(FRESH + self.hello()[0][1])
-            elif len(self.history) % 100 == 50:
-                self.expire_some(after)
+                self.begin()
             batch = after
         return None
 
-    def expire_some(self, after):
+    def look_around(self):
         """
-        Some keys' time ends, while nobody looks. Then they are asked for, since DBSIZE of both counts what is over
-        and not yet removed.
+        The time of some keys ends, while nobody looks. Then all keys are asked for, since what is over counts until it
+        is; and after that both must have as many, and find the same ones. None, or the difference.
         """
         rng = self.generator.rng
-        keys = rng.sample(KEYS, 8)
-        ends = [[b"PEXPIRE", key, b"%d" % rng.randrange(1, 40)] for key in keys]
-        batch = [(words, encoded(words)) for words in ends]
-        data = b"".join([data for _, data in batch])
-        difference = first_difference(batch, *[peer.ask(data) for peer in self.peers])
-        assert difference is None, difference
-        time.sleep(.1)
-        self.history.append(batch)
-        asks = [[b"EXISTS", *keys], [b"DBSIZE"]]
-        after[:0] = [(words, encoded(words)) for words in asks]
+        ends = [[b"PEXPIRE", key, b"%d" % rng.randrange(1, 40)] for key in rng.sample(KEYS, 8)]
+        asks = [[b"EXISTS", *KEYS, *POOLS["rare"], b"huge"], [b"DBSIZE"]]
+        for commands in (ends, asks):
+            batch = [(words, encoded(words)) for words in commands]
+            said = [peer.ask(b"".join([data for _, data in batch])) for peer in self.peers]
+            if said[0] != said[1]:
+                return self.explain(batch, len(batch) - 1, *said)
+            self.history.append(batch)
+            time.sleep(.1)
+        options = [[b"MATCH", rng.choice(POOLS["pattern"])], [b"COUNT", b"%d" % rng.randrange(1, 50)], [b"TYPE", b"string"]]
+        options = [word for option in rng.sample(options, rng.randrange(4)) for word in option]
+        found = [scan(peer, options) for peer in self.peers]
+        if found[0] != found[1]:
+            return f"seed {self.seed}: SCAN {options} finds {found[0]}, of Redis {found[1]}"
+        return None
 
     # ---- a difference ---------------------------------------------------------------------------------------
 
@@ -158,15 +165,13 @@ class Differential:
             keys = set(guilty[0][1:])
             few = [command for command in before if keys & set(command[0][1:])][-12:]
             lines.append("(not seen again in a second try; the last commands on the same keys)")
-        lines += [f"    {text(words)}" for words, _ in few]
-        lines += [f"  {text(guilty[0])}   sent as {guilty[1][:200]!r}", f"    barewire: {mine[:400]!r}",
+        lines += [f"    {as_text(words)}" for words, _ in few]
+        lines += [f"  {as_text(guilty[0])}   sent as {guilty[1][:200]!r}", f"    barewire: {mine[:400]!r}",
                   f"    redis:    {theirs[:400]!r}"]
         return "\n".join(lines)
 
     def differs(self, before, guilty):
-        for peer in self.peers:
-            peer.open()
-            peer.ask(FRESH + self.hello()[0][1])
+        self.renew()
         batch = [*before, guilty]
         data = b"".join([data for _, data in batch])
         found = first_difference(batch, *[peer.ask(data) for peer in self.peers])
@@ -201,7 +206,19 @@ class Differential:
             return None
 
 
-def text(words):
+def scan(peer, options):
+    """All that SCAN finds, call after call. A key may come twice."""
+    keys, cursor = set(), b"0"
+    for _ in range(10000):
+        reply, _ = reply_at(peer.ask(encoded([b"SCAN", cursor, *options])), 0)
+        cursor = reply[0]
+        keys.update(reply[1])
+        if cursor == b"0":
+            return sorted(keys)
+    raise AssertionError("SCAN does not end")
+
+
+def as_text(words):
     shown = [word.decode() if word.isalnum() and len(word) < 100 else repr(word[:100])[1:] for word in words]
     return " ".join(shown)
 
