@@ -246,7 +246,7 @@ static struct bw_resp__request *request_alloc(struct bw_resp *r, const struct bw
 {
 	struct bw_resp__request *request = r->requests_free;
 
-	BW_ASSERT(request != NULL); /* has_requests() looked */
+	BW_ASSERT(request != NULL); /* bw_resp__has_requests() looked */
 	r->requests_free = request->next;
 	r->requests_free_count--;
 	/* All but the text. */
@@ -262,19 +262,21 @@ static void request_free(struct bw_resp *r, struct bw_resp__request *request)
 		bw_resp__block_unpin(request->value);
 	if (request->gather != NULL)
 		bw_resp__gather_free(&r->store, request->gather);
+	if (request->rows != NULL)
+		bw_resp__blob_free(&r->store, request->rows);
 	request->next = r->requests_free;
 	r->requests_free = request;
 	r->requests_free_count++;
 }
 
 /* For any one command: its own, and a part for every other worker? */
-static bool has_requests(const struct bw_resp *r)
+bool bw_resp__has_requests(const struct bw_resp *r)
 {
 	return r->requests_free_count > r->workers;
 }
 
 /* One more in the connection's queue. */
-static struct bw_resp__request *request_push(struct bw_resp__call *call)
+struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call)
 {
 	struct bw_resp__request *request = request_alloc(call->r, call->command);
 	struct bw_resp__conn *conn = call->conn;
@@ -438,6 +440,13 @@ void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t 
 		reply_short_bulk(call, data, len);
 	else
 		reply_staged(call, data, len, true);
+}
+
+void bw_resp__reply_text_and_blob(
+	struct bw_resp__call *call, const char *text, uint32_t len, struct bw_resp__chunk *blob)
+{
+	bw_resp__reply_text(call, text, len);
+	reply_by_reference(call, &blob->b, false, 0, blob->total_bytes);
 }
 
 void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_t len)
@@ -688,7 +697,9 @@ static bool is_ready(struct bw_resp *r, struct bw_stream *s, struct bw_resp__con
 		return false;
 	if (bw_likely(conn->first == NULL))
 		return window_open(r, s);
-	if (!has_requests(r)) {
+	if (conn->flags & BW_RESP__BARRIER)
+		return false;
+	if (!bw_resp__has_requests(r)) {
 		retry_soon(s);
 		return false;
 	}
@@ -762,7 +773,7 @@ static uint64_t find_owners(struct bw_resp__call *call)
 }
 
 /* The arguments, to be kept: those that were gathered as they are, others copied. NULL: no memory. */
-static struct bw_resp__gather *keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered)
+struct bw_resp__gather *bw_resp__keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered)
 {
 	struct bw_resp__gather *gather = *gathered;
 
@@ -780,25 +791,27 @@ static struct bw_resp__gather *keep_args(struct bw_resp__call *call, struct bw_r
 	return gather;
 }
 
-static void post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request)
+void bw_resp__post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request)
 {
 	r->mails++;
+	request->is_answered = false;
 	bw_mail_post(r->ctx, worker, &request->mail);
 }
 
 /* To the owner of its one key. */
 static void send_away(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
 {
-	struct bw_resp__request *request = call->request != NULL ? call->request : request_push(call);
+	struct bw_resp__request *request =
+		call->request != NULL ? call->request : bw_resp__request_push(call);
 
 	call->request = request;
-	request->gather = keep_args(call, gathered);
+	request->gather = bw_resp__keep_args(call, gathered);
 	if (request->gather == NULL) {
 		bw_resp__reply_oom(call);
 		request->is_done = true;
 		return;
 	}
-	post(call->r, (uint32_t)__builtin_ctzll(owners), request);
+	bw_resp__post(call->r, (uint32_t)__builtin_ctzll(owners), request);
 }
 
 /* All parts are in: the reply of a spread command. */
@@ -832,9 +845,9 @@ static void finish_spread(struct bw_resp__request *request)
 static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
 {
 	struct bw_resp *r = call->r;
-	struct bw_resp__request *whole = call->request != NULL ? call->request : request_push(call);
+	struct bw_resp__request *whole = call->request != NULL ? call->request : bw_resp__request_push(call);
 
-	if (call->command->first_key != 0 && (whole->gather = keep_args(call, gathered)) == NULL) {
+	if (call->command->first_key != 0 && (whole->gather = bw_resp__keep_args(call, gathered)) == NULL) {
 		whole->is_over_memory = true;
 		finish_spread(whole);
 		return;
@@ -847,7 +860,7 @@ static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__
 		part = request_alloc(r, call->command);
 		part->parent = whole;
 		whole->waiting++;
-		post(r, worker, part);
+		bw_resp__post(r, worker, part);
 	}
 	/* The others only look while the mail is theirs, and take nothing: this part may take what it owns. */
 	if (owners >> r->worker & 1)
@@ -856,54 +869,56 @@ static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__
 		finish_spread(whole);
 }
 
-enum ran {
-	RAN_HERE, /* there is a reply */
-	RAN_AWAY, /* there will be one, in a request */
-	RAN_NOT,  /* no request is free, nothing was done */
-};
-
-static enum ran run(struct bw_resp__call *call, struct bw_resp__gather **gathered)
+static enum bw_resp__ran run(struct bw_resp__call *call, struct bw_resp__gather **gathered)
 {
 	const struct bw_resp__command *command = call->command;
 	uint64_t mine = 1ull << call->r->worker, owners = mine;
 
 	if (bw_unlikely(command == NULL)) {
 		reply_unknown_command(call);
-		return RAN_HERE;
+		return BW_RESP__RAN_HERE;
 	}
 	if (bw_unlikely(!check_arity(call)))
-		return RAN_HERE;
+		return BW_RESP__RAN_HERE;
 	if (command->first_key != 0) {
 		owners = find_owners(call);
 		if (bw_unlikely(owners == 0))
-			return RAN_HERE;
+			return BW_RESP__RAN_HERE;
 	} else if (command->spread == BW_RESP__CONTAINER) {
 		command = bw_resp__find_subcommand(call);
 		if (command == NULL) {
 			bw_resp__reply_unknown_subcommand(call);
-			return RAN_HERE;
+			return BW_RESP__RAN_HERE;
 		}
 		call->command = command;
 		return run(call, gathered);
+	} else if (command->spread == BW_RESP__KEYS || command->spread == BW_RESP__RANDOMKEY) {
+		return bw_resp__walk_begin(call, gathered);
+	} else if (command->spread == BW_RESP__SCAN) {
+		int worker = bw_resp__scan_worker(call);
+
+		if (worker < 0)
+			return BW_RESP__RAN_HERE;
+		owners = 1ull << worker;
 	} else if (command->spread != BW_RESP__ONE) {
 		owners = UINT64_MAX >> (64 - call->r->workers);
 	}
-	if (bw_likely(command->spread == BW_RESP__ONE)) {
+	if (bw_likely(command->run != NULL)) {
 		if (bw_likely(owners == mine)) {
 			command->run(call);
-			return RAN_HERE;
+			return BW_RESP__RAN_HERE;
 		}
-		if (call->request == NULL && !has_requests(call->r))
-			return RAN_NOT;
+		if (call->request == NULL && !bw_resp__has_requests(call->r))
+			return BW_RESP__RAN_NOT;
 		send_away(call, owners, gathered);
-		return RAN_AWAY;
+		return BW_RESP__RAN_AWAY;
 	}
 	if (owners == mine && bw_resp__run_spread_here(call))
-		return RAN_HERE;
-	if (call->request == NULL && !has_requests(call->r))
-		return RAN_NOT;
+		return BW_RESP__RAN_HERE;
+	if (call->request == NULL && !bw_resp__has_requests(call->r))
+		return BW_RESP__RAN_NOT;
 	spread(call, owners, gathered);
-	return RAN_AWAY;
+	return BW_RESP__RAN_AWAY;
 }
 
 /*
@@ -932,15 +947,15 @@ static bool execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 	}
 	/* What comes behind a request is answered into one too. */
 	if (bw_unlikely(conn->first != NULL))
-		call.request = request_push(&call);
+		call.request = bw_resp__request_push(&call);
 	switch (run(&call, gathered)) {
-	case RAN_HERE:
+	case BW_RESP__RAN_HERE:
 		if (bw_unlikely(call.request != NULL))
 			call.request->is_done = true;
 		break;
-	case RAN_AWAY:
+	case BW_RESP__RAN_AWAY:
 		break;
-	case RAN_NOT:
+	case BW_RESP__RAN_NOT:
 		r->commands--;
 		retry_soon(s);
 		return false;
@@ -955,7 +970,7 @@ static void protocol_error(
 
 	r->protocol_errors++;
 	if (conn->first != NULL)
-		call.request = request_push(&call);
+		call.request = bw_resp__request_push(&call);
 	bw_resp__reply_error(&call, "ERR %s", text);
 	if (call.request != NULL)
 		call.request->is_done = true;
@@ -977,7 +992,7 @@ static bool run_gathered(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		struct bw_resp__call call = { .r = r, .stream = s, .conn = conn };
 
 		if (conn->first != NULL)
-			call.request = request_push(&call);
+			call.request = bw_resp__request_push(&call);
 		bw_resp__reply_oom(&call);
 		if (call.request != NULL)
 			call.request->is_done = true;
@@ -1146,8 +1161,8 @@ static void resp_timer(struct bw_stream *s)
 
 /* ---- mail ---- */
 
-/* Another worker's request, at the owner of its keys. */
-static void run_for_another(struct bw_resp *r, struct bw_resp__request *request)
+/* A request at a worker that it was posted to. */
+static void run_request(struct bw_resp *r, struct bw_resp__request *request)
 {
 	struct bw_resp__call call = {
 		.r = r, .command = request->command, .argv = r->argv, .request = request, .may_take = false
@@ -1158,10 +1173,31 @@ static void run_for_another(struct bw_resp *r, struct bw_resp__request *request)
 		bw_resp__run_spread_part(r, request->parent, false, request);
 		return;
 	}
+	if (request->command->run == NULL) {
+		bw_resp__walk_visit(r, request);
+		return;
+	}
 	call.argc = bw_resp__gather_args(request->gather, r->argv);
 	key = &call.argv[call.command->first_key];
 	call.hash = bw_resp__hash_key(r, key->data, key->len).hash;
 	call.command->run(&call);
+}
+
+void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request)
+{
+	struct bw_resp__conn *conn;
+
+	request->is_done = true;
+	if (request->stream == NULL) {
+		request_free(r, request);
+		return;
+	}
+	conn = bw_stream_state(request->stream);
+	/* Where it is set, nothing came behind this one. */
+	if (conn->last == request)
+		conn->flags &= (uint8_t)~BW_RESP__BARRIER;
+	if (conn->first == request)
+		resume(r, request->stream);
 }
 
 /* Home again. */
@@ -1177,12 +1213,10 @@ static void request_came_home(struct bw_resp *r, struct bw_resp__request *reques
 			return;
 		finish_spread(whole);
 		request = whole;
+	} else if (request->command->run == NULL && bw_resp__walk_goes_on(r, request)) {
+		return;
 	}
-	request->is_done = true;
-	if (request->stream == NULL)
-		request_free(r, request);
-	else if (((struct bw_resp__conn *)bw_stream_state(request->stream))->first == request)
-		resume(r, request->stream);
+	bw_resp__request_done(r, request);
 }
 
 static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
@@ -1191,12 +1225,15 @@ static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
 	struct bw_resp *r = resp_of(ctx);
 
 	set_now(r, bw_context_now(ctx));
-	if (request->home == r) {
-		request_came_home(r, request);
-		return;
+	if (!request->is_answered) {
+		run_request(r, request);
+		request->is_answered = true;
+		if (request->home != r) {
+			bw_mail_post(ctx, request->home->worker, mail);
+			return;
+		}
 	}
-	run_for_another(r, request);
-	bw_mail_post(ctx, mail->from_worker, mail);
+	request_came_home(r, request);
 }
 
 /* ---- a connection's life ---- */

@@ -26,6 +26,9 @@ enum bw_resp__spread {
 	BW_RESP__TOUCH,
 	BW_RESP__FLUSH,
 	BW_RESP__DBSIZE,
+	BW_RESP__SCAN,      /* the worker in the cursor executes it */
+	BW_RESP__KEYS,      /* a walk, see resp_scan.c */
+	BW_RESP__RANDOMKEY, /* a walk */
 	BW_RESP__CONTAINER, /* has subcommands that are commands of their own */
 };
 
@@ -54,6 +57,14 @@ extern const unsigned bw_resp__command_count;
 /** The subcommands of containers, "object|encoding". NULL: there is none such. */
 const struct bw_resp__command *bw_resp__find_subcommand(const struct bw_resp__call *call);
 
+/** KEYS and RANDOMKEY under way, see resp_scan.c. */
+struct bw_resp__walk {
+	uint64_t position; /* in the worker's index */
+	uint16_t worker, rounds_left;
+	uint8_t visits;
+	bool comes_again;
+};
+
 /**
  * A command whose reply cannot be written at once: it was sent to another worker, or its connection waits for
  * one that was. From a pool of its home worker. It travels as mail, and lies in its connection's queue.
@@ -69,7 +80,10 @@ struct bw_resp__request {
 		*gather;  /* the arguments, in home's memory; read by other workers while they have it */
 	uint32_t waiting; /* parts that are out */
 	bool is_done, is_over_memory;
+	bool is_answered; /* it was where it was posted to */
 	int64_t sum;
+	struct bw_resp__walk walk;
+	struct bw_resp__chunk *rows; /* what it found so far: staged, home's */
 	/* -- the reply: text, then the value, then the list -- */
 	struct bw_resp__block *value; /* pinned; NULL: none */
 	uint32_t value_off, value_len;
@@ -82,9 +96,10 @@ struct bw_resp__request {
 };
 
 /* bw_resp__conn.flags */
-#define BW_RESP__CLOSING   1 /* close when all replies are out; read nothing more */
-#define BW_RESP__PEER_DONE 2 /* the peer sends nothing more */
-#define BW_RESP__ABORTED   4 /* closed() is next; set with CLOSING */
+#define BW_RESP__CLOSING   1   /* close when all replies are out; read nothing more */
+#define BW_RESP__PEER_DONE 2   /* the peer sends nothing more */
+#define BW_RESP__ABORTED   4   /* closed() is next; set with CLOSING */
+#define BW_RESP__BARRIER   128 /* the last request is to be done before anything behind it is begun */
 
 /** CLIENT SETNAME and SETINFO. In a staged chunk, as long as it must be: most clients say what they are. */
 struct bw_resp__client {
@@ -156,6 +171,25 @@ struct bw_resp__call {
 	bool may_take;                    /* blobs among the arguments are this worker's */
 };
 
+enum bw_resp__ran {
+	BW_RESP__RAN_HERE, /* there is a reply */
+	BW_RESP__RAN_AWAY, /* there will be one, in a request */
+	BW_RESP__RAN_NOT,  /* no request is free, nothing was done */
+};
+
+/* ---- requests, resp.c ---- */
+
+/** For any one command: its own, and a part for every other worker? */
+bool bw_resp__has_requests(const struct bw_resp *r);
+/** One more, in the connection's queue. */
+struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call);
+/** The arguments, to be kept: those that were gathered as they are, others copied. NULL: no memory. */
+struct bw_resp__gather *bw_resp__keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered);
+/** To a worker, which may be this one. It comes back. */
+void bw_resp__post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request);
+/** It has its reply. */
+void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request);
+
 struct bw_resp__keyhash {
 	uint32_t owner, hash;
 };
@@ -169,6 +203,18 @@ bool bw_resp__run_spread_here(struct bw_resp__call *call);
 /** This worker's part of a spread command; what is counted goes into `part`. */
 void bw_resp__run_spread_part(struct bw_resp *r, const struct bw_resp__request *whole, bool may_take,
 	struct bw_resp__request *part);
+
+/* ---- resp_scan.c ---- */
+
+/** Who executes it; -1 after an error reply. */
+int bw_resp__scan_worker(struct bw_resp__call *call);
+void bw_resp__run_scan(struct bw_resp__call *call);
+enum bw_resp__ran bw_resp__walk_begin(struct bw_resp__call *call, struct bw_resp__gather **gathered);
+void bw_resp__walk_visit(struct bw_resp *r, struct bw_resp__request *request);
+/** A visit came home. True: it is on its way again; false: there is a reply. */
+bool bw_resp__walk_goes_on(struct bw_resp *r, struct bw_resp__request *request);
+/** Redis's glob, case and all. */
+bool bw_resp__glob(const uint8_t *pattern, uint32_t pattern_len, const uint8_t *text, uint32_t len);
 
 /* ---- replies: exactly one a call, resp.c ---- */
 
@@ -190,6 +236,9 @@ void bw_resp__reply_arity(struct bw_resp__call *call, const char *name);
 void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t len);
 /** Text of any length that is framed already. */
 void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_t len);
+/** Text, and framed text behind it that is staged here; it is taken over. */
+void bw_resp__reply_text_and_blob(
+	struct bw_resp__call *call, const char *text, uint32_t len, struct bw_resp__chunk *blob);
 /** An argument as a bulk string; its blob is taken over. */
 void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *arg);
 /** An item's value as a bulk string; NULL: nil. */

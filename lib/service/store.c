@@ -85,7 +85,7 @@ void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__sto
 }
 
 /* xorshift64* (Vigna, 2016): for samples, nothing secret. */
-static uint32_t next_random(struct bw_resp__store *store)
+uint32_t bw_resp__store_random(struct bw_resp__store *store)
 {
 	store->random ^= store->random >> 12;
 	store->random ^= store->random << 25;
@@ -95,7 +95,7 @@ static uint32_t next_random(struct bw_resp__store *store)
 
 static uint32_t random_below(struct bw_resp__store *store, uint64_t n)
 {
-	return (uint32_t)(next_random(store) * n >> 32);
+	return (uint32_t)(bw_resp__store_random(store) * n >> 32);
 }
 
 /* ---- the index ---- */
@@ -480,6 +480,37 @@ void bw_resp__store_flush(struct bw_resp__store *store)
 	bw_resp__store_sweep(store, DEAD_BUCKETS);
 }
 
+/* ---- walking ---- */
+
+static uint32_t reverse_bits(uint32_t x)
+{
+	x = (x >> 1 & 0x55555555) | (x & 0x55555555) << 1;
+	x = (x >> 2 & 0x33333333) | (x & 0x33333333) << 2;
+	x = (x >> 4 & 0x0f0f0f0f) | (x & 0x0f0f0f0f) << 4;
+	return __builtin_bswap32(x);
+}
+
+uint64_t bw_resp__store_walk(struct bw_resp__store *store, uint64_t position,
+	void (*visit)(void *arg, const struct bw_resp__item *item), void *arg)
+{
+	const struct bw_resp__bucket *b = bucket_of(store, reverse_bits((uint32_t)position));
+	uint32_t index = (uint32_t)(b - store->buckets);
+	/* How many low bits of the hash the bucket stands for: one more where it was split. */
+	unsigned bits = (unsigned)__builtin_popcount(store->mask) +
+			((index & store->mask) < store->bucket_count - (store->mask + 1));
+	uint64_t width = BW_RESP__WALK_END >> bits;
+
+	for (; b != NULL; b = b->overflow) {
+		for (unsigned i = 0; i < BUCKET_SLOTS && b->slot[i] != 0; i++) {
+			const struct bw_resp__item *item = item_at(store, b->slot[i]);
+
+			if (!item_is_dead(store, item) && !item_has_expired(store, item))
+				visit(arg, item);
+		}
+	}
+	return (position & ~(width - 1)) + width;
+}
+
 /* ---- making room ---- */
 
 /*
@@ -498,7 +529,7 @@ static bool evict_one(struct bw_resp__store *store)
 
 	for (unsigned n = 0; n < EVICT_BUCKETS && samples < EVICT_SAMPLES; n++) {
 		if (n < EVICT_SAMPLES)
-			bucket = bucket_of(store, next_random(store));
+			bucket = bucket_of(store, bw_resp__store_random(store));
 		else if (++bucket == end)
 			bucket = store->buckets;
 		for (struct bw_resp__bucket *b = bucket; b != NULL; b = b->overflow) {

@@ -134,6 +134,18 @@ void bw_resp__store_remove(struct bw_resp__store *store, struct bw_resp__item *i
 void bw_resp__store_flush(struct bw_resp__store *store);
 /** Housekeeping: take back what TX returned, look at up to `buckets` buckets. Returns how many items it freed. */
 unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets);
+/**
+ * Visit the keys of one bucket: the one at `position`, from 0 on. Returns the next position; WALK_END behind the last.
+ * Positions are in the order of the hashes with their bits reversed. A bucket holds what lies between two of them,
+ * and a split cuts that in two; so whatever splits meanwhile, a walk meets every key that was there all the time, and
+ * no bucket twice.
+ * @visit  may not store or remove
+ */
+#define BW_RESP__WALK_END (1ull << 32)
+uint64_t bw_resp__store_walk(struct bw_resp__store *store, uint64_t position,
+	void (*visit)(void *arg, const struct bw_resp__item *item), void *arg);
+/** For samples, nothing secret. */
+uint32_t bw_resp__store_random(struct bw_resp__store *store);
 /** Free what other cores returned. */
 void bw_resp__store_reap(struct bw_resp__store *store);
 /** For tests: the index, lists and counts agree. Aborts when they do not. */

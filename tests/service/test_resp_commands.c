@@ -440,6 +440,273 @@ static void only_use_is_use(void **state)
 	}
 }
 
+/* ---- walks ---- */
+
+static void globs_match_as_those_of_redis_do(void **state)
+{
+	static const struct {
+		const char *pattern, *text;
+		bool matches;
+	} cases[] = {
+		{ "*", "a", true }, { "*", "", false }, /* what calls it knows "*" */
+		{ "", "", true }, { "", "a", false }, { "a*", "a", true }, { "a**", "a", true },
+		{ "*a", "ba", true }, { "*a*b*c*", "xaybzc", true }, { "*a*b*c*", "xaybz", false },
+		{ "h?llo", "hello", true }, { "h?llo", "hllo", false }, { "h[ae]llo", "hallo", true },
+		{ "h[ae]llo", "hillo", false }, { "h[^ae]llo", "hillo", true },
+		{ "h[^ae]llo", "hallo", false }, { "h[a-c]llo", "hbllo", true },
+		{ "h[c-a]llo", "hbllo", true }, { "h[a-c]llo", "hdllo", false }, { "[a-]", "b", false },
+		{ "[a-]", "_", true }, /* a range from a down to ] */
+		{ "[]", "a", false }, { "[^]", "a", true }, { "[", "a", false }, { "[", "[", false },
+		{ "[^", "a", true }, { "[a", "a", true }, { "[a", "b", false }, { "x[a", "xa", true },
+		{ "[\\]]", "]", true }, { "[\\", "\\", true }, { "\\*", "*", true }, { "\\*", "a", false },
+		{ "\\", "\\", true }, { "a\\", "a\\", true }, { "\\?x", "?x", true }, { "A", "a", false },
+		{ "[\x80-\xff]", "\x90", true },
+		{ "[a-\xff]", "b",
+			false }, /* bytes of 128 and more come before all others: signed, as in Redis */
+	};
+	static char stars[4001], text[4001];
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		if (bw_resp__glob((const uint8_t *)cases[i].pattern, (uint32_t)strlen(cases[i].pattern),
+			    (const uint8_t *)cases[i].text,
+			    (uint32_t)strlen(cases[i].text)) != cases[i].matches)
+			fail_msg("%s %s", cases[i].pattern, cases[i].text);
+	}
+	/* A thousand stars in no more than the product of the lengths. */
+	for (unsigned i = 0; i < 4000; i += 2)
+		memcpy(stars + i, "*a", 2);
+	stars[3999] = 'b';
+	memset(text, 'a', 4000);
+	assert_false(bw_resp__glob((uint8_t *)stars, 4000, (uint8_t *)text, 4000));
+}
+
+/* The next bulk string of a reply; its length, or -1 where none begins here. */
+static int next_bulk(const char **at, const char **bulk)
+{
+	int len;
+
+	if (**at != '$')
+		return -1;
+	len = atoi(*at + 1);
+	*bulk = strchr(*at, '\n') + 1;
+	*at = *bulk + len + 2;
+	return len;
+}
+
+static void set_key(struct bw_stream *s, unsigned n, bool is_there)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), is_there ? "SET key:%u v" : "DEL key:%u", n);
+	send_words(s, text);
+}
+
+static void a_scan_meets_every_key_that_stays(void **state)
+{
+	enum {
+		STAY = 3000,
+		ALL = 60000
+	};
+	static uint8_t seen[ALL];
+
+	for (unsigned round = 0; round < 12; round++) {
+		unsigned workers = round % 2 ? 3 : 1, calls = 0, coming = STAY, going = STAY;
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, round % workers), *other = fake_open(f, 0);
+		uint64_t cursor = 0;
+		unsigned long long met = 0;
+
+		memset(seen, 0, sizeof(seen));
+		/* Every third one begins with an index that has been large. */
+		for (unsigned n = 0; n < (round % 3 == 0 ? 40000 : STAY); n++)
+			set_key(other, n, true);
+		for (unsigned n = STAY; round % 3 == 0 && n < 40000; n++)
+			set_key(other, n, false);
+		do {
+			char text[80];
+			const char *at, *bulk;
+			unsigned n;
+
+			snprintf(text, sizeof(text), "SCAN %llu COUNT %u", (unsigned long long)cursor,
+				1 + rnd(60));
+			at = reply(s, text);
+			assert_int_equal(strncmp(at, "*2\r\n", 4), 0);
+			at += 4;
+			assert_true(next_bulk(&at, &bulk) > 0);
+			cursor = strtoull(bulk, NULL, 10);
+			for (unsigned left = (unsigned)atoi((at = strchr(at, '*')) + 1); left > 0; left--) {
+				at = at[0] == '*' ? strchr(at, '\n') + 1 : at;
+				assert_true(next_bulk(&at, &bulk) > 4);
+				n = (unsigned)atoi(bulk + 4);
+				assert_true(n < ALL);
+				seen[n]++;
+				met++;
+			}
+			/* Meanwhile keys come, faster than they go, or the other way round. */
+			for (unsigned i = rnd(400); i > 0; i--) {
+				if (rnd(4) < (round % 4 < 2 ? 3 : 1) && coming < ALL)
+					set_key(other, coming++, true);
+				else if (going < coming)
+					set_key(other, going++, false);
+			}
+			fake_output_clear(other);
+			calls++;
+		} while (cursor != 0);
+		for (unsigned n = 0; n < STAY; n++)
+			assert_int_equal(seen[n], 1); /* not even twice */
+		assert_true(calls > 20);
+		fake_peer_close(s);
+		fake_peer_close(other);
+		finish(f);
+	}
+}
+
+static void scan_has_options(void **state)
+{
+	static const struct exchange cases[] = {
+		{ "SCAN", ARITY("scan") },
+		{ "SCAN x", "-ERR invalid cursor\r\n" },
+		{ "SCAN 1x", "-ERR invalid cursor\r\n" },
+		{ "SCAN 18446744073709551616", "-ERR invalid cursor\r\n" },
+		{ "SCAN 18446744073709551615", "*2\r\n" BULK(1, "0") "*0\r\n" },
+		{ "SCAN ''", "*2\r\n" BULK(1, "0") "*1\r\n" BULK(3, "key") },
+		{ "SCAN -0 COUNT 10000", "*2\r\n" BULK(1, "0") "*1\r\n" BULK(3, "key") },
+		{ "SCAN 0 COUNT", SYNTAX },
+		{ "SCAN 0 COUNT x", NOT_INT },
+		{ "SCAN 0 COUNT 0", SYNTAX },
+		{ "SCAN 0 COUNT -1", SYNTAX },
+		{ "SCAN 0 FOO 1", SYNTAX },
+		{ "SCAN 0 MATCH", SYNTAX },
+		{ "SCAN 0 MATCH k*", "*2\r\n" BULK(1, "0") "*1\r\n" BULK(3, "key") },
+		{ "SCAN 0 MATCH x*", "*2\r\n" BULK(1, "0") "*0\r\n" },
+		{ "SCAN 0 TYPE STRING COUNT 10000", "*2\r\n" BULK(1, "0") "*1\r\n" BULK(3, "key") },
+		{ "SCAN 0 TYPE hash COUNT 10000", "*2\r\n" BULK(1, "0") "*0\r\n" },
+		{ "KEYS", ARITY("keys") },
+		{ "KEYS a b", ARITY("keys") },
+		{ "RANDOMKEY a", ARITY("randomkey") },
+	};
+	struct fake *f = server(1);
+	struct bw_stream *s = fake_open(f, 0);
+
+	ask(s, "RANDOMKEY", NIL);
+	ask(s, "KEYS *", "*0\r\n");
+	ask(s, "SCAN 0", "*2\r\n" BULK(1, "0") "*0\r\n");
+	ask(s, "SET key v", OK);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		if (strcmp(reply(s, cases[i].words), cases[i].reply) != 0)
+			print_error("%s\n", cases[i].words);
+		assert_string_equal(fake_output(s, NULL), cases[i].reply);
+	}
+	begin(2);
+	word("KEYS");
+	memset(command + 30000, '*', 20000);
+	arg(command + 30000, 20000);
+	fake_output_clear(s);
+	fake_feed(s, command, command_len);
+	assert_string_equal(fake_output(s, NULL), "-ERR pattern is longer than 8192 bytes\r\n");
+	fake_output_clear(s);
+	/* What has expired is not there, though nobody looked. */
+	ask(s, "PEXPIRE key 5", ":1\r\n");
+	fake_advance(f, 6 * BW_NS_PER_MS);
+	ask(s, "KEYS *", "*0\r\n");
+	ask(s, "RANDOMKEY", NIL);
+	fake_peer_close(s);
+	finish(f);
+}
+
+static void keys_are_all_there_and_nothing_overtakes(void **state)
+{
+	static bool seen[30000];
+
+	for (unsigned workers = 1; workers <= 3; workers++) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0), *dying = fake_open(f, workers - 1);
+		const char *at, *bulk;
+		unsigned count;
+
+		for (unsigned n = 0; n < 30000; n++)
+			set_key(s, n, true);
+		ask(s, "DBSIZE", ":30000\r\n");
+		memset(seen, 0, sizeof(seen));
+		words("KEYS key:*");
+		memcpy(command + command_len, "PING\r\nDEL key:1\r\n", 17);
+		fake_feed(s, command, command_len + 17);
+		fake_run(f);
+		at = fake_output(s, NULL);
+		assert_int_equal(atoi(at + 1), 30000);
+		at = strchr(at, '\n') + 1;
+		for (count = 0; next_bulk(&at, &bulk) > 0; count++) {
+			unsigned n = (unsigned)atoi(bulk + 4);
+
+			assert_false(seen[n]);
+			seen[n] = true;
+		}
+		assert_int_equal(count, 30000);
+		assert_string_equal(at, "+PONG\r\n:1\r\n");
+		assert_int_equal(atoi(reply(s, "KEYS key:2999?") + 1), 10);
+		assert_int_equal(atoi(reply(s, "KEYS nosuch*") + 1), 0);
+
+		/* Others go on meanwhile, and who asked may die. */
+		fake_hold_mail(f, true);
+		send_words(dying, "KEYS *");
+		fake_deliver_mail(f, 3);
+		assert_string_equal(fake_output(dying, NULL), "");
+		fake_peer_reset(dying);
+		fake_hold_mail(f, false);
+		fake_run(f);
+		fake_peer_close(s);
+		finish(f);
+	}
+}
+
+/* More names than the memory for replies holds: an error that says what to do, and nothing is left of it. */
+static void too_many_keys_are_an_error(void **state)
+{
+	struct fake *f;
+	struct bw_stream *s;
+	char text[300];
+
+	conf.memory_bytes_max = bw_resp_memory_bytes_least(&conf, 1);
+	f = server(1);
+	s = fake_open(f, 0);
+	memset(text, 'k', sizeof(text));
+	for (unsigned n = 0; n < 8000; n++) {
+		snprintf(text + 200, 100, "%u v", n);
+		memcpy(text, "SET ", 4);
+		send_words(s, text);
+	}
+	fake_output_clear(s);
+	ask(s, "KEYS *", "-ERR the names take more memory than a reply may: use SCAN\r\n");
+	fake_peer_close(s);
+	finish(f);
+}
+
+static void any_key_is_drawn(void **state)
+{
+	for (unsigned workers = 1; workers <= 3; workers += 2) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0);
+		unsigned seen[8] = { 0 };
+
+		for (unsigned n = 0; n < 8; n++)
+			set_key(s, n, true);
+		for (unsigned i = 0; i < 4000; i++)
+			seen[reply(s, "RANDOMKEY")[8] - '0']++;
+		for (unsigned n = 0; n < 8; n++)
+			assert_true(seen[n] > 100);
+		/* One in an index that was large. */
+		for (unsigned n = 0; n < 50000; n++)
+			set_key(s, n, true);
+		for (unsigned n = 1; n < 50000; n++)
+			set_key(s, n, false);
+		ask(s, "RANDOMKEY", BULK(5, "key:0"));
+		ask(s, "DEL key:0", ":1\r\n");
+		ask(s, "RANDOMKEY", NIL);
+		fake_peer_close(s);
+		finish(f);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -448,6 +715,12 @@ int main(void)
 		TEST(every_command_answers_as_redis_does),
 		TEST(ranges_are_those_of_an_array),
 		TEST(only_use_is_use),
+		TEST(globs_match_as_those_of_redis_do),
+		TEST(a_scan_meets_every_key_that_stays),
+		TEST(scan_has_options),
+		TEST(keys_are_all_there_and_nothing_overtakes),
+		TEST(too_many_keys_are_an_error),
+		TEST(any_key_is_drawn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
