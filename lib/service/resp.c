@@ -891,6 +891,8 @@ static enum bw_resp__ran run(struct bw_resp__call *call, struct bw_resp__gather 
 			return BW_RESP__RAN_HERE;
 		}
 		call->command = command;
+		if (call->request != NULL) /* was pushed as the container's */
+			call->request->command = command;
 		return run(call, gathered);
 	} else if (command->spread == BW_RESP__KEYS || command->spread == BW_RESP__RANDOMKEY) {
 		return bw_resp__walk_begin(call, gathered);
