@@ -242,7 +242,7 @@ static bool window_open(struct bw_resp *r, struct bw_stream *s)
 
 /* ---- requests ---- */
 
-static struct bw_resp__request *request_alloc(struct bw_resp *r, const struct bw_resp__command *command)
+struct bw_resp__request *bw_resp__request_alloc(struct bw_resp *r, const struct bw_resp__command *command)
 {
 	struct bw_resp__request *request = r->requests_free;
 
@@ -256,7 +256,7 @@ static struct bw_resp__request *request_alloc(struct bw_resp *r, const struct bw
 	return request;
 }
 
-static void request_free(struct bw_resp *r, struct bw_resp__request *request)
+void bw_resp__request_free(struct bw_resp *r, struct bw_resp__request *request)
 {
 	if (request->value != NULL)
 		bw_resp__block_unpin(request->value);
@@ -278,7 +278,7 @@ bool bw_resp__has_requests(const struct bw_resp *r)
 /* One more in the connection's queue. */
 struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call)
 {
-	struct bw_resp__request *request = request_alloc(call->r, call->command);
+	struct bw_resp__request *request = bw_resp__request_alloc(call->r, call->command);
 	struct bw_resp__conn *conn = call->conn;
 
 	request->stream = call->stream;
@@ -663,7 +663,7 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 	if (conn->first == NULL)
 		conn->last = NULL;
 	conn->waiting_count--;
-	request_free(r, request);
+	bw_resp__request_free(r, request);
 	return true;
 }
 
@@ -733,7 +733,7 @@ static bool check_arity(struct bw_resp__call *call)
 	bool ok = command->arity > 0 ? call->argc == (uint32_t)command->arity
 				     : call->argc >= (uint32_t)-command->arity;
 
-	if (ok && command->spread == BW_RESP__MSET)
+	if (ok && (command->spread == BW_RESP__MSET || command->spread == BW_RESP__MSETNX))
 		ok = call->argc % 2 == 1;
 	if (!ok) {
 		bw_resp__reply_arity(call, command->name);
@@ -798,7 +798,7 @@ void bw_resp__post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *
 	bw_mail_post(r->ctx, worker, &request->mail);
 }
 
-/* To the owner of its one key. */
+/* To the owner of its keys. That is this worker where they have to be waited for. */
 static void send_away(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
 {
 	struct bw_resp__request *request =
@@ -811,7 +811,10 @@ static void send_away(struct bw_resp__call *call, uint64_t owners, struct bw_res
 		request->is_done = true;
 		return;
 	}
-	bw_resp__post(call->r, (uint32_t)__builtin_ctzll(owners), request);
+	if (owners == 1ull << call->r->worker)
+		bw_resp__defer(call->r, request);
+	else
+		bw_resp__post(call->r, (uint32_t)__builtin_ctzll(owners), request);
 }
 
 /* All parts are in: the reply of a spread command. */
@@ -857,14 +860,23 @@ static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__
 
 		if ((owners >> worker & 1) == 0 || worker == r->worker)
 			continue;
-		part = request_alloc(r, call->command);
+		part = bw_resp__request_alloc(r, call->command);
 		part->parent = whole;
 		whole->waiting++;
 		bw_resp__post(r, worker, part);
 	}
 	/* The others only look while the mail is theirs, and take nothing: this part may take what it owns. */
-	if (owners >> r->worker & 1)
-		bw_resp__run_spread_part(r, whole, true, whole);
+	if (owners >> r->worker & 1) {
+		if (bw_unlikely(r->holds != 0) && bw_resp__must_wait(call)) {
+			struct bw_resp__request *part = bw_resp__request_alloc(r, call->command);
+
+			part->parent = whole;
+			whole->waiting++;
+			bw_resp__defer(r, part);
+		} else {
+			bw_resp__run_spread_part(r, whole, true, whole);
+		}
+	}
 	if (whole->waiting == 0)
 		finish_spread(whole);
 }
@@ -906,16 +918,22 @@ static enum bw_resp__ran run(struct bw_resp__call *call, struct bw_resp__gather 
 		owners = UINT64_MAX >> (64 - call->r->workers);
 	}
 	if (bw_likely(command->run != NULL)) {
-		if (bw_likely(owners == mine)) {
+		bool waits = bw_unlikely(call->r->holds != 0) && owners == mine && bw_resp__must_wait(call);
+
+		if (bw_likely(owners == mine && !waits)) {
 			command->run(call);
 			return BW_RESP__RAN_HERE;
 		}
 		if (call->request == NULL && !bw_resp__has_requests(call->r))
 			return BW_RESP__RAN_NOT;
-		send_away(call, owners, gathered);
+		if (bw_unlikely((owners & (owners - 1)) != 0))
+			bw_resp__atomic_begin(call, owners, gathered);
+		else
+			send_away(call, owners, gathered);
 		return BW_RESP__RAN_AWAY;
 	}
-	if (owners == mine && bw_resp__run_spread_here(call))
+	if (owners == mine && (bw_likely(call->r->holds == 0) || !bw_resp__must_wait(call)) &&
+		bw_resp__run_spread_here(call))
 		return BW_RESP__RAN_HERE;
 	if (call->request == NULL && !bw_resp__has_requests(call->r))
 		return BW_RESP__RAN_NOT;
@@ -1167,12 +1185,20 @@ static void resp_timer(struct bw_stream *s)
 static void run_request(struct bw_resp *r, struct bw_resp__request *request)
 {
 	struct bw_resp__call call = {
-		.r = r, .command = request->command, .argv = r->argv, .request = request, .may_take = false
+		.r = r,
+		.command = request->command,
+		.argv = r->argv,
+		.request = request,
+		.may_take = request->home == r,
 	};
 	const struct bw_resp__arg *key;
 
+	if (request->step != BW_RESP__NO_STEP) {
+		bw_resp__atomic_visit(r, request);
+		return;
+	}
 	if (request->parent != NULL) {
-		bw_resp__run_spread_part(r, request->parent, false, request);
+		bw_resp__run_spread_part(r, request->parent, request->home == r, request);
 		return;
 	}
 	if (request->command->run == NULL) {
@@ -1191,7 +1217,7 @@ void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request)
 
 	request->is_done = true;
 	if (request->stream == NULL) {
-		request_free(r, request);
+		bw_resp__request_free(r, request);
 		return;
 	}
 	conn = bw_stream_state(request->stream);
@@ -1207,10 +1233,14 @@ static void request_came_home(struct bw_resp *r, struct bw_resp__request *reques
 {
 	struct bw_resp__request *whole = request->parent;
 
+	if (request->step != BW_RESP__NO_STEP) {
+		bw_resp__atomic_came_home(r, request);
+		return;
+	}
 	if (whole != NULL) {
 		whole->sum += request->sum;
 		whole->is_over_memory |= request->is_over_memory;
-		request_free(r, request);
+		bw_resp__request_free(r, request);
 		if (--whole->waiting > 0)
 			return;
 		finish_spread(whole);
@@ -1221,21 +1251,26 @@ static void request_came_home(struct bw_resp *r, struct bw_resp__request *reques
 	bw_resp__request_done(r, request);
 }
 
+void bw_resp__carry_out(struct bw_resp *r, struct bw_resp__request *request)
+{
+	run_request(r, request);
+	request->is_answered = true;
+	if (request->home == r)
+		request_came_home(r, request);
+	else
+		bw_mail_post(r->ctx, request->home->worker, &request->mail);
+}
+
 static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
 {
 	struct bw_resp__request *request = bw_container_of(mail, struct bw_resp__request, mail);
 	struct bw_resp *r = resp_of(ctx);
 
 	set_now(r, bw_context_now(ctx));
-	if (!request->is_answered) {
-		run_request(r, request);
-		request->is_answered = true;
-		if (request->home != r) {
-			bw_mail_post(ctx, request->home->worker, mail);
-			return;
-		}
-	}
-	request_came_home(r, request);
+	if (request->is_answered)
+		request_came_home(r, request);
+	else if (bw_resp__admit(r, request))
+		bw_resp__carry_out(r, request);
 }
 
 /* ---- a connection's life ---- */
@@ -1271,7 +1306,7 @@ static void resp_closed(struct bw_stream *s, enum bw_close_reason reason)
 
 		conn->first = request->next;
 		if (request->is_done)
-			request_free(r, request);
+			bw_resp__request_free(r, request);
 		else
 			request->stream = NULL; /* freed when it comes home */
 	}

@@ -26,6 +26,8 @@ enum bw_resp__spread {
 	BW_RESP__TOUCH,
 	BW_RESP__FLUSH,
 	BW_RESP__DBSIZE,
+	BW_RESP__MSETNX,    /* atomic, see resp_atomic.c */
+	BW_RESP__RENAME,    /* atomic */
 	BW_RESP__SCAN,      /* the worker in the cursor executes it */
 	BW_RESP__KEYS,      /* a walk, see resp_scan.c */
 	BW_RESP__RANDOMKEY, /* a walk */
@@ -57,6 +59,15 @@ extern const unsigned bw_resp__command_count;
 /** The subcommands of containers, "object|encoding". NULL: there is none such. */
 const struct bw_resp__command *bw_resp__find_subcommand(const struct bw_resp__call *call);
 
+/** What a part of an atomic command does at an owner, see resp_atomic.c. */
+enum bw_resp__step {
+	BW_RESP__NO_STEP, /* any other request */
+	BW_RESP__STEP_HOLD,
+	BW_RESP__STEP_WRITE,
+	BW_RESP__STEP_FINISH,
+};
+#define BW_RESP__HELD 1024u /* places that held keys are counted in */
+
 /** KEYS and RANDOMKEY under way, see resp_scan.c. */
 struct bw_resp__walk {
 	uint64_t position; /* in the worker's index */
@@ -81,6 +92,16 @@ struct bw_resp__request {
 	uint32_t waiting; /* parts that are out */
 	bool is_done, is_over_memory;
 	bool is_answered; /* it was where it was posted to */
+	struct bw_resp__request *next_deferred;
+	/* -- of an atomic command, and of its parts -- */
+	struct bw_resp__request *unsent, *holding; /* the whole's parts, by `next` */
+	struct bw_resp__request *source, *target;  /* RENAME's */
+	uint64_t expires_ms;
+	uint16_t worker; /* the part's owner */
+	uint8_t step;    /* the part's */
+	uint8_t value_flags;
+	bool is_source, has_written;
+	bool has_no_source, is_committed;
 	int64_t sum;
 	struct bw_resp__walk walk;
 	struct bw_resp__chunk *rows; /* what it found so far: staged, home's */
@@ -139,6 +160,8 @@ struct bw_resp {
 	/* -- the output window: a reservation that replies are written into until it is full -- */
 	struct bw_stream *out_stream;
 	char *out, *out_begin, *out_end;
+	/* 0: no key is held for an atomic command, and nobody waits */
+	uint32_t holds;
 
 	struct bw_resp__store store;
 	struct bw_resp__limits limits;
@@ -154,6 +177,11 @@ struct bw_resp {
 	uint64_t clients_bytes; /* staged for names */
 	bw_ns sweep_at, resync_at, started_at;
 	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled;
+	/* -- those who wait for keys that are held, in order -- */
+	struct bw_resp__request *deferred, *deferred_last;
+	uint32_t deferred_about_all; /* of them, those about all keys */
+	bool is_draining;
+	uint32_t held[BW_RESP__HELD], waited[BW_RESP__HELD]; /* keys, by hash */
 	uint8_t lookup[256]; /* 1 + index of bw_resp__commands, open addressing */
 	struct bw_resp__name lookup_name[128];
 };
@@ -187,6 +215,11 @@ struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call);
 struct bw_resp__gather *bw_resp__keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered);
 /** To a worker, which may be this one. It comes back. */
 void bw_resp__post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request);
+/** There is one left, has_requests() said. */
+struct bw_resp__request *bw_resp__request_alloc(struct bw_resp *r, const struct bw_resp__command *command);
+void bw_resp__request_free(struct bw_resp *r, struct bw_resp__request *request);
+/** Run it here, and send it home, or see to it that it goes on. */
+void bw_resp__carry_out(struct bw_resp *r, struct bw_resp__request *request);
 /** It has its reply. */
 void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request);
 
@@ -203,6 +236,21 @@ bool bw_resp__run_spread_here(struct bw_resp__call *call);
 /** This worker's part of a spread command; what is counted goes into `part`. */
 void bw_resp__run_spread_part(struct bw_resp *r, const struct bw_resp__request *whole, bool may_take,
 	struct bw_resp__request *part);
+
+/* ---- resp_atomic.c ---- */
+
+/** While bw_resp.holds: does a key of the command, which is to run here, have to be waited for? */
+bool bw_resp__must_wait(const struct bw_resp__call *call);
+/** May the request run here now? Otherwise it is deferred. */
+bool bw_resp__admit(struct bw_resp *r, struct bw_resp__request *request);
+void bw_resp__defer(struct bw_resp *r, struct bw_resp__request *request);
+/** A command whose keys are of several workers; with has_requests(). */
+void bw_resp__atomic_begin(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered);
+void bw_resp__atomic_visit(struct bw_resp *r, struct bw_resp__request *part);
+void bw_resp__atomic_came_home(struct bw_resp *r, struct bw_resp__request *part);
+void bw_resp__run_msetnx(struct bw_resp__call *call);
+void bw_resp__run_rename(struct bw_resp__call *call);
+void bw_resp__run_renamenx(struct bw_resp__call *call);
 
 /* ---- resp_scan.c ---- */
 

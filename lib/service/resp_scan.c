@@ -349,7 +349,8 @@ enum bw_resp__ran bw_resp__walk_begin(struct bw_resp__call *call, struct bw_resp
 		walk.position = bw_resp__store_random(&r->store);
 	}
 	/* Most walks are over within one's own first visits, with one worker. */
-	while (goes_on && walk.worker == r->worker && walk.visits++ < 1 + is_random) {
+	while (goes_on && walk.worker == r->worker && walk.visits++ < 1 + is_random &&
+		(r->holds == 0 || !bw_resp__must_wait(call))) {
 		visit(r, &walk, is_random ? NULL : &call->argv[1], &rows);
 		goes_on = walk_goes_on(r, &walk, is_random, rows.count > 0);
 	}

@@ -1057,6 +1057,48 @@ struct bw_resp__item *bw_resp__store_append(
 	return bw_resp__store_set_range(store, item, item->value_bytes, value);
 }
 
+struct bw_resp__item *bw_resp__store_rename(struct bw_resp__store *store, struct bw_resp__item *item,
+	uint32_t hash, const uint8_t *key, uint32_t key_len)
+{
+	bool has_blob = bw_resp__item_has_blob(item);
+	struct bw_resp__chunk *blob = has_blob ? bw_resp__item_blob(item) : NULL;
+	uint32_t tail_bytes = has_blob ? (uint32_t)sizeof(blob) : item->value_bytes;
+	struct bw_resp__item *made, *old;
+	uint64_t *slot = NULL;
+
+	store->keep = item;
+	made = item_alloc(store, hash, key, key_len, tail_bytes);
+	if (made == NULL)
+		goto out;
+	memcpy(bw_resp__item_value(made), bw_resp__item_value(item), tail_bytes);
+	made->value_bytes = item->value_bytes;
+	made->b.word = item->b.word;
+	made->b.flags |= item->b.flags;
+	/* Only now: making room may have evicted it. */
+	old = find_item(store, hash, key, key_len, false);
+	if (old == NULL && (slot = slot_alloc(store, hash)) == NULL) {
+		item_free(store, made);
+		made = NULL;
+		goto out;
+	}
+	for (struct bw_resp__chunk *c = blob; c != NULL; c = c->next)
+		c->owner = made;
+	item->b.flags &= (uint8_t)~BW_RESP__ITEM_HAS_BLOB;
+	if (old != NULL) {
+		item_replace(store, old, made);
+	} else {
+		*slot = slot_of(store, made);
+		made->b.flags &= (uint8_t)~BW_RESP__ITEM_DETACHED;
+		item_count(store, made, 1);
+	}
+	store->keep = made;
+	bw_resp__store_remove(store, item);
+	grow_index(store);
+out:
+	store->keep = NULL;
+	return made;
+}
+
 uint64_t bw_resp__store_item_bytes(const struct bw_resp__item *item)
 {
 	uint64_t bytes = bw_resp__block_bytes(item) + sizeof(struct bw_resp__bucket) / LOAD;

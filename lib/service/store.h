@@ -126,6 +126,9 @@ struct bw_resp__item *bw_resp__store_append(
 /** Overwrite bytes of an item that was just found, or lengthen it; a gap is zeros. NULL: no memory, nothing changed. */
 struct bw_resp__item *bw_resp__store_set_range(struct bw_resp__store *store, struct bw_resp__item *item,
 	uint32_t offset, const struct bw_resp__value *value);
+/** An item that was just found gets another key, its value and time with it. NULL: no memory, nothing changed. */
+struct bw_resp__item *bw_resp__store_rename(struct bw_resp__store *store, struct bw_resp__item *item,
+	uint32_t hash, const uint8_t *key, uint32_t key_len);
 /** What the key costs: its blocks, and its part of the index. */
 uint64_t bw_resp__store_item_bytes(const struct bw_resp__item *item);
 void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__item *item, uint64_t expires_ms);

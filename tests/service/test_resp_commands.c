@@ -50,6 +50,10 @@ static void finish(struct fake *f)
 		assert_int_equal(worker(f, i)->store.staged_bytes, 0);
 		assert_int_equal(worker(f, i)->requests_free_count, 8192);
 		assert_int_equal(worker(f, i)->store.slab.listed_bytes, 0);
+		assert_int_equal(worker(f, i)->holds, 0);
+		assert_null(worker(f, i)->deferred);
+		for (unsigned n = 0; n < BW_RESP__HELD; n++)
+			assert_int_equal(worker(f, i)->held[n] + worker(f, i)->waited[n], 0);
 	}
 	fake_destroy(f);
 }
@@ -707,6 +711,389 @@ static void any_key_is_drawn(void **state)
 	}
 }
 
+/* ---- what several workers do as one ---- */
+
+/* A key of a worker. */
+static void key_of(struct fake *f, unsigned owner, const char *prefix, char *key)
+{
+	for (unsigned n = 0;; n++) {
+		int len = sprintf(key, "%s%u", prefix, n);
+
+		if (bw_resp__hash_key(worker(f, 0), (uint8_t *)key, (uint32_t)len).owner == owner)
+			return;
+	}
+}
+
+/* $1, $2 and $3 are keys of the workers 0, 1 and 2. */
+static void all_or_nothing_answers_as_redis_does(void **state)
+{
+	static const struct exchange cases[] = {
+		{ "MSETNX", ARITY("msetnx") },
+		{ "MSETNX $1 a $2", ARITY("msetnx") },
+		{ "RENAME $1", ARITY("rename") },
+		{ "RENAME $1 $2", "-ERR no such key\r\n" },
+		{ "RENAME $2 $1", "-ERR no such key\r\n" },
+		{ "RENAMENX $1 $1", "-ERR no such key\r\n" },
+		{ "MSETNX $3 3 $1 1 $2 2", ":1\r\n" },
+		{ "MGET $1 $2 $3", "*3\r\n" BULK(1, "1") BULK(1, "2") BULK(1, "3") },
+		{ "DEL $1 $3", ":2\r\n" },
+		{ "MSETNX $1 a $2 b $3 c", ":0\r\n" },
+		{ "MGET $1 $2 $3", "*3\r\n" NIL BULK(1, "2") NIL },
+		{ "MSETNX $1 a $3 c $1 d", ":1\r\n" },
+		{ "MGET $1 $2 $3", "*3\r\n" BULK(1, "d") BULK(1, "2") BULK(1, "c") },
+		{ "DBSIZE", ":3\r\n" },
+		{ "RENAMENX $1 $2", ":0\r\n" },
+		{ "RENAMENX $2 $1", ":0\r\n" },
+		{ "RENAMENX $2 $2", ":0\r\n" },
+		{ "RENAME $2 $2", OK },
+		{ "RENAMENX nosuch $2", "-ERR no such key\r\n" },
+		{ "RENAME $1 $2", OK },
+		{ "MGET $1 $2 $3", "*3\r\n" NIL BULK(1, "d") BULK(1, "c") },
+		{ "RENAME $3 $2", OK },
+		{ "MGET $1 $2 $3", "*3\r\n" NIL BULK(1, "c") NIL },
+		{ "EXPIRE $2 100", ":1\r\n" },
+		{ "APPEND $2 2", ":2\r\n" },
+		{ "RENAMENX $2 $3", ":1\r\n" },
+		{ "TTL $3", ":100\r\n" },
+		{ "OBJECT ENCODING $3", BULK(3, "raw") },
+		{ "SET $1 12", OK },
+		{ "RENAME $1 $3", OK },
+		{ "TTL $3", ":-1\r\n" },
+		{ "OBJECT ENCODING $3", BULK(3, "int") },
+		{ "INCRBYFLOAT $3 1", BULK(2, "13") },
+		{ "RENAME $3 $1", OK },
+		{ "OBJECT ENCODING $1", BULK(6, "embstr") },
+		{ "DBSIZE", ":1\r\n" },
+	};
+
+	for (unsigned round = 0; round < 4; round++) {
+		unsigned workers = round == 3 ? 1 : 3;
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, round % workers);
+		char keys[3][32], text[200], *to;
+
+		for (unsigned i = 0; i < 3; i++)
+			key_of(f, workers == 1 ? 0 : i, i == 0 ? "x" : i == 1 ? "y" : "z", keys[i]);
+		for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+			to = text;
+			for (const char *p = cases[i].words; *p != '\0'; p++)
+				if (*p == '$')
+					to = stpcpy(to, keys[*++p - '1']);
+				else
+					*to++ = *p;
+			*to = '\0';
+			if (strcmp(reply(s, text), cases[i].reply) != 0)
+				print_error("%u: %s\n", round, text);
+			assert_string_equal(fake_output(s, NULL), cases[i].reply);
+		}
+		fake_peer_close(s);
+		finish(f);
+	}
+}
+
+/* Values of any size, over any border, while a client that is slow still reads them. */
+static void values_move_between_workers(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 500, 600, 4096, 4097, 20000, 300000 };
+	static char bytes[300000];
+
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (char)rnd(256);
+	for (unsigned round = 0; round < 9 * BW_ARRAY_LEN(sizes); round++) {
+		size_t size = sizes[round / 9], out_len;
+		struct fake *f = server(3);
+		struct bw_stream *s = fake_open(f, 0), *slow = fake_open(f, 1);
+		char from[32], to[32], text[100];
+		const char *out;
+
+		key_of(f, round % 3, "from", from);
+		key_of(f, round / 3 % 3, "to", to);
+		begin(3);
+		word("SET");
+		word(from);
+		arg(bytes, size);
+		fake_feed(s, command, command_len);
+		fake_set_space(slow, 1500);
+		fake_set_auto_ack(slow, false);
+		snprintf(text, sizeof(text), "GET %s", from);
+		send_words(slow, text);
+		snprintf(text, sizeof(text), "SET %s old", to);
+		send_words(s, text);
+		snprintf(text, sizeof(text), "RENAME %s %s", from, to);
+		ask(s, text, OK);
+		snprintf(text, sizeof(text), "EXISTS %s", from);
+		ask(s, text, ":0\r\n");
+		snprintf(text, sizeof(text), "GET %s", to);
+		send_words(s, text);
+		out = fake_output(s, &out_len);
+		assert_int_equal(atoi(out + 1), size);
+		assert_memory_equal(strchr(out, '\n') + 1, bytes, size);
+		ask(s, "FLUSHALL", OK);
+		while (fake_ack(slow, 1 << 20) > 0)
+			;
+		out = fake_output(slow, &out_len);
+		assert_int_equal(atoi(out + 1), size);
+		assert_memory_equal(strchr(out, '\n') + 1, bytes, size);
+		fake_peer_close(s);
+		fake_peer_close(slow);
+		finish(f);
+	}
+}
+
+/* One client's answers are what they are without the others, who hold its keys all the time to no effect. */
+static void who_waits_keeps_the_order(void **state)
+{
+	static const char *const commands[] = { "SET k%u v%u", "GET k%u", "APPEND k%u %u",
+		"INCRBYFLOAT n%u 1.5", "INCR n%u", "STRLEN k%u", "MGET k%u k%u n1", "MSET k%u a k%u b",
+		"EXISTS k%u n%u x%u", "DEL x%u", "DBSIZE", "SET x%u %u", "RENAME x%u x%u",
+		"MSETNX x%u 1 x%u 2 x%u 3", "RENAMENX x%u x%u", "FLUSHALL", "KEYS x*", "GETRANGE k%u 0 5",
+		"RENAMENX k%u k%u", "MSETNX k%u 1 x%u 2", "ECHO k%u", "GETDEL x%u", "OBJECT ENCODING k%u",
+		"TOUCH k%u k%u" };
+	static char outputs[2][1 << 20];
+
+	for (unsigned round = 0; round < 30; round++) {
+		for (unsigned which = 0; which < 2; which++) {
+			unsigned workers = which == 0 ? 1 : 3;
+			struct fake *f = server(workers);
+			struct bw_stream *s = fake_open(f, 0), *others[3];
+			const char *out;
+			size_t len;
+
+			for (unsigned i = 0; i < 3; i++)
+				others[i] = fake_open(f, i % workers);
+			seed = round;
+			fake_hold_mail(f, true);
+			for (unsigned i = 0; i < 300; i++) {
+				const char *c = commands[rnd(BW_ARRAY_LEN(commands))];
+				char text[200];
+
+				/* A flush takes the keys away that have to be there: they are back at once. */
+				if (strcmp(c, "KEYS x*") == 0 || strcmp(c, "FLUSHALL") == 0)
+					c = rnd(10) == 0 ? c : "DBSIZE";
+				if (i == 0 || strcmp(c, "FLUSHALL") == 0) {
+					/* Between the two nobody may find them gone. */
+					fake_hold_mail(f, false);
+					fake_run(f);
+					if (i > 0)
+						send_words(s, c);
+					begin(1 + 2 * 16);
+					word("MSET");
+					for (unsigned k = 0; k < 16; k++) {
+						snprintf(text, sizeof(text), k < 8 ? "k%u" : "n%u", k % 8);
+						word(text);
+						word("1");
+					}
+					fake_feed(s, command, command_len);
+					fake_run(f);
+					fake_hold_mail(f, true);
+					continue;
+				}
+				snprintf(text, sizeof(text), c, rnd(8), rnd(8), rnd(8));
+				/* Its order depends on the hash; one key at most says as much. */
+				if (c[0] == 'K')
+					strcpy(text, "KEYS x3");
+				send_words(s, text);
+				/* Others hold them. Not a word of it in the model's run. */
+				for (unsigned n = rnd(3); n > 0; n--) {
+					unsigned at = rnd(3), a = rnd(8), b = rnd(8);
+
+					snprintf(text, sizeof(text),
+						rnd(2) ? "RENAMENX k%u n%u" : "MSETNX k%u 1 n%u 2", a, b);
+					if (which == 1)
+						send_words(others[at], text);
+				}
+				if (rnd(3) == 0)
+					fake_deliver_mail(f, rnd(8));
+			}
+			fake_hold_mail(f, false);
+			fake_run(f);
+			out = fake_output(s, &len);
+			assert_true(len > 1000);
+			memcpy(outputs[which], out, BW_MIN(len, sizeof(outputs[0]) - 1));
+			outputs[which][len] = '\0';
+			fake_peer_close(s);
+			for (unsigned i = 0; i < 3; i++)
+				fake_peer_close(others[i]);
+			finish(f);
+		}
+		assert_string_equal(outputs[0], outputs[1]);
+	}
+}
+
+/* Many try the same: one succeeds, and nobody ever sees half of it, whatever is late. */
+static void nobody_sees_half_of_it(void **state)
+{
+	enum {
+		PAIRS = 8,
+		CLIENTS = 6
+	};
+
+	for (unsigned round = 0; round < 300; round++) {
+		bool renames = round % 2;
+		struct fake *f = server(3);
+		struct bw_stream *writers[CLIENTS], *readers[CLIENTS];
+		/* What a reader has asked: pair, and which key; and what it knows. */
+		int pair[CLIENTS], step[CLIENTS];
+		unsigned succeeded = 0;
+		char text[100];
+
+		seed = round;
+		for (unsigned i = 0; i < CLIENTS; i++) {
+			writers[i] = fake_open(f, i % 3);
+			readers[i] = fake_open(f, i / 2);
+			pair[i] = -1;
+		}
+		for (unsigned p = 0; p < PAIRS && renames; p++) {
+			snprintf(text, sizeof(text), "SET a%u v", p);
+			ask(writers[0], text, OK);
+		}
+		fake_hold_mail(f, true);
+		for (unsigned p = 0; p < PAIRS; p++) {
+			for (unsigned i = 0; i < CLIENTS; i++) {
+				snprintf(text, sizeof(text),
+					renames ? "RENAME a%u b%u" : "MSETNX a%u v b%u v", p, p);
+				send_words(writers[i], text);
+			}
+		}
+		for (unsigned turns = 0; turns < 2000; turns++) {
+			unsigned i = rnd(CLIENTS);
+			const char *out = fake_output(readers[i], NULL);
+
+			if (*out != '\0') {
+				bool is_there = out[1] == '1';
+
+				/*
+				 * MSETNX: first key there, then the second must be. RENAME: the source is gone, then
+				 * the target must be there; and the other way round.
+				 */
+				if (step[i] == 1)
+					assert_int_equal(is_there, true);
+				step[i] = step[i] == 0 && is_there != renames ? 1 : 2;
+				fake_output_clear(readers[i]);
+				if (step[i] == 1) {
+					snprintf(text, sizeof(text), "GET b%d", pair[i]);
+					send_words(readers[i], text);
+				} else {
+					pair[i] = -1;
+				}
+			} else if (pair[i] < 0) {
+				pair[i] = (int)rnd(PAIRS);
+				step[i] = 0;
+				snprintf(text, sizeof(text), "GET a%d", pair[i]);
+				send_words(readers[i], text);
+			}
+			fake_deliver_mail(f, rnd(3));
+		}
+		fake_hold_mail(f, false);
+		fake_run(f);
+		for (unsigned i = 0; i < CLIENTS; i++) {
+			const char *out = fake_output(writers[i], NULL);
+
+			for (unsigned p = 0; p < PAIRS; p++, out = strchr(out, '\n') + 1)
+				succeeded += out[0] == '+' || out[1] == '1';
+			assert_string_equal(out, "");
+			fake_peer_close(writers[i]);
+			fake_peer_close(readers[i]);
+		}
+		assert_int_equal(succeeded, PAIRS);
+		finish(f);
+	}
+}
+
+/* It may die at any moment: then all of it is done, or nothing, and nobody waits for it. */
+static void who_dies_in_the_middle_leaves_nothing_half_done(void **state)
+{
+	for (unsigned which = 0; which < 3; which++) {
+		for (unsigned at = 0; at < 20; at++) {
+			struct fake *f = server(3);
+			struct bw_stream *dying = fake_open(f, at % 3), *s = fake_open(f, (at + 1) % 3);
+			char keys[3][32], text[200];
+
+			for (unsigned i = 0; i < 3; i++)
+				key_of(f, i, "x", keys[i]);
+			snprintf(text, sizeof(text), "SET %s v", keys[2]);
+			if (which > 0)
+				ask(s, text, OK);
+			fake_hold_mail(f, true);
+			if (which == 0)
+				snprintf(text, sizeof(text), "MSETNX %s v %s v %s v", keys[2], keys[0],
+					keys[1]);
+			else if (which == 1)
+				snprintf(text, sizeof(text), "RENAME %s %s", keys[2], keys[0]);
+			else
+				snprintf(text, sizeof(text), "MSETNX %s v %s v %s v", keys[1], keys[2],
+					keys[0]);
+			send_words(dying, text);
+			fake_deliver_mail(f, at / 3);
+			/* Somebody waits for it by now, or not. */
+			snprintf(text, sizeof(text), "MGET %s %s %s", keys[0], keys[1], keys[2]);
+			send_words(s, text);
+			fake_peer_reset(dying);
+			fake_hold_mail(f, false);
+			fake_run(f);
+			assert_int_equal(fake_output(s, NULL)[0], '*');
+			ask(s, text,
+				which == 0   ? "*3\r\n" BULK(1, "v") BULK(1, "v") BULK(1, "v")
+				: which == 1 ? "*3\r\n" BULK(1, "v") NIL NIL
+					     : "*3\r\n" NIL NIL BULK(1, "v"));
+			fake_peer_close(s);
+			finish(f);
+		}
+	}
+}
+
+/* No memory at the last of the workers: nothing was set anywhere. */
+static void what_does_not_fit_is_not_begun(void **state)
+{
+	static char value[20000];
+	struct fake *f;
+	struct bw_stream *s;
+	char keys[2][32], text[100];
+
+	conf.memory_bytes_max = bw_resp_memory_bytes_least(&conf, 2);
+	conf.evicts = false;
+	f = server(2);
+	s = fake_open(f, 0);
+	for (unsigned n = 0, full = 0; full < 2;) {
+		key_of(f, 1, "x", keys[0]);
+		snprintf(keys[0] + strlen(keys[0]), 10, "-%u", n++);
+		if (bw_resp__hash_key(worker(f, 0), (uint8_t *)keys[0], (uint32_t)strlen(keys[0])).owner != 1)
+			continue;
+		begin(3);
+		word("SET");
+		word(keys[0]);
+		arg(value, full == 0 ? sizeof(value) : 300);
+		fake_output_clear(s);
+		fake_feed(s, command, command_len);
+		full += fake_output(s, NULL)[0] == '-';
+	}
+	fake_output_clear(s);
+	key_of(f, 0, "a", keys[0]);
+	key_of(f, 1, "b", keys[1]);
+	begin(5);
+	word("MSETNX");
+	word(keys[0]);
+	word("v");
+	word(keys[1]);
+	arg(value, 300);
+	fake_feed(s, command, command_len);
+	assert_string_equal(
+		fake_output(s, NULL), "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+	snprintf(text, sizeof(text), "EXISTS %s %s", keys[0], keys[1]);
+	ask(s, text, ":0\r\n");
+	begin(3);
+	word("SET");
+	word(keys[0]);
+	arg(value, 300);
+	fake_feed(s, command, command_len);
+	snprintf(text, sizeof(text), "RENAME %s %s", keys[0], keys[1]);
+	ask(s, text, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+	snprintf(text, sizeof(text), "EXISTS %s", keys[0]);
+	ask(s, text, ":1\r\n");
+	fake_peer_close(s);
+	finish(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -721,6 +1108,12 @@ int main(void)
 		TEST(keys_are_all_there_and_nothing_overtakes),
 		TEST(too_many_keys_are_an_error),
 		TEST(any_key_is_drawn),
+		TEST(all_or_nothing_answers_as_redis_does),
+		TEST(values_move_between_workers),
+		TEST(who_waits_keeps_the_order),
+		TEST(nobody_sees_half_of_it),
+		TEST(who_dies_in_the_middle_leaves_nothing_half_done),
+		TEST(what_does_not_fit_is_not_begun),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
