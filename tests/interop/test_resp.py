@@ -2,15 +2,11 @@
 """Redis's own programs, unmodified."""
 
 import csv
-import functools
 import io
-import random
-import socket
 
 import pytest
 
-from conftest import DEVICES, FAMILIES, RESP, V4
-from lab import wait_until
+from conftest import DEVICES, FAMILIES, RESP
 
 
 def cli(bench, family, *words, stdin=None):
@@ -102,60 +98,3 @@ def test_one_keyspace_across_workers(bench):
     commands = "".join(f"GET counter:{i:012d}\n" for i in range(1000))
     values = [int(line or 0) for line in cli(bench, "v4", stdin=commands).split("\n")]
     assert sum(values) == 100000
-
-
-VALUES = ("1", "-5", "abc", "", "9223372036854775807", "-9223372036854775808", " 7", "07", "+3", "1.5", "x" * 600,
-          "\0\r\n")
-# No two times to live are alike, so that which is the longer does not depend on when the two are asked.
-SET_OPTIONS = ((), ("EX", 90), ("px", 50000), ("NX",), ("XX",), ("EX", 0), ("EX", -1), ("EX", "a"), ("NX", "XX"),
-               ("EX", 10, "PX", 10), ("KEEPTTL",), ("GET",), ("NX", "GET"), ("FOO",), ("EX",), ("NX", "PX", 70000))
-
-
-def any_command(rng):
-    keys, value, number = rng.choices("abcdefgh", k=3), rng.choice(VALUES), rng.choice(VALUES)
-    return rng.choice((
-        ("PING", *keys[:rng.randrange(3)]), ("ECHO", value), ("ECHO",), ("GET", keys[0]), ("GET",),
-        ("SET", keys[0], value, *rng.choice(SET_OPTIONS)), ("SET", keys[0]), ("DEL", *keys), ("DEL",), ("EXISTS", *keys),
-        ("INCR", keys[0]), ("DECR", keys[0]), ("INCRBY", keys[0], number), ("DECRBY", keys[0], number),
-        ("APPEND", keys[0], value), ("STRLEN", keys[0]), ("MGET", *keys), ("MSET", keys[0], value, keys[1], number),
-        ("MSET", keys[0]), ("MSET", *keys), ("PERSIST", keys[0]), ("TTL", "none"), ("PTTL", "none"),
-        ("EXPIRE", keys[0], rng.choice((rng.randrange(100, 10**6), 0, -1, "x")),
-         *rng.choice(((), ("NX",), ("XX",), ("GT",), ("LT",), ("ZZ",)))),
-        ("DBSIZE",), ("SELECT", 0), ("SELECT", 99), ("SELECT", "x"), ("NO-SUCH-COMMAND", value)))
-
-
-def encoded(words):
-    words = [str(word).encode() for word in words]
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
-
-
-def connected(address):
-    try:
-        return socket.create_connection((address, RESP), timeout=5)
-    except ConnectionRefusedError:
-        return None
-
-
-@pytest.mark.sanitize
-@pytest.mark.parametrize("workers", [1, 2])
-def test_every_answer_is_that_of_redis(bench, workers):
-    """Any commands, right and wrong, to both: the replies are the same byte for byte."""
-    bench.serve("tap", [f"--resp {RESP}"], extra=["--workers", workers])
-    bench.client.start(["redis-server", "--port", RESP, "--bind", "127.0.0.1", "--save", ""])
-    peers = []
-    for address in (V4, "127.0.0.1"):
-        with bench.client:
-            peers.append(wait_until(functools.partial(connected, address), f"{address} to listen"))
-    rng = random.Random(workers)
-    for _ in range(4000):
-        words = any_command(rng)
-        replies = []
-        for peer in peers:
-            peer.sendall(encoded(words) + encoded(["ECHO", "end"]))
-            reply = b""
-            while not reply.endswith(b"$3\r\nend\r\n"):
-                more = peer.recv(65536)
-                assert more, f"{words}: closed after {reply}"
-                reply += more
-            replies.append(reply)
-        assert replies[0] == replies[1], words

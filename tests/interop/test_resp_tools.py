@@ -106,11 +106,11 @@ def benchmark(bench, *options):
 ALL_TESTS = {"PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "MSET"}
 
 
-@pytest.mark.parametrize("options", [[], ["-P", 16, "-r", 100000], ["-P", 100, "-d", 3000], ["--threads", 2, "-P", 4],
-                                     ["-3"], ["-k", 0, "-n", 2000]], ids=lambda words: "".join(map(str, words)) or "plain")
+@pytest.mark.parametrize("options", ["-n 5000", "-n 20000 -P 16 -r 100000", "-n 5000 -P 100 -d 3000",
+                                     "-n 20000 --threads 2 -P 4", "-n 20000 -3 -P 16", "-n 1000 -k 0"])
 def test_redis_benchmark(bench, options):
     bench.serve("tap", [f"--resp {RESP}"])
-    said = benchmark(bench, "-n", 20000, "--csv", "-t", "ping_inline,ping_mbulk,set,get,incr,mset", *options)
+    said = benchmark(bench, "--csv", "-t", "ping_inline,ping_mbulk,set,get,incr,mset", *options.split())
     rows = csv.DictReader(io.StringIO(said[said.index('"test"'):]))
     rates = {row["test"].split()[0]: float(row["rps"]) for row in rows}
     assert set(rates) == ALL_TESTS
@@ -146,8 +146,7 @@ def test_counters_are_exact(bench):
 # ---- clients of npm --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family, workers", [("v4", 1), ("v6", 2)])
 @pytest.mark.parametrize("client", ["ioredis.js", "node_redis.js 2", "node_redis.js 3"])
 def test_clients_of_npm(bench, client, family, workers):
     bench.serve("tap", [f"--resp {RESP}"], extra=["--workers", workers])
