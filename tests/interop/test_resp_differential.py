@@ -11,7 +11,7 @@ import pytest
 from conftest import RESP, V4, is_sanitized
 from lab import wait_until
 from resp_differential import Differential
-from resp_grammar import BULK_MAX, encoded
+from resp_grammar import BULK_MAX, encoded, is_allowed
 
 COUNT = 10_000 if is_sanitized() else 250_000
 HOURS = float(os.environ.get("RESP_HOURS", 0))  # scripts/test --resp HOURS: seeds that nobody has seen
@@ -25,6 +25,16 @@ def listens(address):
         return False
 
 
+def start_redis(bench, ns, port=RESP, bulk=BULK_MAX):
+    """With limits as here, and one database. Returns its address."""
+    with open(bench.log(f"redis-server-{port}"), "wb") as out:
+        ns.start(["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--databases", 1,
+                  "--proto-max-bulk-len", bulk], stdout=out)
+    with ns:
+        wait_until(lambda: listens(("127.0.0.1", port)), "redis-server to listen")
+    return "127.0.0.1", port
+
+
 @pytest.fixture
 def both(bench):
     """Starts Barewire, with so many workers, and Redis. Returns their addresses."""
@@ -32,16 +42,7 @@ def both(bench):
         conf = bench.tmp_path / "resp.yaml"
         conf.write_text(f"resp:\n  - port: {RESP}\n    bulk: {BULK_MAX}\n")
         bench.serve("tap", extra=["-c", conf, "--workers", workers])
-        # Limits alike, and one database as here.
-        redis = ["redis-server", "--port", RESP, "--bind", "127.0.0.1", "--save", "", "--databases", 1,
-                 "--proto-max-bulk-len", BULK_MAX]
-        with open(bench.log("redis-server"), "wb") as out:
-            bench.client.start(redis, stdout=out)
-        addresses = [(V4, RESP), ("127.0.0.1", RESP)]
-        with bench.client:
-            for address in addresses:
-                wait_until(lambda: listens(address), f"{address} to listen")
-        return addresses
+        return [(V4, RESP), start_redis(bench, bench.client)]
     return start
 
 
@@ -65,7 +66,31 @@ def test_every_reply_is_that_of_redis(bench, both, workers, protocol):
             break
 
 
-# What a connection ends with. A word in capitals is what is wrong with it.
+def test_a_difference_is_seen(bench):
+    """Two of Redis that differ in one limit: the report names what it takes to see that, and little else."""
+    ns = bench.namespace("r")
+    addresses = [start_redis(bench, ns), start_redis(bench, ns, RESP + 1, 2 * BULK_MAX)]
+    with ns:
+        difference = Differential(*addresses, 1).run(100_000)
+    assert difference is not None and difference.startswith("seed 1, protocol 2,")
+    assert "string exceeds maximum allowed size (proto-max-bulk-len)" in difference and "huge" in difference
+    assert len(difference.splitlines()) <= 6
+
+
+def test_what_replies_may_differ_in():
+    for words, mine, theirs, may in (
+            ("GET k", b"$1\r\na\r\n", b"$1\r\nb\r\n", False),
+            ("TTL k", b":100\r\n", b":101\r\n", True), ("TTL k", b":100\r\n", b":200\r\n", False),
+            ("TTL k", b":-1\r\n", b":-2\r\n", False),
+            ("KEYS *", b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"*2\r\n$1\r\nb\r\n$1\r\na\r\n", True),
+            ("KEYS *", b"*1\r\n$1\r\na\r\n", b"*2\r\n$1\r\nb\r\n$1\r\na\r\n", False),
+            ("INFO", b"$1\r\na\r\n", b"$2\r\nbc\r\n", True), ("INFO", b"=1\r\na\r\n", b"$2\r\nbc\r\n", False),
+            ("INFO", b"-ERR a\r\n", b"-ERR b\r\n", False), ("client Id", b":1\r\n", b":2\r\n", True),
+            ("CLIENT GETNAME", b"$1\r\na\r\n", b"$1\r\nb\r\n", False)):
+        assert is_allowed(words.encode().split(), mine, theirs) is may, words
+
+
+# What a connection ends with: QUIT, or a protocol error.
 LAST_WORDS = (
     b"*1\r\n$4\r\nQUIT\r\n", b"QUIT\r\n", b"*2\r\n$4\r\nQUIT\r\n$1\r\nx\r\n",
     b"*x\r\n", b"*-\r\n", b"*2147483648\r\n", b"*99999999999999999999\r\n", b"* 1\r\n", b"*+1\r\n",
