@@ -58,10 +58,13 @@ class Peer:
 
 
 def split(said):
-    """The replies in it, raw."""
+    """The replies in it, raw. What is none, and all behind it, is one."""
     replies, at = [], 0
     while at < len(said):
-        _, end = reply_at(said, at)
+        try:
+            _, end = reply_at(said, at)
+        except (ValueError, RecursionError):
+            end = len(said)
         replies.append(said[at:end])
         at = end
     return replies

@@ -109,7 +109,8 @@ GRAMMAR = """
 .1 CONFIG GET nothing
 .1 CONFIG SET nothing value
 .1 CONFIG GET maxmemory-policy
-.1 CONFIG SET maxmemory-policy junk
+.1 CONFIG SET maxmemory nosize
+.1 CONFIG SET maxmemory
 .1 CONFIG unknown
 .2 MEMORY USAGE key (SAMPLES integer|junk)0-1
 .1 MEMORY unknown
@@ -165,6 +166,7 @@ POOLS = {
     "unknown": [b"NO-SUCH", b"foo", b"", b"x" * 200, b"GETT", b"GE", b"\r\nGET", b"se t", b"\0", b"a'b", b"LPUSHX\n"],
     "badid": [b"999999999", b"0", b"-1", b"x", b"", b"1.5", b"9223372036854775808"],
     "section": [b"server", b"KEYSPACE", b"nothing", b"all", b"clients", b"stats"],
+    "nosize": [b"x", b"1xb", b"one", b"1 mb", b"mb1"],
     "nothing": [b"no-such-option", b"", b"x" * 100, b"two words"],
 }
 
