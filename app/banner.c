@@ -142,11 +142,11 @@ static void services(const struct banner *b)
 		where(service, at, sizeof(at));
 		if (http == NULL)
 			row(b, name, "%s on %s", service->service->name, at);
-		else if (http->root != NULL)
-			row(b, name, "%s on %s, files from %s", service->service->name, at, http->root);
+		else if (http->site.root != NULL)
+			row(b, name, "%s on %s, files from %s", service->service->name, at, http->site.root);
 		else
 			row(b, name, "%s on %s, %u constant page%s", service->service->name, at,
-				http->constant_count, http->constant_count == 1 ? "" : "s");
+				http->site.constant_count, http->site.constant_count == 1 ? "" : "s");
 	}
 }
 

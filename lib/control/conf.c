@@ -25,6 +25,9 @@
 #define NETWORK_ROW(...)  ROW(struct bw_raw_network, struct bw_engine_conf, __VA_ARGS__)
 #define TCP_ROW(...)      ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
 #define HTTP_ROW(...)     ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
+#define SITE_ROW(...)     ROW(struct bw_raw_http, struct bw_http_site, __VA_ARGS__)
+#define HOST_ROW(...)     ROW(struct bw_raw_host, struct bw_http_site, __VA_ARGS__)
+#define ROUTE_ROW(...)    ROW(struct bw_raw_handler, struct bw_http_route, __VA_ARGS__)
 #define CONSTANT_ROW(...) ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
 #define RESP_ROW(...)     ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
 
@@ -36,6 +39,9 @@ static const struct bw_key top_keys[] = { TOP_KEYS(TOP_ROW) };
 static const struct bw_key network_keys[] = { NETWORK_KEYS(NETWORK_ROW) };
 static const struct bw_key tcp_keys[] = { TCP_KEYS(TCP_ROW) };
 static const struct bw_key http_keys[] = { HTTP_KEYS(HTTP_ROW) };
+static const struct bw_key site_keys[] = { SITE_KEYS(SITE_ROW) };
+static const struct bw_key host_keys[] = { SITE_KEYS(HOST_ROW) };
+static const struct bw_key route_keys[] = { ROUTE_KEYS(ROUTE_ROW) };
 static const struct bw_key constant_keys[] = { CONSTANT_KEYS(CONSTANT_ROW) };
 static const struct bw_key resp_keys[] = { RESP_KEYS(RESP_ROW) };
 static const struct bw_key http_service_keys[] = { SERVICE_KEYS(HTTP_SERVICE_ROW) };
@@ -72,8 +78,12 @@ void bw_conf_destroy(struct bw_conf *conf)
 {
 	if (conf == NULL)
 		return;
-	for (unsigned i = 0; i < BW_ARRAY_LEN(conf->constants); i++)
-		free(conf->constants[i]);
+	while (conf->blocks != NULL) {
+		struct bw_conf_block *block = conf->blocks;
+
+		conf->blocks = block->next;
+		free(block);
+	}
 	bw_control__raw_free(conf->raw);
 	free(conf->origins);
 	free(conf->file);
@@ -565,43 +575,214 @@ static int root_check(const struct bw_conf *conf, const char *path, const char *
 	return 0;
 }
 
-static int constants_apply(struct bw_conf *conf, const char *entry, const struct bw_raw_http *raw,
-	struct bw_http_constant *constants)
+/** Zeroed, and freed with the configuration. */
+static void *conf_alloc(struct bw_conf *conf, size_t count, size_t bytes)
 {
-	for (unsigned i = 0; i < raw->constants_count; i++) {
-		struct bw_http_constant *constant = &constants[i];
-		char path[PATH_BYTES], prefix[PATH_BYTES / 2];
+	struct bw_conf_block *block = calloc(1, sizeof(*block) + count * bytes);
+
+	if (block == NULL)
+		return NULL;
+	block->next = conf->blocks;
+	conf->blocks = block;
+	return block->data;
+}
+
+static int constant_apply(struct bw_conf *conf, const char *entry, struct bw_raw_constant *raw,
+	struct bw_http_constant *constant)
+{
+	char path[PATH_BYTES], prefix[PATH_BYTES];
+	int error;
+
+	snprintf(prefix, sizeof(prefix), "%s.", entry);
+	*constant = (struct bw_http_constant){ .content_type = "text/plain; charset=utf-8", .status = 200 };
+	error = bw_control__keys_apply(
+		conf, prefix, constant_keys, BW_ARRAY_LEN(constant_keys), raw, constant);
+	if (error != 0)
+		return error;
+	if (constant->path == NULL || constant->body == NULL)
+		return bw_control__fail(conf, entry, "a constant needs path and body; give both");
+	if (constant->path[0] != '/') {
+		snprintf(path, sizeof(path), "%.100s.path", entry);
+		return bw_control__fail(conf, path,
+			"'%.60s' does not begin with /; give a path such as /health", constant->path);
+	}
+	/* They would end the header, or begin another (RFC 9110 section 5.5). */
+	for (const char *c = constant->content_type; *c != '\0'; c++) {
+		if ((unsigned char)*c >= ' ' && *c != 0x7f)
+			continue;
+		snprintf(path, sizeof(path), "%.100s.type", entry);
+		return bw_control__fail(conf, path, "has a control character; give one such as text/plain");
+	}
+	constant->body_bytes = strlen(constant->body);
+	return 0;
+}
+
+static int constants_apply(struct bw_conf *conf, const char *entry, struct bw_raw_constant *raw,
+	unsigned count, struct bw_http_site *site)
+{
+	struct bw_http_constant *constants = conf_alloc(conf, count, sizeof(*constants));
+
+	if (constants == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		char path[PATH_BYTES];
 		int error;
 
-		snprintf(path, sizeof(path), "%s.constants[%u]", entry, i);
-		snprintf(prefix, sizeof(prefix), "%s.constants[%u].", entry, i);
-		*constant = (struct bw_http_constant){ .content_type = "text/plain; charset=utf-8",
-			.status = 200 };
-		error = bw_control__keys_apply(conf, prefix, constant_keys, BW_ARRAY_LEN(constant_keys),
-			&raw->constants[i], constant);
+		snprintf(path, sizeof(path), "%.80s.constants[%u]", entry, i);
+		error = constant_apply(conf, path, &raw[i], &constants[i]);
 		if (error != 0)
 			return error;
-		if (constant->path == NULL || constant->body == NULL)
-			return bw_control__fail(conf, path, "a constant needs path and body; give both");
-		if (constant->path[0] != '/') {
-			snprintf(path, sizeof(path), "%spath", prefix);
-			return bw_control__fail(conf, path,
-				"'%.60s' does not begin with /; give a path such as /health", constant->path);
-		}
-		/* They would end the header, or begin another (RFC 9110 section 5.5). */
-		for (const char *c = constant->content_type; *c != '\0'; c++) {
-			if ((unsigned char)*c >= ' ' && *c != 0x7f)
-				continue;
-			snprintf(path, sizeof(path), "%stype", prefix);
-			return bw_control__fail(
-				conf, path, "has a control character; give one such as text/plain");
-		}
-		constant->body_bytes = strlen(constant->body);
 		for (unsigned j = 0; j < i; j++)
-			if (strcmp(constants[j].path, constant->path) == 0)
+			if (strcmp(constants[j].path, constants[i].path) == 0)
 				return bw_control__fail(conf, path,
-					"%.60s is there already; give every path once", constant->path);
+					"%.60s is there already; give every path once", constants[i].path);
 	}
+	site->constants = constants;
+	site->constant_count = count;
+	return 0;
+}
+
+static const struct bw_http_handler *const handlers[] = { &bw_http_health, &bw_http_echo };
+
+static int handler_apply(const struct bw_conf *conf, const char *entry, const char *name,
+	const struct bw_http_handler **handler)
+{
+	const char *names[BW_ARRAY_LEN(handlers)], *nearest;
+	char path[PATH_BYTES];
+
+	if (name == NULL)
+		return bw_control__fail(
+			conf, entry, "a route needs a handler; give one such as handler: echo");
+	for (unsigned i = 0; i < BW_ARRAY_LEN(handlers); i++) {
+		names[i] = handlers[i]->name;
+		if (strcmp(name, names[i]) == 0)
+			*handler = handlers[i];
+	}
+	if (*handler != NULL)
+		return 0;
+	snprintf(path, sizeof(path), "%.100s.handler", entry);
+	nearest = bw_control__nearest(name, names, BW_ARRAY_LEN(names));
+	if (nearest != NULL)
+		return bw_control__fail(conf, path, "'%.60s' is no handler; did you mean %s?", name, nearest);
+	return bw_control__fail(conf, path, "'%.60s' is no handler; give health or echo", name);
+}
+
+static int methods_apply(const struct bw_conf *conf, const char *entry, const struct bw_raw_handler *raw,
+	struct bw_http_route *route)
+{
+	static const char *const names[] = {
+		[BW_HTTP_GET] = "GET",
+		[BW_HTTP_HEAD] = "HEAD",
+		[BW_HTTP_POST] = "POST",
+		[BW_HTTP_PUT] = "PUT",
+		[BW_HTTP_DELETE] = "DELETE",
+		[BW_HTTP_PATCH] = "PATCH",
+	};
+
+	for (unsigned i = 0; i < raw->methods_count; i++) {
+		uint16_t bit = 0;
+		char path[PATH_BYTES];
+
+		for (unsigned j = 0; j < BW_ARRAY_LEN(names); j++)
+			if (names[j] != NULL && strcmp(raw->methods[i], names[j]) == 0)
+				bit = (uint16_t)(1u << j);
+		snprintf(path, sizeof(path), "%.100s.methods[%u]", entry, i);
+		if (bit == 0)
+			return bw_control__fail(conf, path,
+				"'%.60s' is no method of a route; give GET, HEAD, POST, PUT, DELETE or PATCH",
+				raw->methods[i]);
+		route->methods |= bit;
+	}
+	return 0;
+}
+
+static int http_route_apply(
+	struct bw_conf *conf, const char *entry, struct bw_raw_handler *raw, struct bw_http_route *route)
+{
+	char path[PATH_BYTES];
+	int error;
+
+	snprintf(path, sizeof(path), "%.100s.", entry);
+	error = bw_control__keys_apply(conf, path, route_keys, BW_ARRAY_LEN(route_keys), raw, route);
+	if (error == 0)
+		error = handler_apply(conf, entry, raw->handler, &route->handler);
+	if (error == 0)
+		error = methods_apply(conf, entry, raw, route);
+	if (error != 0)
+		return error;
+	if ((raw->path == NULL) == (raw->prefix == NULL))
+		return bw_control__fail(
+			conf, entry, "a route needs a path, or a prefix of paths; give one of the two");
+	route->is_prefix = raw->prefix != NULL;
+	route->path = route->is_prefix ? raw->prefix : raw->path;
+	if (route->path[0] == '/')
+		return 0;
+	snprintf(path, sizeof(path), "%.100s.%s", entry, route->is_prefix ? "prefix" : "path");
+	return bw_control__fail(
+		conf, path, "'%.60s' does not begin with /; give a path such as /api/", route->path);
+}
+
+static int http_routes_apply(struct bw_conf *conf, const char *entry, struct bw_raw_handler *raw,
+	unsigned count, struct bw_http_site *site)
+{
+	struct bw_http_route *routes = conf_alloc(conf, count, sizeof(*routes));
+
+	if (routes == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		char path[PATH_BYTES];
+		int error;
+
+		snprintf(path, sizeof(path), "%.80s.routes[%u]", entry, i);
+		error = http_route_apply(conf, path, &raw[i], &routes[i]);
+		if (error != 0)
+			return error;
+	}
+	site->routes = routes;
+	site->route_count = count;
+	return 0;
+}
+
+static int site_root_check(const struct bw_conf *conf, const char *entry, const struct bw_http_site *site)
+{
+	char path[PATH_BYTES];
+
+	snprintf(path, sizeof(path), "%.100s.root", entry);
+	return site->root != NULL ? root_check(conf, path, site->root) : 0;
+}
+
+static int hosts_apply(
+	struct bw_conf *conf, const char *entry, const struct bw_raw_http *raw, struct bw_http_conf *http)
+{
+	struct bw_http_site *sites = conf_alloc(conf, raw->hosts_count, sizeof(*sites));
+
+	if (sites == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < raw->hosts_count; i++) {
+		struct bw_raw_host *host = &raw->hosts[i];
+		struct bw_http_site *site = &sites[i];
+		char path[PATH_BYTES / 2], prefix[PATH_BYTES];
+		int error;
+
+		snprintf(path, sizeof(path), "%s.hosts[%u]", entry, i);
+		snprintf(prefix, sizeof(prefix), "%s.", path);
+		if (host->names_count == 0)
+			return bw_control__fail(
+				conf, path, "a host needs names; give at least one, such as www.example.org");
+		site->names = (const char *const *)host->names;
+		site->name_count = host->names_count;
+		error = bw_control__keys_apply(conf, prefix, host_keys, BW_ARRAY_LEN(host_keys), host, site);
+		if (error == 0)
+			error = site_root_check(conf, path, site);
+		if (error == 0)
+			error = constants_apply(conf, path, host->constants, host->constants_count, site);
+		if (error == 0)
+			error = http_routes_apply(conf, path, host->routes, host->routes_count, site);
+		if (error != 0)
+			return error;
+	}
+	http->hosts = sites;
+	http->host_count = raw->hosts_count;
 	return 0;
 }
 
@@ -623,6 +804,9 @@ static int http_apply(struct services *services)
 		snprintf(entry, sizeof(entry), "http[%u]", i);
 		snprintf(path, sizeof(path), "%s.", entry);
 		error = bw_control__keys_apply(conf, path, http_keys, BW_ARRAY_LEN(http_keys), raw, http);
+		if (error == 0)
+			error = bw_control__keys_apply(
+				conf, path, site_keys, BW_ARRAY_LEN(site_keys), raw, &http->site);
 		if (error != 0)
 			return error;
 		if (http->request_line_bytes_max > http->header_bytes_max) {
@@ -633,23 +817,19 @@ static int http_apply(struct services *services)
 				"request_line (%u) is part of header_bytes (%u) and cannot be more; give less of it",
 				http->request_line_bytes_max, http->header_bytes_max);
 		}
-		snprintf(path, sizeof(path), "%s.root", entry);
-		if (http->root != NULL) {
-			error = root_check(conf, path, http->root);
-			if (error != 0)
-				return error;
-		}
-		conf->constants[slot] = calloc(raw->constants_count + 1, sizeof(*http->constants));
-		if (conf->constants[slot] == NULL)
-			return -ENOMEM;
-		error = constants_apply(conf, entry, raw, conf->constants[slot]);
+		error = site_root_check(conf, entry, &http->site);
+		if (error == 0)
+			error = constants_apply(
+				conf, entry, raw->constants, raw->constants_count, &http->site);
+		if (error == 0)
+			error = http_routes_apply(conf, entry, raw->routes, raw->routes_count, &http->site);
+		if (error == 0)
+			error = hosts_apply(conf, entry, raw, http);
 		if (error != 0)
 			return error;
-		http->constants = raw->constants_count > 0 ? conf->constants[slot] : NULL;
-		http->constant_count = raw->constants_count;
-		if (http->root == NULL && http->constant_count == 0) {
-			http->constants = &bw_control__welcome;
-			http->constant_count = 1;
+		if (http->site.root == NULL && http->site.constant_count == 0 && http->host_count == 0) {
+			http->site.constants = &bw_control__welcome;
+			http->site.constant_count = 1;
 		}
 		conf->view.http[slot] = http;
 		conf->view.engine.services[slot].conf = http;

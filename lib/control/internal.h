@@ -24,6 +24,27 @@ struct bw_raw_constant {
 	CONSTANT_KEYS(RAW_MEMBER)
 };
 
+struct bw_raw_handler {
+	char *path, *prefix, *handler;
+	char **methods;
+	unsigned methods_count;
+	ROUTE_KEYS(RAW_MEMBER)
+};
+
+/** What a service and each of its hosts have. */
+#define RAW_SITE                                                                                             \
+	SITE_KEYS(RAW_MEMBER)                                                                                \
+	struct bw_raw_constant *constants;                                                                   \
+	unsigned constants_count;                                                                            \
+	struct bw_raw_handler *routes;                                                                       \
+	unsigned routes_count;
+
+struct bw_raw_host {
+	RAW_SITE
+	char **names;
+	unsigned names_count;
+};
+
 /** What every raw service begins with. */
 #define RAW_LISTEN                                                                                           \
 	char *port;                                                                                          \
@@ -38,8 +59,9 @@ struct bw_raw_http {
 	RAW_LISTEN
 	SERVICE_KEYS(RAW_MEMBER)
 	HTTP_KEYS(RAW_MEMBER)
-	struct bw_raw_constant *constants;
-	unsigned constants_count;
+	RAW_SITE
+	struct bw_raw_host *hosts;
+	unsigned hosts_count;
 };
 
 struct bw_raw_resp {
@@ -87,6 +109,8 @@ struct bw_raw {
 
 /* Bounds of lists. The services' is of each list and of all together. */
 #define CONSTANTS_MAX 64
+#define METHODS_MAX   8
+#define NAMES_MAX     64
 #define EAL_ARGS_MAX  64
 #define PATH_BYTES    128
 
@@ -97,6 +121,12 @@ struct bw_origin {
 	unsigned line;
 };
 
+/** Memory that lives as long as the configuration. */
+struct bw_conf_block {
+	struct bw_conf_block *next;
+	uint64_t data[];
+};
+
 struct bw_conf {
 	char *file; /* of -c, or NULL */
 	struct bw_raw *raw;
@@ -105,7 +135,7 @@ struct bw_conf {
 	struct bw_conf_view view;
 	struct bw_mac mac;
 	struct bw_http_conf http[BW_SERVICES_MAX];
-	struct bw_http_constant *constants[BW_SERVICES_MAX];
+	struct bw_conf_block *blocks; /* what they point to */
 	struct bw_resp_conf resp[BW_SERVICES_MAX];
 };
 

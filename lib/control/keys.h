@@ -63,8 +63,6 @@
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \
-	X(root, TEXT, root, 0, 0)                                                                            \
-	X(index, TEXT, index, 0, 0)                                                                          \
 	X(cache, BYTES, cache_bytes_max, 1 * MIB, 1024 * GIB)                                                \
 	X(request_line, BYTES, request_line_bytes_max, 64, 16 * KIB)                                         \
 	X(header_bytes, BYTES, header_bytes_max, 64, 16 * KIB)                                               \
@@ -73,6 +71,14 @@
 	X(pipeline, NUMBER, pipeline_depth_max, 1, 1024)                                                     \
 	X(header_timeout, DURATION, header_timeout_ns, 100 * MS, 3600 * SEC)                                 \
 	X(idle_timeout, DURATION, idle_timeout_ns, 100 * MS, 86400 * SEC)
+
+/* struct bw_http_site: in a service, and in each of its hosts */
+#define SITE_KEYS(X)                                                                                         \
+	X(root, TEXT, root, 0, 0)                                                                            \
+	X(index, TEXT, index, 0, 0)
+
+/* struct bw_http_route, but for `methods` and what `path`, `prefix` and `handler` mean */
+#define ROUTE_KEYS(X) X(body, BYTES, body_bytes_max, 0, 1024 * GIB)
 
 /* struct bw_http_constant */
 #define CONSTANT_KEYS(X)                                                                                     \

@@ -28,11 +28,36 @@ static const cyaml_schema_field_t constant_fields[] = { CONSTANT_KEYS(FIELD) CYA
 #undef FIELD
 static const cyaml_schema_value_t constant_entry = ENTRY(struct bw_raw_constant, constant_fields);
 
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_handler, key),
+static const cyaml_schema_field_t handler_fields[] = {
+	SCALAR(struct bw_raw_handler, path),
+	SCALAR(struct bw_raw_handler, prefix),
+	LIST(struct bw_raw_handler, methods, &text_entry, METHODS_MAX),
+	SCALAR(struct bw_raw_handler, handler),
+	ROUTE_KEYS(FIELD) CYAML_FIELD_END,
+};
+#undef FIELD
+static const cyaml_schema_value_t handler_entry = ENTRY(struct bw_raw_handler, handler_fields);
+
+/** Of an HTTP service and of each of its hosts. */
+#define SITE_LISTS(structure)                                                                                \
+	LIST(structure, constants, &constant_entry, CONSTANTS_MAX),                                          \
+		LIST(structure, routes, &handler_entry, BW_HTTP_ROUTES_MAX)
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_host, key),
+static const cyaml_schema_field_t host_fields[] = {
+	LIST(struct bw_raw_host, names, &text_entry, NAMES_MAX),
+	SITE_KEYS(FIELD) SITE_LISTS(struct bw_raw_host),
+	CYAML_FIELD_END,
+};
+#undef FIELD
+static const cyaml_schema_value_t host_entry = ENTRY(struct bw_raw_host, host_fields);
+
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_http, key),
 static const cyaml_schema_field_t http_fields[] = {
 	LISTEN(struct bw_raw_http),
-	SERVICE_KEYS(FIELD) HTTP_KEYS(FIELD)
-		LIST(struct bw_raw_http, constants, &constant_entry, CONSTANTS_MAX),
+	SERVICE_KEYS(FIELD) HTTP_KEYS(FIELD) SITE_KEYS(FIELD) SITE_LISTS(struct bw_raw_http),
+	LIST(struct bw_raw_http, hosts, &host_entry, BW_HTTP_HOSTS_MAX),
 	CYAML_FIELD_END,
 };
 #undef FIELD

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * HTTP/1.1 server (RFC 9110, RFC 9112): connections.
+ * HTTP/1.1 server (RFC 9110, RFC 9112): connections and their requests.
  *
  * A request is found whole before it is parsed: in the packet it came in, or where it straddles packets, in the
  * worker's scratch buffer. What is not whole stays in the receive queue, and the search for its end goes on
  * where it stopped. A path that the worker's table knows is answered at once: prebuilt head and the Date line
  * copied, body by reference, or copied too where both fit one reserve.
  *
- * All else is a pending answer, in a list a connection: it waits for a helper thread (a file to be loaded), for
- * its request's body to be over, or for room in the send queue. Answers leave in the order of their requests,
- * so whatever comes while the list is not empty joins it. Nothing is read while the first of the list only
- * waits for room, nor beyond pipeline_depth_max: the bytes stay in the receive queue and close the window.
+ * All else is an exchange that waits, in a list a connection (http_exchange.c): for a helper thread (a file to be
+ * loaded), for its request's body to be over, for a handler, or for room in the send queue. Answers leave in the
+ * order of their requests, so whatever comes while the list is not empty joins it. Nothing is read while the first
+ * of the list only waits for room, nor beyond pipeline_depth_max: the bytes stay in the receive queue and close the
+ * window.
  *
  * One timer a connection, seldom moved: when it fires, it looks what the connection is waiting for now, since
  * when, and either ends it or sleeps for the rest. An idle connection costs its `struct conn` and nothing else.
@@ -21,125 +22,26 @@
 #include <string.h>
 #include <time.h>
 
-#include <base/assert.h>
-#include <base/list.h>
 #include <base/log.h>
-#include <service/http.h>
-#include <service/service.h>
 
-#include "http_date.h"
-#include "http_files.h"
-#include "http_parse.h"
-#include "http_table.h"
+#include "http_internal.h"
 
-#define PENDING_MAX  65536 /* answers that wait, a worker */
 #define RESYNC_NS    (60 * BW_NS_PER_SEC)
-#define STARVED_NS   (10 * BW_NS_PER_MS)
-#define PULLUP_MAX   2048 /* what bw_stream_pullup() grants */
-#define PULLUP_VIEWS 8    /* a head in more pieces than this is joined: an mbuf a byte is dear */
-#define SLICE_MAX    (1u << 30)
+#define PULLUP_MAX   2048  /* what bw_stream_pullup() grants */
+#define PULLUP_VIEWS 8     /* a head in more pieces than this is joined: an mbuf a byte is dear */
 #define BODY_RATE    1024u /* bytes a second at which a request's body is never late */
-
-/* How a reply is to be sent. */
-enum {
-	REPLY_NO_BODY = 1 << 0,    /* to HEAD */
-	REPLY_CLOSE = 1 << 1,      /* the connection ends with it */
-	REPLY_KEEP_ALIVE = 1 << 2, /* say so, to HTTP/1.0 */
-};
-
-struct reply {
-	struct bw_http__object *object; /* borrowed; NULL: a status of our own making */
-	uint64_t body_at, body_left;    /* of the object's body */
-	uint16_t status;
-	uint8_t flags;
-	bool head_is_sent;
-};
-
-/* What a pending answer waits for. 0: for its turn and for room. */
-enum {
-	WAIT_OBJECT = 1 << 0,
-	WAIT_BODY = 1 << 1,
-};
-
-struct pending {
-	struct bw_link waiter; /* in a look-up's list */
-	struct pending *next;
-	struct bw_stream *stream;
-	struct reply reply; /* its object is a reference of ours */
-	uint8_t waits;
-	bool owes_continue; /* a 100 when its turn comes, if the body is still to come then */
-	struct bw_http__wants wants;
-};
-
-/* What the connection's input is. */
-enum phase {
-	PHASE_HEAD, /* between requests, or within a head when scan.seen > 0 */
-	PHASE_LENGTH,
-	PHASE_CHUNKS,
-	PHASE_OVER, /* no more requests; what still comes is discarded */
-};
-
-/* A connection. Zeroed is a new one but for its times. */
-struct conn {
-	struct pending *first, *last;
-	bw_ns since;         /* what it waits for now has been waited for since then */
-	bw_ns timer_at;      /* as armed */
-	uint64_t body_bytes; /* PHASE_LENGTH: left; PHASE_CHUNKS: seen */
-	struct bw_http__chunks chunks;
-	struct bw_http__scan scan;
-	uint16_t pending_count;
-	uint8_t phase;
-	bool is_reading; /* within data(), which settles at its end */
-	bool is_paused; /* there is more to read, and data() will be called for it, which alone clears this */
-	bool peer_is_closed;
-	bool is_starved; /* refused for want of buffers, not of room: nothing will call, try again */
-};
-_Static_assert(sizeof(struct conn) <= 96, "an idle connection is small");
-
-enum tail {
-	TAIL_PLAIN,
-	TAIL_CLOSE,
-	TAIL_KEEP_ALIVE,
-	TAIL_COUNT,
-};
-
-#define DATE_LINE_LEN (6 + BW_HTTP__DATE_LEN + 2)
-
-/* A worker's. */
-struct worker {
-	struct bw_context *ctx;
-	const struct bw_http_conf *conf;
-	struct bw_http__table table;
-	uint8_t *scratch; /* heads that straddle, header_bytes_max; then a path, request_line_bytes_max */
-	uint8_t *path;
-	struct pending *pendings, *pending_free; /* touched only as they are needed */
-	uint32_t pendings_used, pendings_out;
-
-	int64_t wall_offset_ns; /* wall clock = the turn's time + this */
-	bw_ns resync_at, date_until;
-	int64_t date_s;
-	char tail[TAIL_COUNT][80]; /* Date, Connection, the empty line */
-	uint8_t tail_len[TAIL_COUNT];
-
-	uint64_t requests, by_class[6], body_bytes, connections, timeouts, malformed, stalled;
-};
-
-static struct worker *worker_of(const struct bw_stream *s)
-{
-	return bw_context_state(bw_stream_context(s));
-}
 
 /* ---- time --------------------------------------------------------------------------------------------- */
 
 static void format_tails(struct worker *w)
 {
-	static const char *const connection[TAIL_COUNT] = {
-		[TAIL_PLAIN] = "",
-		[TAIL_CLOSE] = "Connection: close\r\n",
-		[TAIL_KEEP_ALIVE] = "Connection: keep-alive\r\n",
+	static const char *const connection[BW_HTTP__TAIL_COUNT] = {
+		[BW_HTTP__TAIL_PLAIN] = "",
+		[BW_HTTP__TAIL_CLOSE] = "Connection: close\r\n",
+		[BW_HTTP__TAIL_KEEP_ALIVE] = "Connection: keep-alive\r\n",
 	};
 
-	for (unsigned i = 0; i < TAIL_COUNT; i++) {
+	for (unsigned i = 0; i < BW_HTTP__TAIL_COUNT; i++) {
 		char date[BW_HTTP__DATE_LEN];
 
 		bw_http__date_format(w->date_s, date);
@@ -166,454 +68,14 @@ static void update_date(struct worker *w, bw_ns now)
 	format_tails(w);
 }
 
-static void arm_by(struct bw_stream *s, struct conn *c, bw_ns at)
-{
-	if (at < c->timer_at) {
-		c->timer_at = at;
-		bw_stream_set_timer(s, at);
-	}
-}
-
-/* ---- heads -------------------------------------------------------------------------------------------- */
-
-/* A head under construction. Its parts are bounded by their makers, their sum here. */
-struct text {
-	char bytes[BW_HTTP__HEAD_MAX];
-	uint32_t len;
-};
-
-static void put(struct text *text, const void *bytes, uint32_t len)
-{
-	BW_ASSERT_LE(text->len + len, sizeof(text->bytes));
-	memcpy(text->bytes + text->len, bytes, len);
-	text->len += len;
-}
-
-static void put_string(struct text *text, const char *string)
-{
-	put(text, string, (uint32_t)strlen(string));
-}
-
-static void put_number(struct text *text, uint64_t number)
-{
-	char digits[20];
-	uint32_t at = sizeof(digits);
-
-	do
-		digits[--at] = (char)('0' + number % 10);
-	while ((number /= 10) > 0);
-	put(text, digits + at, (uint32_t)sizeof(digits) - at);
-}
-
-static enum tail tail_of(const struct reply *reply)
-{
-	if (reply->flags & REPLY_CLOSE)
-		return TAIL_CLOSE;
-	return reply->flags & REPLY_KEEP_ALIVE ? TAIL_KEEP_ALIVE : TAIL_PLAIN;
-}
-
-/* The object's own answer, prebuilt but for its tail? Else the head is composed (206, 304, 412, 416). */
-static bool is_prebuilt(const struct reply *reply)
-{
-	return reply->object != NULL && reply->status == reply->object->status &&
-	       (reply->status == 200 || reply->status == 301 || reply->object->is_constant);
-}
-
-/* The body that a status of our own has: its text and a line feed. */
-static uint32_t put_status_body(struct text *text, unsigned status)
-{
-	uint32_t at = text->len;
-
-	put_number(text, status);
-	put_string(text, " ");
-	put_string(text, bw_http__reason(status));
-	put_string(text, "\n");
-	return text->len - at;
-}
-
-/* All but what is prebuilt. A refusal's little body is composed with its head. */
-static void compose(const struct worker *w, const struct reply *reply, struct text *text)
-{
-	const struct bw_http__object *object = reply->object;
-	enum tail tail = tail_of(reply);
-
-	put_string(text, "HTTP/1.1 ");
-	put_number(text, reply->status);
-	put_string(text, " ");
-	put_string(text, bw_http__reason(reply->status));
-	put_string(text, "\r\n");
-	if (reply->status == 206 || reply->status == 304) {
-		const char *validators = object->head + object->status_line_len;
-
-		put(text, validators, object->validators_len);
-		if (reply->status == 206) {
-			put(text, validators + object->validators_len, object->description_len);
-			put_string(text, "Content-Range: bytes ");
-			put_number(text, reply->body_at);
-			put_string(text, "-");
-			put_number(text, reply->body_at + reply->body_left - 1);
-			put_string(text, "/");
-			put_number(text, object->body_bytes);
-			put_string(text, "\r\nContent-Length: ");
-			put_number(text, reply->body_left);
-			put_string(text, "\r\n");
-		}
-		put(text, w->tail[tail], w->tail_len[tail]);
-		return;
-	}
-	put_string(text, "Server: barewire\r\n");
-	if (reply->status == 405 || reply->status == 204)
-		put_string(text, "Allow: GET, HEAD, OPTIONS\r\n");
-	if (reply->status == 416) { /* RFC 9110 15.5.17 */
-		put_string(text, "Content-Range: bytes */");
-		put_number(text, object->body_bytes);
-		put_string(text, "\r\n");
-	}
-	if (reply->status == 503)
-		put_string(text, "Retry-After: 1\r\n");
-	if (reply->status != 204) {
-		struct text body = { .len = 0 };
-		uint32_t body_len = put_status_body(&body, reply->status);
-
-		put_string(text, "Content-Type: text/plain\r\nContent-Length: ");
-		put_number(text, body_len);
-		put_string(text, "\r\n");
-		put(text, w->tail[tail], w->tail_len[tail]);
-		if (!(reply->flags & REPLY_NO_BODY))
-			put(text, body.bytes, body_len);
-	} else {
-		put(text, w->tail[tail], w->tail_len[tail]);
-	}
-}
-
-/* ---- sending ------------------------------------------------------------------------------------------ */
-
-static void release_object(void *arg)
-{
-	bw_http__object_put(arg);
-}
-
-/* The head, and the body with it where both are small. False: no room now. */
-static bool send_head(struct worker *w, struct bw_stream *s, struct reply *reply)
-{
-	const struct bw_http__object *object = reply->object;
-	struct text text;
-	uint8_t *into;
-
-	if (bw_likely(is_prebuilt(reply))) {
-		enum tail tail = tail_of(reply);
-		uint32_t len = object->head_len + w->tail_len[tail];
-		uint32_t body_len = 0;
-
-		if (reply->body_left <= BW_HTTP__HEAD_MAX - len)
-			body_len = (uint32_t)reply->body_left;
-		into = bw_stream_reserve(s, len + body_len);
-		if (into == NULL)
-			return false;
-		memcpy(into, object->head, object->head_len);
-		memcpy(into + object->head_len, w->tail[tail], w->tail_len[tail]);
-		if (body_len > 0)
-			memcpy(into + len, object->body, body_len);
-		bw_stream_commit(s, len + body_len);
-		reply->body_left -= body_len;
-		w->body_bytes += body_len;
-		return true;
-	}
-	text.len = 0;
-	compose(w, reply, &text);
-	into = bw_stream_reserve(s, text.len);
-	if (into == NULL)
-		return false;
-	memcpy(into, text.bytes, text.len);
-	bw_stream_commit(s, text.len);
-	return true;
-}
-
-/* Send what there is room for. True: all of it is in the send queue. */
-static bool send_reply(struct worker *w, struct bw_stream *s, struct conn *c, struct reply *reply)
-{
-	/* A head is at most what a reserve grants: with that much space, only an empty pool can refuse. */
-	uint32_t space = bw_stream_space(s);
-
-	if (!reply->head_is_sent) {
-		if (!send_head(w, s, reply)) {
-			c->is_starved = space >= BW_HTTP__HEAD_MAX;
-			return false;
-		}
-		reply->head_is_sent = true;
-		w->by_class[reply->status / 100]++;
-	}
-	while (reply->body_left > 0) {
-		uint32_t len = (uint32_t)BW_MIN(reply->body_left, (uint64_t)SLICE_MAX);
-		int rc;
-
-		space = bw_stream_space(s);
-		/* With no space at all it is still tried: being refused is what makes writable() come. */
-		if (space > 0)
-			len = BW_MIN(len, space);
-		bw_http__object_ref(reply->object);
-		rc = bw_stream_send_ref(
-			s, reply->object->body + reply->body_at, len, release_object, reply->object);
-		if (rc < 0) {
-			bw_http__object_put(reply->object);
-			c->is_starved = rc == -ENOBUFS && space > 0;
-			return false;
-		}
-		reply->body_at += len;
-		reply->body_left -= len;
-		w->body_bytes += len;
-	}
-	return true;
-}
-
-/* ---- pending answers ---------------------------------------------------------------------------------- */
-
-static struct pending *pending_push(
-	struct worker *w, struct bw_stream *s, struct conn *c, const struct reply *reply)
-{
-	struct pending *p = w->pending_free;
-
-	if (p != NULL)
-		w->pending_free = p->next;
-	else if (w->pendings_used < PENDING_MAX)
-		p = &w->pendings[w->pendings_used++];
-	else
-		return NULL;
-	w->pendings_out++;
-	bw_link_init(&p->waiter);
-	p->next = NULL;
-	p->stream = s;
-	p->reply = *reply;
-	if (p->reply.object != NULL)
-		bw_http__object_ref(p->reply.object);
-	p->waits = 0;
-	p->owes_continue = false;
-	p->wants.flags = 0;
-	if (c->first == NULL)
-		c->first = p;
-	else
-		c->last->next = p;
-	c->last = p;
-	c->pending_count++;
-	return p;
-}
-
-static void pending_pop(struct worker *w, struct conn *c)
-{
-	struct pending *p = c->first;
-
-	c->first = p->next;
-	if (c->first == NULL)
-		c->last = NULL;
-	c->pending_count--;
-	bw_link_remove(&p->waiter);
-	if (p->reply.object != NULL)
-		bw_http__object_put(p->reply.object);
-	p->next = w->pending_free;
-	w->pending_free = p;
-	w->pendings_out--;
-}
-
-/* Orderly: what is queued goes out, then FIN. Later answers are to nobody any more. */
-static void finish(struct worker *w, struct bw_stream *s, struct conn *c)
-{
-	while (c->first != NULL)
-		pending_pop(w, c);
-	c->phase = PHASE_OVER;
-	bw_stream_close(s);
-}
-
-static void give_up(struct worker *w, struct bw_stream *s, struct conn *c)
-{
-	c->phase = PHASE_OVER;
-	bw_stream_abort(s);
-}
-
-static bool send_continue(struct bw_stream *s, struct conn *c)
-{
-	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-	uint32_t space = bw_stream_space(s);
-	void *into = bw_stream_reserve(s, sizeof(text) - 1);
-
-	if (into == NULL) {
-		c->is_starved = space >= sizeof(text) - 1;
-		return false;
-	}
-	memcpy(into, text, sizeof(text) - 1);
-	bw_stream_commit(s, sizeof(text) - 1);
-	return true;
-}
-
-/* Reading on would only make the list longer. */
-static bool is_blocked(const struct worker *w, const struct conn *c)
-{
-	if (c->first == NULL)
-		return false;
-	return c->first->waits == 0 ||
-	       (c->phase == PHASE_HEAD && c->pending_count >= w->conf->pipeline_depth_max);
-}
-
-/* Nothing is pending. Anything left to live for? */
-static void settle(struct worker *w, struct bw_stream *s, struct conn *c)
-{
-	bool is_between = c->phase == PHASE_HEAD && c->scan.seen == 0;
-
-	if (c->is_reading)
-		return;
-	if (c->is_paused) {
-		/* There may be whole requests in the receive queue: data() goes on, and settles. */
-		bw_stream_wake(s);
-		return;
-	}
-	if (c->phase == PHASE_OVER || c->peer_is_closed) {
-		finish(w, s, c);
-	} else if (is_between && bw_stream_is_draining(s)) {
-		/* A request may have come with the ACK that got us here. */
-		if (bw_stream_unread(s) > 0)
-			bw_stream_wake(s);
-		else
-			finish(w, s, c);
-	}
-}
-
-/* Send from the front of the list as far as it goes. */
-static void pump(struct worker *w, struct bw_stream *s, struct conn *c)
-{
-	bool moved = false;
-
-	c->is_starved = false;
-	while (c->first != NULL) {
-		struct pending *p = c->first;
-		uint64_t left_before = p->reply.body_left;
-		bool is_sent;
-
-		if (p->owes_continue && p->waits & WAIT_BODY) {
-			if (!send_continue(s, c))
-				break;
-			p->owes_continue = false;
-		}
-		if (p->waits != 0)
-			break;
-		is_sent = send_reply(w, s, c, &p->reply);
-		moved |= is_sent || p->reply.body_left != left_before;
-		if (!is_sent)
-			break;
-		if (p->reply.flags & REPLY_CLOSE) {
-			finish(w, s, c);
-			return;
-		}
-		pending_pop(w, c);
-	}
-	if (moved)
-		c->since = bw_stream_now(s);
-	if (c->is_starved)
-		arm_by(s, c, bw_stream_now(s) + STARVED_NS);
-	if (c->first == NULL)
-		settle(w, s, c);
-	else if (c->is_paused && !is_blocked(w, c))
-		bw_stream_wake(s);
-}
-
 /* ---- from request to reply ---------------------------------------------------------------------------- */
 
-static bool has_tag(const uint64_t *tags, unsigned count, uint64_t tag)
-{
-	while (count-- > 0)
-		if (tags[count] == tag)
-			return true;
-	return false;
-}
-
-/* RFC 9110 13.1.5: may the range be honoured? A date must be a strong validator (8.8.2.2): a second old. */
-static bool range_holds(
-	const struct worker *w, const struct bw_http__object *object, const struct bw_http__wants *wants)
-{
-	if (!(wants->flags & BW_HTTP__IF_RANGE))
-		return true;
-	if (wants->flags & BW_HTTP__IF_RANGE_TAG)
-		return object->has_tag && wants->if_range_tag == object->tag;
-	return (wants->flags & BW_HTTP__IF_RANGE_DATE) && object->has_modified &&
-	       wants->if_range_date == object->modified_s && object->modified_s < w->date_s;
-}
-
-static void apply_range(
-	const struct bw_http__object *object, const struct bw_http__wants *wants, struct reply *reply)
-{
-	uint64_t size = object->body_bytes, first = wants->range_first, last = wants->range_last;
-
-	if (wants->flags & BW_HTTP__RANGE_SUFFIX) {
-		if (size == 0)
-			return; /* "the last n" of nothing is nothing, which no Content-Range can say: 200 */
-		first = last < size ? size - last : 0;
-		last = last > 0 ? size - 1 : 0;
-		if (wants->range_last == 0)
-			first = size;
-	}
-	if (first >= size) {
-		reply->status = 416;
-		reply->body_left = 0;
-		return;
-	}
-	last = BW_MIN(last, size - 1);
-	reply->status = 206;
-	reply->body_at = first;
-	reply->body_left = last - first + 1;
-}
-
-/* Conditions in the order of RFC 9110 13.2.2, then the range. `reply` is the object's 200. */
-static void apply_wants(const struct worker *w, const struct bw_http__wants *wants, struct reply *reply)
-{
-	const struct bw_http__object *object = reply->object;
-	unsigned flags = wants->flags;
-
-	if (flags & BW_HTTP__IF_MATCH) {
-		if (!(flags & BW_HTTP__IF_MATCH_ANY) &&
-			!(object->has_tag && has_tag(wants->match, wants->match_count, object->tag)))
-			reply->status = 412;
-	} else if (flags & BW_HTTP__IF_UNMODIFIED_SINCE) {
-		if (object->has_modified && object->modified_s > wants->unmodified_since)
-			reply->status = 412;
-	}
-	if (reply->status == 200) {
-		if (flags & BW_HTTP__IF_NONE_MATCH) {
-			if ((flags & BW_HTTP__IF_NONE_MATCH_ANY) ||
-				(object->has_tag &&
-					has_tag(wants->none_match, wants->none_match_count, object->tag)))
-				reply->status = 304;
-		} else if (flags & BW_HTTP__IF_MODIFIED_SINCE) {
-			if (object->has_modified && object->modified_s <= wants->modified_since)
-				reply->status = 304;
-		}
-	}
-	if (reply->status != 200) {
-		reply->body_left = 0;
-		return;
-	}
-	if ((flags & BW_HTTP__RANGE) && !(reply->flags & REPLY_NO_BODY) && range_holds(w, object, wants))
-		apply_range(object, wants, reply);
-}
-
-/* What the object says to this request. `reply->flags` are set. */
-static void decide(const struct worker *w, struct bw_http__object *object, const struct bw_http__wants *wants,
-	struct reply *reply)
-{
-	reply->object = object;
-	reply->status = object->status;
-	reply->body_at = 0;
-	reply->body_left = object->body_bytes;
-	/* RFC 9110 13.2.1 and 14.2: conditions and ranges are about what would be a 200. */
-	if (object->status == 200 && wants->flags != 0)
-		apply_wants(w, wants, reply);
-	if (reply->flags & REPLY_NO_BODY)
-		reply->body_left = 0;
-}
-
-static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct reply *reply);
+static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply);
 
 /* A status of ours, and the end of the connection: nothing behind it can be trusted to be a request. */
 static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status)
 {
-	struct reply reply = { .status = (uint16_t)status, .flags = REPLY_CLOSE };
+	struct bw_http__reply reply = { .status = (uint16_t)status, .flags = BW_HTTP__REPLY_CLOSE };
 
 	w->requests++;
 	w->malformed++;
@@ -621,56 +83,142 @@ static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsign
 }
 
 /* A reply that waits for nothing but its turn: at once, or into the list. */
-static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct reply *reply)
+static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply)
 {
-	if (reply->flags & REPLY_CLOSE)
-		c->phase = PHASE_OVER;
-	if (bw_likely(c->first == NULL) && send_reply(w, s, c, reply)) {
-		if (reply->flags & REPLY_CLOSE)
-			finish(w, s, c);
+	if (reply->flags & BW_HTTP__REPLY_CLOSE)
+		c->phase = BW_HTTP__PHASE_OVER;
+	if (bw_likely(c->first == NULL) && bw_http__send_reply(w, s, c, reply)) {
+		if (reply->flags & BW_HTTP__REPLY_CLOSE)
+			bw_http__finish(w, s, c);
 		return;
 	}
-	if (pending_push(w, s, c, reply) == NULL) {
+	if (bw_http__exchange_push(w, s, c, reply) == NULL) {
 		/* Every one of the worker's is out. A head may be half out, so there is no way to say so. */
 		w->stalled++;
-		give_up(w, s, c);
+		bw_http__give_up(w, s, c);
 		return;
 	}
 	if (c->is_starved)
-		arm_by(s, c, bw_stream_now(s) + STARVED_NS);
+		bw_http__arm_by(s, c, bw_stream_now(s) + BW_HTTP__STARVED_NS);
+}
+
+/* The site that the request's host means. Mostly that of the request before. */
+static unsigned site_of(struct worker *w, const struct bw_http__request *request)
+{
+	if (bw_likely(w->conf->host_count == 0))
+		return 0;
+	if (request->host_len != w->host_len || memcmp(request->host, w->host, w->host_len) != 0) {
+		w->host_site = bw_http__site_find(w->conf->sites, request->host, request->host_len);
+		w->host_len = request->host_len <= sizeof(w->host) ? request->host_len : 0;
+		memcpy(w->host, request->host, w->host_len);
+	}
+	return w->host_site;
+}
+
+/* What a request is about. */
+struct target {
+	unsigned site;
+	const uint8_t *path; /* canonical */
+	uint32_t path_len;
+};
+
+/* 0 or a status. */
+static unsigned target_of(struct worker *w, const struct bw_http__request *request, struct target *target)
+{
+	target->site = site_of(w, request);
+	target->path = request->path;
+	target->path_len = request->path_len;
+	if (bw_likely(request->path_is_plain))
+		return 0;
+	target->path = w->path;
+	return bw_http__path(request->path, request->path_len, w->path, &target->path_len);
+}
+
+/*
+ * The handler's route, where it has one for the method. Else *reply may be decided: what no document can answer is
+ * 204 or 405.
+ */
+static const struct bw_http_route *route(struct worker *w, const struct bw_http__request *request,
+	const struct target *target, struct bw_http__reply *reply)
+{
+	const struct bw_http_route *found = NULL;
+	const struct bw_http_site *site =
+		target->site == 0 ? &w->conf->site : &w->conf->hosts[target->site - 1];
+	bool is_get = request->method == BW_HTTP_GET || request->method == BW_HTTP_HEAD;
+
+	if (bw_unlikely(bw_http__site_has_routes(w->conf->sites, target->site))) {
+		found = bw_http__route_find(w->conf->sites, target->site, target->path, target->path_len,
+			request->method, &reply->methods);
+		if (found != NULL && found->is_prefix && is_get &&
+			bw_http__table_has_constant(&w->table, target->site, target->path, target->path_len))
+			return NULL;
+		if (found != NULL)
+			return found;
+	}
+	if (is_get)
+		return NULL;
+	if (site->root != NULL || site->constant_count > 0 || reply->methods == 0)
+		reply->methods |= bw_http__method_bit(BW_HTTP_GET) | bw_http__method_bit(BW_HTTP_HEAD);
+	if (request->method == BW_HTTP_UNKNOWN)
+		reply->status = 501;
+	else
+		reply->status = request->method == BW_HTTP_OPTIONS ? 204 : 405;
+	return NULL;
 }
 
 /* The path's object into *reply, or the look-up to wait for. */
-static struct bw_http__lookup *look_up(
-	struct worker *w, struct bw_stream *s, const struct bw_http__request *request, struct reply *reply)
+static struct bw_http__lookup *look_up(struct worker *w, struct bw_stream *s,
+	const struct bw_http__request *request, const struct target *target, struct bw_http__reply *reply)
 {
-	const uint8_t *path = request->path;
-	uint32_t path_len = request->path_len;
 	struct bw_http__object *object;
 	struct bw_http__lookup *lookup = NULL;
 	unsigned status = 0;
 
-	if (bw_unlikely(!request->path_is_plain)) {
-		status = bw_http__path(path, path_len, w->path, &path_len);
-		path = w->path;
-		if (status != 0) {
-			reply->status = (uint16_t)status;
-			if (status == 400)
-				reply->flags |= REPLY_CLOSE;
-			return NULL;
-		}
-	}
-	switch (bw_http__table_find(&w->table, path, path_len, bw_stream_now(s), &object, &lookup, &status)) {
+	switch (bw_http__table_find(&w->table, target->site, target->path, target->path_len, bw_stream_now(s),
+		&object, &lookup, &status)) {
 	case BW_HTTP__FOUND:
-		decide(w, object, &request->wants, reply);
+		bw_http__decide(w, object, &request->wants, reply);
 		return NULL;
 	case BW_HTTP__FOUND_WAIT:
 		return lookup;
 	case BW_HTTP__FOUND_NOT:
 		reply->status = (uint16_t)status;
+		/* There are other methods for it, and nothing to GET. */
+		if (status == 404 && reply->methods != 0)
+			reply->status = 405;
 		return NULL;
 	}
 	return NULL;
+}
+
+/* The exchange's input follows, or not. */
+static void await_body(struct worker *w, struct bw_stream *s, struct conn *c,
+	const struct bw_http__request *request, struct bw_http_exchange *x)
+{
+	x->waits |= BW_HTTP__WAIT_BODY;
+	x->owes_continue = request->expects_continue;
+	c->phase = request->is_chunked ? BW_HTTP__PHASE_CHUNKS : BW_HTTP__PHASE_LENGTH;
+	c->body_bytes = request->body_bytes;
+	c->chunks = (struct bw_http__chunks){ .left = 0 };
+	bw_http__arm_by(s, c, c->since + w->conf->header_timeout_ns);
+}
+
+static void hand_over(struct bw_http_exchange *x, const struct bw_http__request *request,
+	const struct target *target, bool has_body)
+{
+	const struct bw_http_head head = {
+		.method = request->method,
+		.target = request->target,
+		.path = { (const char *)target->path, target->path_len },
+		.query = request->query,
+		.host = { (const char *)request->host, request->host_len },
+		.fields = request->fields,
+		.has_body = has_body,
+		.is_chunked = request->is_chunked,
+		.body_bytes = request->body_bytes,
+	};
+
+	bw_http__handler_begin(x, &head);
 }
 
 /* A whole head was parsed: reply, or remember what to reply, and go on to the body. */
@@ -679,92 +227,104 @@ static void request_begin(
 {
 	bool has_body = request->is_chunked || request->body_bytes > 0;
 	struct bw_http__lookup *lookup = NULL;
-	struct reply reply = { .status = 0 };
-	struct pending *p;
+	const struct bw_http_route *to = NULL;
+	struct bw_http__reply reply = { .status = 0 };
+	uint64_t body_bytes_max = w->conf->body_bytes_max;
+	struct bw_http_exchange *x;
+	struct target target;
 
 	w->requests++;
-	if (request->method == BW_HTTP__HEAD)
-		reply.flags |= REPLY_NO_BODY;
+	if (request->method == BW_HTTP_HEAD)
+		reply.flags |= BW_HTTP__REPLY_NO_BODY;
+	if (request->is_1_0)
+		reply.flags |= BW_HTTP__REPLY_1_0;
 	if (!request->keeps_alive || bw_stream_is_draining(s))
-		reply.flags |= REPLY_CLOSE;
+		reply.flags |= BW_HTTP__REPLY_CLOSE;
 	else if (request->has_keep_alive)
-		reply.flags |= REPLY_KEEP_ALIVE;
+		reply.flags |= BW_HTTP__REPLY_KEEP_ALIVE;
 
-	switch (request->method) {
-	case BW_HTTP__GET:
-	case BW_HTTP__HEAD:
-		if (request->body_bytes <= w->conf->body_bytes_max && !request->expects_unknown)
-			lookup = look_up(w, s, request, &reply);
-		break;
-	case BW_HTTP__OPTIONS:
-		reply.status = 204;
-		break;
-	case BW_HTTP__OTHER:
-		reply.status = 405;
-		break;
-	case BW_HTTP__UNKNOWN:
-		reply.status = 501;
-		break;
-	}
-	/* These end the connection, because the body they refuse may or may not be on its way. */
-	if (request->body_bytes > w->conf->body_bytes_max || request->expects_unknown) {
+	reply.status = (uint16_t)target_of(w, request, &target);
+	if (bw_likely(reply.status == 0))
+		to = route(w, request, &target, &reply);
+	else if (reply.status == 400)
+		reply.flags |= BW_HTTP__REPLY_CLOSE;
+	if (to != NULL && to->body_bytes_max > 0)
+		body_bytes_max = to->body_bytes_max;
+	if (request->body_bytes > body_bytes_max || request->expects_unknown) {
+		/* These end the connection, because the body they refuse may or may not be on its way. */
 		reply.status = request->expects_unknown ? 417 : 413;
-		reply.object = NULL;
-		reply.flags |= REPLY_CLOSE;
-	} else if (request->expects_continue && has_body && reply.status >= 400) {
-		/* RFC 9110 10.1.1: the final status instead of a 100, and the client may send the body or not. */
-		reply.flags |= REPLY_CLOSE;
+		reply.flags |= BW_HTTP__REPLY_CLOSE;
+		to = NULL;
+	} else if (to == NULL && reply.status == 0) {
+		lookup = look_up(w, s, request, &target, &reply);
 	}
-	if (lookup == NULL && (!has_body || (reply.flags & REPLY_CLOSE && reply.status >= 400))) {
+	/* RFC 9110 10.1.1: the final status instead of a 100, and the client may send the body or not. */
+	if (request->expects_continue && has_body && reply.status >= 400)
+		reply.flags |= BW_HTTP__REPLY_CLOSE;
+	if (bw_likely(lookup == NULL && to == NULL) &&
+		(!has_body || (reply.flags & BW_HTTP__REPLY_CLOSE && reply.status >= 400))) {
 		answer(w, s, c, &reply);
 		return;
 	}
 
-	p = pending_push(w, s, c, &reply);
-	if (p == NULL) {
+	x = bw_http__exchange_push(w, s, c, &reply);
+	if (x == NULL) {
 		w->stalled++;
-		give_up(w, s, c);
+		bw_http__give_up(w, s, c);
 		return;
 	}
 	if (lookup != NULL) {
-		p->waits |= WAIT_OBJECT;
-		p->wants = request->wants;
-		bw_list_push_back(&lookup->waiters, &p->waiter);
+		x->waits |= BW_HTTP__WAIT_OBJECT;
+		x->wants = request->wants;
+		bw_list_push_back(&lookup->waiters, &x->waiter);
 	}
-	if (has_body) {
-		p->waits |= WAIT_BODY;
-		p->owes_continue = request->expects_continue;
-		c->phase = request->is_chunked ? PHASE_CHUNKS : PHASE_LENGTH;
-		c->body_bytes = request->body_bytes;
-		c->chunks = (struct bw_http__chunks){ .left = 0 };
-		arm_by(s, c, c->since + w->conf->header_timeout_ns);
-		if (c->first == p)
-			pump(w, s, c);
-	} else if (reply.flags & REPLY_CLOSE) {
-		c->phase = PHASE_OVER;
+	if (has_body)
+		await_body(w, s, c, request, x);
+	else if (reply.flags & BW_HTTP__REPLY_CLOSE)
+		c->phase = BW_HTTP__PHASE_OVER;
+	if (to != NULL) {
+		x->route = to;
+		hand_over(x, request, &target, has_body);
 	}
+	if ((has_body || to != NULL) && c->first == x)
+		bw_http__pump(w, s, c);
 }
 
-/* The last pending answer's body is over, in order or not. */
+/* The last exchange's body is over, in order or not. */
 static void body_end(struct worker *w, struct bw_stream *s, struct conn *c, unsigned error_status)
 {
-	struct pending *p = c->last;
+	struct bw_http_exchange *x = c->last;
 
-	BW_ASSERT(p != NULL && (p->waits & WAIT_BODY));
-	p->waits &= (uint8_t)~WAIT_BODY;
-	c->phase = PHASE_HEAD;
+	BW_ASSERT(x != NULL && (x->waits & BW_HTTP__WAIT_BODY));
+	x->waits &= (uint8_t)~BW_HTTP__WAIT_BODY;
+	c->phase = BW_HTTP__PHASE_HEAD;
 	if (error_status != 0) {
 		w->malformed++;
-		bw_link_remove(&p->waiter);
-		if (p->reply.object != NULL)
-			bw_http__object_put(p->reply.object);
-		p->reply = (struct reply){ .status = (uint16_t)error_status, .flags = REPLY_CLOSE };
-		p->waits = 0;
+		if (x->route != NULL && !bw_http__handler_body_failed(x)) {
+			/* What was said cannot be taken back, or all of it was, and there is nothing to add. */
+			if (x->stage == BW_HTTP__SENT && c->first == x)
+				bw_http__finish(w, s, c);
+			else
+				bw_http__give_up(w, s, c);
+			return;
+		}
+		bw_link_remove(&x->waiter);
+		if (x->reply.object != NULL)
+			bw_http__object_put(x->reply.object);
+		x->reply = (struct bw_http__reply){
+			.status = (uint16_t)error_status,
+			.flags = BW_HTTP__REPLY_CLOSE | (x->reply.flags & BW_HTTP__REPLY_NO_BODY),
+		};
+		x->waits = 0;
+	} else if (x->route != NULL) {
+		bw_http__handler_body_end(x);
 	}
-	if (p->reply.flags & REPLY_CLOSE)
-		c->phase = PHASE_OVER;
-	if (c->first == p)
-		pump(w, s, c);
+	if (c->is_aborted)
+		return;
+	if (x->reply.flags & BW_HTTP__REPLY_CLOSE)
+		c->phase = BW_HTTP__PHASE_OVER;
+	if (c->first == x)
+		bw_http__pump(w, s, c);
 }
 
 /* A look-up came home: `object` is borrowed, or NULL with a status. */
@@ -777,19 +337,19 @@ static void ready(
 	if (bw_context_now(ctx) >= w->date_until)
 		update_date(w, bw_context_now(ctx));
 	while ((link = bw_list_pop_front(waiters)) != NULL) {
-		struct pending *p = bw_container_of(link, struct pending, waiter);
+		struct bw_http_exchange *p = bw_container_of(link, struct bw_http_exchange, waiter);
 		struct conn *c = bw_stream_state(p->stream);
 
-		p->waits &= (uint8_t)~WAIT_OBJECT;
+		p->waits &= (uint8_t)~BW_HTTP__WAIT_OBJECT;
 		if (object != NULL) {
-			decide(w, object, &p->wants, &p->reply);
+			bw_http__decide(w, object, &p->wants, &p->reply);
 			bw_http__object_ref(object);
 		} else {
 			p->reply.status = (uint16_t)status;
 		}
 		if (c->first == p) {
 			c->since = bw_context_now(ctx); /* it was our wait, not the client's */
-			pump(w, p->stream, c);
+			bw_http__pump(w, p->stream, c);
 		}
 	}
 }
@@ -921,7 +481,7 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 	case TAKEN_MORE:
 		if (is_fresh) {
 			c->since = bw_stream_now(s);
-			arm_by(s, c, c->since + w->conf->header_timeout_ns);
+			bw_http__arm_by(s, c, c->since + w->conf->header_timeout_ns);
 		}
 		return false;
 	case TAKEN_ERROR:
@@ -952,32 +512,70 @@ static void note_body(struct bw_stream *s, struct conn *c, uint32_t n)
 	c->since = BW_MIN(c->since + n * (BW_NS_PER_SEC / BODY_RATE), bw_stream_now(s));
 }
 
+/* Data of a body at the cursor, at most `len` bytes. Returns how many were taken; less than all pauses reading. */
+static uint32_t input_body(struct bw_stream *s, struct conn *c, struct cursor *cursor, uint64_t len)
+{
+	struct bw_http_exchange *x = c->last;
+	struct bw_view view = *cursor->view;
+	uint32_t n;
+
+	view.data += cursor->at;
+	view.len = n = (uint32_t)BW_MIN((uint64_t)(cursor->view->len - cursor->at), len);
+	if (x->route != NULL) {
+		n = bw_http__handler_body(x, &view);
+		c->is_paused |= n < view.len;
+	}
+	note_body(s, c, n);
+	cursor_skip(cursor, n);
+	return n;
+}
+
 static void input_length(struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor)
 {
-	uint32_t n = (uint32_t)BW_MIN((uint64_t)(cursor->view->len - cursor->at), c->body_bytes);
+	uint32_t n = input_body(s, c, cursor, c->body_bytes);
 
-	note_body(s, c, n);
+	if (c->phase == BW_HTTP__PHASE_OVER)
+		return;
 	c->body_bytes -= n;
-	cursor_skip(cursor, n);
 	if (c->body_bytes == 0)
 		body_end(w, s, c, 0);
 }
 
 static void input_chunks(struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor)
 {
-	bool is_done, is_bad;
-	uint32_t n = bw_http__chunks_discard(&c->chunks, cursor->view->data + cursor->at,
-		cursor->view->len - cursor->at, &c->body_bytes, &is_done, &is_bad);
+	const struct bw_http_route *to = c->last->route;
+	uint64_t bytes_max =
+		to != NULL && to->body_bytes_max > 0 ? to->body_bytes_max : w->conf->body_bytes_max;
+	enum bw_http__chunks_result result;
+	uint32_t n = bw_http__chunks_next(
+		&c->chunks, cursor->view->data + cursor->at, cursor->view->len - cursor->at, &result);
 
 	note_body(s, c, n);
 	cursor_skip(cursor, n);
-	if (is_bad)
-		body_end(w, s, c, 400);
-	/* With the chunk that was announced: no need to wait for all of a huge one. */
-	else if (c->body_bytes + c->chunks.left > w->conf->body_bytes_max)
-		body_end(w, s, c, 413);
-	else if (is_done)
+	switch (result) {
+	case BW_HTTP__CHUNKS_MORE:
+		/* With the chunk that is being announced: no need to wait for all of a huge one. */
+		if (c->body_bytes + c->chunks.left > bytes_max)
+			body_end(w, s, c, 413);
+		break;
+	case BW_HTTP__CHUNKS_DATA:
+		if (c->body_bytes + c->chunks.left > bytes_max) {
+			body_end(w, s, c, 413);
+			break;
+		}
+		n = input_body(s, c, cursor, c->chunks.left);
+		if (n == 0 || c->phase == BW_HTTP__PHASE_OVER)
+			break;
+		c->body_bytes += n;
+		bw_http__chunks_took(&c->chunks, n);
+		break;
+	case BW_HTTP__CHUNKS_END:
 		body_end(w, s, c, 0);
+		break;
+	case BW_HTTP__CHUNKS_BAD:
+		body_end(w, s, c, 400);
+		break;
+	}
 }
 
 /*
@@ -999,7 +597,7 @@ static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, c
 	} else if (bw_stream_pullup(s, len) == NULL) {
 		c->is_starved = c->is_paused = is_hidden;
 		if (is_hidden)
-			arm_by(s, c, bw_stream_now(s) + STARVED_NS);
+			bw_http__arm_by(s, c, bw_stream_now(s) + BW_HTTP__STARVED_NS);
 	} else if (is_hidden) {
 		c->is_paused = true;
 		bw_stream_wake(s);
@@ -1009,15 +607,15 @@ static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, c
 /* The peer sends no more, and all there was has been looked at. */
 static void input_ended(struct worker *w, struct bw_stream *s, struct conn *c)
 {
-	if (c->phase == PHASE_LENGTH || c->phase == PHASE_CHUNKS)
+	if (c->phase == BW_HTTP__PHASE_LENGTH || c->phase == BW_HTTP__PHASE_CHUNKS)
 		body_end(w, s, c, 400); /* RFC 9112 8: the message is incomplete */
-	else if (c->first == NULL && c->phase != PHASE_OVER)
-		finish(w, s, c);
+	else if (c->first == NULL && c->phase != BW_HTTP__PHASE_OVER)
+		bw_http__finish(w, s, c);
 }
 
 static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsigned count)
 {
-	struct worker *w = worker_of(s);
+	struct worker *w = bw_http__worker_of(s);
 	struct conn *c = bw_stream_state(s);
 	struct cursor cursor = { .view = views, .end = views + count };
 	bw_ns now = bw_stream_now(s);
@@ -1031,31 +629,31 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 	c->is_paused = false;
 	c->is_reading = true;
 	cursor_skip(&cursor, 0);
-	while (!cursor_is_at_end(&cursor) && c->phase != PHASE_OVER) {
+	while (!cursor_is_at_end(&cursor) && c->phase != BW_HTTP__PHASE_OVER) {
 		bool goes_on = true;
 
-		if (bw_unlikely(is_blocked(w, c))) {
+		if (bw_unlikely(bw_http__is_blocked(w, c))) {
 			c->is_paused = true;
 			break;
 		}
-		if (bw_likely(c->phase == PHASE_HEAD))
+		if (bw_likely(c->phase == BW_HTTP__PHASE_HEAD))
 			goes_on = input_head(w, s, c, &cursor);
-		else if (c->phase == PHASE_LENGTH)
+		else if (c->phase == BW_HTTP__PHASE_LENGTH)
 			input_length(w, s, c, &cursor);
 		else
 			input_chunks(w, s, c, &cursor);
-		if (!goes_on)
+		if (!goes_on || c->is_paused)
 			break;
 	}
 	c->is_reading = false;
-	if (c->phase == PHASE_OVER)
+	if (c->phase == BW_HTTP__PHASE_OVER)
 		return sum;
 	if (c->is_paused)
 		return cursor.used;
 	is_hidden = sum < bw_stream_unread(s);
 	if (cursor.used == 0 && sum > 0) {
 		join_pieces(w, s, c, views, count, sum);
-		if (c->phase == PHASE_OVER)
+		if (c->phase == BW_HTTP__PHASE_OVER)
 			return 0; /* `sum` may be in other pieces by now; the close discards it */
 	} else if (is_hidden) {
 		c->is_paused = true;
@@ -1070,22 +668,22 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 
 static void http_opened(struct bw_stream *s)
 {
-	struct worker *w = worker_of(s);
+	struct worker *w = bw_http__worker_of(s);
 	struct conn *c = bw_stream_state(s);
 
 	w->connections++;
 	c->since = bw_stream_now(s);
 	c->timer_at = BW_NEVER;
-	arm_by(s, c, c->since + w->conf->idle_timeout_ns);
+	bw_http__arm_by(s, c, c->since + w->conf->idle_timeout_ns);
 }
 
 static void http_writable(struct bw_stream *s)
 {
-	struct worker *w = worker_of(s);
+	struct worker *w = bw_http__worker_of(s);
 
 	if (bw_stream_now(s) >= w->date_until)
 		update_date(w, bw_stream_now(s));
-	pump(w, s, bw_stream_state(s));
+	bw_http__pump(w, s, bw_stream_state(s));
 }
 
 static void http_peer_closed(struct bw_stream *s)
@@ -1094,34 +692,60 @@ static void http_peer_closed(struct bw_stream *s)
 
 	c->peer_is_closed = true;
 	if (!c->is_paused)
-		input_ended(worker_of(s), s, c);
+		input_ended(bw_http__worker_of(s), s, c);
 }
 
 static void http_closed(struct bw_stream *s, enum bw_close_reason reason)
 {
-	struct worker *w = worker_of(s);
+	struct worker *w = bw_http__worker_of(s);
 	struct conn *c = bw_stream_state(s);
 
 	while (c->first != NULL)
-		pending_pop(w, c);
+		bw_http__exchange_pop(w, c);
 	w->connections--;
 }
 
-/* When what the connection waits for now has been waited for too long. */
+/* What the connection waits for now. */
+enum awaited {
+	AWAITED_US,   /* a helper or a handler: no idleness of the peer's */
+	AWAITED_HEAD, /* the rest of it */
+	AWAITED_BODY,
+	AWAITED_ROOM, /* in the send queue: that the peer reads */
+	AWAITED_REQUEST,
+};
+
+static enum awaited awaited(const struct conn *c)
+{
+	const struct bw_http_exchange *x = c->first;
+
+	if (x == NULL)
+		return c->phase == BW_HTTP__PHASE_HEAD && c->scan.seen > 0 ? AWAITED_HEAD : AWAITED_REQUEST;
+	if (x->waits & BW_HTTP__WAIT_OBJECT)
+		return AWAITED_US;
+	if (x->wants_room)
+		return AWAITED_ROOM;
+	if (x->waits & BW_HTTP__WAIT_BODY)
+		return x->body_is_left ? AWAITED_US : AWAITED_BODY;
+	return x->waits & BW_HTTP__WAIT_HANDLER ? AWAITED_US : AWAITED_ROOM;
+}
+
+/* When it has been waited for too long. */
 static bw_ns deadline_of(const struct worker *w, const struct conn *c, bw_ns now)
 {
-	if (c->first != NULL && c->first->waits & WAIT_OBJECT)
-		return now + w->conf->idle_timeout_ns; /* for us, not for the peer */
-	if (c->first == NULL && c->phase == PHASE_HEAD && c->scan.seen > 0)
+	switch (awaited(c)) {
+	case AWAITED_US:
+		return now + w->conf->idle_timeout_ns;
+	case AWAITED_HEAD:
+	case AWAITED_BODY:
 		return c->since + w->conf->header_timeout_ns;
-	if (c->first != NULL && c->first->waits & WAIT_BODY)
-		return c->since + w->conf->header_timeout_ns;
-	return c->since + w->conf->idle_timeout_ns;
+	default:
+		return c->since + w->conf->idle_timeout_ns;
+	}
 }
 
 static void http_timer(struct bw_stream *s)
 {
-	struct worker *w = worker_of(s);
+	struct worker *w = bw_http__worker_of(s);
 	struct conn *c = bw_stream_state(s);
 	bw_ns now = bw_stream_now(s), deadline;
 
@@ -1131,27 +755,34 @@ static void http_timer(struct bw_stream *s)
 	if (c->is_starved) {
 		c->is_starved = false;
 		bw_stream_wake(s);
-		pump(w, s, c);
-		if (c->phase == PHASE_OVER && c->first == NULL)
+		bw_http__pump(w, s, c);
+		if (c->phase == BW_HTTP__PHASE_OVER && c->first == NULL)
 			return;
 	}
 	deadline = deadline_of(w, c, now);
 	if (now < deadline) {
-		arm_by(s, c, deadline);
+		bw_http__arm_by(s, c, deadline);
 		return;
 	}
 	w->timeouts++;
-	c->since = now;
-	if (c->first != NULL && c->first->waits & WAIT_BODY)
+	switch (awaited(c)) {
+	case AWAITED_BODY:
+		c->since = now;
 		body_end(w, s, c, 408);
-	else if (c->first != NULL)
-		give_up(w, s, c); /* the peer does not read: a reset is all it can still be told */
-	else if (c->phase == PHASE_HEAD && c->scan.seen > 0)
+		break;
+	case AWAITED_HEAD:
+		c->since = now;
 		refuse(w, s, c, 408);
-	else
-		finish(w, s, c);
-	if (c->first != NULL)
-		arm_by(s, c, now + w->conf->idle_timeout_ns);
+		break;
+	case AWAITED_ROOM:
+		bw_http__give_up(w, s, c); /* the peer does not read: a reset is all it can still be told */
+		break;
+	default:
+		bw_http__finish(w, s, c);
+		break;
+	}
+	if (c->first != NULL && !c->is_aborted)
+		bw_http__arm_by(s, c, now + w->conf->idle_timeout_ns);
 }
 
 static void http_drain(struct bw_stream *s)
@@ -1159,8 +790,8 @@ static void http_drain(struct bw_stream *s)
 	struct conn *c = bw_stream_state(s);
 
 	/* What is in flight is answered with "Connection: close"; without a whole head, the timer ends it. */
-	if (c->first == NULL && c->phase == PHASE_HEAD && c->scan.seen == 0 && !c->is_paused)
-		finish(worker_of(s), s, c);
+	if (c->first == NULL && c->phase == BW_HTTP__PHASE_HEAD && c->scan.seen == 0 && !c->is_paused)
+		bw_http__finish(bw_http__worker_of(s), s, c);
 }
 
 static void http_tick(struct bw_context *ctx, bw_ns now)
@@ -1180,15 +811,15 @@ static int http_start(struct bw_context *ctx, void *conf)
 	BW_ASSERT(w->conf->files != NULL); /* bw_http_conf_prepare() was forgotten */
 	w->scratch = malloc(w->conf->header_bytes_max);
 	w->path = malloc(w->conf->request_line_bytes_max);
-	w->pendings = calloc(PENDING_MAX, sizeof(*w->pendings));
+	w->exchanges = calloc(BW_HTTP__EXCHANGES_MAX, sizeof(*w->exchanges));
 	rc = bw_http__table_init(&w->table, ctx, w->conf, ready);
-	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->pendings == NULL))
+	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->exchanges == NULL))
 		rc = -ENOMEM;
 	if (rc < 0) {
 		bw_error("http: worker %u has no memory for its tables (%s)", bw_context_worker(ctx),
 			strerror(-rc));
 		bw_http__table_fini(&w->table);
-		free(w->pendings);
+		free(w->exchanges);
 		free(w->path);
 		free(w->scratch);
 		return rc;
@@ -1201,9 +832,9 @@ static void http_stop(struct bw_context *ctx)
 {
 	struct worker *w = bw_context_state(ctx);
 
-	BW_ASSERT_EQ(w->pendings_out, 0);
+	BW_ASSERT_EQ(w->exchanges_out, 0);
 	bw_http__table_fini(&w->table);
-	free(w->pendings);
+	free(w->exchanges);
 	free(w->path);
 	free(w->scratch);
 }
@@ -1232,7 +863,7 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 	LINE("body_bytes", w->body_bytes);
 	LINE("malformed", w->malformed);
 	LINE("timeouts", w->timeouts);
-	LINE("pending", w->pendings_out);
+	LINE("pending", w->exchanges_out);
 	LINE("pending_refused", w->stalled);
 	LINE("cache_hits", w->table.hits);
 	LINE("cache_waits", w->table.waits);

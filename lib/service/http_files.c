@@ -22,6 +22,7 @@
 #include "http_date.h"
 #include "http_mime.h"
 #include "http_parse.h"
+#include "http_sites.h"
 
 #define BUCKETS            65536
 #define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped: they go back to the system */
@@ -32,17 +33,24 @@
 /* A path that a helper is busy with. Others that want it come again: a second helper must not wait for the first. */
 struct busy {
 	struct bw_link link;
+	unsigned site;
 	const uint8_t *path;
 	uint32_t path_len;
 };
 
-struct bw_http_files {
+/* What is served to one host, or to all that have none of their own: site 0. */
+struct site {
 	int root_fd; /* -1: constants only */
 	char *index;
-	struct bw_http__mime *mime;
-	uint64_t bytes_max, negative_bytes_max;
 	struct bw_http__object **constants;
 	unsigned constant_count;
+};
+
+struct bw_http_files {
+	struct site *sites;
+	unsigned site_count;
+	struct bw_http__mime *mime;
+	uint64_t bytes_max, negative_bytes_max;
 	struct bw_siphash_key key;
 
 	_Atomic uint64_t bytes, negative_bytes; /* of living objects and dead ones not yet buried */
@@ -191,6 +199,7 @@ __attribute__((format(printf, 2, 3))) static void put(struct text *text, const c
 
 /* What an object is made from. */
 struct plan {
+	unsigned site;
 	const uint8_t *path;
 	uint32_t path_len;
 	unsigned status;
@@ -253,6 +262,7 @@ static struct bw_http__object *object_make(struct bw_http_files *files, const st
 	memcpy(tail + plan->path_len, text.bytes, text.len);
 	atomic_init(&object->refs, 1);
 	object->status = (uint16_t)plan->status;
+	object->site = (uint16_t)plan->site;
 	object->path = tail;
 	object->path_len = plan->path_len;
 	object->head = tail + plan->path_len;
@@ -274,24 +284,33 @@ static struct bw_http__object *object_make(struct bw_http_files *files, const st
 
 /* ---- the shared table, under the mutex ---------------------------------------------------------------- */
 
-static struct bw_http__object **bucket_of(struct bw_http_files *files, const uint8_t *path, uint32_t path_len)
+static struct bw_http__object **bucket_of(
+	struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len)
 {
-	return &files->bucket[bw_siphash(&files->key, path, path_len) % BUCKETS];
+	return &files->bucket[bw_http__hash(&files->key, site, path, path_len) % BUCKETS];
 }
 
-static struct bw_http__object *table_find(struct bw_http_files *files, const uint8_t *path, uint32_t path_len)
+static struct bw_http__object *table_find(
+	struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len)
 {
-	struct bw_http__object *object = *bucket_of(files, path, path_len);
+	struct bw_http__object *object = *bucket_of(files, site, path, path_len);
 
-	while (object != NULL && (object->path_len != path_len || memcmp(object->path, path, path_len) != 0))
+	while (object != NULL && (object->path_len != path_len || object->site != site ||
+					 memcmp(object->path, path, path_len) != 0))
 		object = object->next;
 	return object;
+}
+
+static struct bw_http__object **bucket_of_object(
+	struct bw_http_files *files, const struct bw_http__object *object)
+{
+	return bucket_of(files, object->site, (const uint8_t *)object->path, object->path_len);
 }
 
 /* Takes a reference. */
 static void table_insert(struct bw_http_files *files, struct bw_http__object *object)
 {
-	struct bw_http__object **bucket = bucket_of(files, (const uint8_t *)object->path, object->path_len);
+	struct bw_http__object **bucket = bucket_of_object(files, object);
 
 	bw_http__object_ref(object);
 	object->next = *bucket;
@@ -303,7 +322,7 @@ static void table_insert(struct bw_http_files *files, struct bw_http__object *ob
 /* Drops the table's reference; workers see is_stale at their next look. */
 static void table_remove(struct bw_http_files *files, struct bw_http__object *object)
 {
-	struct bw_http__object **at = bucket_of(files, (const uint8_t *)object->path, object->path_len);
+	struct bw_http__object **at = bucket_of_object(files, object);
 
 	while (*at != object)
 		at = &(*at)->next;
@@ -442,11 +461,11 @@ static bool is_same_file(const struct bw_http__object *object, const struct stat
 }
 
 /* The file that a path means: "/" and "/dir/" mean their index. 0 or -errno. */
-static int file_name(const struct bw_http_files *files, const uint8_t *path, uint32_t path_len, char *name,
-	size_t name_room)
+static int file_name(
+	const struct site *site, const uint8_t *path, uint32_t path_len, char *name, size_t name_room)
 {
 	int n = snprintf(name, name_room, "%.*s%s", (int)(path_len - 1), (const char *)path + 1,
-		path[path_len - 1] == '/' ? files->index : "");
+		path[path_len - 1] == '/' ? site->index : "");
 
 	return n >= 0 && (size_t)n < name_room ? 0 : -ENAMETOOLONG;
 }
@@ -503,8 +522,8 @@ static uint64_t tag_of(const uint8_t *body, const struct stat *st, bool racy)
 
 /* The file behind fd in memory: an object with one reference, its bytes reserved. 0, -EAGAIN: changed under our
  * hands; -ENOSPC: no room now; -EFBIG: never; or another -errno. */
-static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, const char *name,
-	int fd, bool insists, struct bw_http__object **object)
+static int load_once(struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len,
+	const char *name, int fd, bool insists, struct bw_http__object **object)
 {
 	struct stat st, after;
 	struct timespec wall;
@@ -542,6 +561,7 @@ static int load_once(struct bw_http_files *files, const uint8_t *path, uint32_t 
 	clock_gettime(CLOCK_REALTIME, &wall);
 	racy = is_racy(&st, &wall);
 	plan = (struct plan){
+		.site = site,
 		.path = path,
 		.path_len = path_len,
 		.status = 200,
@@ -595,10 +615,10 @@ static void encode(const uint8_t *path, uint32_t path_len, char *out)
 
 /* A refusal or a redirect, to be remembered for a second. NULL: over its bound, or no memory. */
 static struct bw_http__object *make_negative(
-	struct bw_http_files *files, const uint8_t *path, uint32_t path_len, unsigned status)
+	struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len, unsigned status)
 {
 	char location[3 * 512 + 8] = "";
-	struct plan plan = { .path = path, .path_len = path_len, .status = status };
+	struct plan plan = { .site = site, .path = path, .path_len = path_len, .status = status };
 	struct bw_http__object *object;
 
 	if (status == 301) {
@@ -648,27 +668,29 @@ static void warn_limited(struct bw_http_files *files, bw_ns now, const char *wha
 }
 
 /* Ask the disk what the path is. `old`, where there is one, is returned again if it still is that. */
-static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, uint32_t path_len, bw_ns now,
-	bool insists, struct bw_http__object *old, struct bw_http__object **object, unsigned *status)
+static enum bw_http__got look(struct bw_http_files *files, unsigned number, const uint8_t *path,
+	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object *old,
+	struct bw_http__object **object, unsigned *status)
 {
+	const struct site *site = &files->sites[number];
 	char name[4096 + 256];
 	struct stat st;
 	int fd, rc;
 
 	*status = 0;
-	rc = file_name(files, path, path_len, name, sizeof(name));
+	rc = file_name(site, path, path_len, name, sizeof(name));
 	if (rc < 0) {
 		*status = status_of_error(-rc);
 		return BW_HTTP__GOT_STATUS;
 	}
 	/* Opening a device may do something: look before, without opening. */
-	fd = open_beneath(files->root_fd, name, O_PATH);
+	fd = open_beneath(site->root_fd, name, O_PATH);
 	if (fd < 0) {
 		*status = status_of_error(-fd);
 		/* A directory without index: there is something, but nothing to be shown. */
 		if (*status == 404 && path[path_len - 1] == '/') {
-			name[strlen(name) - strlen(files->index)] = '\0';
-			fd = open_beneath(files->root_fd, name[0] != '\0' ? name : ".", O_PATH | O_DIRECTORY);
+			name[strlen(name) - strlen(site->index)] = '\0';
+			fd = open_beneath(site->root_fd, name[0] != '\0' ? name : ".", O_PATH | O_DIRECTORY);
 			*status = fd >= 0 ? 403 : status_of_error(-fd);
 			if (fd >= 0)
 				close(fd);
@@ -694,7 +716,7 @@ static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, 
 		*object = bw_http__object_ref(old);
 		return BW_HTTP__GOT_OBJECT;
 	}
-	fd = open_beneath(files->root_fd, name, O_RDONLY);
+	fd = open_beneath(site->root_fd, name, O_RDONLY);
 	if (fd < 0) {
 		*status = status_of_error(-fd);
 		goto refuse;
@@ -707,7 +729,7 @@ static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, 
 		goto refuse;
 	}
 	for (int attempt = 0;; attempt++) {
-		rc = load_once(files, path, path_len, name, fd, insists, object);
+		rc = load_once(files, number, path, path_len, name, fd, insists, object);
 		if ((rc != -EAGAIN && rc != -ENODATA) || attempt == LOAD_ATTEMPTS)
 			break;
 	}
@@ -733,37 +755,39 @@ static enum bw_http__got look(struct bw_http_files *files, const uint8_t *path, 
 		return BW_HTTP__GOT_STATUS;
 	}
 refuse:
-	*object = make_negative(files, path, path_len, *status);
+	*object = make_negative(files, number, path, path_len, *status);
 	return *object != NULL ? BW_HTTP__GOT_OBJECT : BW_HTTP__GOT_STATUS;
 }
 
-static bool is_busy(const struct bw_http_files *files, const uint8_t *path, uint32_t path_len)
+static bool is_busy(const struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len)
 {
 	BW_LIST_FOREACH (link, &files->busy) {
 		const struct busy *busy = bw_container_of(link, struct busy, link);
 
-		if (busy->path_len == path_len && memcmp(busy->path, path, path_len) == 0)
+		if (busy->site == site && busy->path_len == path_len &&
+			memcmp(busy->path, path, path_len) == 0)
 			return true;
 	}
 	return false;
 }
 
-enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t *path, uint32_t path_len,
-	bw_ns now, bool insists, struct bw_http__object **object, unsigned *status)
+enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site, const uint8_t *path,
+	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object **object, unsigned *status)
 {
-	struct busy busy = { .path = path, .path_len = path_len };
+	struct busy busy = { .site = site, .path = path, .path_len = path_len };
 	struct bw_http__object *old, *present;
 	enum bw_http__got got;
 
+	BW_ASSERT_LT(site, files->site_count);
 	BW_ASSERT(path_len > 0 && path[0] == '/');
 	bw_http__files_bury(files);
 	*object = NULL;
 	pthread_mutex_lock(&files->mutex);
-	if (is_busy(files, path, path_len)) {
+	if (is_busy(files, site, path, path_len)) {
 		pthread_mutex_unlock(&files->mutex);
 		return BW_HTTP__GOT_BUSY;
 	}
-	old = table_find(files, path, path_len);
+	old = table_find(files, site, path, path_len);
 	if (old != NULL) {
 		/* Here is what "recently used" means: somebody asked within the last second or so. */
 		bw_link_remove(&old->recent);
@@ -779,11 +803,11 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t 
 	bw_list_push_back(&files->busy, &busy.link);
 	pthread_mutex_unlock(&files->mutex);
 
-	got = look(files, path, path_len, now, insists, old, object, status);
+	got = look(files, site, path, path_len, now, insists, old, object, status);
 
 	pthread_mutex_lock(&files->mutex);
 	bw_link_remove(&busy.link);
-	present = table_find(files, path, path_len);
+	present = table_find(files, site, path, path_len);
 	if (*object != NULL && !is_negative(*object)) {
 		if (present != *object) {
 			if (present != NULL)
@@ -809,15 +833,21 @@ uint64_t bw_http__files_epoch(const struct bw_http_files *files)
 	return atomic_load_explicit(&files->epoch, memory_order_relaxed);
 }
 
-bool bw_http__files_has_root(const struct bw_http_files *files)
+bool bw_http__files_has_root(const struct bw_http_files *files, unsigned site)
 {
-	return files->root_fd >= 0;
+	BW_ASSERT_LT(site, files->site_count);
+	return files->sites[site].root_fd >= 0;
 }
 
-struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, unsigned index)
+unsigned bw_http__files_site_count(const struct bw_http_files *files)
 {
-	BW_ASSERT_LT(index, files->constant_count);
-	return files->constants[index];
+	return files->site_count;
+}
+
+struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, unsigned site, unsigned index)
+{
+	BW_ASSERT_LT(site, files->site_count);
+	return index < files->sites[site].constant_count ? files->sites[site].constants[index] : NULL;
 }
 
 void bw_http__files_figures(const struct bw_http_files *files, struct bw_http__files_figures *figures)
@@ -870,13 +900,6 @@ static int check_limits(const struct bw_http_conf *conf)
 		bw_error("http: header_timeout and idle_timeout must be more than 0");
 		return -EINVAL;
 	}
-	if (conf->index != NULL &&
-		(conf->index[0] == '\0' || strchr(conf->index, '/') != NULL || strlen(conf->index) > 255 ||
-			strcmp(conf->index, "..") == 0 || strcmp(conf->index, ".") == 0)) {
-		bw_error("http: index '%s' is not a file name: give one without a slash, such as index.html",
-			conf->index);
-		return -EINVAL;
-	}
 	return 0;
 }
 
@@ -915,12 +938,34 @@ static int check_constant(const struct bw_http_constant *constant)
 	return 0;
 }
 
-static int make_constant(struct bw_http_files *files, const struct bw_http_constant *constant)
+static int check_site(const struct bw_http_site *site)
 {
+	const char *index = site->index;
+
+	if (index != NULL && (index[0] == '\0' || strchr(index, '/') != NULL || strlen(index) > 255 ||
+				     strcmp(index, "..") == 0 || strcmp(index, ".") == 0)) {
+		bw_error("http: index '%s' is not a file name: give one without a slash, such as index.html",
+			index);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < site->constant_count; i++) {
+		int rc = check_constant(&site->constants[i]);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int make_constant(
+	struct bw_http_files *files, unsigned number, const struct bw_http_constant *constant)
+{
+	struct site *site = &files->sites[number];
 	static const struct bw_siphash_key fixed = { { 0, 0 } };
 	uint8_t path[4096];
 	struct bw_http__object *object;
 	struct plan plan = {
+		.site = number,
 		.path = path,
 		.status = constant->status != 0 ? constant->status : 200,
 		.type = constant->content_type,
@@ -939,8 +984,8 @@ static int make_constant(struct bw_http_files *files, const struct bw_http_const
 		return -ENOMEM;
 	object->is_constant = true;
 	atomic_fetch_add(&files->bytes, object->cost_bytes);
-	for (unsigned i = 0; i < files->constant_count; i++) {
-		const struct bw_http__object *other = files->constants[i];
+	for (unsigned i = 0; i < site->constant_count; i++) {
+		const struct bw_http__object *other = site->constants[i];
 
 		if (other->path_len == plan.path_len && memcmp(other->path, path, plan.path_len) == 0) {
 			bw_error("http: two constants for %s: remove one", constant->path);
@@ -948,7 +993,7 @@ static int make_constant(struct bw_http_files *files, const struct bw_http_const
 			return -EINVAL;
 		}
 	}
-	files->constants[files->constant_count++] = object;
+	site->constants[site->constant_count++] = object;
 	return 0;
 }
 
@@ -981,10 +1026,37 @@ static uint64_t quarter_of_ram(void)
 	return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes / 4 : 256ull << 20;
 }
 
+static void site_fini(struct site *site)
+{
+	if (site->root_fd >= 0)
+		close(site->root_fd);
+	free(site->constants);
+	free(site->index);
+}
+
+static int site_init(struct bw_http_files *files, unsigned number, const struct bw_http_site *conf)
+{
+	struct site *site = &files->sites[number];
+	int rc = 0;
+
+	site->index = strdup(conf->index != NULL ? conf->index : "index.html");
+	site->constants = calloc(conf->constant_count + 1, sizeof(*site->constants));
+	if (site->index == NULL || site->constants == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
+		rc = make_constant(files, number, &conf->constants[i]);
+	if (rc == 0 && conf->root != NULL) {
+		site->root_fd = open_root(conf->root);
+		rc = BW_MIN(site->root_fd, 0);
+	}
+	return rc;
+}
+
 static void files_free(struct bw_http_files *files)
 {
-	for (unsigned i = 0; i < files->constant_count; i++)
-		bw_http__object_put(files->constants[i]);
+	for (unsigned i = 0; i < files->site_count; i++)
+		for (unsigned k = 0; k < files->sites[i].constant_count; k++)
+			bw_http__object_put(files->sites[i].constants[k]);
 	while (!bw_list_is_empty(&files->recent))
 		table_remove(files,
 			bw_container_of(bw_list_first(&files->recent), struct bw_http__object, recent));
@@ -996,13 +1068,18 @@ static void files_free(struct bw_http_files *files)
 					     atomic_load(&files->negative_bytes)));
 		return;
 	}
+	for (unsigned i = 0; i < files->site_count; i++)
+		site_fini(&files->sites[i]);
 	bw_http__mime_free(files->mime);
-	if (files->root_fd >= 0)
-		close(files->root_fd);
 	pthread_mutex_destroy(&files->mutex);
-	free(files->constants);
-	free(files->index);
+	free(files->sites);
 	free(files);
+}
+
+/* The sites of a configuration by their numbers: 0 is the default, then the hosts. */
+static const struct bw_http_site *site_of(const struct bw_http_conf *conf, unsigned number)
+{
+	return number == 0 ? &conf->site : &conf->hosts[number - 1];
 }
 
 int bw_http_conf_prepare(struct bw_http_conf *conf)
@@ -1011,12 +1088,10 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	struct timespec seed[2];
 	int rc = check_limits(conf);
 
-	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
-		rc = check_constant(&conf->constants[i]);
+	for (unsigned i = 0; i <= conf->host_count && rc == 0; i++)
+		rc = check_site(site_of(conf, i));
 	if (rc < 0)
 		return rc;
-	if (conf->index == NULL)
-		conf->index = "index.html";
 	if (conf->cache_bytes_max == 0)
 		conf->cache_bytes_max = quarter_of_ram();
 
@@ -1025,7 +1100,6 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 		bw_error("http: no memory for the file cache");
 		return -ENOMEM;
 	}
-	files->root_fd = -1;
 	bw_list_init(&files->busy);
 	bw_list_init(&files->recent);
 	pthread_mutex_init(&files->mutex, NULL);
@@ -1035,25 +1109,26 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	clock_gettime(CLOCK_MONOTONIC, &seed[1]);
 	if (getentropy(&files->key, sizeof(files->key)) < 0)
 		files->key.k[0] = bw_siphash(&files->key, seed, sizeof(seed));
-	files->index = strdup(conf->index);
 	files->mime = bw_http__mime_load("/etc/mime.types");
-	files->constants = calloc(conf->constant_count + 1, sizeof(*files->constants));
-	if (files->index == NULL || files->mime == NULL || files->constants == NULL) {
-		bw_error("http: no memory for the file cache");
+	files->sites = calloc(conf->host_count + 1, sizeof(*files->sites));
+	if (files->mime == NULL || files->sites == NULL)
 		rc = -ENOMEM;
+	for (unsigned i = 0; i <= conf->host_count && rc == 0; i++) {
+		files->sites[i].root_fd = -1;
+		files->site_count++;
+		rc = site_init(files, i, site_of(conf, i));
 	}
-	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
-		rc = make_constant(files, &conf->constants[i]);
-	if (rc == 0 && conf->root != NULL) {
-		files->root_fd = open_root(conf->root);
-		rc = BW_MIN(files->root_fd, 0);
-	}
+	if (rc == -ENOMEM)
+		bw_error("http: no memory for the file cache");
 	if (rc < 0) {
 		files_free(files);
 		return rc;
 	}
 	conf->files = files;
-	return 0;
+	rc = bw_http__sites_make(conf, &conf->sites);
+	if (rc < 0)
+		bw_http_conf_release(conf);
+	return rc;
 }
 
 void bw_http_conf_release(struct bw_http_conf *conf)
@@ -1061,4 +1136,6 @@ void bw_http_conf_release(struct bw_http_conf *conf)
 	if (conf->files != NULL)
 		files_free(conf->files);
 	conf->files = NULL;
+	bw_http__sites_free(conf->sites);
+	conf->sites = NULL;
 }

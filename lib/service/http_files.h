@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 #include <base/list.h>
+#include <base/siphash.h>
 #include <base/types.h>
 #include <service/http.h>
 
@@ -37,8 +38,9 @@ struct bw_http__object {
 	atomic_bool is_stale;
 	bool is_constant; /* lives as long as the service, never checked */
 	uint16_t status;  /* 200 with a body; 301 and refusals; a constant's own */
+	uint16_t site;    /* with the path: the key */
 	_Atomic bw_ns checked_at;
-	const char *path; /* canonical: the key. Not terminated */
+	const char *path; /* canonical. Not terminated */
 	uint32_t path_len;
 	uint32_t head_len; /* status line to the last field but Date and Connection */
 	const char *head;
@@ -77,6 +79,14 @@ static inline void bw_http__object_put(struct bw_http__object *object)
 		bw_http__object_bury(object);
 }
 
+/** Of a path and the site that it is asked of: 0 the default, then the hosts in the order of the configuration. */
+static inline uint64_t bw_http__hash(
+	const struct bw_siphash_key *key, unsigned site, const uint8_t *path, uint32_t path_len)
+{
+	/* Nobody outside knows what the site's multiple is added to. */
+	return bw_siphash(key, path, path_len) + site * 0x9e3779b97f4a7c15ull;
+}
+
 enum bw_http__got {
 	BW_HTTP__GOT_OBJECT,
 	BW_HTTP__GOT_STATUS,  /* refused, and not worth remembering or no room for that */
@@ -86,17 +96,18 @@ enum bw_http__got {
 
 /** On a helper thread: may block. *object comes with a reference. @now the asking worker's time;
  *  @insists  it has asked before, and got no room */
-enum bw_http__got bw_http__files_get(struct bw_http_files *files, const uint8_t *path, uint32_t path_len,
-	bw_ns now, bool insists, struct bw_http__object **object, unsigned *status);
+enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site, const uint8_t *path,
+	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object **object, unsigned *status);
 /** On a helper thread: free what is dead. */
 void bw_http__files_bury(struct bw_http_files *files);
 /** Is there anything for it? */
 bool bw_http__files_has_dead(const struct bw_http_files *files);
 /** Grows when objects went stale: a worker that sees it move gives back its references to them. */
 uint64_t bw_http__files_epoch(const struct bw_http_files *files);
-bool bw_http__files_has_root(const struct bw_http_files *files);
-/** The i-th constant, borrowed. */
-struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, unsigned index);
+unsigned bw_http__files_site_count(const struct bw_http_files *files);
+bool bw_http__files_has_root(const struct bw_http_files *files, unsigned site);
+/** A site's constant, borrowed; NULL after the last. */
+struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, unsigned site, unsigned index);
 
 struct bw_http__files_figures {
 	uint64_t entries, bytes, negative_bytes, loads, load_failures, checks, evictions, no_room;

@@ -143,6 +143,11 @@ struct slice {
 	uint32_t len;
 };
 
+static struct bw_http_text text_of(struct slice slice)
+{
+	return (struct bw_http_text){ (const char *)slice.at, slice.len };
+}
+
 static uint8_t lower(uint8_t c)
 {
 	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
@@ -213,27 +218,27 @@ static bool parse_decimal(struct slice text, uint64_t *value)
 
 /* ---- the request line (RFC 9112 section 3) ------------------------------------------------------------ */
 
-static enum bw_http__method method_of(struct slice name)
+static enum bw_http_method method_of(struct slice name)
 {
 	static const struct {
 		const char *name;
-		enum bw_http__method method;
+		enum bw_http_method method;
 	} methods[] = {
-		{ "GET", BW_HTTP__GET },
-		{ "HEAD", BW_HTTP__HEAD },
-		{ "OPTIONS", BW_HTTP__OPTIONS },
-		{ "POST", BW_HTTP__OTHER },
-		{ "PUT", BW_HTTP__OTHER },
-		{ "DELETE", BW_HTTP__OTHER },
-		{ "PATCH", BW_HTTP__OTHER },
-		{ "TRACE", BW_HTTP__OTHER },
-		{ "CONNECT", BW_HTTP__OTHER },
+		{ "GET", BW_HTTP_GET },
+		{ "HEAD", BW_HTTP_HEAD },
+		{ "OPTIONS", BW_HTTP_OPTIONS },
+		{ "POST", BW_HTTP_POST },
+		{ "PUT", BW_HTTP_PUT },
+		{ "DELETE", BW_HTTP_DELETE },
+		{ "PATCH", BW_HTTP_PATCH },
+		{ "TRACE", BW_HTTP_TRACE },
+		{ "CONNECT", BW_HTTP_CONNECT },
 	};
 
 	for (unsigned i = 0; i < BW_ARRAY_LEN(methods); i++)
 		if (strlen(methods[i].name) == name.len && memcmp(methods[i].name, name.at, name.len) == 0)
 			return methods[i].method;
-	return BW_HTTP__UNKNOWN;
+	return BW_HTTP_UNKNOWN;
 }
 
 /* uri-host [ ":" port ] (RFC 9110 7.2). Empty is allowed: a URI without authority. */
@@ -267,6 +272,15 @@ static bool is_host(struct slice host)
 	return true;
 }
 
+/* Of uri-host [ ":" port ], the host. */
+static struct slice without_port(struct slice host)
+{
+	for (uint32_t i = host.len; i-- > 0 && host.at[i] != ']';)
+		if (host.at[i] == ':')
+			return (struct slice){ host.at, i };
+	return host;
+}
+
 /* The path within a target of origin form, and whether there is anything to normalise in it. */
 static void split_path(struct slice target, struct bw_http__request *request)
 {
@@ -285,11 +299,12 @@ static void split_path(struct slice target, struct bw_http__request *request)
 	}
 	request->path = target.at;
 	request->path_len = i;
+	if (i < target.len)
+		request->query = text_of((struct slice){ target.at + i + 1, target.len - i - 1 });
 }
 
 /* Fills *authority for the absolute form. 0 or a status. */
-static unsigned parse_target(
-	struct slice target, struct slice method, struct bw_http__request *request, struct slice *authority)
+static unsigned parse_target(struct slice target, struct bw_http__request *request, struct slice *authority)
 {
 	static const uint8_t root[] = "/";
 
@@ -297,13 +312,12 @@ static unsigned parse_target(
 		split_path(target, request);
 		return 0;
 	}
-	if (target.len == 1 && target.at[0] == '*' && request->method == BW_HTTP__OPTIONS) {
+	if (target.len == 1 && target.at[0] == '*' && request->method == BW_HTTP_OPTIONS) {
 		request->is_asterisk = true;
 		split_path((struct slice){ root, 1 }, request);
 		return 0;
 	}
-	if (is_word((struct slice){ method.at, method.len }, "connect") &&
-		request->method == BW_HTTP__OTHER) {
+	if (request->method == BW_HTTP_CONNECT) {
 		/* The authority form: we are no proxy, 405 says so. */
 		split_path((struct slice){ root, 1 }, request);
 		return is_host(target) ? 0 : 400;
@@ -320,9 +334,11 @@ static unsigned parse_target(
 			return 400;
 		rest.at += len;
 		rest.len -= len;
-		if (rest.len == 0 || rest.at[0] == '?')
-			rest = (struct slice){ root, 1 };
 		split_path(rest, request);
+		if (request->path_len == 0) {
+			request->path = root;
+			request->path_len = 1;
+		}
 		return 0;
 	}
 	return 400;
@@ -355,7 +371,8 @@ static unsigned parse_request_line(
 		return 505;
 	request->is_1_0 = version.at[7] == '0'; /* a later 1.x speaks 1.1 too (RFC 9110 2.5) */
 	request->method = method_of(method);
-	return parse_target(target, method, request, authority);
+	request->target = text_of(target);
+	return parse_target(target, request, authority);
 }
 
 /* ---- header fields ------------------------------------------------------------------------------------ */
@@ -623,8 +640,9 @@ unsigned bw_http__parse(const uint8_t *head, uint32_t head_len, const struct bw_
 	struct bw_http__request *request)
 {
 	struct fields fields = { .now_s = limits->now_s };
-	uint32_t at, end, count = 0;
+	uint32_t at, end, fields_at, count = 0;
 	unsigned status, deferred = 0;
+	struct slice host;
 
 	/* All but the conditions' values, which their flags guard. */
 	memset(request, 0, offsetof(struct bw_http__request, wants));
@@ -639,7 +657,8 @@ unsigned bw_http__parse(const uint8_t *head, uint32_t head_len, const struct bw_
 	if (status != 0)
 		return status;
 
-	for (at = end + 1;; at = end + 2) {
+	fields_at = end + 1;
+	for (at = fields_at;; at = end + 2) {
 		uint32_t name_at = at;
 		struct slice name, value;
 
@@ -677,12 +696,34 @@ unsigned bw_http__parse(const uint8_t *head, uint32_t head_len, const struct bw_
 		return 400;
 	if (deferred != 0)
 		return deferred;
+	host = without_port(fields.authority.len > 0 ? fields.authority : fields.host);
+	request->host = host.at;
+	request->host_len = host.len;
+	request->fields = text_of((struct slice){ head + fields_at, at - fields_at });
 	request->keeps_alive = !fields.has_close && (!request->is_1_0 || request->has_keep_alive);
 	if (request->is_1_0)
 		request->expects_continue = false; /* RFC 9110 10.1.1: a 1.0 client cannot mean it */
 	else
 		request->has_keep_alive = false;
 	return 0;
+}
+
+bool bw_http_field(const struct bw_http_head *head, const char *name, struct bw_http_text *value)
+{
+	const uint8_t *at = (const uint8_t *)head->fields.at, *end = at + head->fields.len;
+
+	/* The head was parsed: every line has a colon and an end. */
+	while (at < end) {
+		const uint8_t *colon = memchr(at, ':', (size_t)(end - at));
+		const uint8_t *line_end = memchr(colon, '\r', (size_t)(end - colon));
+
+		if (is_word((struct slice){ at, (uint32_t)(colon - at) }, name)) {
+			*value = text_of(trim((struct slice){ colon + 1, (uint32_t)(line_end - colon - 1) }));
+			return true;
+		}
+		at = line_end + 2;
+	}
+	return false;
 }
 
 /* ---- paths -------------------------------------------------------------------------------------------- */
@@ -839,31 +880,34 @@ static bool chunk_step(struct bw_http__chunks *chunks, uint8_t c)
 	}
 }
 
-uint32_t bw_http__chunks_discard(struct bw_http__chunks *chunks, const uint8_t *bytes, uint32_t len,
-	uint64_t *data_bytes, bool *is_done, bool *is_bad)
+uint32_t bw_http__chunks_next(struct bw_http__chunks *chunks, const uint8_t *bytes, uint32_t len,
+	enum bw_http__chunks_result *result)
 {
 	uint32_t at = 0;
 
-	*is_done = *is_bad = false;
+	*result = BW_HTTP__CHUNKS_MORE;
 	while (at < len) {
 		if (chunks->state == CHUNK_DATA) {
-			uint32_t n = (uint32_t)BW_MIN(chunks->left, (uint64_t)(len - at));
-
-			at += n;
-			*data_bytes += n;
-			chunks->left -= n;
-			if (chunks->left == 0)
-				chunks->state = CHUNK_DATA_CR;
-		} else if (chunks->state == CHUNK_END_LF) {
-			*is_done = bytes[at] == '\n';
-			*is_bad = !*is_done;
-			return at + *is_done;
-		} else if (!chunk_step(chunks, bytes[at])) {
-			*is_bad = true;
-			return at;
-		} else {
-			at++;
+			*result = BW_HTTP__CHUNKS_DATA;
+			break;
 		}
+		if (chunks->state == CHUNK_END_LF) {
+			*result = bytes[at] == '\n' ? BW_HTTP__CHUNKS_END : BW_HTTP__CHUNKS_BAD;
+			at++;
+			break;
+		}
+		if (!chunk_step(chunks, bytes[at])) {
+			*result = BW_HTTP__CHUNKS_BAD;
+			break;
+		}
+		at++;
 	}
 	return at;
+}
+
+void bw_http__chunks_took(struct bw_http__chunks *chunks, uint32_t len)
+{
+	chunks->left -= len;
+	if (chunks->left == 0)
+		chunks->state = CHUNK_DATA_CR;
 }

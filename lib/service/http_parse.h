@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include <base/types.h>
+#include <service/http.h>
 
 /* ---- the end of a head ---- */
 
@@ -28,14 +28,6 @@ enum bw_http__scan_result bw_http__scan(
 	struct bw_http__scan *scan, const uint8_t *chunk, uint32_t chunk_len, uint32_t *used);
 
 /* ---- what it says ---- */
-
-enum bw_http__method {
-	BW_HTTP__GET,
-	BW_HTTP__HEAD,
-	BW_HTTP__OPTIONS,
-	BW_HTTP__OTHER,   /* known to RFC 9110 or RFC 5789, not to us: 405 */
-	BW_HTTP__UNKNOWN, /* 501 */
-};
 
 /** Entity tags a condition may list in the form that we give out; others cannot match and are not kept. */
 #define BW_HTTP__TAGS_MAX 8
@@ -65,9 +57,12 @@ struct bw_http__wants {
 };
 
 struct bw_http__request {
-	enum bw_http__method method;
+	enum bw_http_method method;
 	const uint8_t *path; /* of the target, without the query, as it came */
 	uint32_t path_len;
+	const uint8_t *host; /* without its port; of the target's authority, else of Host */
+	uint32_t host_len;
+	struct bw_http_text target, query, fields; /* in the head's bytes */
 	bool path_is_plain; /* nothing to decode or normalise: bw_http__path() would copy it */
 	bool is_asterisk;   /* OPTIONS * */
 	bool is_1_0;
@@ -116,11 +111,15 @@ struct bw_http__chunks {
 	uint8_t state;
 };
 
-/**
- * Decode and discard.
- *
- * @data_bytes  grows by the data that was seen
- * Returns bytes used; all of them unless the body ended (*is_done) or is malformed (*is_bad).
- */
-uint32_t bw_http__chunks_discard(struct bw_http__chunks *chunks, const uint8_t *bytes, uint32_t len,
-	uint64_t *data_bytes, bool *is_done, bool *is_bad);
+enum bw_http__chunks_result {
+	BW_HTTP__CHUNKS_MORE, /* all bytes were framing, and there is more to come */
+	BW_HTTP__CHUNKS_DATA, /* up to chunks->left bytes of data are next: bw_http__chunks_took() them */
+	BW_HTTP__CHUNKS_END,  /* the body is over */
+	BW_HTTP__CHUNKS_BAD,
+};
+
+/** Decode framing up to the next data. Returns the bytes of framing used. */
+uint32_t bw_http__chunks_next(struct bw_http__chunks *chunks, const uint8_t *bytes, uint32_t len,
+	enum bw_http__chunks_result *result);
+/** `len` bytes of data, 1 to chunks->left, are done with. */
+void bw_http__chunks_took(struct bw_http__chunks *chunks, uint32_t len);

@@ -19,15 +19,16 @@
 
 /* ---- slots -------------------------------------------------------------------------------------------- */
 
-static uint32_t slot_find(
-	const struct bw_http__table *table, const uint8_t *path, uint32_t path_len, uint32_t hash)
+static uint32_t slot_find(const struct bw_http__table *table, unsigned site, const uint8_t *path,
+	uint32_t path_len, uint32_t hash)
 {
 	uint32_t at = table->bucket[hash % BUCKETS];
 
 	while (at != 0) {
 		const struct bw_http__slot *slot = &table->slots[at];
 
-		if (slot->hash == hash && slot->key_len == path_len && memcmp(slot->key, path, path_len) == 0)
+		if (slot->hash == hash && slot->key_len == path_len && slot->site == site &&
+			memcmp(slot->key, path, path_len) == 0)
 			break;
 		at = slot->next;
 	}
@@ -56,7 +57,7 @@ static bool slot_is_evictable(const struct bw_http__slot *slot)
 }
 
 /* 0: every slot that was looked at is in use by a look-up. */
-static uint32_t slot_insert(struct bw_http__table *table, uint32_t hash)
+static uint32_t slot_insert(struct bw_http__table *table, unsigned site, uint32_t hash)
 {
 	struct bw_http__slot *slot;
 	uint32_t index;
@@ -74,7 +75,7 @@ static uint32_t slot_insert(struct bw_http__table *table, uint32_t hash)
 	else
 		index = ++table->slots_used;
 	slot = &table->slots[index];
-	*slot = (struct bw_http__slot){ .hash = hash, .next = table->bucket[hash % BUCKETS] };
+	*slot = (struct bw_http__slot){ .site = site, .hash = hash, .next = table->bucket[hash % BUCKETS] };
 	table->bucket[hash % BUCKETS] = index;
 	table->count++;
 	return index;
@@ -86,7 +87,7 @@ static void lookup_work(struct bw_job *job)
 {
 	struct bw_http__lookup *lookup = bw_container_of(job, struct bw_http__lookup, job);
 
-	lookup->got = bw_http__files_get(lookup->table->files, lookup->path, lookup->path_len,
+	lookup->got = bw_http__files_get(lookup->table->files, lookup->site, lookup->path, lookup->path_len,
 		lookup->asked_at, lookup->insists, &lookup->object, &lookup->status);
 }
 
@@ -158,6 +159,7 @@ static struct bw_http__lookup *lookup_begin(
 	lookup = bw_container_of(link, struct bw_http__lookup, link);
 	lookup->job = (struct bw_job){ .work = lookup_work, .done = lookup_done };
 	lookup->slot = index;
+	lookup->site = slot->site;
 	lookup->path_len = path_len;
 	memcpy(lookup->path, path, path_len);
 	lookup->begun_at = lookup->asked_at = now;
@@ -228,11 +230,12 @@ static enum bw_http__found wait_for(
 	return BW_HTTP__FOUND_WAIT;
 }
 
-enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint8_t *path, uint32_t path_len,
-	bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup, unsigned *status)
+enum bw_http__found bw_http__table_find(struct bw_http__table *table, unsigned site, const uint8_t *path,
+	uint32_t path_len, bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup,
+	unsigned *status)
 {
-	uint32_t hash = (uint32_t)bw_siphash(&table->key, path, path_len);
-	uint32_t index = slot_find(table, path, path_len, hash);
+	uint32_t hash = (uint32_t)bw_http__hash(&table->key, site, path, path_len);
+	uint32_t index = slot_find(table, site, path, path_len, hash);
 	struct bw_http__slot *slot = &table->slots[index];
 	struct bw_http__lookup *begun;
 
@@ -245,11 +248,11 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint
 		}
 	}
 	if (index == 0) {
-		if (!bw_http__files_has_root(table->files)) {
+		if (!bw_http__files_has_root(table->files, site)) {
 			*status = 404;
 			return BW_HTTP__FOUND_NOT;
 		}
-		index = slot_insert(table, hash);
+		index = slot_insert(table, site, hash);
 		begun = index != 0 ? lookup_begin(table, index, path, path_len, now) : NULL;
 		if (begun != NULL)
 			return wait_for(table, begun, lookup);
@@ -280,6 +283,16 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint
 	table->hits++;
 	*object = slot->object;
 	return BW_HTTP__FOUND;
+}
+
+bool bw_http__table_has_constant(
+	const struct bw_http__table *table, unsigned site, const uint8_t *path, uint32_t path_len)
+{
+	uint32_t hash = (uint32_t)bw_http__hash(&table->key, site, path, path_len);
+	const struct bw_http__object *object =
+		table->slots[slot_find(table, site, path, path_len, hash)].object;
+
+	return object != NULL && object->is_constant;
 }
 
 /* Whoever has waited for long enough gets the old answer. At most LOOKUPS_MAX are in the list, mostly none. */
@@ -351,6 +364,22 @@ void bw_http__table_tick(struct bw_http__table *table, bw_ns now)
 	}
 }
 
+static void insert_constants(struct bw_http__table *table, unsigned site)
+{
+	struct bw_http__object *object;
+
+	for (unsigned i = 0; (object = bw_http__files_constant(table->files, site, i)) != NULL; i++) {
+		const uint8_t *key = (const uint8_t *)object->path;
+		uint32_t hash = (uint32_t)bw_http__hash(&table->key, site, key, object->path_len);
+		uint32_t index = slot_insert(table, site, hash);
+
+		BW_ASSERT(index != 0);
+		table->slots[index].key = key;
+		table->slots[index].key_len = object->path_len;
+		table->slots[index].object = bw_http__object_ref(object);
+	}
+}
+
 int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, const struct bw_http_conf *conf,
 	void (*ready)(struct bw_context *ctx, struct bw_list *waiters, struct bw_http__object *object,
 		unsigned status))
@@ -378,16 +407,8 @@ int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, co
 		bw_link_init(&lookup->link);
 		bw_list_push_back(&table->lookups_free, &lookup->link);
 	}
-	for (unsigned i = 0; i < conf->constant_count; i++) {
-		struct bw_http__object *object = bw_http__files_constant(conf->files, i);
-		const uint8_t *key = (const uint8_t *)object->path;
-		uint32_t index = slot_insert(table, (uint32_t)bw_siphash(&table->key, key, object->path_len));
-
-		BW_ASSERT(index != 0);
-		table->slots[index].key = key;
-		table->slots[index].key_len = object->path_len;
-		table->slots[index].object = bw_http__object_ref(object);
-	}
+	for (unsigned site = 0; site < bw_http__files_site_count(conf->files); site++)
+		insert_constants(table, site);
 	return 0;
 }
 

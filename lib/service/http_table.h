@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * One worker's own table, canonical path to object: one hash look-up, no lock, nothing shared but the objects.
+ * One worker's own table, site and canonical path to object: one hash look-up, no lock, nothing shared but the objects.
  * What is not in it, or too old to trust, is looked up by a helper thread; requests that need the answer wait in
  * the look-up's list, and all that want the same path share one. Everything is allocated at the start.
  */
@@ -25,6 +25,7 @@ struct bw_http__lookup {
 	struct bw_link link;    /* among the free, or those to be asked again */
 	struct bw_link awaited; /* among those that requests wait for although there is an old answer */
 	uint32_t slot;
+	uint32_t site;
 	uint32_t path_len;
 	bw_ns begun_at, asked_at, retry_at, give_up_at;
 	bool insists;
@@ -39,7 +40,7 @@ struct bw_http__slot {
 	const uint8_t *key; /* in the object, or while there is none in the look-up */
 	struct bw_http__object *object;
 	struct bw_http__lookup *lookup;
-	uint32_t key_len, hash;
+	uint32_t key_len, site, hash;
 	uint32_t next; /* in the bucket, or among the free; 0 ends */
 };
 
@@ -77,7 +78,11 @@ enum bw_http__found {
 	BW_HTTP__FOUND_NOT,  /* *status */
 };
 
-/** @path  canonical: bw_http__path() */
-enum bw_http__found bw_http__table_find(struct bw_http__table *table, const uint8_t *path, uint32_t path_len,
-	bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup, unsigned *status);
+/** @site  0 the default, then the hosts; @path  canonical: bw_http__path() */
+enum bw_http__found bw_http__table_find(struct bw_http__table *table, unsigned site, const uint8_t *path,
+	uint32_t path_len, bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup,
+	unsigned *status);
+/** Is there a constant of that path? */
+bool bw_http__table_has_constant(
+	const struct bw_http__table *table, unsigned site, const uint8_t *path, uint32_t path_len);
 void bw_http__table_tick(struct bw_http__table *table, bw_ns now);

@@ -145,11 +145,11 @@ static void all_flags(void **state)
 	assert_ptr_equal(engine->services[0].service, &bw_http_service);
 	assert_int_equal(engine->services[0].port, 80);
 	assert_ptr_equal(engine->services[0].conf, view->http[0]);
-	assert_null(view->http[0]->root);
-	assert_int_equal(view->http[0]->constant_count, 1);
-	assert_string_equal(view->http[0]->constants[0].path, "/");
-	assert_string_equal(view->http[1]->root, "/");
-	assert_int_equal(view->http[1]->constant_count, 0);
+	assert_null(view->http[0]->site.root);
+	assert_int_equal(view->http[0]->site.constant_count, 1);
+	assert_string_equal(view->http[0]->site.constants[0].path, "/");
+	assert_string_equal(view->http[1]->site.root, "/");
+	assert_int_equal(view->http[1]->site.constant_count, 0);
 	assert_ptr_equal(engine->services[2].service, &bw_resp_service);
 	assert_ptr_equal(engine->services[2].conf, view->resp[2]);
 	assert_null(view->http[2]);
@@ -202,7 +202,7 @@ static void a_file(void **state)
 {
 	struct bw_conf *conf = ACCEPTED(everything, FLAGS());
 	const struct bw_conf_view *view = bw_conf_view(conf);
-	const struct bw_http_constant *constants = view->http[0]->constants;
+	const struct bw_http_constant *constants = view->http[0]->site.constants;
 
 	assert_string_equal(view->dev, "tap:bw0");
 	assert_int_equal(view->mtu, 1400);
@@ -211,7 +211,7 @@ static void a_file(void **state)
 	assert_int_equal(view->engine.service_count, 2);
 	assert_true(view->http[0]->body_bytes_max == 2 << 20);
 	assert_true(view->http[0]->idle_timeout_ns == 120 * BW_NS_PER_SEC);
-	assert_int_equal(view->http[0]->constant_count, 2);
+	assert_int_equal(view->http[0]->site.constant_count, 2);
 	assert_string_equal(constants[0].body, "two\nlines\n");
 	assert_int_equal(constants[0].body_bytes, 10);
 	assert_int_equal(constants[0].status, 404);
@@ -252,7 +252,7 @@ static void services_share_a_port_on_different_addresses(void **state)
 		assert_int_equal(services[i].addr_count, 1);
 		assert_string_equal(bw_ip_format(&services[i].addrs[0], text), addrs[i]);
 	}
-	assert_string_equal(bw_conf_view(conf)->http[0]->root, "/");
+	assert_string_equal(bw_conf_view(conf)->http[0]->site.root, "/");
 	bw_conf_destroy(conf);
 }
 
@@ -274,8 +274,8 @@ static void flags_win_over_the_file(void **state)
 	assert_addr(&view->engine.addrs[0], "198.51.100.2/24");
 	assert_int_equal(view->engine.service_count, 2);
 	assert_int_equal(view->engine.services[0].port, 8080);
-	assert_int_equal(view->http[0]->constant_count, 1);
-	assert_string_equal(view->http[0]->constants[0].path, "/");
+	assert_int_equal(view->http[0]->site.constant_count, 1);
+	assert_string_equal(view->http[0]->site.constants[0].path, "/");
 	assert_int_equal(view->engine.services[1].port, 6379);
 	assert_string_equal(view->dev, "tap:bw0");
 	bw_conf_destroy(conf);

@@ -67,9 +67,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 struct fake *fuzz_service_start(uint8_t settings)
 {
 	bw_http_conf_init(&conf);
-	conf.root = root;
-	conf.constants = constants;
-	conf.constant_count = BW_ARRAY_LEN(constants);
+	conf.site.root = root;
+	conf.site.constants = constants;
+	conf.site.constant_count = BW_ARRAY_LEN(constants);
 	conf.cache_bytes_max = settings & 1 ? 1 << 20 : 1 << 16;
 	if (settings & 2)
 		conf.pipeline_depth_max = 2;

@@ -68,9 +68,9 @@ static void set_mtime(const char *name, time_t at)
 static void conf_of(struct bw_http_conf *conf)
 {
 	bw_http_conf_init(conf);
-	conf->root = root;
-	conf->constants = constants;
-	conf->constant_count = BW_ARRAY_LEN(constants);
+	conf->site.root = root;
+	conf->site.constants = constants;
+	conf->site.constant_count = BW_ARRAY_LEN(constants);
 	conf->cache_bytes_max = 64 << 20;
 }
 

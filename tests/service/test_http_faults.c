@@ -208,7 +208,7 @@ static void refuse_to(const struct page *page, bool is_known, unsigned n, unsign
 	unsigned status;
 
 	bw_http_conf_init(&conf);
-	conf.root = root;
+	conf.site.root = root;
 	conf.cache_bytes_max = 16 << 20;
 	assert_int_equal(bw_http_conf_prepare(&conf), 0);
 	f = fake_create(&bw_http_service, &conf, 1);

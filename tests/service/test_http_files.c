@@ -16,6 +16,7 @@
 #include <service/http.h>
 
 #include "fake_stream.h"
+#include "http_files.h"
 
 #define MS(n)  ((n)*BW_NS_PER_MS)
 #define SEC(n) ((n)*BW_NS_PER_SEC)
@@ -94,7 +95,7 @@ static void overwrite(const char *name, const char *text)
 static void site_open(uint64_t cache_bytes_max, unsigned workers)
 {
 	bw_http_conf_init(&conf);
-	conf.root = root;
+	conf.site.root = root;
 	conf.cache_bytes_max = cache_bytes_max;
 	assert_int_equal(bw_http_conf_prepare(&conf), 0);
 	f = fake_create(&bw_http_service, &conf, workers);
@@ -741,31 +742,31 @@ static void a_wrong_configuration_is_refused(void **state)
 		assert_int_equal(bw_http_conf_prepare(&conf), error);                                        \
 		assert_null(conf.files);                                                                     \
 	} while (0)
-	REFUSED(-ENOENT, conf.root = "/nonexistent");
-	REFUSED(-ENOTDIR, conf.root = file);
-	REFUSED(-EINVAL, conf.index = "a/b");
-	REFUSED(-EINVAL, conf.index = "..");
+	REFUSED(-ENOENT, conf.site.root = "/nonexistent");
+	REFUSED(-ENOTDIR, conf.site.root = file);
+	REFUSED(-EINVAL, conf.site.index = "a/b");
+	REFUSED(-EINVAL, conf.site.index = "..");
 	REFUSED(-EINVAL, conf.header_bytes_max = 16385);
 	REFUSED(-EINVAL, conf.request_line_bytes_max = 8193);
 	REFUSED(-EINVAL, conf.pipeline_depth_max = 0);
 	REFUSED(-EINVAL, conf.header_timeout_ns = 0);
-	conf.constants = constants;
+	conf.site.constants = constants;
 	constants[0] = constants[1] = good;
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 2);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 2);
 	constants[0].path = "x";
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
 	constants[0].path = "/../x";
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
 	constants[0] = good;
 	constants[0].status = 204;
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
 	constants[0] = good;
 	constants[0].content_type = "a/b\r\nX: y";
-	REFUSED(-EINVAL, conf.constants = constants; conf.constant_count = 1);
+	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
 	/* Constants only. */
 	bw_http_conf_init(&conf);
-	conf.constants = &good;
-	conf.constant_count = 1;
+	conf.site.constants = &good;
+	conf.site.constant_count = 1;
 	assert_int_equal(bw_http_conf_prepare(&conf), 0);
 	assert_true(conf.cache_bytes_max > 0);
 	f = fake_create(&bw_http_service, &conf, 1);
@@ -791,6 +792,63 @@ static int remove_root(void **state)
 	return system(command);
 }
 
+/* ---- hosts -------------------------------------------------------------------------------------------- */
+
+/* One budget, one table: but a path of one site is not that of another. */
+static void sites_share_a_cache_and_no_path(void **state)
+{
+	static const struct bw_http_constant constants[] = {
+		{ .path = "/c", .body = "of a host", .body_bytes = 9 },
+	};
+	struct bw_http_site hosts[2] = { { .constants = constants, .constant_count = 1 }, { .index = "b" } };
+	struct bw_http__files_figures figures;
+	struct bw_http__object *object[3];
+	char sub[128];
+	unsigned status;
+
+	strcpy(sub, in_root("second"));
+	assert_int_equal(mkdir(sub, 0755), 0);
+	write_file("b", "first");
+	write_file("second/b", "second");
+	bw_http_conf_init(&conf);
+	conf.site.root = root;
+	conf.hosts = hosts;
+	conf.host_count = 2;
+	conf.cache_bytes_max = MIB;
+	hosts[1].root = sub;
+	assert_int_equal(bw_http_conf_prepare(&conf), 0);
+	assert_int_equal(bw_http__files_site_count(conf.files), 3);
+	assert_true(bw_http__files_has_root(conf.files, 0));
+	assert_false(bw_http__files_has_root(conf.files, 1));
+	assert_null(bw_http__files_constant(conf.files, 0, 0));
+	assert_memory_equal(bw_http__files_constant(conf.files, 1, 0)->body, "of a host", 9);
+	assert_int_equal(bw_http__files_constant(conf.files, 1, 0)->site, 1);
+	assert_null(bw_http__files_constant(conf.files, 1, 1));
+	for (unsigned round = 0; round < 2; round++) {
+		static const struct {
+			unsigned site;
+			const char *path, *body;
+		} asked[3] = { { 0, "/b", "first" }, { 2, "/b", "second" }, { 2, "/", "second" } };
+
+		for (unsigned i = 0; i < 3; i++) {
+			assert_int_equal(
+				bw_http__files_get(conf.files, asked[i].site, (const uint8_t *)asked[i].path,
+					(uint32_t)strlen(asked[i].path), SEC(1), false, &object[i], &status),
+				BW_HTTP__GOT_OBJECT);
+			assert_int_equal(object[i]->site, asked[i].site);
+			assert_int_equal(object[i]->body_bytes, strlen(asked[i].body));
+			assert_memory_equal(object[i]->body, asked[i].body, object[i]->body_bytes);
+			bw_http__object_put(object[i]);
+		}
+	}
+	bw_http__files_figures(conf.files, &figures);
+	assert_int_equal(figures.entries, 3);
+	assert_int_equal(figures.loads, 3);
+	bw_http_conf_release(&conf);
+	unlink(in_root("second/b"));
+	rmdir(sub);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -814,6 +872,7 @@ int main(void)
 		cmocka_unit_test(a_file_beyond_one_slice_of_space),
 		cmocka_unit_test(an_unreadable_file_is_a_403),
 		cmocka_unit_test(a_wrong_configuration_is_refused),
+		cmocka_unit_test(sites_share_a_cache_and_no_path),
 	};
 
 	return cmocka_run_group_tests(tests, make_root, remove_root);

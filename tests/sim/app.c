@@ -733,7 +733,7 @@ void sim_apps_conf(struct sim_host *h, struct bw_engine_conf *conf)
 	};
 
 	bw_http_conf_init(hc);
-	hc->root = root;
+	hc->site.root = root;
 	hc->cache_bytes_max = 4u << 20;
 	hc->header_timeout_ns = hc->idle_timeout_ns = 3600 * BW_NS_PER_SEC;
 	if (bw_http_conf_prepare(hc) != 0)
