@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """
 The same commands to Barewire and to Redis, and their replies compared. As a program, against servers that run:

@@ -116,6 +116,8 @@ GRAMMAR = """
 .1 MEMORY unknown
 1 OBJECT ENCODING key
 .2 OBJECT IDLETIME key
+.1 OBJECT FREQ key
+.1 OBJECT REFCOUNT key
 .1 OBJECT unknown
 .1 TIME
 1 unknown (value)0-4

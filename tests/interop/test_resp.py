@@ -3,10 +3,14 @@
 
 import csv
 import io
+import socket
+import threading
 
 import pytest
 
-from conftest import DEVICES, FAMILIES, RESP
+from conftest import DEVICES, FAMILIES, RESP, V4
+from lab import wait_until
+from resp_grammar import encoded
 
 
 def cli(bench, family, *words, stdin=None):
@@ -98,3 +102,53 @@ def test_one_keyspace_across_workers(bench):
     commands = "".join(f"GET counter:{i:012d}\n" for i in range(1000))
     values = [int(line or 0) for line in cli(bench, "v4", stdin=commands).split("\n")]
     assert sum(values) == 100000
+
+
+def connected():
+    try:
+        return socket.create_connection((V4, RESP), timeout=5)
+    except ConnectionRefusedError:
+        return None
+
+
+def asked(peer, *words):
+    """One short answer."""
+    peer.sendall(encoded([str(word).encode() for word in words]))
+    reply = b""
+    while not reply.endswith(b"\r\n") or (reply.startswith(b"$") and reply[1:2] != b"-" and reply.count(b"\r\n") < 2):
+        more = peer.recv(65536)
+        assert more, f"{words}: closed after {reply}"
+        reply += more
+    return reply
+
+
+def test_nobody_sees_half_of_it(bench):
+    """Many try MSETNX and RENAME of the same keys of two workers at once: each succeeds once, and at once."""
+    bench.serve("tap", [f"--resp {RESP}"], extra=["--workers", 2])
+    count, said, wrong = 400, [], []
+    with bench.client:
+        peers = [wait_until(connected, "the cache to listen") for _ in range(6)]
+
+    def write(peer):
+        for i in range(count):
+            said.append(asked(peer, "MSETNX", f"a:{i}", "v", f"b:{i}", "v"))
+        for i in range(count):
+            said.append(asked(peer, "RENAME", f"a:{i}", f"c:{i}"))
+
+    def read(peer):
+        for i in range(count):
+            if asked(peer, "GET", f"a:{i}") != b"$-1\r\n" and asked(peer, "GET", f"b:{i}") == b"$-1\r\n":
+                wrong.append(f"a:{i} was there, and b:{i} was not")
+        for i in range(count):
+            if asked(peer, "GET", f"c:{i}") != b"$-1\r\n" and asked(peer, "GET", f"a:{i}") != b"$-1\r\n":
+                wrong.append(f"c:{i} was there, and a:{i} still")
+
+    threads = [threading.Thread(target=work, args=(peer,)) for work, peer in zip([write] * 4 + [read] * 2, peers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert said.count(b":1\r\n") == count and said.count(b":0\r\n") == 3 * count
+    assert said.count(b"+OK\r\n") == count and said.count(b"-ERR no such key\r\n") == 3 * count
+    assert cli(bench, "v4", "DBSIZE") == str(2 * count)

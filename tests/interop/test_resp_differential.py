@@ -26,10 +26,10 @@ def listens(address):
 
 
 def start_redis(bench, ns, port=RESP, bulk=BULK_MAX):
-    """With limits as here, and one database. Returns its address."""
+    """With limits as here, the same policy, and one database. Returns its address."""
     with open(bench.log(f"redis-server-{port}"), "wb") as out:
         ns.start(["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--databases", 1,
-                  "--proto-max-bulk-len", bulk], stdout=out)
+                  "--proto-max-bulk-len", bulk, "--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"], stdout=out)
     with ns:
         wait_until(lambda: listens(("127.0.0.1", port)), "redis-server to listen")
     return "127.0.0.1", port

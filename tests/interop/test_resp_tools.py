@@ -34,8 +34,10 @@ both_counts = pytest.mark.parametrize("filled", [1, 2], indirect=True)
 def test_redis_cli_scans(filled):
     found = cli(filled, "--scan", "--pattern", "key:0[12]*9").split()
     assert sorted(found) == [f"key:{i:05d}" for i in range(1000, 3000) if i % 10 == 9]
-    found = cli(filled, "--scan").split()
-    assert sorted(found) == sorted(["the-big-one", *(f"key:{i:05d}" for i in range(KEYS))])
+    everything = sorted(["the-big-one", *(f"key:{i:05d}" for i in range(KEYS))])
+    assert sorted(cli(filled, "--scan", quiet=True).split()) == everything
+    assert sorted(cli(filled, "KEYS", "*", quiet=True).split()) == everything
+    assert cli(filled, "RANDOMKEY").strip() in everything
 
 
 @both_counts

@@ -898,7 +898,10 @@ static void who_waits_keeps_the_order(void **state)
 					unsigned at = rnd(3), a = rnd(8), b = rnd(8);
 
 					snprintf(text, sizeof(text),
-						rnd(2) ? "RENAMENX k%u n%u" : "MSETNX k%u 1 n%u 2", a, b);
+						rnd(2)   ? "RENAMENX k%u n%u"
+						: rnd(2) ? "MSETNX k%u 1 n%u 2"
+							 : "MSETNX k%u 1 x%u 2",
+						a, b);
 					if (which == 1)
 						send_words(others[at], text);
 				}
