@@ -215,6 +215,8 @@ def scan(peer, options):
     keys, cursor = set(), b"0"
     for _ in range(10000):
         reply, _ = reply_at(peer.ask(encoded([b"SCAN", cursor, *options])), 0)
+        if type(reply) is not list:
+            return reply
         cursor = reply[0]
         keys.update(reply[1])
         if cursor == b"0":
