@@ -85,8 +85,10 @@ def test_redis_cli_speaks_resp3_and_more(bench):
 
 @pytest.mark.sanitize
 def test_redis_cli_with_a_password(bench):
-    conf = bench.tmp_path / "password.yaml"
-    conf.write_text(f"resp:\n  - port: {RESP}\n    password: sesame open\n")
+    secret, conf = bench.tmp_path / "password", bench.tmp_path / "password.yaml"
+    secret.write_text("sesame open\n")
+    secret.chmod(0o600)
+    conf.write_text(f"resp:\n  - port: {RESP}\n    password_file: {secret}\n")
     bench.serve("tap", extra=["-c", conf])
     assert cli(bench, "GET", "a", check=False) == "NOAUTH Authentication required.\n"
     assert cli(bench, "-a", "sesame open", "--no-auth-warning", "SET", "a", "1") == "OK\n"
