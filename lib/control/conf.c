@@ -25,10 +25,11 @@
 #define NETWORK_ROW(...)  ROW(struct bw_raw_network, struct bw_engine_conf, __VA_ARGS__)
 #define TCP_ROW(...)      ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
 #define HTTP_ROW(...)     ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
-#define SITE_ROW(...)     ROW(struct bw_raw_http, struct bw_http_site, __VA_ARGS__)
-#define HOST_ROW(...)     ROW(struct bw_raw_host, struct bw_http_site, __VA_ARGS__)
+#define SITE_ROW(...)     ROW(struct bw_raw_site, struct bw_http_site, __VA_ARGS__)
 #define ROUTE_ROW(...)    ROW(struct bw_raw_handler, struct bw_http_route, __VA_ARGS__)
 #define CONSTANT_ROW(...) ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
+#define HEADER_ROW(...)   ROW(struct bw_raw_header, struct bw_http_header, __VA_ARGS__)
+#define PAGE_ROW(...)     ROW(struct bw_raw_error_page, struct bw_http_page, __VA_ARGS__)
 #define RESP_ROW(...)     ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
 
 #define HTTP_SERVICE_ROW(...)  ROW(struct bw_raw_http, struct bw_engine_service, __VA_ARGS__)
@@ -40,9 +41,10 @@ static const struct bw_key network_keys[] = { NETWORK_KEYS(NETWORK_ROW) };
 static const struct bw_key tcp_keys[] = { TCP_KEYS(TCP_ROW) };
 static const struct bw_key http_keys[] = { HTTP_KEYS(HTTP_ROW) };
 static const struct bw_key site_keys[] = { SITE_KEYS(SITE_ROW) };
-static const struct bw_key host_keys[] = { SITE_KEYS(HOST_ROW) };
 static const struct bw_key route_keys[] = { ROUTE_KEYS(ROUTE_ROW) };
 static const struct bw_key constant_keys[] = { CONSTANT_KEYS(CONSTANT_ROW) };
+static const struct bw_key header_keys[] = { HEADER_KEYS(HEADER_ROW) };
+static const struct bw_key page_keys[] = { ERROR_PAGE_KEYS(PAGE_ROW) };
 static const struct bw_key resp_keys[] = { RESP_KEYS(RESP_ROW) };
 static const struct bw_key http_service_keys[] = { SERVICE_KEYS(HTTP_SERVICE_ROW) };
 static const struct bw_key resp_service_keys[] = { SERVICE_KEYS(RESP_SERVICE_ROW) };
@@ -743,12 +745,100 @@ static int http_routes_apply(struct bw_conf *conf, const char *entry, struct bw_
 	return 0;
 }
 
-static int site_root_check(const struct bw_conf *conf, const char *entry, const struct bw_http_site *site)
+static int headers_apply(struct bw_conf *conf, const char *entry, struct bw_raw_header *raw, unsigned count,
+	struct bw_http_site *site)
+{
+	struct bw_http_header *headers = conf_alloc(conf, count, sizeof(*headers));
+	char path[PATH_BYTES], prefix[PATH_BYTES];
+	size_t bytes = 0;
+
+	if (headers == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		const char *fault;
+		int error;
+
+		snprintf(path, sizeof(path), "%.80s.headers[%u]", entry, i);
+		snprintf(prefix, sizeof(prefix), "%.80s.headers[%u].", entry, i);
+		error = bw_control__keys_apply(
+			conf, prefix, header_keys, BW_ARRAY_LEN(header_keys), &raw[i], &headers[i]);
+		if (error != 0)
+			return error;
+		fault = bw_http_header_fault(&headers[i]);
+		if (fault != NULL)
+			return bw_control__fail(conf, path, "%s", fault);
+		bytes += strlen(headers[i].name) + strlen(headers[i].value) + strlen(": \r\n");
+		if (bytes > BW_HTTP_HEADERS_BYTES_MAX)
+			return bw_control__fail(conf, path,
+				"with this one the headers are more than %u bytes; give fewer or shorter ones",
+				BW_HTTP_HEADERS_BYTES_MAX);
+	}
+	site->headers = headers;
+	site->header_count = count;
+	return 0;
+}
+
+static int pages_apply(struct bw_conf *conf, const char *entry, struct bw_raw_error_page *raw, unsigned count,
+	struct bw_http_site *site)
+{
+	struct bw_http_page *pages = conf_alloc(conf, count, sizeof(*pages));
+
+	if (pages == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		char path[PATH_BYTES], prefix[PATH_BYTES];
+		int error;
+
+		snprintf(path, sizeof(path), "%.80s.error_pages[%u]", entry, i);
+		snprintf(prefix, sizeof(prefix), "%.80s.error_pages[%u].", entry, i);
+		error = bw_control__keys_apply(
+			conf, prefix, page_keys, BW_ARRAY_LEN(page_keys), &raw[i], &pages[i]);
+		if (error != 0)
+			return error;
+		if (raw[i].status == NULL || pages[i].path == NULL)
+			return bw_control__fail(conf, path, "an error page needs status and path; give both");
+		if (pages[i].status == 416)
+			return bw_control__fail(conf, path,
+				"416 tells the size of what was asked for, and has no page; remove this one");
+		if (pages[i].path[0] != '/')
+			return bw_control__fail(conf, path,
+				"'%.60s' does not begin with /; give a path below the root, such as /404.html",
+				pages[i].path);
+		if (site->root == NULL)
+			return bw_control__fail(conf, path,
+				"an error page is a file below the root, and there is none; give a root");
+		for (unsigned j = 0; j < i; j++)
+			if (pages[j].status == pages[i].status)
+				return bw_control__fail(conf, path,
+					"status %u has a page already; give every status once",
+					pages[i].status);
+	}
+	site->pages = pages;
+	site->page_count = count;
+	return 0;
+}
+
+static int site_apply(
+	struct bw_conf *conf, const char *entry, struct bw_raw_site *raw, struct bw_http_site *site)
 {
 	char path[PATH_BYTES];
+	int error;
 
-	snprintf(path, sizeof(path), "%.100s.root", entry);
-	return site->root != NULL ? root_check(conf, path, site->root) : 0;
+	snprintf(path, sizeof(path), "%.100s.", entry);
+	error = bw_control__keys_apply(conf, path, site_keys, BW_ARRAY_LEN(site_keys), raw, site);
+	if (error == 0 && site->root != NULL) {
+		snprintf(path, sizeof(path), "%.100s.root", entry);
+		error = root_check(conf, path, site->root);
+	}
+	if (error == 0)
+		error = constants_apply(conf, entry, raw->constants, raw->constants_count, site);
+	if (error == 0)
+		error = http_routes_apply(conf, entry, raw->routes, raw->routes_count, site);
+	if (error == 0)
+		error = headers_apply(conf, entry, raw->headers, raw->headers_count, site);
+	if (error == 0)
+		error = pages_apply(conf, entry, raw->error_pages, raw->error_pages_count, site);
+	return error;
 }
 
 static int hosts_apply(
@@ -761,23 +851,17 @@ static int hosts_apply(
 	for (unsigned i = 0; i < raw->hosts_count; i++) {
 		struct bw_raw_host *host = &raw->hosts[i];
 		struct bw_http_site *site = &sites[i];
-		char path[PATH_BYTES / 2], prefix[PATH_BYTES];
+		char path[PATH_BYTES / 2];
 		int error;
 
 		snprintf(path, sizeof(path), "%s.hosts[%u]", entry, i);
-		snprintf(prefix, sizeof(prefix), "%s.", path);
 		if (host->names_count == 0)
 			return bw_control__fail(
 				conf, path, "a host needs names; give at least one, such as www.example.org");
+		bw_http_site_init(site);
 		site->names = (const char *const *)host->names;
 		site->name_count = host->names_count;
-		error = bw_control__keys_apply(conf, prefix, host_keys, BW_ARRAY_LEN(host_keys), host, site);
-		if (error == 0)
-			error = site_root_check(conf, path, site);
-		if (error == 0)
-			error = constants_apply(conf, path, host->constants, host->constants_count, site);
-		if (error == 0)
-			error = http_routes_apply(conf, path, host->routes, host->routes_count, site);
+		error = site_apply(conf, path, &host->site, site);
 		if (error != 0)
 			return error;
 	}
@@ -804,9 +888,6 @@ static int http_apply(struct services *services)
 		snprintf(entry, sizeof(entry), "http[%u]", i);
 		snprintf(path, sizeof(path), "%s.", entry);
 		error = bw_control__keys_apply(conf, path, http_keys, BW_ARRAY_LEN(http_keys), raw, http);
-		if (error == 0)
-			error = bw_control__keys_apply(
-				conf, path, site_keys, BW_ARRAY_LEN(site_keys), raw, &http->site);
 		if (error != 0)
 			return error;
 		if (http->request_line_bytes_max > http->header_bytes_max) {
@@ -817,12 +898,7 @@ static int http_apply(struct services *services)
 				"request_line (%u) is part of header_bytes (%u) and cannot be more; give less of it",
 				http->request_line_bytes_max, http->header_bytes_max);
 		}
-		error = site_root_check(conf, entry, &http->site);
-		if (error == 0)
-			error = constants_apply(
-				conf, entry, raw->constants, raw->constants_count, &http->site);
-		if (error == 0)
-			error = http_routes_apply(conf, entry, raw->routes, raw->routes_count, &http->site);
+		error = site_apply(conf, entry, &raw->site, &http->site);
 		if (error == 0)
 			error = hosts_apply(conf, entry, raw, http);
 		if (error != 0)

@@ -24,6 +24,14 @@ struct bw_raw_constant {
 	CONSTANT_KEYS(RAW_MEMBER)
 };
 
+struct bw_raw_header {
+	HEADER_KEYS(RAW_MEMBER)
+};
+
+struct bw_raw_error_page {
+	ERROR_PAGE_KEYS(RAW_MEMBER)
+};
+
 struct bw_raw_handler {
 	char *path, *prefix, *handler;
 	char **methods;
@@ -37,10 +45,27 @@ struct bw_raw_handler {
 	struct bw_raw_constant *constants;                                                                   \
 	unsigned constants_count;                                                                            \
 	struct bw_raw_handler *routes;                                                                       \
-	unsigned routes_count;
+	unsigned routes_count;                                                                               \
+	struct bw_raw_header *headers;                                                                       \
+	unsigned headers_count;                                                                              \
+	struct bw_raw_error_page *error_pages;                                                               \
+	unsigned error_pages_count;
+
+struct bw_raw_site {
+	RAW_SITE
+};
+
+/** In the file its keys are among the others of the structure. */
+#define RAW_SITE_MEMBERS                                                                                     \
+	union {                                                                                              \
+		struct bw_raw_site site;                                                                     \
+		struct {                                                                                     \
+			RAW_SITE                                                                             \
+		};                                                                                           \
+	};
 
 struct bw_raw_host {
-	RAW_SITE
+	RAW_SITE_MEMBERS
 	char **names;
 	unsigned names_count;
 };
@@ -59,7 +84,7 @@ struct bw_raw_http {
 	RAW_LISTEN
 	SERVICE_KEYS(RAW_MEMBER)
 	HTTP_KEYS(RAW_MEMBER)
-	RAW_SITE
+	RAW_SITE_MEMBERS
 	struct bw_raw_host *hosts;
 	unsigned hosts_count;
 };
@@ -108,11 +133,13 @@ struct bw_raw {
 };
 
 /* Bounds of lists. The services' is of each list and of all together. */
-#define CONSTANTS_MAX 64
-#define METHODS_MAX   8
-#define NAMES_MAX     64
-#define EAL_ARGS_MAX  64
-#define PATH_BYTES    128
+#define CONSTANTS_MAX   64
+#define METHODS_MAX     8
+#define NAMES_MAX       64
+#define HEADERS_MAX     32
+#define ERROR_PAGES_MAX 32
+#define EAL_ARGS_MAX    64
+#define PATH_BYTES      128
 
 /** Where a key was set. Paths are as in "http[0].constants[2].path". */
 struct bw_origin {

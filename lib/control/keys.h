@@ -63,6 +63,7 @@
 
 /* struct bw_http_conf */
 #define HTTP_KEYS(X)                                                                                         \
+	X(mime_types, TEXT, mime_types, 0, 0)                                                                \
 	X(cache, BYTES, cache_bytes_max, 1 * MIB, 1024 * GIB)                                                \
 	X(request_line, BYTES, request_line_bytes_max, 64, 16 * KIB)                                         \
 	X(header_bytes, BYTES, header_bytes_max, 64, 16 * KIB)                                               \
@@ -75,7 +76,10 @@
 /* struct bw_http_site: in a service, and in each of its hosts */
 #define SITE_KEYS(X)                                                                                         \
 	X(root, TEXT, root, 0, 0)                                                                            \
-	X(index, TEXT, index, 0, 0)
+	X(index, TEXT, index, 0, 0)                                                                          \
+	X(listing, BOOL, listing, 0, 1)                                                                      \
+	X(precompressed, BOOL, precompressed, 0, 1)                                                          \
+	X(charset, TEXT, charset, 0, 0)
 
 /* struct bw_http_route, but for `methods` and what `path`, `prefix` and `handler` mean */
 #define ROUTE_KEYS(X) X(body, BYTES, body_bytes_max, 0, 1024 * GIB)
@@ -86,6 +90,16 @@
 	X(type, TEXT, content_type, 0, 0)                                                                    \
 	X(body, TEXT, body, 0, 0)                                                                            \
 	X(status, NUMBER, status, 200, 599)
+
+/* struct bw_http_header */
+#define HEADER_KEYS(X)                                                                                       \
+	X(name, TEXT, name, 0, 0)                                                                            \
+	X(value, TEXT, value, 0, 0)
+
+/* struct bw_http_page */
+#define ERROR_PAGE_KEYS(X)                                                                                   \
+	X(status, NUMBER, status, 400, 599)                                                                  \
+	X(path, TEXT, path, 0, 0)
 
 /* struct bw_resp_conf */
 #define RESP_KEYS(X)                                                                                         \

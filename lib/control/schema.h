@@ -28,6 +28,16 @@ static const cyaml_schema_field_t constant_fields[] = { CONSTANT_KEYS(FIELD) CYA
 #undef FIELD
 static const cyaml_schema_value_t constant_entry = ENTRY(struct bw_raw_constant, constant_fields);
 
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_header, key),
+static const cyaml_schema_field_t header_fields[] = { HEADER_KEYS(FIELD) CYAML_FIELD_END };
+#undef FIELD
+static const cyaml_schema_value_t header_entry = ENTRY(struct bw_raw_header, header_fields);
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_error_page, key),
+static const cyaml_schema_field_t error_page_fields[] = { ERROR_PAGE_KEYS(FIELD) CYAML_FIELD_END };
+#undef FIELD
+static const cyaml_schema_value_t error_page_entry = ENTRY(struct bw_raw_error_page, error_page_fields);
+
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_handler, key),
 static const cyaml_schema_field_t handler_fields[] = {
 	SCALAR(struct bw_raw_handler, path),
@@ -42,7 +52,9 @@ static const cyaml_schema_value_t handler_entry = ENTRY(struct bw_raw_handler, h
 /** Of an HTTP service and of each of its hosts. */
 #define SITE_LISTS(structure)                                                                                \
 	LIST(structure, constants, &constant_entry, CONSTANTS_MAX),                                          \
-		LIST(structure, routes, &handler_entry, BW_HTTP_ROUTES_MAX)
+		LIST(structure, routes, &handler_entry, BW_HTTP_ROUTES_MAX),                                 \
+		LIST(structure, headers, &header_entry, HEADERS_MAX),                                        \
+		LIST(structure, error_pages, &error_page_entry, ERROR_PAGES_MAX)
 
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_host, key),
 static const cyaml_schema_field_t host_fields[] = {

@@ -87,6 +87,7 @@ static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct
 {
 	if (reply->flags & BW_HTTP__REPLY_CLOSE)
 		c->phase = BW_HTTP__PHASE_OVER;
+	bw_http__use_page(w, reply);
 	if (bw_likely(c->first == NULL) && bw_http__send_reply(w, s, c, reply)) {
 		if (reply->flags & BW_HTTP__REPLY_CLOSE)
 			bw_http__finish(w, s, c);
@@ -108,7 +109,7 @@ static unsigned site_of(struct worker *w, const struct bw_http__request *request
 	if (bw_likely(w->conf->host_count == 0))
 		return 0;
 	if (request->host_len != w->host_len || memcmp(request->host, w->host, w->host_len) != 0) {
-		w->host_site = bw_http__site_find(w->conf->sites, request->host, request->host_len);
+		w->host_site = bw_http__site_find(w->conf->router, request->host, request->host_len);
 		w->host_len = request->host_len <= sizeof(w->host) ? request->host_len : 0;
 		memcpy(w->host, request->host, w->host_len);
 	}
@@ -146,8 +147,8 @@ static const struct bw_http_route *route(struct worker *w, const struct bw_http_
 		target->site == 0 ? &w->conf->site : &w->conf->hosts[target->site - 1];
 	bool is_get = request->method == BW_HTTP_GET || request->method == BW_HTTP_HEAD;
 
-	if (bw_unlikely(bw_http__site_has_routes(w->conf->sites, target->site))) {
-		found = bw_http__route_find(w->conf->sites, target->site, target->path, target->path_len,
+	if (bw_unlikely(bw_http__site_has_routes(w->conf->router, target->site))) {
+		found = bw_http__route_find(w->conf->router, target->site, target->path, target->path_len,
 			request->method, &reply->methods);
 		if (found != NULL && found->is_prefix && is_get &&
 			bw_http__table_has_constant(&w->table, target->site, target->path, target->path_len))
@@ -244,6 +245,7 @@ static void request_begin(
 		reply.flags |= BW_HTTP__REPLY_KEEP_ALIVE;
 
 	reply.status = (uint16_t)target_of(w, request, &target);
+	reply.site = (uint16_t)target.site;
 	if (bw_likely(reply.status == 0))
 		to = route(w, request, &target, &reply);
 	else if (reply.status == 400)
@@ -267,6 +269,7 @@ static void request_begin(
 		return;
 	}
 
+	bw_http__use_page(w, &reply);
 	x = bw_http__exchange_push(w, s, c, &reply);
 	if (x == NULL) {
 		w->stalled++;
@@ -313,8 +316,12 @@ static void body_end(struct worker *w, struct bw_stream *s, struct conn *c, unsi
 			bw_http__object_put(x->reply.object);
 		x->reply = (struct bw_http__reply){
 			.status = (uint16_t)error_status,
+			.site = x->reply.site,
 			.flags = BW_HTTP__REPLY_CLOSE | (x->reply.flags & BW_HTTP__REPLY_NO_BODY),
 		};
+		bw_http__use_page(w, &x->reply);
+		if (x->reply.object != NULL)
+			bw_http__object_ref(x->reply.object);
 		x->waits = 0;
 	} else if (x->route != NULL) {
 		bw_http__handler_body_end(x);
@@ -337,19 +344,20 @@ static void ready(
 	if (bw_context_now(ctx) >= w->date_until)
 		update_date(w, bw_context_now(ctx));
 	while ((link = bw_list_pop_front(waiters)) != NULL) {
-		struct bw_http_exchange *p = bw_container_of(link, struct bw_http_exchange, waiter);
-		struct conn *c = bw_stream_state(p->stream);
+		struct bw_http_exchange *x = bw_container_of(link, struct bw_http_exchange, waiter);
+		struct conn *c = bw_stream_state(x->stream);
 
-		p->waits &= (uint8_t)~BW_HTTP__WAIT_OBJECT;
-		if (object != NULL) {
-			bw_http__decide(w, object, &p->wants, &p->reply);
-			bw_http__object_ref(object);
-		} else {
-			p->reply.status = (uint16_t)status;
-		}
-		if (c->first == p) {
+		x->waits &= (uint8_t)~BW_HTTP__WAIT_OBJECT;
+		if (object != NULL)
+			bw_http__decide(w, object, &x->wants, &x->reply);
+		else
+			x->reply.status = (uint16_t)status;
+		bw_http__use_page(w, &x->reply);
+		if (x->reply.object != NULL)
+			bw_http__object_ref(x->reply.object);
+		if (c->first == x) {
 			c->since = bw_context_now(ctx); /* it was our wait, not the client's */
-			bw_http__pump(w, p->stream, c);
+			bw_http__pump(w, x->stream, c);
 		}
 	}
 }

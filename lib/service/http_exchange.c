@@ -38,6 +38,7 @@ struct bw_http_exchange *bw_http__exchange_push(
 	memset(&x->next, 0,
 		offsetof(struct bw_http_exchange, wants) - offsetof(struct bw_http_exchange, next));
 	x->wants.flags = 0;
+	x->wants.encodings = 0;
 	x->stream = s;
 	x->worker = w;
 	x->reply = *reply;

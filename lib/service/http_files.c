@@ -22,12 +22,15 @@
 #include "http_date.h"
 #include "http_mime.h"
 #include "http_parse.h"
-#include "http_sites.h"
+#include "http_router.h"
+#include "http_site.h"
 
 #define BUCKETS            65536
 #define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped: they go back to the system */
 #define TAG_BY_CONTENT_MAX (1024 * 1024) /* larger files are tagged by their times */
 #define LOAD_ATTEMPTS      3
+#define NAME_ROOM          (4096 + 256)              /* of a path, and an index */
+#define REDIRECT_HEAD_MAX  (BW_HTTP__HEAD_MAX - 128) /* with Content-Length, Date and Connection behind it */
 #define CLOCK_TICK_NS      (20 * (int64_t)BW_NS_PER_MS) /* a file system's clock: twice Linux's longest */
 
 /* A path that a helper is busy with. Others that want it come again: a second helper must not wait for the first. */
@@ -38,16 +41,8 @@ struct busy {
 	uint32_t path_len;
 };
 
-/* What is served to one host, or to all that have none of their own: site 0. */
-struct site {
-	int root_fd; /* -1: constants only */
-	char *index;
-	struct bw_http__object **constants;
-	unsigned constant_count;
-};
-
 struct bw_http_files {
-	struct site *sites;
+	struct bw_http__site *sites;
 	unsigned site_count;
 	struct bw_http__mime *mime;
 	uint64_t bytes_max, negative_bytes_max;
@@ -154,6 +149,9 @@ static void object_free(struct bw_http__object *object)
 {
 	struct bw_http_files *files = object->files;
 
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		if (object->variant[i] != NULL)
+			bw_http__object_put(object->variant[i]);
 	atomic_fetch_sub(is_negative(object) ? &files->negative_bytes : &files->bytes, object->cost_bytes);
 	if (atomic_load(&object->is_stale))
 		atomic_fetch_sub(&files->leaving_bytes, object->cost_bytes);
@@ -164,13 +162,14 @@ static void object_free(struct bw_http__object *object)
 
 void bw_http__files_bury(struct bw_http_files *files)
 {
-	struct bw_http__object *object = atomic_exchange_explicit(&files->dead, NULL, memory_order_acquire),
-			       *next;
+	struct bw_http__object *object, *next;
 
-	for (; object != NULL; object = next) {
-		next = object->next_dead;
-		object_free(object);
-	}
+	/* One that is freed may have held others. */
+	while ((object = atomic_exchange_explicit(&files->dead, NULL, memory_order_acquire)) != NULL)
+		for (; object != NULL; object = next) {
+			next = object->next_dead;
+			object_free(object);
+		}
 }
 
 bool bw_http__files_has_dead(const struct bw_http_files *files)
@@ -203,8 +202,9 @@ struct plan {
 	const uint8_t *path;
 	uint32_t path_len;
 	unsigned status;
-	const char *type;
-	const uint8_t *body; /* not copied */
+	const char *type, *encoding; /* or NULL */
+	bool varies;                 /* by Accept-Encoding */
+	const uint8_t *body;         /* not copied */
 	uint64_t body_bytes;
 	bool has_tag, has_modified;
 	uint64_t tag;
@@ -212,7 +212,8 @@ struct plan {
 	const char *location; /* for 301 */
 };
 
-static void put_head(struct text *text, const struct plan *plan, struct bw_http__object *object)
+static void put_head(struct text *text, const struct bw_http__site *site, const struct plan *plan,
+	struct bw_http__object *object)
 {
 	uint32_t at = 0;
 
@@ -220,6 +221,10 @@ static void put_head(struct text *text, const struct plan *plan, struct bw_http_
 	object->status_line_len = (uint16_t)text->len;
 	at = text->len;
 	put(text, "Server: barewire\r\n");
+	/* A long name's redirect fills a head alone. */
+	if (plan->location == NULL ||
+		text->len + site->headers_len + strlen(plan->location) < REDIRECT_HEAD_MAX)
+		put(text, "%s", site->headers);
 	if (plan->has_tag) {
 		char tag[BW_HTTP__TAG_LEN];
 
@@ -232,12 +237,17 @@ static void put_head(struct text *text, const struct plan *plan, struct bw_http_
 		bw_http__date_format(plan->modified_s, date);
 		put(text, "Last-Modified: %.*s\r\n", BW_HTTP__DATE_LEN, date);
 	}
+	if (plan->varies)
+		put(text, "Vary: Accept-Encoding\r\n");
 	object->validators_len = (uint16_t)(text->len - at);
 	at = text->len;
 	if (plan->location != NULL)
 		put(text, "Location: %s\r\n", plan->location);
 	if (plan->type != NULL)
 		put(text, "Content-Type: %s\r\n", plan->type);
+	object->type_len = (uint16_t)(text->len - at);
+	if (plan->encoding != NULL)
+		put(text, "Content-Encoding: %s\r\n", plan->encoding);
 	if (plan->status == 200)
 		put(text, "Accept-Ranges: bytes\r\n");
 	object->description_len = (uint16_t)(text->len - at);
@@ -253,7 +263,7 @@ static struct bw_http__object *object_make(struct bw_http_files *files, const st
 	struct bw_http__object lens;
 	char *tail;
 
-	put_head(&text, plan, &lens);
+	put_head(&text, &files->sites[plan->site], plan, &lens);
 	object = calloc(1, sizeof(*object) + plan->path_len + text.len);
 	if (object == NULL)
 		return NULL;
@@ -276,6 +286,7 @@ static struct bw_http__object *object_make(struct bw_http_files *files, const st
 	object->status_line_len = lens.status_line_len;
 	object->validators_len = lens.validators_len;
 	object->description_len = lens.description_len;
+	object->type_len = lens.type_len;
 	object->files = files;
 	object->cost_bytes = sizeof(*object) + plan->path_len + text.len;
 	bw_link_init(&object->recent);
@@ -319,6 +330,20 @@ static void table_insert(struct bw_http_files *files, struct bw_http__object *ob
 	atomic_fetch_add(&files->entries, 1);
 }
 
+/* Out of the table, or back in it: with its variants, which go where it goes. */
+static void set_leaving(struct bw_http_files *files, struct bw_http__object *object, bool leaves)
+{
+	bool was = atomic_exchange_explicit(&object->is_stale, leaves, memory_order_release);
+
+	if (leaves && !was)
+		atomic_fetch_add(&files->leaving_bytes, object->cost_bytes);
+	else if (!leaves && was)
+		atomic_fetch_sub(&files->leaving_bytes, object->cost_bytes);
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		if (object->variant[i] != NULL)
+			set_leaving(files, object->variant[i], leaves);
+}
+
 /* Drops the table's reference; workers see is_stale at their next look. */
 static void table_remove(struct bw_http_files *files, struct bw_http__object *object)
 {
@@ -329,8 +354,7 @@ static void table_remove(struct bw_http_files *files, struct bw_http__object *ob
 	*at = object->next;
 	bw_link_remove(&object->recent);
 	atomic_fetch_sub(&files->entries, 1);
-	atomic_fetch_add(&files->leaving_bytes, object->cost_bytes);
-	atomic_store_explicit(&object->is_stale, true, memory_order_release);
+	set_leaving(files, object, true);
 	atomic_fetch_add(&files->epoch, 1);
 	bw_http__object_put(object);
 }
@@ -461,8 +485,8 @@ static bool is_same_file(const struct bw_http__object *object, const struct stat
 }
 
 /* The file that a path means: "/" and "/dir/" mean their index. 0 or -errno. */
-static int file_name(
-	const struct site *site, const uint8_t *path, uint32_t path_len, char *name, size_t name_room)
+static int file_name(const struct bw_http__site *site, const uint8_t *path, uint32_t path_len, char *name,
+	size_t name_room)
 {
 	int n = snprintf(name, name_room, "%.*s%s", (int)(path_len - 1), (const char *)path + 1,
 		path[path_len - 1] == '/' ? site->index : "");
@@ -520,23 +544,46 @@ static uint64_t tag_of(const uint8_t *body, const struct stat *st, bool racy)
 	return bw_siphash(&fixed, words, sizeof(words));
 }
 
+static void type_of(
+	const struct bw_http_files *files, unsigned site, const char *name, char *type, size_t type_room)
+{
+	const char *media = bw_http__mime_of(files->mime, name, strlen(name));
+	const char *charset = files->sites[site].charset;
+	bool has_charset = charset != NULL && strncmp(media, "text/", 5) == 0;
+
+	snprintf(type, type_room, has_charset ? "%s; charset=%s" : "%s", media, charset);
+}
+
+/* What is to be an object: a file, asked for by a path. */
+struct source {
+	unsigned site;
+	const uint8_t *path;
+	uint32_t path_len;
+	const char *name;
+	const char *encoding;
+	uint64_t tag_mask; /* the same bytes in another coding are another representation */
+	bool varies;
+};
+
 /* The file behind fd in memory: an object with one reference, its bytes reserved. 0, -EAGAIN: changed under our
  * hands; -ENOSPC: no room now; -EFBIG: never; or another -errno. */
-static int load_once(struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len,
-	const char *name, int fd, bool insists, struct bw_http__object **object)
+static int load_once(struct bw_http_files *files, const struct source *source, int fd, bool insists,
+	struct bw_http__object **object)
 {
 	struct stat st, after;
 	struct timespec wall;
 	uint64_t room, map_bytes = 0;
 	bool racy;
 	uint8_t *body = NULL;
+	char type[BW_HTTP__MIME_TYPE_MAX + sizeof("; charset=") + BW_HTTP__CHARSET_MAX];
 	struct plan plan;
 	int rc;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	/* Object, head and path are small change beside the body: reserve their bound, correct it below. */
-	room = sizeof(**object) + path_len + BW_HTTP__HEAD_MAX + (((uint64_t)st.st_size + 4095) & ~4095ull);
+	room = sizeof(**object) + source->path_len + BW_HTTP__HEAD_MAX +
+	       (((uint64_t)st.st_size + 4095) & ~4095ull);
 	if (room > files->bytes_max)
 		return -EFBIG;
 	if (!reserve_bytes(files, room, insists))
@@ -560,16 +607,19 @@ static int load_once(struct bw_http_files *files, unsigned site, const uint8_t *
 	/* RFC 9110 8.8.2.1: not later than the Date it is sent with. */
 	clock_gettime(CLOCK_REALTIME, &wall);
 	racy = is_racy(&st, &wall);
+	type_of(files, source->site, source->name, type, sizeof(type));
 	plan = (struct plan){
-		.site = site,
-		.path = path,
-		.path_len = path_len,
+		.site = source->site,
+		.path = source->path,
+		.path_len = source->path_len,
 		.status = 200,
-		.type = bw_http__mime_of(files->mime, name, strlen(name)),
+		.type = type,
+		.encoding = source->encoding,
+		.varies = source->varies,
 		.body = body,
 		.body_bytes = (uint64_t)st.st_size,
 		.has_tag = true,
-		.tag = tag_of(body, &st, racy),
+		.tag = tag_of(body, &st, racy) ^ source->tag_mask,
 		.has_modified = true,
 		.modified_s = BW_MIN((int64_t)st.st_mtim.tv_sec, (int64_t)wall.tv_sec),
 	};
@@ -667,13 +717,139 @@ static void warn_limited(struct bw_http_files *files, bw_ns now, const char *wha
 	bw_warn("http: %s %s: %s%s", what, text, why, remedy);
 }
 
+/* Open a file to read it: 0, or -errno; -EPERM: it is none. */
+static int open_file(const struct bw_http__site *site, const char *name, int *fd)
+{
+	struct stat st;
+	int rc;
+
+	*fd = open_beneath(site->root_fd, name, O_RDONLY);
+	if (*fd < 0)
+		return *fd;
+	rc = fstat(*fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EPERM;
+	if (rc < 0)
+		close(*fd);
+	return rc;
+}
+
+/* As load_once(), until it holds still. */
+static int load(struct bw_http_files *files, const struct source *source, const char *name, bool insists,
+	struct bw_http__object **object)
+{
+	int fd, rc = open_file(&files->sites[source->site], name, &fd);
+
+	if (rc < 0)
+		return rc;
+	for (int attempt = 0;; attempt++) {
+		rc = load_once(files, source, fd, insists, object);
+		if ((rc != -EAGAIN && rc != -ENODATA) || attempt == LOAD_ATTEMPTS)
+			break;
+	}
+	close(fd);
+	return rc;
+}
+
+/* ---- variants ----------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *suffix, *encoding;
+} variants[BW_HTTP__VARIANTS] = {
+	[BW_HTTP__VARIANT_BR] = { ".br", "br" },
+	[BW_HTTP__VARIANT_GZIP] = { ".gz", "gzip" },
+};
+
+/* What is beside a file. */
+struct siblings {
+	bool is_there[BW_HTTP__VARIANTS];
+	struct stat st[BW_HTTP__VARIANTS];
+};
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t len = strlen(name), suffix_len = strlen(suffix);
+
+	return len >= suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
+}
+
+/* One that is older than the file was made of another one: whoever edits a file and forgets its copies is not punished
+ * with what he had before. */
+static void look_beside(
+	const struct bw_http__site *site, const char *name, const struct stat *st, struct siblings *siblings)
+{
+	memset(siblings->is_there, 0, sizeof(siblings->is_there));
+	if (!site->precompressed)
+		return;
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		if (has_suffix(name, variants[i].suffix))
+			return; /* itself a copy */
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++) {
+		char sibling[NAME_ROOM + 8];
+		int fd;
+
+		snprintf(sibling, sizeof(sibling), "%s%s", name, variants[i].suffix);
+		fd = open_beneath(site->root_fd, sibling, O_PATH);
+		if (fd < 0)
+			continue;
+		siblings->is_there[i] = fstat(fd, &siblings->st[i]) == 0 &&
+					S_ISREG(siblings->st[i].st_mode) &&
+					siblings->st[i].st_mtim.tv_sec >= st->st_mtim.tv_sec;
+		close(fd);
+	}
+}
+
+static bool is_same_set(const struct bw_http__object *object, const struct siblings *siblings)
+{
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++) {
+		if (object->variants_lost & 1u << i)
+			continue;
+		if (siblings->is_there[i] != (object->variant[i] != NULL))
+			return false;
+		if (siblings->is_there[i] && !is_same_file(object->variant[i], &siblings->st[i]))
+			return false;
+	}
+	return true;
+}
+
+/* 0, or -ENOSPC: no room now. One that cannot be had otherwise is left out until something changes. */
+static int load_variants(struct bw_http_files *files, const struct source *source,
+	const struct siblings *siblings, bool insists, struct bw_http__object *object)
+{
+	uint64_t bytes = object->cost_bytes;
+
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++) {
+		struct source other = *source;
+		char sibling[NAME_ROOM + 8];
+		int rc;
+
+		if (!siblings->is_there[i])
+			continue;
+		other.encoding = variants[i].encoding;
+		other.tag_mask = 0x9e3779b97f4a7c15ull * (i + 1);
+		snprintf(sibling, sizeof(sibling), "%s%s", source->name, variants[i].suffix);
+		bytes += (uint64_t)siblings->st[i].st_size;
+		/* All of them must fit at once, beside something else. */
+		rc = bytes <= files->bytes_max / 2
+			     ? load(files, &other, sibling, insists, &object->variant[i])
+			     : -EFBIG;
+		if (rc == -ENOSPC)
+			return rc;
+		if (rc < 0)
+			object->variants_lost |= (uint8_t)(1u << i);
+		else
+			object->has_variants = true;
+	}
+	return 0;
+}
+
 /* Ask the disk what the path is. `old`, where there is one, is returned again if it still is that. */
 static enum bw_http__got look(struct bw_http_files *files, unsigned number, const uint8_t *path,
 	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object *old,
 	struct bw_http__object **object, unsigned *status)
 {
-	const struct site *site = &files->sites[number];
-	char name[4096 + 256];
+	const struct bw_http__site *site = &files->sites[number];
+	struct source source = { .site = number, .path = path, .path_len = path_len };
+	struct siblings siblings;
+	char name[NAME_ROOM];
 	struct stat st;
 	int fd, rc;
 
@@ -712,46 +888,43 @@ static enum bw_http__got look(struct bw_http_files *files, unsigned number, cons
 		*status = 403;
 		goto refuse;
 	}
-	if (old != NULL && is_same_file(old, &st)) {
+	look_beside(site, name, &st, &siblings);
+	if (old != NULL && is_same_file(old, &st) && is_same_set(old, &siblings)) {
 		*object = bw_http__object_ref(old);
 		return BW_HTTP__GOT_OBJECT;
 	}
-	fd = open_beneath(site->root_fd, name, O_RDONLY);
-	if (fd < 0) {
-		*status = status_of_error(-fd);
-		goto refuse;
-	}
-	/* Between the two opens it may have become another thing. */
-	rc = fstat(fd, &st) < 0 ? errno : 0;
-	if (rc != 0 || !S_ISREG(st.st_mode)) {
-		close(fd);
-		*status = rc != 0 ? status_of_error(rc) : 403;
-		goto refuse;
-	}
-	for (int attempt = 0;; attempt++) {
-		rc = load_once(files, number, path, path_len, name, fd, insists, object);
-		if ((rc != -EAGAIN && rc != -ENODATA) || attempt == LOAD_ATTEMPTS)
-			break;
-	}
-	close(fd);
+	source.name = name;
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		source.varies |= siblings.is_there[i];
+	rc = load(files, &source, name, insists, object);
 	if (rc == 0) {
+		rc = load_variants(files, &source, &siblings, insists, *object);
+		if (rc < 0) {
+			bw_http__object_put(*object);
+			*object = NULL;
+		}
+	}
+	switch (rc) {
+	case 0:
 		atomic_fetch_add(&files->loads, 1);
 		return BW_HTTP__GOT_OBJECT;
-	}
-	if (rc == -ENOSPC)
+	case -ENOSPC:
 		return BW_HTTP__GOT_NO_ROOM;
-	if (rc == -EFBIG) {
+	case -EFBIG:
 		atomic_fetch_add(&files->no_room, 1);
 		warn_limited(files, now, "refused (503)", path, path_len, "larger than the file cache",
 			"; give http a larger cache");
 		*status = 503;
-	} else {
+		break;
+	default:
+		*status = status_of_error(-rc);
+		if (*status != 500)
+			break;
 		atomic_fetch_add(&files->load_failures, 1);
 		warn_limited(files, now, "cannot load", path, path_len,
 			rc == -EAGAIN || rc == -ENODATA ? "it changes faster than it can be read"
 							: strerror(-rc),
 			"");
-		*status = 500;
 		return BW_HTTP__GOT_STATUS;
 	}
 refuse:
@@ -813,8 +986,7 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site,
 			if (present != NULL)
 				table_remove(files, present);
 			/* Evicted while we looked: it is the truth, so it is back. */
-			if (atomic_exchange(&(*object)->is_stale, false))
-				atomic_fetch_sub(&files->leaving_bytes, (*object)->cost_bytes);
+			set_leaving(files, *object, false);
 			table_insert(files, *object);
 		}
 	} else if (present != NULL && got != BW_HTTP__GOT_NO_ROOM) {
@@ -837,6 +1009,45 @@ bool bw_http__files_has_root(const struct bw_http_files *files, unsigned site)
 {
 	BW_ASSERT_LT(site, files->site_count);
 	return files->sites[site].root_fd >= 0;
+}
+
+const char *bw_http__files_headers(const struct bw_http_files *files, unsigned site, uint32_t *len)
+{
+	BW_ASSERT_LT(site, files->site_count);
+	*len = files->sites[site].headers_len;
+	return files->sites[site].headers;
+}
+
+const struct bw_http__page *bw_http__files_page(
+	const struct bw_http_files *files, unsigned site, unsigned index)
+{
+	BW_ASSERT_LT(site, files->site_count);
+	return index < files->sites[site].page_count ? &files->sites[site].pages[index] : NULL;
+}
+
+bool bw_http__files_get_page(struct bw_http_files *files, unsigned site, unsigned index, bw_ns now,
+	struct bw_http__object **object)
+{
+	struct bw_http__page *page = &files->sites[site].pages[index];
+	unsigned status;
+	enum bw_http__got got =
+		bw_http__files_get(files, site, page->path, page->path_len, now, false, object, &status);
+
+	if (got == BW_HTTP__GOT_BUSY || got == BW_HTTP__GOT_NO_ROOM)
+		return false;
+	if (*object != NULL && (*object)->status != 200) {
+		status = (*object)->status;
+		bw_http__object_put(*object);
+		*object = NULL;
+	}
+	if (*object != NULL)
+		atomic_store(&page->is_lost, false);
+	else if (!atomic_exchange(&page->is_lost, true))
+		bw_warn("http: the page of status %u, %.*s, cannot be had (%u %s): a line of text is sent in its "
+			"place; put it below the document root",
+			page->status, (int)page->path_len, (const char *)page->path, status,
+			bw_http__reason(status));
+	return true;
 }
 
 unsigned bw_http__files_site_count(const struct bw_http_files *files)
@@ -866,9 +1077,15 @@ void bw_http__files_figures(const struct bw_http_files *files, struct bw_http__f
 
 /* ---- configuration ------------------------------------------------------------------------------------ */
 
+void bw_http_site_init(struct bw_http_site *site)
+{
+	*site = (struct bw_http_site){ .index = "index.html", .charset = "utf-8", .precompressed = true };
+}
+
 void bw_http_conf_init(struct bw_http_conf *conf)
 {
 	*conf = (struct bw_http_conf){
+		.mime_types = BW_HTTP__MIME_TYPES,
 		.request_line_bytes_max = 4096,
 		.header_bytes_max = 8192,
 		.header_count_max = 100,
@@ -877,6 +1094,7 @@ void bw_http_conf_init(struct bw_http_conf *conf)
 		.header_timeout_ns = 10 * BW_NS_PER_SEC,
 		.idle_timeout_ns = 60 * BW_NS_PER_SEC,
 	};
+	bw_http_site_init(&conf->site);
 }
 
 static int check_limits(const struct bw_http_conf *conf)
@@ -896,6 +1114,13 @@ static int check_limits(const struct bw_http_conf *conf)
 			conf->header_count_max, conf->pipeline_depth_max);
 		return -EINVAL;
 	}
+	/* The system's table may be missing, one that was asked for may not. */
+	if (conf->mime_types != NULL && strcmp(conf->mime_types, BW_HTTP__MIME_TYPES) != 0 &&
+		access(conf->mime_types, R_OK) < 0) {
+		bw_error("http: mime_types %s: %s; name a file such as " BW_HTTP__MIME_TYPES,
+			conf->mime_types, strerror(errno));
+		return -EINVAL;
+	}
 	if (conf->header_timeout_ns == 0 || conf->idle_timeout_ns == 0) {
 		bw_error("http: header_timeout and idle_timeout must be more than 0");
 		return -EINVAL;
@@ -903,64 +1128,10 @@ static int check_limits(const struct bw_http_conf *conf)
 	return 0;
 }
 
-static bool is_field_value(const char *text)
-{
-	for (; *text != '\0'; text++)
-		if ((uint8_t)*text < 0x20 || *text == 0x7f)
-			return false;
-	return true;
-}
-
-static int check_constant(const struct bw_http_constant *constant)
-{
-	unsigned status = constant->status != 0 ? constant->status : 200;
-	uint8_t path[4096];
-	uint32_t path_len;
-
-	if (constant->path == NULL || constant->path[0] != '/' || strlen(constant->path) > sizeof(path) ||
-		bw_http__path((const uint8_t *)constant->path, (uint32_t)strlen(constant->path), path,
-			&path_len) != 0) {
-		bw_error("http: constant path '%s' must be an absolute path such as /healthz",
-			constant->path != NULL ? constant->path : "");
-		return -EINVAL;
-	}
-	if (constant->content_type != NULL && (strlen(constant->content_type) > BW_HTTP__MIME_TYPE_MAX ||
-						      !is_field_value(constant->content_type))) {
-		bw_error("http: the content type of %s is over %d bytes or not printable", constant->path,
-			BW_HTTP__MIME_TYPE_MAX);
-		return -EINVAL;
-	}
-	if (status < 200 || status > 599 || ((status == 204 || status == 304) && constant->body_bytes > 0)) {
-		bw_error("http: status %u of %s: choose 200 to 599; 204 and 304 have no body", status,
-			constant->path);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int check_site(const struct bw_http_site *site)
-{
-	const char *index = site->index;
-
-	if (index != NULL && (index[0] == '\0' || strchr(index, '/') != NULL || strlen(index) > 255 ||
-				     strcmp(index, "..") == 0 || strcmp(index, ".") == 0)) {
-		bw_error("http: index '%s' is not a file name: give one without a slash, such as index.html",
-			index);
-		return -EINVAL;
-	}
-	for (unsigned i = 0; i < site->constant_count; i++) {
-		int rc = check_constant(&site->constants[i]);
-
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
 static int make_constant(
 	struct bw_http_files *files, unsigned number, const struct bw_http_constant *constant)
 {
-	struct site *site = &files->sites[number];
+	struct bw_http__site *site = &files->sites[number];
 	static const struct bw_siphash_key fixed = { { 0, 0 } };
 	uint8_t path[4096];
 	struct bw_http__object *object;
@@ -997,26 +1168,13 @@ static int make_constant(
 	return 0;
 }
 
-static int open_root(const char *root)
+static int site_init(struct bw_http_files *files, unsigned number, const struct bw_http_site *conf)
 {
-	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = bw_http__site_init(&files->sites[number], conf);
 
-	if (fd >= 0 && faccessat(fd, ".", R_OK | X_OK, AT_EACCESS) == 0)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	else if (errno == ENOENT) {
-		bw_error("http: document root %s does not exist: create it or name another", root);
-		return -ENOENT;
-	} else if (errno == ENOTDIR) {
-		bw_error("http: document root %s is not a directory: name the directory that holds the files",
-			root);
-		return -ENOTDIR;
-	}
-	bw_error(
-		"http: document root %s is not readable (%s): grant read and search permission, or name another",
-		root, strerror(errno));
-	return errno != 0 ? -errno : -EACCES;
+	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
+		rc = make_constant(files, number, &conf->constants[i]);
+	return rc;
 }
 
 static uint64_t quarter_of_ram(void)
@@ -1024,32 +1182,6 @@ static uint64_t quarter_of_ram(void)
 	long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
 
 	return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes / 4 : 256ull << 20;
-}
-
-static void site_fini(struct site *site)
-{
-	if (site->root_fd >= 0)
-		close(site->root_fd);
-	free(site->constants);
-	free(site->index);
-}
-
-static int site_init(struct bw_http_files *files, unsigned number, const struct bw_http_site *conf)
-{
-	struct site *site = &files->sites[number];
-	int rc = 0;
-
-	site->index = strdup(conf->index != NULL ? conf->index : "index.html");
-	site->constants = calloc(conf->constant_count + 1, sizeof(*site->constants));
-	if (site->index == NULL || site->constants == NULL)
-		return -ENOMEM;
-	for (unsigned i = 0; i < conf->constant_count && rc == 0; i++)
-		rc = make_constant(files, number, &conf->constants[i]);
-	if (rc == 0 && conf->root != NULL) {
-		site->root_fd = open_root(conf->root);
-		rc = BW_MIN(site->root_fd, 0);
-	}
-	return rc;
 }
 
 static void files_free(struct bw_http_files *files)
@@ -1069,7 +1201,7 @@ static void files_free(struct bw_http_files *files)
 		return;
 	}
 	for (unsigned i = 0; i < files->site_count; i++)
-		site_fini(&files->sites[i]);
+		bw_http__site_fini(&files->sites[i]);
 	bw_http__mime_free(files->mime);
 	pthread_mutex_destroy(&files->mutex);
 	free(files->sites);
@@ -1089,7 +1221,7 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	int rc = check_limits(conf);
 
 	for (unsigned i = 0; i <= conf->host_count && rc == 0; i++)
-		rc = check_site(site_of(conf, i));
+		rc = bw_http__site_check(site_of(conf, i));
 	if (rc < 0)
 		return rc;
 	if (conf->cache_bytes_max == 0)
@@ -1109,7 +1241,7 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	clock_gettime(CLOCK_MONOTONIC, &seed[1]);
 	if (getentropy(&files->key, sizeof(files->key)) < 0)
 		files->key.k[0] = bw_siphash(&files->key, seed, sizeof(seed));
-	files->mime = bw_http__mime_load("/etc/mime.types");
+	files->mime = bw_http__mime_load(conf->mime_types != NULL ? conf->mime_types : BW_HTTP__MIME_TYPES);
 	files->sites = calloc(conf->host_count + 1, sizeof(*files->sites));
 	if (files->mime == NULL || files->sites == NULL)
 		rc = -ENOMEM;
@@ -1125,7 +1257,7 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 		return rc;
 	}
 	conf->files = files;
-	rc = bw_http__sites_make(conf, &conf->sites);
+	rc = bw_http__router_make(conf, &conf->router);
 	if (rc < 0)
 		bw_http_conf_release(conf);
 	return rc;
@@ -1136,6 +1268,6 @@ void bw_http_conf_release(struct bw_http_conf *conf)
 	if (conf->files != NULL)
 		files_free(conf->files);
 	conf->files = NULL;
-	bw_http__sites_free(conf->sites);
-	conf->sites = NULL;
+	bw_http__router_free(conf->router);
+	conf->router = NULL;
 }

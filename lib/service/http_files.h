@@ -21,8 +21,11 @@
 #include <base/types.h>
 #include <service/http.h>
 
+#include "http_parse.h"
+
 /** The largest response head, status line to empty line: what bw_stream_reserve() grants. */
 #define BW_HTTP__HEAD_MAX    1024
+#define BW_HTTP__CHARSET_MAX 32
 /** An answer that is younger needs no look at the disk. */
 #define BW_HTTP__FRESH_NS    BW_NS_PER_SEC
 /** An answer that is older is not given before the disk was looked at; in between, it is given meanwhile. */
@@ -31,11 +34,20 @@
 #define BW_HTTP__PATIENCE_NS (250 * BW_NS_PER_MS)
 
 struct bw_http_files;
+struct bw_http__page;
+
+/** The same in another coding, of a file beside it: FILE.br, FILE.gz. The object without coding holds them. */
+enum bw_http__variant {
+	BW_HTTP__VARIANT_BR,
+	BW_HTTP__VARIANT_GZIP,
+	BW_HTTP__VARIANTS,
+};
 
 struct bw_http__object {
 	/* -- what a hit touches -- */
 	_Atomic uint32_t refs;
 	atomic_bool is_stale;
+	bool has_variants;
 	bool is_constant; /* lives as long as the service, never checked */
 	uint16_t status;  /* 200 with a body; 301 and refusals; a constant's own */
 	uint16_t site;    /* with the path: the key */
@@ -52,8 +64,12 @@ struct bw_http__object {
 	bool has_tag, has_modified;
 	uint16_t status_line_len; /* of head */
 	uint16_t validators_len;  /* then: Server, ETag, Last-Modified: what a 304 repeats */
-	uint16_t description_len; /* then: Content-Type, Accept-Ranges; then Content-Length */
+	struct bw_http__object *variant[BW_HTTP__VARIANTS]; /* NULL: there is none */
+	uint16_t type_len;                                  /* then: Location, Content-Type, */
+	uint16_t
+		description_len; /* in which Content-Type is, and Accept-Ranges behind it; then Content-Length */
 	/* -- the helpers', under the mutex -- */
+	uint8_t variants_lost; /* bits: there is a file, but it cannot be had */
 	struct bw_http_files *files;
 	struct bw_http__object *next;      /* in the bucket */
 	struct bw_link recent;             /* least recently used first */
@@ -87,6 +103,21 @@ static inline uint64_t bw_http__hash(
 	return bw_siphash(key, path, path_len) + site * 0x9e3779b97f4a7c15ull;
 }
 
+/** What of the object is for a client that takes these codings: BW_HTTP__TAKES_BR and the like. */
+static inline struct bw_http__object *bw_http__object_variant(
+	struct bw_http__object *object, unsigned encodings)
+{
+	struct bw_http__object *br, *gzip;
+
+	if (bw_likely(!object->has_variants))
+		return object;
+	br = encodings & BW_HTTP__TAKES_BR ? object->variant[BW_HTTP__VARIANT_BR] : NULL;
+	gzip = encodings & BW_HTTP__TAKES_GZIP ? object->variant[BW_HTTP__VARIANT_GZIP] : NULL;
+	if (br == NULL || (gzip != NULL && encodings & BW_HTTP__PREFERS_GZIP))
+		br = gzip;
+	return br != NULL ? br : object;
+}
+
 enum bw_http__got {
 	BW_HTTP__GOT_OBJECT,
 	BW_HTTP__GOT_STATUS,  /* refused, and not worth remembering or no room for that */
@@ -104,6 +135,15 @@ void bw_http__files_bury(struct bw_http_files *files);
 bool bw_http__files_has_dead(const struct bw_http_files *files);
 /** Grows when objects went stale: a worker that sees it move gives back its references to them. */
 uint64_t bw_http__files_epoch(const struct bw_http_files *files);
+/** A site's own header lines. */
+const char *bw_http__files_headers(const struct bw_http_files *files, unsigned site, uint32_t *len);
+/** A site's error page; NULL after the last. */
+const struct bw_http__page *bw_http__files_page(
+	const struct bw_http_files *files, unsigned site, unsigned index);
+/** On a helper thread. *object comes with a reference, or is NULL: there is no such file, which is told once. False:
+ *  cannot tell now. */
+bool bw_http__files_get_page(struct bw_http_files *files, unsigned site, unsigned index, bw_ns now,
+	struct bw_http__object **object);
 unsigned bw_http__files_site_count(const struct bw_http_files *files);
 bool bw_http__files_has_root(const struct bw_http_files *files, unsigned site);
 /** A site's constant, borrowed; NULL after the last. */

@@ -9,7 +9,7 @@
 #include "http_date.h"
 #include "http_files.h"
 #include "http_parse.h"
-#include "http_sites.h"
+#include "http_router.h"
 #include "http_table.h"
 
 #define BW_HTTP__EXCHANGES_MAX 65536 /* that wait, a worker */
@@ -21,6 +21,7 @@ enum {
 	BW_HTTP__REPLY_CLOSE = 1 << 1,      /* the connection ends with it */
 	BW_HTTP__REPLY_KEEP_ALIVE = 1 << 2, /* say so, to HTTP/1.0 */
 	BW_HTTP__REPLY_1_0 = 1 << 3,        /* the client knows no chunks */
+	BW_HTTP__REPLY_PAGE = 1 << 4,       /* the object is no more than the body of this status */
 };
 
 struct bw_http__reply {
@@ -28,6 +29,7 @@ struct bw_http__reply {
 	uint64_t body_at, body_left;    /* of the object's body, or of the handler's */
 	uint16_t status;
 	uint16_t methods; /* for Allow; 0: those of documents */
+	uint16_t site;
 	uint8_t flags;
 	bool head_is_sent;
 };
@@ -158,6 +160,11 @@ static inline void bw_http__arm_by(struct bw_stream *s, struct conn *c, bw_ns at
 /** What the object says to this request. `reply->flags` are set. */
 void bw_http__decide(const struct worker *w, struct bw_http__object *object,
 	const struct bw_http__wants *wants, struct bw_http__reply *reply);
+/**
+ * The site's page for this status, where it has one, is the body. Before the reply's object is referenced. What a
+ * constant says is not ours to replace.
+ */
+void bw_http__use_page(const struct worker *w, struct bw_http__reply *reply);
 /** Send what there is room for. True: all of it is in the send queue. */
 bool bw_http__send_reply(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply);
 /** A handler's head. False: no room now. */

@@ -7,6 +7,8 @@
 #define BW_HTTP__MIME_TYPE_MAX                                                                               \
 	127 /* RFC 6838 section 4.2: each half is at most 127; no real type comes near */
 
+#define BW_HTTP__MIME_TYPES "/etc/mime.types" /* the system's table */
+
 struct bw_http__mime;
 
 /**

@@ -377,11 +377,22 @@ static unsigned parse_request_line(
 
 /* ---- header fields ------------------------------------------------------------------------------------ */
 
+/* What Accept-Encoding may list. */
+enum encoding {
+	ENCODING_BR,
+	ENCODING_GZIP,
+	ENCODING_IDENTITY,
+	ENCODING_ANY, /* "*": each that is not listed */
+	ENCODING_COUNT,
+};
+#define NOT_LISTED -1
+
 /* What only matters while a head is parsed. */
 struct fields {
 	struct slice authority, host;
 	int64_t now_s;
-	bool has_host, has_coding, has_close, has_range, has_if_range;
+	bool has_host, has_coding, has_close, has_range, has_if_range, has_encodings;
+	int16_t weight[ENCODING_COUNT]; /* in thousandths; NOT_LISTED */
 };
 
 /* An entity tag at the front of *text. *is_ours: in the form that we give out, so it may match. */
@@ -535,6 +546,73 @@ static void parse_since(
 		wants->flags |= flag;
 }
 
+/* RFC 9110 12.4.2: ";q=" and 0 to 1 with up to three decimals. What is malformed is not wanted. */
+static int16_t parse_weight(struct slice text)
+{
+	int16_t weight, unit = 1000;
+
+	text = trim(text);
+	if (text.len == 0)
+		return 1000;
+	text = trim((struct slice){ text.at + 1, text.len - 1 });
+	if (text.len < 3 || text.len > 7 || (text.at[0] | 0x20) != 'q' || text.at[1] != '=' ||
+		(text.at[2] != '0' && text.at[2] != '1') || (text.len > 3 && text.at[3] != '.'))
+		return 0;
+	weight = (int16_t)((text.at[2] - '0') * unit);
+	for (uint32_t i = 4; i < text.len; i++) {
+		if (!is_digit(text.at[i]))
+			return 0;
+		unit /= 10;
+		weight = (int16_t)(weight + (text.at[i] - '0') * unit);
+	}
+	return weight <= 1000 ? weight : 0;
+}
+
+static void parse_encodings(struct slice text, struct fields *fields)
+{
+	struct slice member;
+
+	if (!fields->has_encodings)
+		for (unsigned i = 0; i < ENCODING_COUNT; i++)
+			fields->weight[i] = NOT_LISTED;
+	fields->has_encodings = true;
+	while (next_member(&text, &member)) {
+		const uint8_t *semicolon = memchr(member.at, ';', member.len);
+		uint32_t len = semicolon != NULL ? (uint32_t)(semicolon - member.at) : member.len;
+		int16_t weight = parse_weight((struct slice){ member.at + len, member.len - len });
+		struct slice name = trim((struct slice){ member.at, len });
+
+		if (is_word(name, "br"))
+			fields->weight[ENCODING_BR] = weight;
+		else if (is_word(name, "gzip") || is_word(name, "x-gzip")) /* RFC 9110 8.4.1.3 */
+			fields->weight[ENCODING_GZIP] = weight;
+		else if (is_word(name, "identity"))
+			fields->weight[ENCODING_IDENTITY] = weight;
+		else if (is_word(name, "*"))
+			fields->weight[ENCODING_ANY] = weight;
+	}
+}
+
+/*
+ * What comes compressed is smaller, so of equals it is sent. Where no coding is taken and none at all is refused too,
+ * none is sent all the same: RFC 9110 12.5.3 lets a server, and a 406 helps nobody.
+ */
+static uint8_t encodings_taken(const struct fields *fields)
+{
+	int16_t any = fields->weight[ENCODING_ANY], br = fields->weight[ENCODING_BR],
+		gzip = fields->weight[ENCODING_GZIP];
+	int16_t least = BW_MAX(fields->weight[ENCODING_IDENTITY], 1);
+	uint8_t taken = 0;
+
+	br = br == NOT_LISTED ? any : br;
+	gzip = gzip == NOT_LISTED ? any : gzip;
+	if (br >= least)
+		taken |= BW_HTTP__TAKES_BR;
+	if (gzip >= least)
+		taken |= BW_HTTP__TAKES_GZIP;
+	return gzip > br ? taken | BW_HTTP__PREFERS_GZIP : taken;
+}
+
 static unsigned parse_field(
 	struct slice name, struct slice value, struct fields *fields, struct bw_http__request *request)
 {
@@ -594,6 +672,10 @@ static unsigned parse_field(
 			request->has_length = true;
 		}
 		return 0;
+	case 15:
+		if (is_word(name, "accept-encoding"))
+			parse_encodings(value, fields);
+		return 0;
 	case 17:
 		if (is_word(name, "transfer-encoding")) {
 			if (fields->has_coding)
@@ -647,6 +729,7 @@ unsigned bw_http__parse(const uint8_t *head, uint32_t head_len, const struct bw_
 	/* All but the conditions' values, which their flags guard. */
 	memset(request, 0, offsetof(struct bw_http__request, wants));
 	request->wants.flags = 0;
+	request->wants.encodings = 0;
 
 	end = find_lf(head, 0, head_len);
 	if (end == head_len || end == 0 || head[end - 1] != '\r')
@@ -700,6 +783,8 @@ unsigned bw_http__parse(const uint8_t *head, uint32_t head_len, const struct bw_
 	request->host = host.at;
 	request->host_len = host.len;
 	request->fields = text_of((struct slice){ head + fields_at, at - fields_at });
+	if (fields.has_encodings)
+		request->wants.encodings = encodings_taken(&fields);
 	request->keeps_alive = !fields.has_close && (!request->is_1_0 || request->has_keep_alive);
 	if (request->is_1_0)
 		request->expects_continue = false; /* RFC 9110 10.1.1: a 1.0 client cannot mean it */

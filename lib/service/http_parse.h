@@ -46,9 +46,17 @@ enum {
 	BW_HTTP__IF_RANGE_DATE = 1 << 10,
 };
 
+/** Content codings that the client takes (RFC 9110 section 12.5.3) in the place of none. */
+enum {
+	BW_HTTP__TAKES_BR = 1 << 0,
+	BW_HTTP__TAKES_GZIP = 1 << 1,
+	BW_HTTP__PREFERS_GZIP = 1 << 2, /* to br */
+};
+
 /** Conditions and range (RFC 9110 sections 13 and 14), in numbers: they outlive the bytes they came in. */
 struct bw_http__wants {
-	uint16_t flags; /* nothing else is valid without its flag */
+	uint16_t flags;    /* nothing below is valid without its flag */
+	uint8_t encodings; /* always valid: BW_HTTP__TAKES_BR and the like */
 	uint8_t match_count, none_match_count;
 	uint64_t match[BW_HTTP__TAGS_MAX], none_match[BW_HTTP__TAGS_MAX];
 	int64_t modified_since, unmodified_since, if_range_date;

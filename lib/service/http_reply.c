@@ -92,6 +92,7 @@ static void apply_wants(
 void bw_http__decide(const struct worker *w, struct bw_http__object *object,
 	const struct bw_http__wants *wants, struct bw_http__reply *reply)
 {
+	object = bw_http__object_variant(object, wants->encodings);
 	reply->object = object;
 	reply->status = object->status;
 	reply->body_at = 0;
@@ -101,6 +102,21 @@ void bw_http__decide(const struct worker *w, struct bw_http__object *object,
 		apply_wants(w, wants, reply);
 	if (reply->flags & BW_HTTP__REPLY_NO_BODY)
 		reply->body_left = 0;
+}
+
+void bw_http__use_page(const struct worker *w, struct bw_http__reply *reply)
+{
+	struct bw_http__object *page;
+
+	if (bw_likely(reply->status < 400) || (reply->object != NULL && reply->object->is_constant))
+		return;
+	page = bw_http__table_page(&w->table, reply->site, reply->status);
+	if (page == NULL)
+		return;
+	reply->object = page;
+	reply->flags |= BW_HTTP__REPLY_PAGE;
+	reply->body_at = 0;
+	reply->body_left = reply->flags & BW_HTTP__REPLY_NO_BODY ? 0 : page->body_bytes;
 }
 
 /* ---- heads -------------------------------------------------------------------------------------------- */
@@ -160,6 +176,14 @@ static uint32_t put_status_body(struct text *text, unsigned status)
 	return text->len - at;
 }
 
+static void put_site_headers(const struct worker *w, const struct bw_http__reply *reply, struct text *text)
+{
+	uint32_t len;
+	const char *headers = bw_http__files_headers(w->conf->files, reply->site, &len);
+
+	put(text, headers, len);
+}
+
 /* RFC 9110 10.2.1. OPTIONS is always allowed. */
 static void put_allow(struct text *text, uint16_t methods)
 {
@@ -210,6 +234,7 @@ static void compose(const struct worker *w, const struct bw_http__reply *reply, 
 		return;
 	}
 	put_string(text, "Server: barewire\r\n");
+	put_site_headers(w, reply, text);
 	if (reply->status == 405 || reply->status == 204)
 		put_allow(text, reply->methods);
 	if (reply->status == 416) { /* RFC 9110 15.5.17 */
@@ -219,7 +244,13 @@ static void compose(const struct worker *w, const struct bw_http__reply *reply, 
 	}
 	if (reply->status == 503)
 		put_string(text, "Retry-After: 1\r\n");
-	if (reply->status != 204) {
+	if (reply->flags & BW_HTTP__REPLY_PAGE) {
+		put(text, object->head + object->status_line_len + object->validators_len, object->type_len);
+		put_string(text, "Content-Length: ");
+		put_number(text, object->body_bytes);
+		put_string(text, "\r\n");
+		put(text, w->tail[tail], w->tail_len[tail]);
+	} else if (reply->status != 204) {
 		struct text body = { .len = 0 };
 		uint32_t body_len = put_status_body(&body, reply->status);
 
@@ -340,6 +371,7 @@ bool bw_http__send_handler_head(struct worker *w, struct bw_stream *s, struct co
 	put_string(&text, " ");
 	put_string(&text, bw_http__reason(response->status));
 	put_string(&text, "\r\nServer: barewire\r\n");
+	put_site_headers(w, reply, &text);
 	if (response->type != NULL) {
 		put_string(&text, "Content-Type: ");
 		put_string(&text, response->type);

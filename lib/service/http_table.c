@@ -9,6 +9,8 @@
 #include <base/assert.h>
 #include <base/log.h>
 
+#include "http_site.h"
+
 #define BUCKETS          65536
 #define SWEEP_EACH_TICK  64
 #define SWEEP_WHEN_STALE 4096
@@ -16,6 +18,7 @@
 #define RETRY_NS         (2 * BW_NS_PER_MS)
 #define GIVE_UP_NS       BW_NS_PER_SEC /* an evicted file may be under way to a slow client for long */
 #define HAND_STEPS       64
+#define PAGES_NS         (20 * BW_NS_PER_MS) /* between two looks at the error pages */
 
 /* ---- slots -------------------------------------------------------------------------------------------- */
 
@@ -210,16 +213,21 @@ static void slot_drop_object(struct bw_http__slot *slot)
 	bw_http__object_put(object);
 }
 
+/* Trusted no longer without a look at the disk. Another worker's clock may be ahead: signed. */
+static bool is_old(const struct bw_http__object *object, bw_ns now)
+{
+	return (int64_t)(now - atomic_load_explicit(&object->checked_at, memory_order_relaxed)) >=
+	       (int64_t)BW_HTTP__FRESH_NS;
+}
+
 static bool is_spent(const struct bw_http__object *object, bw_ns now)
 {
 	if (object->is_constant)
 		return false;
 	if (atomic_load_explicit(&object->is_stale, memory_order_acquire))
 		return true;
-	/* A refusal is not checked again but asked for again. Another worker's clock may be ahead: signed. */
-	return object->status != 200 &&
-	       (int64_t)(now - atomic_load_explicit(&object->checked_at, memory_order_relaxed)) >=
-		       (int64_t)BW_HTTP__FRESH_NS;
+	/* A refusal is not checked again but asked for again. */
+	return object->status != 200 && is_old(object, now);
 }
 
 static enum bw_http__found wait_for(
@@ -309,6 +317,84 @@ static void lose_patience(struct bw_http__table *table, bw_ns now)
 	}
 }
 
+/* ---- error pages -------------------------------------------------------------------------------------- */
+
+struct bw_http__object *bw_http__table_page(
+	const struct bw_http__table *table, unsigned site, unsigned status)
+{
+	for (unsigned i = 0; i < table->page_count; i++)
+		if (table->pages[i].status == status && table->pages[i].site == site)
+			return table->pages[i].object;
+	return NULL;
+}
+
+static void pages_work(struct bw_job *job)
+{
+	struct bw_http__table *table = bw_container_of(job, struct bw_http__table, page_job);
+
+	for (unsigned i = 0; i < table->page_count; i++) {
+		struct bw_http__table_page *page = &table->pages[i];
+
+		page->is_known = bw_http__files_get_page(
+			table->files, page->site, page->index, table->pages_asked_at, &page->next);
+	}
+}
+
+static void pages_done(struct bw_context *ctx, struct bw_job *job)
+{
+	struct bw_http__table *table = bw_container_of(job, struct bw_http__table, page_job);
+
+	table->page_job_is_out = false;
+	table->pages_at = bw_context_now(ctx) + PAGES_NS;
+	for (unsigned i = 0; i < table->page_count; i++) {
+		struct bw_http__table_page *page = &table->pages[i];
+
+		if (!page->is_known)
+			continue;
+		if (page->object != NULL)
+			bw_http__object_put(page->object);
+		page->object = page->next;
+		page->next = NULL;
+	}
+}
+
+/* The first look is the worker's own, before it serves. */
+static int pages_init(struct bw_http__table *table)
+{
+	const struct bw_http__page *page;
+	unsigned count = 0;
+
+	for (unsigned site = 0; site < bw_http__files_site_count(table->files); site++)
+		for (unsigned i = 0; bw_http__files_page(table->files, site, i) != NULL; i++)
+			count++;
+	table->pages = calloc(count + 1, sizeof(*table->pages));
+	if (table->pages == NULL)
+		return -ENOMEM;
+	for (unsigned site = 0; site < bw_http__files_site_count(table->files); site++)
+		for (unsigned i = 0; (page = bw_http__files_page(table->files, site, i)) != NULL; i++)
+			table->pages[table->page_count++] = (struct bw_http__table_page){
+				.site = site, .index = i, .status = page->status
+			};
+	table->pages_asked_at = bw_context_now(table->ctx);
+	pages_work(&table->page_job);
+	pages_done(table->ctx, &table->page_job);
+	return 0;
+}
+
+static bool pages_are_due(const struct bw_http__table *table, bw_ns now)
+{
+	if (table->page_count == 0 || table->page_job_is_out || now < table->pages_at)
+		return false;
+	for (unsigned i = 0; i < table->page_count; i++) {
+		const struct bw_http__object *object = table->pages[i].object;
+
+		if (object == NULL ? now - table->pages_asked_at >= BW_HTTP__FRESH_NS
+				   : is_old(object, now) || is_spent(object, now))
+			return true;
+	}
+	return false;
+}
+
 /* ---- housekeeping ------------------------------------------------------------------------------------- */
 
 static void bury_work(struct bw_job *job)
@@ -362,6 +448,11 @@ void bw_http__table_tick(struct bw_http__table *table, bw_ns now)
 		table->bury_job = (struct bw_job){ .work = bury_work, .done = bury_done };
 		table->bury_is_out = bw_job_submit(table->ctx, &table->bury_job) == 0;
 	}
+	if (pages_are_due(table, now)) {
+		table->page_job = (struct bw_job){ .work = pages_work, .done = pages_done };
+		table->pages_asked_at = now;
+		table->page_job_is_out = bw_job_submit(table->ctx, &table->page_job) == 0;
+	}
 }
 
 static void insert_constants(struct bw_http__table *table, unsigned site)
@@ -409,7 +500,7 @@ int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, co
 	}
 	for (unsigned site = 0; site < bw_http__files_site_count(conf->files); site++)
 		insert_constants(table, site);
-	return 0;
+	return pages_init(table);
 }
 
 void bw_http__table_fini(struct bw_http__table *table)
@@ -428,6 +519,10 @@ void bw_http__table_fini(struct bw_http__table *table)
 		if (table->slots[i].object != NULL)
 			bw_http__object_put(table->slots[i].object);
 	}
+	for (unsigned i = 0; i < table->page_count; i++)
+		if (table->pages[i].object != NULL)
+			bw_http__object_put(table->pages[i].object);
+	free(table->pages);
 	free(table->bucket);
 	free(table->slots);
 	free(table->lookup_memory);

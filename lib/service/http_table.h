@@ -44,6 +44,13 @@ struct bw_http__slot {
 	uint32_t next; /* in the bucket, or among the free; 0 ends */
 };
 
+/** An error page, always at hand. */
+struct bw_http__table_page {
+	struct bw_http__object *object, *next; /* NULL: there is none; what a helper has got */
+	unsigned site, index, status;
+	bool is_known; /* `next` is the truth */
+};
+
 struct bw_http__table {
 	struct bw_context *ctx;
 	struct bw_http_files *files;
@@ -62,6 +69,11 @@ struct bw_http__table {
 	uint32_t sweep_at, sweep_left; /* slots to look at soon, because something went stale */
 	struct bw_job bury_job;
 	bool bury_is_out;
+	struct bw_http__table_page *pages;
+	unsigned page_count;
+	struct bw_job page_job;
+	bw_ns pages_at, pages_asked_at;
+	bool page_job_is_out;
 	uint64_t hits, waits, refused; /* refused: no slot, no look-up, no room */
 };
 
@@ -85,4 +97,7 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, unsigned s
 /** Is there a constant of that path? */
 bool bw_http__table_has_constant(
 	const struct bw_http__table *table, unsigned site, const uint8_t *path, uint32_t path_len);
+/** The page of a status, borrowed until the next tick; NULL: the site has none, or it is lost. */
+struct bw_http__object *bw_http__table_page(
+	const struct bw_http__table *table, unsigned site, unsigned status);
 void bw_http__table_tick(struct bw_http__table *table, bw_ns now);

@@ -11,8 +11,7 @@
  *
  * Nobody sees a key that is held: whatever wants one, a local command or a request by mail, is deferred, in a queue
  * in order, and so is what comes behind it for the same keys. When a hold ends the queue is gone through. A command
- * about all keys (FLUSHALL, DBSIZE, SCAN) looks at held ones too, since it is not atomic anyway; but it stays behind
- * what came before it, and what comes behind it stays there, so that a client always sees its own writes.
+ * about all keys (FLUSHALL, DBSIZE, SCAN) waits for all holds of its worker, and all others behind it wait for it.
  *
  * No deadlock. Holds are taken in ascending order of the workers; who waits at a worker waits for those that hold or
  * came earlier there, and those that hold only wait at higher workers. No starvation: the queue is in order.
@@ -63,7 +62,7 @@ static bool conflicts(const struct bw_resp *r, const struct bw_resp__command *co
 	if (r->deferred_about_all > 0)
 		return true;
 	if (is_about_all_keys(command))
-		return r->deferred != NULL;
+		return r->deferred != NULL || r->holds > r->is_draining;
 	while ((at = next_own_key(r, command, argv, argc, at, &hash)) != 0)
 		if (r->held[hash % BW_RESP__HELD] != 0 || r->waited[hash % BW_RESP__HELD] != 0)
 			return true;

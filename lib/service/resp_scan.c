@@ -19,6 +19,8 @@
 #define VISIT_BYTES        (16u * 1024) /* of names, and what is in the last bucket */
 #define RANDOM_TRIES       64u
 #define RANDOM_BUCKETS     1024u
+#define PATTERN_MAX        1024u
+#define VISIT_WORK         (1u << 20) /* steps of matching at most, and those of the last bucket */
 #define KEYS_BYTES_MAX     (64u << 20)
 #define CURSOR_WORKER_BITS 32
 
@@ -118,29 +120,32 @@ struct filter {
 static void set_pattern(struct filter *filter, const struct bw_resp__arg *arg)
 {
 	filter->pattern = arg->data;
-	filter->pattern_len = BW_MIN(arg->len, BW_RESP__KEY_MAX); /* check_pattern() looked */
+	filter->pattern_len = BW_MIN(arg->len, PATTERN_MAX); /* check_pattern() looked */
 	filter->has_pattern = !(arg->len == 1 && arg->data[0] == '*');
 }
 
-/* A pattern is matched against every key: it may not be longer than one. False after an error reply. */
+/* A pattern is matched against every key, at a cost of its length times the key's. False after an error reply. */
 static bool check_pattern(struct bw_resp__call *call, const struct bw_resp__arg *arg)
 {
-	if (arg->len <= BW_RESP__KEY_MAX)
+	if (arg->len <= PATTERN_MAX)
 		return true;
-	bw_resp__reply_error(call, "ERR pattern is longer than %u bytes", BW_RESP__KEY_MAX);
+	bw_resp__reply_error(call, "ERR pattern is longer than %u bytes", PATTERN_MAX);
 	return false;
 }
 
 struct search {
 	const struct filter *filter;
 	struct rows *rows;
+	uint64_t work; /* steps of matching, at most */
 };
 
 static void add_if_wanted(void *arg, const struct bw_resp__item *item)
 {
-	const struct search *search = arg;
+	struct search *search = arg;
 	const struct filter *filter = search->filter;
 
+	if (filter->has_pattern)
+		search->work += (uint64_t)filter->pattern_len * bw_resp__item_key_len(item);
 	if (!filter->is_nothing &&
 		(!filter->has_pattern || bw_resp__glob(filter->pattern, filter->pattern_len,
 						 bw_resp__item_key(item), bw_resp__item_key_len(item))))
@@ -214,7 +219,7 @@ void bw_resp__run_scan(struct bw_resp__call *call)
 	struct bw_resp *r = call->r;
 	struct filter filter = { 0 };
 	struct rows rows;
-	struct search search = { &filter, &rows };
+	struct search search = { .filter = &filter, .rows = &rows };
 	uint64_t cursor = 0, position, buckets;
 	int64_t count;
 	char head[HEAD_BYTES], text[24];
@@ -233,7 +238,7 @@ void bw_resp__run_scan(struct bw_resp__call *call)
 		do
 			position = bw_resp__store_walk(&r->store, position, add_if_wanted, &search);
 		while (position < BW_RESP__WALK_END && --buckets > 0 && rows.count < count &&
-			rows_bytes(&rows) < BW_RESP__SCRATCH_BYTES / 2);
+			search.work < VISIT_WORK && rows_bytes(&rows) < BW_RESP__SCRATCH_BYTES / 2);
 		cursor = ((uint64_t)r->worker << CURSOR_WORKER_BITS) + position;
 		if (position == BW_RESP__WALK_END && r->worker + 1 == r->workers)
 			cursor = 0;
@@ -265,7 +270,7 @@ static void visit(
 	struct bw_resp *r, struct bw_resp__walk *walk, const struct bw_resp__arg *pattern, struct rows *rows)
 {
 	struct filter filter = { 0 };
-	struct search search = { &filter, rows };
+	struct search search = { .filter = &filter, .rows = rows };
 	struct draw draw = { .store = &r->store };
 
 	rows_begin(rows, r);
@@ -275,8 +280,9 @@ static void visit(
 	}
 	if (pattern != NULL) {
 		set_pattern(&filter, pattern);
-		for (unsigned n = VISIT_BUCKETS;
-			n > 0 && walk->position < BW_RESP__WALK_END && rows_bytes(rows) < VISIT_BYTES; n--)
+		for (unsigned n = VISIT_BUCKETS; n > 0 && walk->position < BW_RESP__WALK_END &&
+						 rows_bytes(rows) < VISIT_BYTES && search.work < VISIT_WORK;
+			n--)
 			walk->position =
 				bw_resp__store_walk(&r->store, walk->position, add_if_wanted, &search);
 		return;

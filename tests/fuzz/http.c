@@ -162,8 +162,9 @@ static const char *const fields[] = {
 	"If-Modified-Since: Sun, 13 Sep 2020 12:26:40 GMT",
 	"If-Modified-Since: Sunday, 13-Sep-20 12:26:39 GMT", "If-Unmodified-Since: Sun Sep 13 12:26:39 2020",
 	"If-Unmodified-Since: Sun, 13 Sep 2020 12:26:40 GMT", "If-Range: Sun, 13 Sep 2020 12:26:40 GMT",
-	"If-Range: \"0\"", "Accept: */*", "Host: x", "Content-Length: 3", "Content-Length: 03, 3",
-	"Transfer-Encoding: gzip", "X: \t y ", " folded", "Expect: more", "TE: trailers", "Host: [::1]:80",
+	"If-Range: \"0\"", "Accept: */*", "Accept-Encoding: br;q=0.5, gzip, *;q=0", "Host: x",
+	"Content-Length: 3", "Content-Length: 03, 3", "Transfer-Encoding: gzip", "X: \t y ", " folded",
+	"Expect: more", "TE: trailers", "Host: [::1]:80",
 	"If-None-Match: \"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"10\",\"11\""
 };
 

@@ -251,13 +251,13 @@ static void files_directories_and_what_is_not_there(void **state)
 	r = get(&site, "/page.html", "");
 	assert_int_equal(r.status, 200);
 	BODY(r, "<p>page</p>\n");
-	assert_string_equal(field(&r, "Content-Type"), "text/html");
+	assert_string_equal(field(&r, "Content-Type"), "text/html; charset=utf-8");
 	assert_string_equal(field(&r, "Last-Modified"), "Sun, 06 Nov 1994 08:49:37 GMT");
 	assert_string_equal(field(&r, "Accept-Ranges"), "bytes");
 	assert_int_equal(strlen(field(&r, "ETag")), 18);
 	r = get(&site, "/", "");
 	BODY(r, "index of root\n");
-	assert_string_equal(field(&r, "Content-Type"), "text/html");
+	assert_string_equal(field(&r, "Content-Type"), "text/html; charset=utf-8");
 	r = get(&site, "/dir", "");
 	assert_int_equal(r.status, 301);
 	assert_string_equal(field(&r, "Location"), "/dir/");
@@ -270,7 +270,7 @@ static void files_directories_and_what_is_not_there(void **state)
 	assert_int_equal(get(&site, "/page.html/x", "").status, 404);
 	r = get(&site, "/a%20b%25.txt", "");
 	BODY(r, "odd name\n");
-	assert_string_equal(field(&r, "Content-Type"), "text/plain");
+	assert_string_equal(field(&r, "Content-Type"), "text/plain; charset=utf-8");
 	r = get(&site, "/odd%20dir", "");
 	assert_string_equal(field(&r, "Location"), "/odd%20dir/");
 	r = get(&site, "/zero", "");

@@ -92,13 +92,23 @@ static void overwrite(const char *name, const char *text)
 	close(fd);
 }
 
-static void site_open(uint64_t cache_bytes_max, unsigned workers)
+static void site_init(uint64_t cache_bytes_max)
 {
 	bw_http_conf_init(&conf);
 	conf.site.root = root;
 	conf.cache_bytes_max = cache_bytes_max;
+}
+
+static void site_start(unsigned workers)
+{
 	assert_int_equal(bw_http_conf_prepare(&conf), 0);
 	f = fake_create(&bw_http_service, &conf, workers);
+}
+
+static void site_open(uint64_t cache_bytes_max, unsigned workers)
+{
+	site_init(cache_bytes_max);
+	site_start(workers);
 }
 
 static void site_close(void)
@@ -763,6 +773,28 @@ static void a_wrong_configuration_is_refused(void **state)
 	constants[0] = good;
 	constants[0].content_type = "a/b\r\nX: y";
 	REFUSED(-EINVAL, conf.site.constants = constants; conf.site.constant_count = 1);
+	/* Headers and pages. */
+	static struct bw_http_header header;
+	static struct bw_http_page pages[2] = { { 404, "/a" }, { 404, "/b" } };
+#define HEADER(n, v)                                                                                         \
+	header = (struct bw_http_header){ n, v };                                                            \
+	REFUSED(-EINVAL, conf.site.headers = &header; conf.site.header_count = 1)
+	HEADER("content-length", "1");
+	HEADER("Date", "1");
+	HEADER("a b", "1");
+	HEADER("", "1");
+	HEADER("a", "1\r\nb: c");
+	static char wide[400];
+	memset(wide, 'w', 384 - 4);
+	HEADER("a", wide);
+	REFUSED(-EINVAL, conf.site.pages = pages; conf.site.page_count = 2);
+	pages[1].status = 416;
+	REFUSED(-EINVAL, conf.site.pages = pages; conf.site.page_count = 2);
+	pages[1] = (struct bw_http_page){ 500, "/../b" };
+	REFUSED(-EINVAL, conf.site.pages = pages; conf.site.page_count = 2);
+	REFUSED(-EINVAL, conf.site.root = NULL; conf.site.pages = pages; conf.site.page_count = 1);
+	REFUSED(-EINVAL, conf.site.charset = "a b");
+	REFUSED(-EINVAL, conf.mime_types = "/none");
 	/* Constants only. */
 	bw_http_conf_init(&conf);
 	conf.site.constants = &good;
@@ -776,6 +808,357 @@ static void a_wrong_configuration_is_refused(void **state)
 	assert_int_equal(status_of(s), 404);
 	site_close();
 	bw_log_set_level(BW_LOG_INFO);
+}
+
+/* ---- headers and error pages -------------------------------------------------------------------------- */
+
+static void a_sites_headers_are_in_every_answer(void **state)
+{
+	static const struct bw_http_header headers[] = { { "Cache-Control", "max-age=60" },
+		{ "X-A", "\"b\tc\"" } };
+	static const struct bw_http_constant constant = { .path = "/c", .body = "c", .body_bytes = 1 };
+	static const char *const requests[] = { "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+		"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /a HTTP/1.1\r\nHost: h\r\nRange: bytes=1-1\r\n\r\n",
+		"GET /a HTTP/1.1\r\nHost: h\r\nRange: bytes=9-\r\n\r\n",
+		"GET /a HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\n\r\n",
+		"GET /a HTTP/1.1\r\nHost: h\r\nIf-Match: \"0\"\r\n\r\n", "GET /c HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /dir HTTP/1.1\r\nHost: h\r\n\r\n", "GET /dir/ HTTP/1.1\r\nHost: h\r\n\r\n",
+		"GET /no HTTP/1.1\r\nHost: h\r\n\r\n", "DELETE /a HTTP/1.1\r\nHost: h\r\n\r\n",
+		"OPTIONS /a HTTP/1.1\r\nHost: h\r\n\r\n", "BAD\r\n\r\n" };
+
+	write_file("a", "one");
+	mkdir(in_root("dir"), 0755);
+	site_init(MIB);
+	conf.site.headers = headers;
+	conf.site.header_count = 2;
+	conf.site.constants = &constant;
+	conf.site.constant_count = 1;
+	site_start(1);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(requests); i++) {
+		struct bw_stream *s = fake_open(f, 0);
+
+		fake_feed(s, requests[i], strlen(requests[i]));
+		assert_true(status_of(s) != 0);
+		assert_non_null(
+			strstr(fake_output(s, NULL), "\r\nCache-Control: max-age=60\r\nX-A: \"b\tc\"\r\n"));
+	}
+	rmdir(in_root("dir"));
+	site_close();
+}
+
+/* All that a head can hold at once fits, for the longest of names too. */
+static void the_longest_head_fits(void **state)
+{
+	char value[385], request[2048], name[256], long_name[768] = "", dir[512];
+	struct bw_http_header header = { "X", value };
+	struct bw_stream *s;
+
+	memset(value, 'v', sizeof(value));
+	value[384 - 5] = '\0';
+	memset(name, '\xc3', 255);
+	name[255] = '\0';
+	for (unsigned i = 0; i < 255; i++)
+		strcat(long_name, "%C3");
+	snprintf(dir, sizeof(dir), "%s", in_root(name));
+	assert_int_equal(mkdir(dir, 0755), 0);
+	write_file("a.html", "one");
+	site_init(MIB);
+	conf.site.headers = &header;
+	conf.site.header_count = 1;
+	site_start(1);
+	s = fake_open(f, 0);
+	snprintf(request, sizeof(request), "/%s", long_name);
+	get(s, request);
+	assert_int_equal(status_of(s), 301);
+	assert_non_null(strstr(fake_output(s, NULL), "%C3/\r\n"));
+	fake_output_clear(s);
+	snprintf(request, sizeof(request),
+		"GET /a.html HTTP/1.0\r\nConnection: keep-alive\r\nRange: bytes=0-\r\n\r\n");
+	fake_feed(s, request, strlen(request));
+	assert_int_equal(status_of(s), 206);
+	assert_non_null(strstr(fake_output(s, NULL), value));
+	rmdir(dir);
+	site_close();
+}
+
+static void an_error_page_is_the_body_of_its_status(void **state)
+{
+	static const struct bw_http_page pages[] = { { 404, "/404.html" }, { 405, "/404.html" },
+		{ 400, "/sub/../404.html" }, { 413, "/404.html" }, { 403, "/lost.html" } };
+	struct bw_stream *s, *other;
+	const char
+		*bad = "GET / HTTP/1.1\r\n\r\n",
+		*delete = "DELETE / HTTP/1.1\r\nHost: h\r\n\r\n",
+		*head = "HEAD /no HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\nRange: bytes=0-0\r\n\r\n",
+		*chunks = "GET /404.html HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n";
+
+	write_file("404.html", "not here");
+	mkdir(in_root("dir"), 0755);
+	site_init(MIB);
+	conf.site.pages = pages;
+	conf.site.page_count = BW_ARRAY_LEN(pages);
+	bw_log_set_level(BW_LOG_ERROR);
+	site_start(2);
+	s = fake_open(f, 1);
+	assert_string_equal(get(s, "/no"), "not here");
+	assert_int_equal(status_of(s), 404);
+	assert_non_null(strstr(
+		fake_output(s, NULL), "\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 8\r\n"));
+	assert_null(strstr(fake_output(s, NULL), "ETag"));
+	assert_null(strstr(fake_output(s, NULL), "Accept-Ranges"));
+	/* Neither conditions nor ranges are about it. */
+	fake_output_clear(s);
+	fake_feed(s, head, strlen(head));
+	assert_int_equal(status_of(s), 404);
+	assert_non_null(strstr(fake_output(s, NULL), "Content-Length: 8\r\n"));
+	assert_string_equal(body_of(s), "");
+	fake_output_clear(s);
+	fake_feed(s, delete, strlen(delete));
+	assert_int_equal(status_of(s), 405);
+	assert_non_null(strstr(fake_output(s, NULL), "Allow: "));
+	assert_string_equal(body_of(s), "not here");
+	other = fake_open(f, 0);
+	fake_feed(other, bad, strlen(bad));
+	assert_int_equal(status_of(other), 400);
+	assert_string_equal(body_of(other), "not here");
+	other = fake_open(f, 0);
+	fake_feed(other, chunks, strlen(chunks));
+	assert_int_equal(status_of(other), 413);
+	assert_string_equal(body_of(other), "not here");
+	/* For itself it is a file. */
+	assert_string_equal(get(s, "/404.html"), "not here");
+	assert_int_equal(status_of(s), 200);
+	/* One that is not there is a line of text. */
+	assert_string_equal(get(s, "/dir/"), "403 Forbidden\n");
+	write_file("lost.html", "found");
+	fake_advance(f, SEC(3));
+	assert_string_equal(get(s, "/dir/"), "found");
+	/* A change is seen, and so is its end. */
+	write_file("404.html", "nowhere");
+	fake_advance(f, SEC(3));
+	assert_string_equal(get(s, "/no"), "nowhere");
+	unlink(in_root("404.html"));
+	fake_advance(f, SEC(3));
+	assert_string_equal(get(s, "/no"), "404 Not Found\n");
+	assert_string_equal(get(s, "/404.html"), "404 Not Found\n");
+	bw_log_set_level(BW_LOG_INFO);
+	unlink(in_root("lost.html"));
+	rmdir(in_root("dir"));
+	site_close();
+}
+
+static const char *type_told(struct bw_stream *s, const char *path)
+{
+	static char type[128];
+	const char *at;
+
+	get(s, path);
+	at = strstr(fake_output(s, NULL), "Content-Type: ");
+	assert_non_null(at);
+	snprintf(type, sizeof(type), "%.*s", (int)strcspn(at + 14, "\r"), at + 14);
+	return type;
+}
+
+static void types_are_of_the_table_that_was_named(void **state)
+{
+	char table[128];
+	struct bw_stream *s;
+
+	write_file("types", "text/x-mine foo html\nimage/mine\tpng\n");
+	strcpy(table, in_root("types"));
+	write_file("a.foo", "");
+	write_file("a.png", "");
+	write_file("a.css", "");
+	for (unsigned i = 0; i < 2; i++) {
+		site_init(MIB);
+		conf.mime_types = table;
+		conf.site.charset = i == 0 ? "koi8-r" : "off";
+		site_start(1);
+		s = fake_open(f, 0);
+		assert_string_equal(
+			type_told(s, "/a.foo"), i == 0 ? "text/x-mine; charset=koi8-r" : "text/x-mine");
+		assert_string_equal(type_told(s, "/a.png"), "image/mine");
+		assert_string_equal(type_told(s, "/a.css"), i == 0 ? "text/css; charset=koi8-r" : "text/css");
+		site_close();
+	}
+}
+
+/* ---- compressed files --------------------------------------------------------------------------------- */
+
+static void ask_for(struct bw_stream *s, const char *path, const char *fields)
+{
+	char request[1024];
+
+	fake_output_clear(s);
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n", path, fields);
+	fake_feed(s, request, strlen(request));
+}
+
+static const char *told(struct bw_stream *s, const char *name)
+{
+	static char value[2][128];
+	static unsigned turn;
+	char *out = value[turn++ % 2];
+	const char *at = strstr(fake_output(s, NULL), name);
+
+	out[0] = '\0';
+	if (at != NULL && at < body_of(s))
+		snprintf(out, 128, "%.*s", (int)strcspn(at + strlen(name), "\r"), at + strlen(name));
+	return out;
+}
+
+static void what_is_taken_compressed_is_sent_so(void **state)
+{
+	static const struct {
+		const char *accepts, *body;
+	} asked[] = {
+		{ "", "plain" },
+		{ "Accept-Encoding: gzip, deflate, br\r\n", "brotli" },
+		{ "Accept-Encoding: gzip\r\n", "gzipped" },
+		{ "Accept-Encoding: x-gzip\r\n", "gzipped" },
+		{ "Accept-Encoding: BR;q=0.5, GZip;q=0.8\r\n", "gzipped" },
+		{ "Accept-Encoding: br;q=0.8, gzip ; q=0.800\r\n", "brotli" },
+		{ "Accept-Encoding: br;q=0, *\r\n", "gzipped" },
+		{ "Accept-Encoding: *;q=0\r\n", "plain" },
+		{ "Accept-Encoding: *;q=0.001\r\n", "brotli" },
+		{ "Accept-Encoding: identity, br;q=0.9, gzip;q=1\r\n", "gzipped" },
+		{ "Accept-Encoding: identity;q=1, br;q=0.9\r\n", "plain" },
+		{ "Accept-Encoding: identity;q=0\r\n", "plain" },
+		{ "Accept-Encoding: identity;q=0, gzip;q=0.1\r\n", "gzipped" },
+		{ "Accept-Encoding: br;q=1.001, gzip;q=2\r\n", "plain" },
+		{ "Accept-Encoding: br;q=.5, gzip;q=0.0001, deflate\r\n", "plain" },
+		{ "Accept-Encoding: gzip;q=0\r\nAccept-Encoding: br\r\n", "brotli" },
+		{ "Accept-Encoding:\r\n", "plain" },
+	};
+	struct bw_stream *s;
+	char tag[64], fields[256];
+
+	write_file("v.css", "plain");
+	write_file("v.css.br", "brotli");
+	write_file("v.css.gz", "gzipped");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(asked); i++) {
+		bool is_plain = strcmp(asked[i].body, "plain") == 0;
+
+		ask_for(s, "/v.css", asked[i].accepts);
+		assert_string_equal(body_of(s), asked[i].body);
+		assert_string_equal(told(s, "Vary: "), "Accept-Encoding");
+		assert_string_equal(told(s, "Content-Type: "), "text/css; charset=utf-8");
+		assert_string_equal(told(s, "Content-Encoding: "), is_plain                  ? ""
+								   : asked[i].body[0] == 'b' ? "br"
+											     : "gzip");
+	}
+	assert_int_equal(figure(0, "cache_loads"), 1);
+	assert_int_equal(figure(0, "cache_paths"), 1);
+	/* Ranges and conditions are about what is sent. */
+	ask_for(s, "/v.css", "Accept-Encoding: br\r\nRange: bytes=1-2\r\n");
+	assert_string_equal(body_of(s), "ro");
+	assert_string_equal(told(s, "Content-Range: "), "bytes 1-2/6");
+	assert_string_equal(told(s, "Content-Encoding: "), "br");
+	strcpy(tag, told(s, "ETag: "));
+	snprintf(fields, sizeof(fields), "Accept-Encoding: br\r\nIf-None-Match: %s\r\n", tag);
+	ask_for(s, "/v.css", fields);
+	assert_int_equal(status_of(s), 304);
+	assert_string_equal(told(s, "Vary: "), "Accept-Encoding");
+	snprintf(fields, sizeof(fields), "Accept-Encoding: gzip\r\nIf-None-Match: %s\r\n", tag);
+	ask_for(s, "/v.css", fields);
+	assert_int_equal(status_of(s), 200);
+	assert_string_not_equal(told(s, "ETag: "), tag);
+	ask_for(s, "/v.css", "Accept-Encoding: gzip\r\nRange: bytes=7-\r\n");
+	assert_int_equal(status_of(s), 416);
+	assert_string_equal(told(s, "Content-Range: "), "bytes */7");
+	/* By its own name it is what it is. */
+	ask_for(s, "/v.css.gz", "Accept-Encoding: gzip, br\r\n");
+	assert_string_equal(body_of(s), "gzipped");
+	assert_string_equal(told(s, "Content-Encoding: "), "");
+	assert_string_equal(told(s, "Vary: "), "");
+	ask_for(s, "/v.css", "Accept-Encoding: br\r\nRange: bytes=0-0\r\nIf-Range: \"0\"\r\n");
+	assert_string_equal(body_of(s), "brotli");
+	site_close();
+}
+
+static void a_copy_that_comes_goes_or_is_old_is_seen(void **state)
+{
+	static const struct timespec long_ago[2] = { { .tv_sec = 1000000 }, { .tv_sec = 1000000 } };
+	struct bw_stream *s;
+
+	write_file("w.js", "plain");
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "plain");
+	assert_string_equal(told(s, "Vary: "), "");
+	write_file("w.js.gz", "gzipped");
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "gzipped");
+	write_file("w.js.gz", "again");
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "again");
+	/* Of another version of the file. */
+	assert_int_equal(utimensat(AT_FDCWD, in_root("w.js.gz"), long_ago, 0), 0);
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "plain");
+	assert_string_equal(told(s, "Vary: "), "");
+	write_file("w.js.gz", "third");
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "third");
+	unlink(in_root("w.js.gz"));
+	fake_advance(f, SEC(5));
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "plain");
+	/* At rest it is not read again. */
+	unsigned long long loads = figure(0, "cache_loads");
+	wait_a_tick();
+	for (unsigned i = 0; i < 3; i++) {
+		fake_advance(f, SEC(5));
+		ask_for(s, "/w.js", "");
+	}
+	assert_int_equal(figure(0, "cache_loads"), loads);
+	fake_advance(f, SEC(5));
+	site_close();
+	/* Not where it is not wanted. */
+	write_file("w.js.gz", "gzipped");
+	site_init(MIB);
+	conf.site.precompressed = false;
+	site_start(1);
+	s = fake_open(f, 0);
+	ask_for(s, "/w.js", "Accept-Encoding: gzip\r\n");
+	assert_string_equal(body_of(s), "plain");
+	site_close();
+}
+
+/* What is evicted goes with its copies, and one too large to be beside others is left out. */
+static void copies_count_against_the_cache(void **state)
+{
+	struct bw_stream *s;
+
+	write_big("x.bin", 300000, 'x');
+	write_big("x.bin.gz", 200000, 'z');
+	write_big("y.bin", 400000, 'y');
+	write_big("y.bin.gz", 400000, 'Y');
+	site_open(MIB, 1);
+	s = fake_open(f, 0);
+	for (unsigned i = 0; i < 6; i++) {
+		ask_for(s, "/x.bin", "Accept-Encoding: gzip\r\n");
+		if (status_of(s) == 0)
+			fake_advance(f, MS(100));
+		assert_int_equal(span(s, "z"), 200000);
+		ask_for(s, "/y.bin", "Accept-Encoding: gzip\r\n");
+		if (status_of(s) == 0)
+			fake_advance(f, MS(100));
+		assert_int_equal(span(s, "y"), 400000);
+		assert_string_equal(told(s, "Vary: "), "Accept-Encoding");
+		assert_true(figure(0, "cache_bytes") <= MIB);
+	}
+	unlink(in_root("x.bin.gz"));
+	unlink(in_root("y.bin.gz"));
+	site_close();
 }
 
 static int make_root(void **state)
@@ -800,7 +1183,11 @@ static void sites_share_a_cache_and_no_path(void **state)
 	static const struct bw_http_constant constants[] = {
 		{ .path = "/c", .body = "of a host", .body_bytes = 9 },
 	};
-	struct bw_http_site hosts[2] = { { .constants = constants, .constant_count = 1 }, { .index = "b" } };
+	static const char *const names[] = { "a", "b" };
+	struct bw_http_site hosts[2] = {
+		{ .names = &names[0], .name_count = 1, .constants = constants, .constant_count = 1 },
+		{ .names = &names[1], .name_count = 1, .index = "b" },
+	};
 	struct bw_http__files_figures figures;
 	struct bw_http__object *object[3];
 	char sub[128];
@@ -873,6 +1260,13 @@ int main(void)
 		cmocka_unit_test(an_unreadable_file_is_a_403),
 		cmocka_unit_test(a_wrong_configuration_is_refused),
 		cmocka_unit_test(sites_share_a_cache_and_no_path),
+		cmocka_unit_test(a_sites_headers_are_in_every_answer),
+		cmocka_unit_test(the_longest_head_fits),
+		cmocka_unit_test(an_error_page_is_the_body_of_its_status),
+		cmocka_unit_test(types_are_of_the_table_that_was_named),
+		cmocka_unit_test(what_is_taken_compressed_is_sent_so),
+		cmocka_unit_test(a_copy_that_comes_goes_or_is_old_is_seen),
+		cmocka_unit_test(copies_count_against_the_cache),
 	};
 
 	return cmocka_run_group_tests(tests, make_root, remove_root);

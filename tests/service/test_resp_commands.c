@@ -607,7 +607,7 @@ static void scan_has_options(void **state)
 	arg(command + 30000, 20000);
 	fake_output_clear(s);
 	fake_feed(s, command, command_len);
-	assert_string_equal(fake_output(s, NULL), "-ERR pattern is longer than 8192 bytes\r\n");
+	assert_string_equal(fake_output(s, NULL), "-ERR pattern is longer than 1024 bytes\r\n");
 	fake_output_clear(s);
 	/* What has expired is not there, though nobody looked. */
 	ask(s, "PEXPIRE key 5", ":1\r\n");
@@ -661,6 +661,54 @@ static void keys_are_all_there_and_nothing_overtakes(void **state)
 		fake_peer_close(s);
 		finish(f);
 	}
+}
+
+/* Patterns and keys made to cost much: the visits get shorter, not longer. */
+static void what_costs_much_is_cut_short(void **state)
+{
+	struct fake *f = server(1);
+	struct bw_stream *s = fake_open(f, 0);
+	static char key[8000], pattern[1000];
+	unsigned calls = 0;
+	unsigned long long cursor = 0;
+
+	memset(key, 'a', sizeof(key));
+	memset(pattern, 'a', sizeof(pattern));
+	pattern[0] = '*';
+	pattern[999] = 'b';
+	for (unsigned n = 0; n < 300; n++) {
+		memcpy(key, &n, sizeof(n));
+		begin(3);
+		word("SET");
+		arg(key, sizeof(key));
+		word("v");
+		fake_feed(s, command, command_len);
+	}
+	do {
+		char text[32];
+		const char *at, *bulk;
+
+		fake_output_clear(s);
+		begin(6);
+		word("SCAN");
+		sprintf(text, "%llu", cursor);
+		word(text);
+		word("MATCH");
+		arg(pattern, sizeof(pattern));
+		word("COUNT");
+		word("100000");
+		fake_feed(s, command, command_len);
+		at = fake_output(s, NULL);
+		assert_int_equal(strncmp(at, "*2\r\n", 4), 0);
+		at += 4;
+		assert_true(next_bulk(&at, &bulk) > 0);
+		cursor = strtoull(bulk, NULL, 10);
+		assert_string_equal(at, "*0\r\n");
+		calls++;
+	} while (cursor != 0);
+	assert_true(calls > 30); /* each after one bucket */
+	fake_peer_close(s);
+	finish(f);
 }
 
 /* More names than the memory for replies holds: an error that says what to do, and nothing is left of it. */
@@ -1009,7 +1057,8 @@ static void who_dies_in_the_middle_leaves_nothing_half_done(void **state)
 	for (unsigned which = 0; which < 3; which++) {
 		for (unsigned at = 0; at < 20; at++) {
 			struct fake *f = server(3);
-			struct bw_stream *dying = fake_open(f, at % 3), *s = fake_open(f, (at + 1) % 3);
+			struct bw_stream *dying = fake_open(f, at % 3), *s = fake_open(f, (at + 1) % 3),
+					 *waiting = fake_open(f, at / 3 % 3);
 			char keys[3][32], text[200];
 
 			for (unsigned i = 0; i < 3; i++)
@@ -1031,6 +1080,13 @@ static void who_dies_in_the_middle_leaves_nothing_half_done(void **state)
 			/* Somebody waits for it by now, or not. */
 			snprintf(text, sizeof(text), "MGET %s %s %s", keys[0], keys[1], keys[2]);
 			send_words(s, text);
+			/* And who waits may die, too: at an owner of one of the keys. */
+			send_words(waiting, text);
+			snprintf(text, sizeof(text), "EXISTS %s", keys[at % 3]);
+			send_words(waiting, text);
+			fake_deliver_mail(f, at % 4);
+			fake_peer_reset(waiting);
+			snprintf(text, sizeof(text), "MGET %s %s %s", keys[0], keys[1], keys[2]);
 			fake_peer_reset(dying);
 			fake_hold_mail(f, false);
 			fake_run(f);
@@ -1109,6 +1165,7 @@ int main(void)
 		TEST(a_scan_meets_every_key_that_stays),
 		TEST(scan_has_options),
 		TEST(keys_are_all_there_and_nothing_overtakes),
+		TEST(what_costs_much_is_cut_short),
 		TEST(too_many_keys_are_an_error),
 		TEST(any_key_is_drawn),
 		TEST(all_or_nothing_answers_as_redis_does),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "http_sites.h"
+#include "http_router.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,7 +27,7 @@ struct site {
 	unsigned route_count;
 };
 
-struct bw_http_sites {
+struct bw_http_router {
 	struct site *sites;
 	unsigned site_count;
 	struct name *names; /* sorted: site_find() bisects */
@@ -46,13 +46,13 @@ static int compare_text(const char *a, uint32_t a_len, const char *b, uint32_t b
 }
 
 /* 0: nobody has it. */
-static unsigned name_find(const struct bw_http_sites *sites, const char *text, uint32_t len)
+static unsigned name_find(const struct bw_http_router *router, const char *text, uint32_t len)
 {
-	unsigned low = 0, high = sites->name_count;
+	unsigned low = 0, high = router->name_count;
 
 	while (low < high) {
 		unsigned middle = (low + high) / 2;
-		const struct name *name = &sites->names[middle];
+		const struct name *name = &router->names[middle];
 		int order = compare_text(text, len, name->text, name->len);
 
 		if (order == 0)
@@ -65,38 +65,38 @@ static unsigned name_find(const struct bw_http_sites *sites, const char *text, u
 	return 0;
 }
 
-unsigned bw_http__site_find(const struct bw_http_sites *sites, const uint8_t *host, uint32_t host_len)
+unsigned bw_http__site_find(const struct bw_http_router *router, const uint8_t *host, uint32_t host_len)
 {
 	char text[1 + NAME_MAX_BYTES];
 	char *name = text + 1; /* room for the asterisk of a wildcard */
 	unsigned site;
 
-	if (sites->name_count == 0 || host_len == 0 || host_len > NAME_MAX_BYTES)
+	if (router->name_count == 0 || host_len == 0 || host_len > NAME_MAX_BYTES)
 		return 0;
 	for (uint32_t i = 0; i < host_len; i++)
 		name[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] | 0x20 : host[i]);
 	if (name[host_len - 1] == '.')
 		host_len--;
-	site = name_find(sites, name, host_len);
+	site = name_find(router, name, host_len);
 	/* "*.example.org" is for every name below it, and the longest such wildcard wins. */
 	for (uint32_t i = 0; site == 0 && i < host_len; i++) {
 		if (name[i] != '.')
 			continue;
 		name[i - 1] = '*';
-		site = name_find(sites, name + i - 1, host_len - i + 1);
+		site = name_find(router, name + i - 1, host_len - i + 1);
 	}
 	return site;
 }
 
-bool bw_http__site_has_routes(const struct bw_http_sites *sites, unsigned site)
+bool bw_http__site_has_routes(const struct bw_http_router *router, unsigned site)
 {
-	return sites->sites[site].route_count > 0;
+	return router->sites[site].route_count > 0;
 }
 
-const struct bw_http_route *bw_http__route_find(const struct bw_http_sites *sites, unsigned site,
+const struct bw_http_route *bw_http__route_find(const struct bw_http_router *router, unsigned site,
 	const uint8_t *path, uint32_t path_len, enum bw_http_method method, uint16_t *methods)
 {
-	const struct site *at = &sites->sites[site];
+	const struct site *at = &router->sites[site];
 
 	*methods = 0;
 	for (unsigned i = 0; i < at->route_count; i++) {
@@ -192,7 +192,7 @@ static int routes_make(const struct bw_http_site *conf, struct site *site)
 	return 0;
 }
 
-static int names_make(const struct bw_http_conf *conf, struct bw_http_sites *sites)
+static int names_make(const struct bw_http_conf *conf, struct bw_http_router *router)
 {
 	unsigned count = 0;
 
@@ -208,8 +208,8 @@ static int names_make(const struct bw_http_conf *conf, struct bw_http_sites *sit
 			BW_HTTP_HOSTS_MAX, BW_HTTP_NAMES_MAX);
 		return -EINVAL;
 	}
-	sites->names = calloc(count + 1, sizeof(*sites->names));
-	if (sites->names == NULL)
+	router->names = calloc(count + 1, sizeof(*router->names));
+	if (router->names == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < conf->host_count; i++) {
 		for (unsigned j = 0; j < conf->hosts[i].name_count; j++) {
@@ -222,51 +222,51 @@ static int names_make(const struct bw_http_conf *conf, struct bw_http_sites *sit
 					text);
 				return -EINVAL;
 			}
-			sites->names[sites->name_count++] =
+			router->names[router->name_count++] =
 				(struct name){ text, (uint32_t)strlen(text), (uint16_t)(i + 1) };
 		}
 	}
-	qsort(sites->names, count, sizeof(*sites->names), compare_names);
+	qsort(router->names, count, sizeof(*router->names), compare_names);
 	for (unsigned i = 1; i < count; i++)
-		if (compare_names(&sites->names[i - 1], &sites->names[i]) == 0) {
-			bw_error("http: two hosts are named %s; take it from one", sites->names[i].text);
+		if (compare_names(&router->names[i - 1], &router->names[i]) == 0) {
+			bw_error("http: two hosts are named %s; take it from one", router->names[i].text);
 			return -EINVAL;
 		}
 	return 0;
 }
 
-int bw_http__sites_make(const struct bw_http_conf *conf, struct bw_http_sites **made)
+int bw_http__router_make(const struct bw_http_conf *conf, struct bw_http_router **made)
 {
-	struct bw_http_sites *sites = calloc(1, sizeof(*sites));
+	struct bw_http_router *router = calloc(1, sizeof(*router));
 	int rc = -ENOMEM;
 
-	if (sites == NULL)
+	if (router == NULL)
 		goto out_of_memory;
-	sites->sites = calloc(conf->host_count + 1, sizeof(*sites->sites));
-	if (sites->sites == NULL)
+	router->sites = calloc(conf->host_count + 1, sizeof(*router->sites));
+	if (router->sites == NULL)
 		goto out_of_memory;
-	sites->site_count = conf->host_count + 1;
-	rc = names_make(conf, sites);
-	for (unsigned i = 0; i < sites->site_count && rc == 0; i++)
-		rc = routes_make(i == 0 ? &conf->site : &conf->hosts[i - 1], &sites->sites[i]);
+	router->site_count = conf->host_count + 1;
+	rc = names_make(conf, router);
+	for (unsigned i = 0; i < router->site_count && rc == 0; i++)
+		rc = routes_make(i == 0 ? &conf->site : &conf->hosts[i - 1], &router->sites[i]);
 	if (rc == 0) {
-		*made = sites;
+		*made = router;
 		return 0;
 	}
 out_of_memory:
 	if (rc == -ENOMEM)
 		bw_error("http: no memory for hosts and routes");
-	bw_http__sites_free(sites);
+	bw_http__router_free(router);
 	return rc;
 }
 
-void bw_http__sites_free(struct bw_http_sites *sites)
+void bw_http__router_free(struct bw_http_router *router)
 {
-	if (sites == NULL)
+	if (router == NULL)
 		return;
-	for (unsigned i = 0; i < sites->site_count; i++)
-		free(sites->sites[i].routes);
-	free(sites->sites);
-	free(sites->names);
-	free(sites);
+	for (unsigned i = 0; i < router->site_count; i++)
+		free(router->sites[i].routes);
+	free(router->sites);
+	free(router->names);
+	free(router);
 }
