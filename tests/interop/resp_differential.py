@@ -107,6 +107,10 @@ class Differential:
             peer.open()
             peer.ask(FRESH + self.hello()[0][1])
 
+    def close(self):
+        for peer in self.peers:
+            peer.socket.close()
+
     def hello(self):
         words = [b"HELLO", b"%d" % self.protocol]
         return [(words, encoded(words))]

@@ -59,6 +59,7 @@ def test_every_reply_is_that_of_redis(bench, both, workers, protocol):
         with bench.client:
             differential = Differential(*addresses, seed, protocol=protocol)
             difference = differential.run(COUNT)
+        differential.close()
         print(f"seed {seed}: {differential.count} commands", flush=True)
         assert difference is None, difference
         seed += 1
@@ -73,7 +74,7 @@ def test_a_difference_is_seen(bench):
     with ns:
         difference = Differential(*addresses, 1).run(100_000)
     assert difference is not None and difference.startswith("seed 1, protocol 2,")
-    assert "string exceeds maximum allowed size (proto-max-bulk-len)" in difference and "huge" in difference
+    assert "string exceeds maximum allowed size (proto-max-bulk-len)" in difference
     assert len(difference.splitlines()) <= 6
 
 

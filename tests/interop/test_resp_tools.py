@@ -90,7 +90,7 @@ def test_redis_cli_with_a_password(bench):
     secret.chmod(0o600)
     conf.write_text(f"resp:\n  - port: {RESP}\n    password_file: {secret}\n")
     bench.serve("tap", extra=["-c", conf])
-    assert cli(bench, "GET", "a", check=False) == "NOAUTH Authentication required.\n"
+    assert cli(bench, "GET", "a", check=False).strip() == "NOAUTH Authentication required."
     assert cli(bench, "-a", "sesame open", "--no-auth-warning", "SET", "a", "1") == "OK\n"
     assert cli(bench, "--user", "default", "--pass", "sesame open", "--no-auth-warning", "-3", "GET", "a") == "1\n"
     said = cli(bench, "-a", "wrong", "GET", "a", check=False)
