@@ -405,6 +405,9 @@ void bw_resp__reply_error(struct bw_resp__call *call, const char *format, ...)
 	len = 1 + vsnprintf(text + 1, sizeof(text) - 3, format, args);
 	va_end(args);
 	len = BW_MIN(len, (int)sizeof(text) - 3);
+	/* As Redis does with what it quotes: an end of line at the end goes, others are blanks. */
+	while (text[len - 1] == '\r' || text[len - 1] == '\n')
+		len--;
 	for (int i = 1; i < len; i++)
 		if (text[i] == '\r' || text[i] == '\n')
 			text[i] = ' ';
@@ -1066,7 +1069,7 @@ static enum bw_resp__ran run(struct bw_resp__call *call, struct bw_resp__gather 
 		}
 		call->command = command;
 		call->conn->last_command = bw_resp__command_number(command);
-		if (call->request != NULL)
+		if (call->request != NULL) /* was pushed as the container's */
 			call->request->command = command;
 		return run(call, gathered);
 	} else if (command->spread == BW_RESP__KEYS || command->spread == BW_RESP__RANDOMKEY) {

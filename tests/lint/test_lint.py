@@ -45,7 +45,7 @@ def project_files():
         names = [name for name in listed.stdout.split("\0") if name]
     else:  # not a checkout: an archive of one
         names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*")
-                 if not re.match(r"(build[^/]*|\.git)(/|$)|.*__pycache__", str(path.relative_to(ROOT)))]
+                 if not re.match(r"(build[^/]*|\.git)(/|$)|.*(__pycache__|node_modules)", str(path.relative_to(ROOT)))]
     return sorted(ROOT / name for name in names if (ROOT / name).is_file() and not (ROOT / name).is_symlink())
 
 
