@@ -15,8 +15,9 @@
 
 #include "app.h"
 
-#define DRAIN_LOOK_NS    (20 * BW_NS_PER_MS)
-#define UNRESOLVED_BYTES 4096
+#define DRAIN_LOOK_NS       (20 * BW_NS_PER_MS)
+#define UNRESOLVED_BYTES    4096
+#define SERVICE_LINES_BYTES 65536
 
 struct server {
 	const struct bw_conf_view *view;
@@ -216,6 +217,7 @@ static void drain(struct server *server)
 
 static void totals_print(const struct server *server)
 {
+	char *lines = malloc(SERVICE_LINES_BYTES);
 	struct bw_counters counters;
 	struct bw_nic_losses losses;
 
@@ -234,6 +236,11 @@ static void totals_print(const struct server *server)
 
 	printf("\n");
 	bw_stats_table(&counters, stdout);
+	if (lines != NULL) {
+		lines[bw_engine_service_stats(server->engine, lines, SERVICE_LINES_BYTES - 1)] = '\0';
+		bw_stats_services(lines, stdout);
+		free(lines);
+	}
 	for (unsigned i = 0; i < BW_ARRAY_LEN(device); i++)
 		if (device[i].value != 0)
 			printf("  %-24s %14" PRIu64 "  %s\n", device[i].name, device[i].value,

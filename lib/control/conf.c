@@ -55,7 +55,8 @@ _Static_assert(BW_ARRAY_LEN(http_service_keys) == BW_ARRAY_LEN(resp_service_keys
 
 _Static_assert(sizeof(enum bw_poll) <= sizeof(uint64_t) &&
 		       sizeof(enum bw_tcp_congestion_control) <= sizeof(uint64_t) &&
-		       sizeof(enum bw_tcp_syn_cookies) <= sizeof(uint64_t) && sizeof(bool) == 1,
+		       sizeof(enum bw_tcp_syn_cookies) <= sizeof(uint64_t) &&
+		       sizeof(enum bw_http_log_format) <= sizeof(uint64_t) && sizeof(bool) == 1,
 	"values.c copies them as integers");
 
 struct bw_conf *bw_conf_create(void)
@@ -897,6 +898,11 @@ static int http_apply(struct services *services)
 			return bw_control__fail(conf, path,
 				"request_line (%u) is part of header_bytes (%u) and cannot be more; give less of it",
 				http->request_line_bytes_max, http->header_bytes_max);
+		}
+		if (http->access_log != NULL && http->access_log[0] == '\0') {
+			snprintf(path, sizeof(path), "%s.access_log", entry);
+			return bw_control__fail(conf, path,
+				"is empty; give a path, or - for standard output, or leave the key out");
 		}
 		error = site_apply(conf, entry, &raw->site, &http->site);
 		if (error == 0)

@@ -196,6 +196,7 @@ enum bw_key_kind {
 	KEY_POLL,        /* enum bw_poll */
 	KEY_CONGESTION,  /* enum bw_tcp_congestion_control */
 	KEY_SYN_COOKIES, /* enum bw_tcp_syn_cookies */
+	KEY_LOG_FORMAT,  /* enum bw_http_log_format */
 	KEY_TEXT,        /* const char *, which points into the raw struct */
 };
 

@@ -71,7 +71,14 @@
 	X(body, BYTES, body_bytes_max, 0, 1024 * GIB)                                                        \
 	X(pipeline, NUMBER, pipeline_depth_max, 1, 1024)                                                     \
 	X(header_timeout, DURATION, header_timeout_ns, 100 * MS, 3600 * SEC)                                 \
-	X(idle_timeout, DURATION, idle_timeout_ns, 100 * MS, 86400 * SEC)
+	X(body_timeout, DURATION, body_timeout_ns, 100 * MS, 3600 * SEC)                                     \
+	X(body_rate, BYTES, body_rate_bytes, 0, GIB)                                                         \
+	X(idle_timeout, DURATION, idle_timeout_ns, 100 * MS, 86400 * SEC)                                    \
+	X(requests_per_connection, NUMBER, requests_max, 0, 1000000000)                                      \
+	X(connections_per_address, NUMBER, per_address_max, 0, 10000)                                        \
+	X(access_log, TEXT, access_log, 0, 0)                                                                \
+	X(access_log_format, LOG_FORMAT, access_log_format, 0, 0)                                            \
+	X(access_log_buffer, BYTES, access_log_bytes_max, 64 * KIB, 16 * GIB)
 
 /* struct bw_http_site: in a service, and in each of its hosts */
 #define SITE_KEYS(X)                                                                                         \

@@ -188,3 +188,15 @@ void bw_stats_table(const struct bw_counters *counters, FILE *out)
 			fprintf(out, "  %-24s %14" PRIu64 "  %s\n", bw_counter_name[c], counters->value[c],
 				bw_counter_help[c]);
 }
+
+void bw_stats_services(char *lines, FILE *out)
+{
+	for (char *line = strsep(&lines, "\n"); line != NULL; line = strsep(&lines, "\n")) {
+		char *value = strchr(line, ' ');
+
+		if (value == NULL || strcmp(value, " 0") == 0)
+			continue;
+		*value++ = '\0';
+		fprintf(out, "  %-24s %14s\n", line, value);
+	}
+}

@@ -62,6 +62,11 @@ static const struct choice syn_cookies_choice = {
 		[BW_TCP_SYN_COOKIES_OFF] = "off",
 		[BW_TCP_SYN_COOKIES_ALWAYS] = "always" },
 };
+static const struct choice log_format_choice = {
+	"format of an access log",
+	"combined or json",
+	{ [BW_HTTP_LOG_COMBINED] = "combined", [BW_HTTP_LOG_JSON] = "json" },
+};
 
 static const struct unit *units_of(enum bw_key_kind kind, unsigned *count)
 {
@@ -171,6 +176,8 @@ static const struct choice *choice_of(enum bw_key_kind kind)
 		return &congestion_choice;
 	case KEY_SYN_COOKIES:
 		return &syn_cookies_choice;
+	case KEY_LOG_FORMAT:
+		return &log_format_choice;
 	default:
 		return NULL;
 	}

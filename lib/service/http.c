@@ -27,9 +27,8 @@
 #include "http_internal.h"
 
 #define RESYNC_NS    (60 * BW_NS_PER_SEC)
-#define PULLUP_MAX   2048  /* what bw_stream_pullup() grants */
-#define PULLUP_VIEWS 8     /* a head in more pieces than this is joined: an mbuf a byte is dear */
-#define BODY_RATE    1024u /* bytes a second at which a request's body is never late */
+#define PULLUP_MAX   2048 /* what bw_stream_pullup() grants */
+#define PULLUP_VIEWS 8    /* a head in more pieces than this is joined: an mbuf a byte is dear */
 
 /* ---- time --------------------------------------------------------------------------------------------- */
 
@@ -72,11 +71,27 @@ static void update_date(struct worker *w, bw_ns now)
 
 static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply);
 
-/* A status of ours, and the end of the connection: nothing behind it can be trusted to be a request. */
-static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status)
+/* The beginning of what is to be logged. */
+static struct bw_http__log_entry *log_begin(
+	struct worker *w, struct bw_stream *s, const uint8_t *head, uint32_t head_len, bw_ns began_at)
+{
+	if (bw_likely(w->log == NULL))
+		return NULL;
+	return bw_http__log_begin(w->log, &bw_stream_flow(s)->remote, head, head_len, began_at);
+}
+
+/*
+ * A status of ours, and the end of the connection: nothing behind it can be trusted to be a request.
+ *
+ * @head  what there is of it, for the log, since c->since
+ */
+static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status,
+	const uint8_t *head, uint32_t head_len)
 {
 	struct bw_http__reply reply = { .status = (uint16_t)status, .flags = BW_HTTP__REPLY_CLOSE };
 
+	reply.entry = log_begin(w, s, head, head_len, c->since);
+	c->since = bw_stream_now(s);
 	w->requests++;
 	w->malformed++;
 	answer(w, s, c, &reply);
@@ -96,6 +111,7 @@ static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct
 	if (bw_http__exchange_push(w, s, c, reply) == NULL) {
 		/* Every one of the worker's is out. A head may be half out, so there is no way to say so. */
 		w->stalled++;
+		bw_http__log_reply(w, reply);
 		bw_http__give_up(w, s, c);
 		return;
 	}
@@ -201,7 +217,7 @@ static void await_body(struct worker *w, struct bw_stream *s, struct conn *c,
 	c->phase = request->is_chunked ? BW_HTTP__PHASE_CHUNKS : BW_HTTP__PHASE_LENGTH;
 	c->body_bytes = request->body_bytes;
 	c->chunks = (struct bw_http__chunks){ .left = 0 };
-	bw_http__arm_by(s, c, c->since + w->conf->header_timeout_ns);
+	bw_http__arm_by(s, c, c->since + w->conf->body_timeout_ns);
 }
 
 static void hand_over(struct bw_http_exchange *x, const struct bw_http__request *request,
@@ -222,14 +238,14 @@ static void hand_over(struct bw_http_exchange *x, const struct bw_http__request 
 	bw_http__handler_begin(x, &head);
 }
 
-/* A whole head was parsed: reply, or remember what to reply, and go on to the body. */
-static void request_begin(
-	struct worker *w, struct bw_stream *s, struct conn *c, const struct bw_http__request *request)
+/* A whole head was parsed: reply, or remember what to reply, and go on to the body. `entry` is the reply's. */
+static void request_begin(struct worker *w, struct bw_stream *s, struct conn *c,
+	const struct bw_http__request *request, struct bw_http__log_entry *entry)
 {
 	bool has_body = request->is_chunked || request->body_bytes > 0;
 	struct bw_http__lookup *lookup = NULL;
 	const struct bw_http_route *to = NULL;
-	struct bw_http__reply reply = { .status = 0 };
+	struct bw_http__reply reply = { .entry = entry };
 	uint64_t body_bytes_max = w->conf->body_bytes_max;
 	struct bw_http_exchange *x;
 	struct target target;
@@ -239,7 +255,8 @@ static void request_begin(
 		reply.flags |= BW_HTTP__REPLY_NO_BODY;
 	if (request->is_1_0)
 		reply.flags |= BW_HTTP__REPLY_1_0;
-	if (!request->keeps_alive || bw_stream_is_draining(s))
+	if (!request->keeps_alive || bw_stream_is_draining(s) ||
+		(w->conf->requests_max > 0 && ++c->requests >= w->conf->requests_max))
 		reply.flags |= BW_HTTP__REPLY_CLOSE;
 	else if (request->has_keep_alive)
 		reply.flags |= BW_HTTP__REPLY_KEEP_ALIVE;
@@ -273,6 +290,7 @@ static void request_begin(
 	x = bw_http__exchange_push(w, s, c, &reply);
 	if (x == NULL) {
 		w->stalled++;
+		bw_http__log_reply(w, &reply);
 		bw_http__give_up(w, s, c);
 		return;
 	}
@@ -315,6 +333,7 @@ static void body_end(struct worker *w, struct bw_stream *s, struct conn *c, unsi
 		if (x->reply.object != NULL)
 			bw_http__object_put(x->reply.object);
 		x->reply = (struct bw_http__reply){
+			.entry = x->reply.entry,
 			.status = (uint16_t)error_status,
 			.site = x->reply.site,
 			.flags = BW_HTTP__REPLY_CLOSE | (x->reply.flags & BW_HTTP__REPLY_NO_BODY),
@@ -471,6 +490,8 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 	const uint8_t *head;
 	unsigned status;
 	bool is_fresh = c->scan.seen == 0;
+	bw_ns began_at =
+		is_fresh ? bw_stream_now(s) : c->since; /* with the packet that brought its first byte */
 
 	if (is_fresh && bw_unlikely(cursor_byte(cursor) == '\r')) {
 		/* RFC 9112 2.2: an empty line before a request, from clients that end a body with one too many. */
@@ -493,19 +514,22 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
 		}
 		return false;
 	case TAKEN_ERROR:
-		refuse(w, s, c, status);
+		c->since = began_at;
+		refuse(w, s, c, status, cursor->view->data + cursor->at,
+			BW_MIN(cursor->view->len - cursor->at, c->scan.seen));
 		return true;
 	case TAKEN_HEAD:
 		break;
 	}
 	status = bw_http__parse(head, c->scan.seen, &limits, &request);
-	c->since = bw_stream_now(s);
 	if (status != 0) {
-		refuse(w, s, c, status);
+		c->since = began_at;
+		refuse(w, s, c, status, head, c->scan.seen);
 		return true;
 	}
+	c->since = bw_stream_now(s);
 	/* The head's bytes are in the views or the scratch until this call returns: the request may point there. */
-	request_begin(w, s, c, &request);
+	request_begin(w, s, c, &request, log_begin(w, s, head, c->scan.seen, began_at));
 	cursor_skip(cursor, c->scan.seen);
 	c->scan = (struct bw_http__scan){ .seen = 0 };
 	return true;
@@ -515,13 +539,18 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
  * Of a body, `n` bytes more: they earn it time, but no credit for later. One that only drips keeps a pending answer,
  * of which there is an end, for no longer than one that does not come at all.
  */
-static void note_body(struct bw_stream *s, struct conn *c, uint32_t n)
+static void note_body(const struct worker *w, struct bw_stream *s, struct conn *c, uint32_t n)
 {
-	c->since = BW_MIN(c->since + n * (BW_NS_PER_SEC / BODY_RATE), bw_stream_now(s));
+	uint64_t rate = w->conf->body_rate_bytes;
+	bw_ns now = bw_stream_now(s);
+
+	if (n > 0)
+		c->since = rate > 0 ? BW_MIN(c->since + n * BW_NS_PER_SEC / rate, now) : now;
 }
 
 /* Data of a body at the cursor, at most `len` bytes. Returns how many were taken; less than all pauses reading. */
-static uint32_t input_body(struct bw_stream *s, struct conn *c, struct cursor *cursor, uint64_t len)
+static uint32_t input_body(
+	const struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor, uint64_t len)
 {
 	struct bw_http_exchange *x = c->last;
 	struct bw_view view = *cursor->view;
@@ -533,14 +562,14 @@ static uint32_t input_body(struct bw_stream *s, struct conn *c, struct cursor *c
 		n = bw_http__handler_body(x, &view);
 		c->is_paused |= n < view.len;
 	}
-	note_body(s, c, n);
+	note_body(w, s, c, n);
 	cursor_skip(cursor, n);
 	return n;
 }
 
 static void input_length(struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor)
 {
-	uint32_t n = input_body(s, c, cursor, c->body_bytes);
+	uint32_t n = input_body(w, s, c, cursor, c->body_bytes);
 
 	if (c->phase == BW_HTTP__PHASE_OVER)
 		return;
@@ -558,7 +587,7 @@ static void input_chunks(struct worker *w, struct bw_stream *s, struct conn *c, 
 	uint32_t n = bw_http__chunks_next(
 		&c->chunks, cursor->view->data + cursor->at, cursor->view->len - cursor->at, &result);
 
-	note_body(s, c, n);
+	note_body(w, s, c, n);
 	cursor_skip(cursor, n);
 	switch (result) {
 	case BW_HTTP__CHUNKS_MORE:
@@ -571,7 +600,7 @@ static void input_chunks(struct worker *w, struct bw_stream *s, struct conn *c, 
 			body_end(w, s, c, 413);
 			break;
 		}
-		n = input_body(s, c, cursor, c->chunks.left);
+		n = input_body(w, s, c, cursor, c->chunks.left);
 		if (n == 0 || c->phase == BW_HTTP__PHASE_OVER)
 			break;
 		c->body_bytes += n;
@@ -601,7 +630,7 @@ static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, c
 		return;
 	if (views[0].len >= len) {
 		/* Joined before, and crumbs behind it: nobody's honest client. */
-		refuse(w, s, c, 431);
+		refuse(w, s, c, 431, views[0].data, BW_MIN(views[0].len, c->scan.seen));
 	} else if (bw_stream_pullup(s, len) == NULL) {
 		c->is_starved = c->is_paused = is_hidden;
 		if (is_hidden)
@@ -674,6 +703,29 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 
 /* ---- the other callbacks ------------------------------------------------------------------------------ */
 
+/* Over the bound of its address, a connection is told so and ends before it has asked for anything. */
+static void count_address(struct worker *w, struct bw_stream *s, struct conn *c)
+{
+	struct bw_http__reply reply = { .status = 429,
+		.flags = BW_HTTP__REPLY_CLOSE }; /* RFC 6585 section 4 */
+
+	switch (bw_http__addresses_enter(w->conf->addresses, &bw_stream_flow(s)->remote)) {
+	case BW_HTTP__ADDRESS_COUNTED:
+		c->is_counted = true;
+		return;
+	case BW_HTTP__ADDRESS_UNCOUNTED:
+		w->address_uncounted++;
+		return;
+	case BW_HTTP__ADDRESS_REFUSED:
+		break;
+	}
+	w->address_refused++;
+	if (bw_stream_now(s) >= w->date_until)
+		update_date(w, bw_stream_now(s));
+	reply.entry = log_begin(w, s, NULL, 0, c->since);
+	answer(w, s, c, &reply);
+}
+
 static void http_opened(struct bw_stream *s)
 {
 	struct worker *w = bw_http__worker_of(s);
@@ -683,6 +735,8 @@ static void http_opened(struct bw_stream *s)
 	c->since = bw_stream_now(s);
 	c->timer_at = BW_NEVER;
 	bw_http__arm_by(s, c, c->since + w->conf->idle_timeout_ns);
+	if (bw_unlikely(w->conf->addresses != NULL))
+		count_address(w, s, c);
 }
 
 static void http_writable(struct bw_stream *s)
@@ -710,6 +764,8 @@ static void http_closed(struct bw_stream *s, enum bw_close_reason reason)
 
 	while (c->first != NULL)
 		bw_http__exchange_pop(w, c);
+	if (c->is_counted)
+		bw_http__addresses_leave(w->conf->addresses, &bw_stream_flow(s)->remote);
 	w->connections--;
 }
 
@@ -744,11 +800,21 @@ static bw_ns deadline_of(const struct worker *w, const struct conn *c, bw_ns now
 	case AWAITED_US:
 		return now + w->conf->idle_timeout_ns;
 	case AWAITED_HEAD:
-	case AWAITED_BODY:
 		return c->since + w->conf->header_timeout_ns;
+	case AWAITED_BODY:
+		return c->since + w->conf->body_timeout_ns;
 	default:
 		return c->since + w->conf->idle_timeout_ns;
 	}
+}
+
+/* A head that is not whole in time. */
+static void refuse_late(struct worker *w, struct bw_stream *s, struct conn *c)
+{
+	uint32_t len = w->log != NULL ? BW_MIN(bw_stream_unread(s), (uint32_t)PULLUP_MAX) : 0;
+	const uint8_t *head = len > 0 ? bw_stream_pullup(s, len) : NULL;
+
+	refuse(w, s, c, 408, head, head != NULL ? BW_MIN(len, c->scan.seen) : 0);
 }
 
 static void http_timer(struct bw_stream *s)
@@ -779,8 +845,7 @@ static void http_timer(struct bw_stream *s)
 		body_end(w, s, c, 408);
 		break;
 	case AWAITED_HEAD:
-		c->since = now;
-		refuse(w, s, c, 408);
+		refuse_late(w, s, c);
 		break;
 	case AWAITED_ROOM:
 		bw_http__give_up(w, s, c); /* the peer does not read: a reset is all it can still be told */
@@ -823,9 +888,12 @@ static int http_start(struct bw_context *ctx, void *conf)
 	rc = bw_http__table_init(&w->table, ctx, w->conf, ready);
 	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->exchanges == NULL))
 		rc = -ENOMEM;
-	if (rc < 0) {
+	if (rc < 0)
 		bw_error("http: worker %u has no memory for its tables (%s)", bw_context_worker(ctx),
 			strerror(-rc));
+	else if (w->conf->log != NULL)
+		rc = bw_http__log_attach(w->conf->log, &w->log);
+	if (rc < 0) {
 		bw_http__table_fini(&w->table);
 		free(w->exchanges);
 		free(w->path);
@@ -852,6 +920,7 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 	/* The state is only read; bw_context_state() has no form for that. */
 	const struct worker *w = bw_context_peer_state(ctx, bw_context_worker(ctx));
 	struct bw_http__files_figures f;
+	struct bw_http__log_figures log;
 	size_t n = 0;
 
 #define LINE(name, value)                                                                                    \
@@ -871,6 +940,17 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 	LINE("body_bytes", w->body_bytes);
 	LINE("malformed", w->malformed);
 	LINE("timeouts", w->timeouts);
+	if (w->conf->addresses != NULL) {
+		LINE("address_refused", w->address_refused);
+		LINE("address_uncounted", w->address_uncounted);
+	}
+	if (w->log != NULL) {
+		bw_http__log_figures(w->log, &log);
+		LINE("log_entries", log.entries);
+		LINE("log_dropped", log.dropped);
+		if (bw_context_worker(ctx) == 0)
+			LINE("log_write_errors", log.write_errors);
+	}
 	LINE("pending", w->exchanges_out);
 	LINE("pending_refused", w->stalled);
 	LINE("cache_hits", w->table.hits);

@@ -93,6 +93,7 @@ void bw_http__exchange_pop(struct worker *w, struct conn *c)
 		c->last = NULL;
 	c->exchange_count--;
 	bw_link_remove(&x->waiter);
+	bw_http__log_reply(w, &x->reply);
 	if (x->reply.object != NULL)
 		bw_http__object_put(x->reply.object);
 	if (x->route != NULL)
@@ -188,6 +189,7 @@ static bool send_whole(struct worker *w, struct bw_stream *s, struct conn *c, st
 		reply->body_at += n;
 		reply->body_left -= n;
 		w->body_bytes += n;
+		bw_http__log_body(reply, n);
 	}
 	return true;
 }
@@ -217,6 +219,7 @@ static bool pump_handler(struct worker *w, struct bw_stream *s, struct conn *c, 
 		x->stage = BW_HTTP__SENT;
 	if (x->stage != BW_HTTP__SENT)
 		return false;
+	bw_http__log_reply(w, &x->reply);
 	/* The rest of its body is read and discarded, unless the connection ends here anyway. */
 	return !(x->waits & BW_HTTP__WAIT_BODY) || (x->reply.flags & BW_HTTP__REPLY_CLOSE);
 }
@@ -475,6 +478,7 @@ uint32_t bw_http_write(struct bw_http_exchange *x, const void *data, uint32_t le
 		n = bw_stream_send(x->stream, data, n);
 		conn_of(x)->is_starved = n == 0 && space > 0;
 		x->worker->body_bytes += n;
+		bw_http__log_body(&x->reply, n);
 	}
 	if (x->left != BW_HTTP_UNTIL_END)
 		x->left -= n;
@@ -509,6 +513,7 @@ bool bw_http_write_ref(
 		return false;
 	}
 	x->worker->body_bytes += len;
+	bw_http__log_body(&x->reply, len);
 	if (x->left != BW_HTTP_UNTIL_END)
 		x->left -= len;
 	return true;

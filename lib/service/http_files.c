@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "http_addresses.h"
 #include "http_files.h"
+#include "http_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -1165,7 +1167,10 @@ void bw_http_conf_init(struct bw_http_conf *conf)
 		.body_bytes_max = 1024 * 1024,
 		.pipeline_depth_max = 64,
 		.header_timeout_ns = 10 * BW_NS_PER_SEC,
+		.body_timeout_ns = 10 * BW_NS_PER_SEC,
+		.body_rate_bytes = 1024,
 		.idle_timeout_ns = 60 * BW_NS_PER_SEC,
+		.access_log_bytes_max = 16 << 20,
 	};
 	bw_http_site_init(&conf->site);
 }
@@ -1194,8 +1199,18 @@ static int check_limits(const struct bw_http_conf *conf)
 			conf->mime_types, strerror(errno));
 		return -EINVAL;
 	}
-	if (conf->header_timeout_ns == 0 || conf->idle_timeout_ns == 0) {
-		bw_error("http: header_timeout and idle_timeout must be more than 0");
+	if (conf->header_timeout_ns == 0 || conf->body_timeout_ns == 0 || conf->idle_timeout_ns == 0) {
+		bw_error("http: header_timeout, body_timeout and idle_timeout must be more than 0");
+		return -EINVAL;
+	}
+	if (conf->per_address_max > BW_HTTP__PER_ADDRESS_MAX) {
+		bw_error("http: per_address_max is %u: choose 0 to %u", conf->per_address_max,
+			BW_HTTP__PER_ADDRESS_MAX);
+		return -EINVAL;
+	}
+	if (conf->access_log != NULL && conf->access_log_bytes_max < 64 * BW_HTTP__LOG_ENTRY_BYTES) {
+		bw_error("http: access_log_bytes_max is %llu: choose 64 KiB at least",
+			(unsigned long long)conf->access_log_bytes_max);
 		return -EINVAL;
 	}
 	return 0;
@@ -1331,6 +1346,15 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	}
 	conf->files = files;
 	rc = bw_http__router_make(conf, &conf->router);
+	if (rc == 0 && conf->per_address_max > 0) {
+		conf->addresses = bw_http__addresses_create(conf->per_address_max);
+		if (conf->addresses == NULL) {
+			bw_error("http: no memory to count connections_per_address");
+			rc = -ENOMEM;
+		}
+	}
+	if (rc == 0 && conf->access_log != NULL)
+		rc = bw_http__log_open(conf, &conf->log);
 	if (rc < 0)
 		bw_http_conf_release(conf);
 	return rc;
@@ -1343,4 +1367,9 @@ void bw_http_conf_release(struct bw_http_conf *conf)
 	conf->files = NULL;
 	bw_http__router_free(conf->router);
 	conf->router = NULL;
+	if (conf->log != NULL)
+		bw_http__log_close(conf->log);
+	conf->log = NULL;
+	bw_http__addresses_free(conf->addresses);
+	conf->addresses = NULL;
 }

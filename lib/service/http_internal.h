@@ -6,8 +6,10 @@
 #include <base/list.h>
 #include <service/http.h>
 
+#include "http_addresses.h"
 #include "http_date.h"
 #include "http_files.h"
+#include "http_log.h"
 #include "http_parse.h"
 #include "http_router.h"
 #include "http_table.h"
@@ -25,8 +27,9 @@ enum {
 };
 
 struct bw_http__reply {
-	struct bw_http__object *object; /* borrowed; NULL: a status of our own making */
-	uint64_t body_at, body_left;    /* of the object's body, or of the handler's */
+	struct bw_http__object *object;   /* borrowed; NULL: a status of our own making */
+	struct bw_http__log_entry *entry; /* ours until the reply is sent or given up; NULL: not logged */
+	uint64_t body_at, body_left;      /* of the object's body, or of the handler's */
 	uint16_t status;
 	uint16_t methods; /* for Allow; 0: those of documents */
 	uint16_t site;
@@ -102,6 +105,7 @@ struct conn {
 	uint64_t body_bytes; /* PHASE_LENGTH: left; PHASE_CHUNKS: seen */
 	struct bw_http__chunks chunks;
 	struct bw_http__scan scan;
+	uint32_t requests; /* so far, where they have a bound */
 	uint16_t exchange_count;
 	uint8_t phase;
 	bool is_reading; /* within data(), which settles at its end */
@@ -109,6 +113,7 @@ struct conn {
 	bool peer_is_closed;
 	bool is_starved; /* refused for want of buffers, not of room: nothing will call, try again */
 	bool is_aborted; /* closed() is next */
+	bool is_counted; /* among its address's connections */
 };
 _Static_assert(sizeof(struct conn) <= 96, "an idle connection is small");
 
@@ -139,7 +144,10 @@ struct worker {
 	char tail[BW_HTTP__TAIL_COUNT][80]; /* Date, Connection, the empty line */
 	uint8_t tail_len[BW_HTTP__TAIL_COUNT];
 
+	struct bw_http__log_source *log; /* NULL: none */
+
 	uint64_t requests, by_class[6], body_bytes, connections, timeouts, malformed, stalled;
+	uint64_t address_refused, address_uncounted;
 };
 
 static inline struct worker *bw_http__worker_of(const struct bw_stream *s)
@@ -153,6 +161,26 @@ static inline void bw_http__arm_by(struct bw_stream *s, struct conn *c, bw_ns at
 		c->timer_at = at;
 		bw_stream_set_timer(s, at);
 	}
+}
+
+/** nginx's: the client did not wait for a response. */
+#define BW_HTTP__GONE_STATUS 499
+
+/** All of the reply is in the send queue, or nothing more of it will be. */
+static inline void bw_http__log_reply(struct worker *w, struct bw_http__reply *reply)
+{
+	if (bw_likely(reply->entry == NULL))
+		return;
+	bw_http__log_end(w->log, reply->entry, reply->head_is_sent ? reply->status : BW_HTTP__GONE_STATUS,
+		bw_context_now(w->ctx), w->wall_offset_ns);
+	reply->entry = NULL;
+}
+
+/** Of the reply's body, `bytes` more are in the send queue. */
+static inline void bw_http__log_body(struct bw_http__reply *reply, uint32_t bytes)
+{
+	if (bw_unlikely(reply->entry != NULL))
+		reply->entry->body_bytes += bytes;
 }
 
 /* ---- http_reply.c ---- */

@@ -207,8 +207,8 @@ static void put_allow(struct text *text, uint16_t methods)
 	put_string(text, "OPTIONS\r\n");
 }
 
-/* All but what is prebuilt. A refusal's little body is composed with its head. */
-static void compose(const struct worker *w, const struct bw_http__reply *reply, struct text *text)
+/* All but what is prebuilt. A refusal's little body is composed with its head. Returns that body's bytes. */
+static uint32_t compose(const struct worker *w, const struct bw_http__reply *reply, struct text *text)
 {
 	const struct bw_http__object *object = reply->object;
 	enum bw_http__tail tail = tail_of(reply);
@@ -235,7 +235,7 @@ static void compose(const struct worker *w, const struct bw_http__reply *reply, 
 			put_string(text, "\r\n");
 		}
 		put(text, w->tail[tail], w->tail_len[tail]);
-		return;
+		return 0;
 	}
 	put_string(text, "Server: barewire\r\n");
 	put_site_headers(w, reply, text, BW_HTTP__HEAD_MAX);
@@ -246,7 +246,7 @@ static void compose(const struct worker *w, const struct bw_http__reply *reply, 
 		put_number(text, object->body_bytes);
 		put_string(text, "\r\n");
 	}
-	if (reply->status == 503)
+	if (reply->status == 429 || reply->status == 503)
 		put_string(text, "Retry-After: 1\r\n");
 	if (reply->flags & BW_HTTP__REPLY_PAGE) {
 		put(text, object->head + object->status_line_len + object->validators_len, object->type_len);
@@ -262,11 +262,14 @@ static void compose(const struct worker *w, const struct bw_http__reply *reply, 
 		put_number(text, body_len);
 		put_string(text, "\r\n");
 		put(text, w->tail[tail], w->tail_len[tail]);
-		if (!(reply->flags & BW_HTTP__REPLY_NO_BODY))
+		if (!(reply->flags & BW_HTTP__REPLY_NO_BODY)) {
 			put(text, body.bytes, body_len);
+			return body_len;
+		}
 	} else {
 		put(text, w->tail[tail], w->tail_len[tail]);
 	}
+	return 0;
 }
 
 /* ---- sending ------------------------------------------------------------------------------------------ */
@@ -281,6 +284,7 @@ static bool send_head(struct worker *w, struct bw_stream *s, struct bw_http__rep
 {
 	const struct bw_http__object *object = reply->object;
 	struct text text;
+	uint32_t status_body_len;
 	uint8_t *into;
 
 	if (bw_likely(is_prebuilt(reply))) {
@@ -300,15 +304,17 @@ static bool send_head(struct worker *w, struct bw_stream *s, struct bw_http__rep
 		bw_stream_commit(s, len + body_len);
 		reply->body_left -= body_len;
 		w->body_bytes += body_len;
+		bw_http__log_body(reply, body_len);
 		return true;
 	}
 	text.len = 0;
-	compose(w, reply, &text);
+	status_body_len = compose(w, reply, &text);
 	into = bw_stream_reserve(s, text.len);
 	if (into == NULL)
 		return false;
 	memcpy(into, text.bytes, text.len);
 	bw_stream_commit(s, text.len);
+	bw_http__log_body(reply, status_body_len);
 	return true;
 }
 
@@ -345,7 +351,9 @@ bool bw_http__send_reply(struct worker *w, struct bw_stream *s, struct conn *c, 
 		reply->body_at += len;
 		reply->body_left -= len;
 		w->body_bytes += len;
+		bw_http__log_body(reply, len);
 	}
+	bw_http__log_reply(w, reply);
 	return true;
 }
 

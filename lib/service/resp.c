@@ -242,11 +242,11 @@ static bool window_open(struct bw_resp *r, struct bw_stream *s)
 
 /* ---- requests ---- */
 
-static struct bw_resp__request *request_alloc(struct bw_resp *r, const struct bw_resp__command *command)
+struct bw_resp__request *bw_resp__request_alloc(struct bw_resp *r, const struct bw_resp__command *command)
 {
 	struct bw_resp__request *request = r->requests_free;
 
-	BW_ASSERT(request != NULL); /* has_requests() looked */
+	BW_ASSERT(request != NULL); /* bw_resp__has_requests() looked */
 	r->requests_free = request->next;
 	r->requests_free_count--;
 	/* All but the text. */
@@ -256,27 +256,29 @@ static struct bw_resp__request *request_alloc(struct bw_resp *r, const struct bw
 	return request;
 }
 
-static void request_free(struct bw_resp *r, struct bw_resp__request *request)
+void bw_resp__request_free(struct bw_resp *r, struct bw_resp__request *request)
 {
 	if (request->value != NULL)
 		bw_resp__block_unpin(request->value);
 	if (request->gather != NULL)
 		bw_resp__gather_free(&r->store, request->gather);
+	if (request->rows != NULL)
+		bw_resp__blob_free(&r->store, request->rows);
 	request->next = r->requests_free;
 	r->requests_free = request;
 	r->requests_free_count++;
 }
 
 /* For any one command: its own, and a part for every other worker? */
-static bool has_requests(const struct bw_resp *r)
+bool bw_resp__has_requests(const struct bw_resp *r)
 {
 	return r->requests_free_count > r->workers;
 }
 
 /* One more in the connection's queue. */
-static struct bw_resp__request *request_push(struct bw_resp__call *call)
+struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call)
 {
-	struct bw_resp__request *request = request_alloc(call->r, call->command);
+	struct bw_resp__request *request = bw_resp__request_alloc(call->r, call->command);
 	struct bw_resp__conn *conn = call->conn;
 
 	request->stream = call->stream;
@@ -363,23 +365,35 @@ static char *put_header(char *to, uint32_t len)
 	return mempcpy(to, "\r\n", 2);
 }
 
-static void emit_begin(struct bw_resp__conn *conn, struct bw_resp__block *block, bool is_bulk)
+/* @len  bytes of the value, from @offset on */
+static void emit_begin(
+	struct bw_resp__conn *conn, struct bw_resp__block *block, bool is_bulk, uint32_t offset, uint32_t len)
 {
+	struct bw_resp__chunk *chunk = block->kind == BW_RESP__CHUNK ? (struct bw_resp__chunk *)block : NULL;
+
+	while (chunk != NULL && offset > 0 && offset >= chunk->len) {
+		offset -= chunk->len;
+		chunk = chunk->next;
+	}
 	conn->emit = block;
-	conn->emit_chunk = block->kind == BW_RESP__CHUNK ? (struct bw_resp__chunk *)block : NULL;
-	conn->emit_off = 0;
+	conn->emit_chunk = chunk;
+	conn->emit_off = (uint16_t)offset; /* within a page */
+	conn->emit_left = len & 0x7fffffff;
 	conn->emit_is_bulk = is_bulk;
 }
 
 /* What is too long for the text; the pin is taken over. The header, where it is a bulk, is written before. */
-static void reply_by_reference(struct bw_resp__call *call, struct bw_resp__block *block, bool is_bulk)
+static void reply_by_reference(
+	struct bw_resp__call *call, struct bw_resp__block *block, bool is_bulk, uint32_t offset, uint32_t len)
 {
 	if (call->request != NULL) {
 		call->request->value = block;
 		call->request->value_is_bulk = is_bulk;
+		call->request->value_off = offset;
+		call->request->value_len = len;
 		return;
 	}
-	emit_begin(call->conn, block, is_bulk);
+	emit_begin(call->conn, block, is_bulk, offset, len);
 }
 
 static void reply_header(struct bw_resp__call *call, uint32_t len)
@@ -414,7 +428,7 @@ static void reply_staged(struct bw_resp__call *call, const void *data, uint32_t 
 	}
 	if (is_bulk)
 		reply_header(call, len);
-	reply_by_reference(call, &blob->b, is_bulk);
+	reply_by_reference(call, &blob->b, is_bulk, 0, len);
 }
 
 void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t len)
@@ -423,6 +437,13 @@ void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t 
 		reply_short_bulk(call, data, len);
 	else
 		reply_staged(call, data, len, true);
+}
+
+void bw_resp__reply_text_and_blob(
+	struct bw_resp__call *call, const char *text, uint32_t len, struct bw_resp__chunk *blob)
+{
+	bw_resp__reply_text(call, text, len);
+	reply_by_reference(call, &blob->b, false, 0, blob->total_bytes);
 }
 
 void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_t len)
@@ -443,7 +464,7 @@ void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *a
 	}
 	arg->rec->blob = NULL;
 	reply_header(call, arg->len);
-	reply_by_reference(call, &blob->b, true);
+	reply_by_reference(call, &blob->b, true, 0, arg->len);
 }
 
 void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block)
@@ -457,7 +478,7 @@ void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *blo
 		return;
 	}
 	reply_header(call, len);
-	reply_by_reference(call, block, true);
+	reply_by_reference(call, block, true, 0, len);
 }
 
 void bw_resp__reply_value(struct bw_resp__call *call, struct bw_resp__item *item)
@@ -477,26 +498,67 @@ void bw_resp__reply_value(struct bw_resp__call *call, struct bw_resp__item *item
 	bw_resp__reply_block(call, block);
 }
 
+void bw_resp__reply_range(
+	struct bw_resp__call *call, struct bw_resp__item *item, uint32_t offset, uint32_t len)
+{
+	struct bw_resp__block *block = bw_resp__item_value_block(item);
+	uint8_t text[BW_RESP__REF_MIN], *to = text;
+
+	if (len >= BW_RESP__REF_MIN) {
+		bw_resp__block_pin(block);
+		reply_header(call, len);
+		reply_by_reference(call, block, true, offset, len);
+		return;
+	}
+	if (!bw_resp__item_has_blob(item)) {
+		reply_short_bulk(call, bw_resp__item_value(item) + offset, len);
+		return;
+	}
+	for (const struct bw_resp__chunk *c = bw_resp__item_blob(item); to < text + len; c = c->next) {
+		uint32_t n = offset < c->len ? BW_MIN(c->len - offset, len - (uint32_t)(to - text)) : 0;
+
+		to = mempcpy(to, c->bytes + BW_MIN(offset, c->len), n);
+		offset -= BW_MIN(offset, c->len);
+	}
+	reply_short_bulk(call, text, len);
+}
+
+void bw_resp__reply_help(struct bw_resp__call *call, const char *const *lines)
+{
+	char *begin = (char *)call->r->scratch + call->r->limits.inline_bytes_max, *to = begin;
+	const char *name = call->command->name;
+	unsigned count = 0, name_len = (unsigned)(strchrnul(name, '|') - name);
+
+	while (lines[count] != NULL)
+		count++;
+	/* The texts are short, and the scratch is not. */
+	to += sprintf(to, "*%u\r\n+", count + 3);
+	for (unsigned i = 0; i < name_len; i++)
+		*to++ = (char)(name[i] & ~0x20);
+	to += sprintf(to, " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n");
+	for (unsigned i = 0; i < count; i++)
+		to += sprintf(to, "+%s\r\n", lines[i]);
+	to += sprintf(to, "+HELP\r\n+    Print this help.\r\n");
+	bw_resp__reply_framed(call, begin, (uint32_t)(to - begin));
+}
+
 /* ---- sending what is too long for the window, or was not ready in time ---- */
 
 /* The piece that comes next. 0: all is sent. */
 static uint32_t emit_piece(struct bw_resp__conn *conn, const uint8_t **data)
 {
-	struct bw_resp__item *item;
-
+	if (conn->emit_left == 0)
+		return 0;
 	if (conn->emit->kind == BW_RESP__ITEM) {
-		item = (struct bw_resp__item *)conn->emit;
-		*data = bw_resp__item_value(item) + conn->emit_off;
-		return item->value_bytes - conn->emit_off;
+		*data = bw_resp__item_value((struct bw_resp__item *)conn->emit) + conn->emit_off;
+		return conn->emit_left;
 	}
-	while (conn->emit_chunk != NULL && conn->emit_off == conn->emit_chunk->len) {
+	while (conn->emit_off == conn->emit_chunk->len) {
 		conn->emit_chunk = conn->emit_chunk->next;
 		conn->emit_off = 0;
 	}
-	if (conn->emit_chunk == NULL)
-		return 0;
 	*data = conn->emit_chunk->bytes + conn->emit_off;
-	return conn->emit_chunk->len - conn->emit_off;
+	return BW_MIN((uint32_t)conn->emit_left, conn->emit_chunk->len - conn->emit_off);
 }
 
 /* False: there is more than fits. */
@@ -516,7 +578,8 @@ static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
 			bw_resp__block_unpin(block);
 			return refused(s, n);
 		}
-		conn->emit_off += n;
+		conn->emit_off = (uint16_t)(conn->emit_off + n);
+		conn->emit_left = (conn->emit_left - n) & 0x7fffffff;
 	}
 	if (conn->emit_is_bulk) {
 		end = bw_stream_reserve(s, 2);
@@ -566,7 +629,7 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 			bw_resp__block_unpin(found);
 			continue;
 		}
-		emit_begin(conn, found, true);
+		emit_begin(conn, found, true, 0, len);
 		return true;
 	}
 	return true;
@@ -586,7 +649,8 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		request->text_sent += n;
 	}
 	if (request->value != NULL) {
-		emit_begin(conn, request->value, request->value_is_bulk);
+		emit_begin(
+			conn, request->value, request->value_is_bulk, request->value_off, request->value_len);
 		request->value = NULL;
 		return true;
 	}
@@ -596,7 +660,7 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 	if (conn->first == NULL)
 		conn->last = NULL;
 	conn->waiting_count--;
-	request_free(r, request);
+	bw_resp__request_free(r, request);
 	return true;
 }
 
@@ -630,7 +694,9 @@ static bool is_ready(struct bw_resp *r, struct bw_stream *s, struct bw_resp__con
 		return false;
 	if (bw_likely(conn->first == NULL))
 		return window_open(r, s);
-	if (!has_requests(r)) {
+	if (conn->flags & BW_RESP__BARRIER)
+		return false;
+	if (!bw_resp__has_requests(r)) {
 		retry_soon(s);
 		return false;
 	}
@@ -664,7 +730,7 @@ static bool check_arity(struct bw_resp__call *call)
 	bool ok = command->arity > 0 ? call->argc == (uint32_t)command->arity
 				     : call->argc >= (uint32_t)-command->arity;
 
-	if (ok && command->spread == BW_RESP__MSET)
+	if (ok && (command->spread == BW_RESP__MSET || command->spread == BW_RESP__MSETNX))
 		ok = call->argc % 2 == 1;
 	if (!ok) {
 		bw_resp__reply_arity(call, command->name);
@@ -693,7 +759,7 @@ static uint64_t find_owners(struct bw_resp__call *call)
 			return 0;
 		}
 		/* One worker: nothing to find, and each key is hashed once, where it is used. */
-		if (last != 1 && r->workers == 1)
+		if (call->command->last_key != call->command->first_key && r->workers == 1)
 			continue;
 		struct bw_resp__keyhash key = bw_resp__hash_key(r, call->argv[i].data, call->argv[i].len);
 
@@ -704,7 +770,7 @@ static uint64_t find_owners(struct bw_resp__call *call)
 }
 
 /* The arguments, to be kept: those that were gathered as they are, others copied. NULL: no memory. */
-static struct bw_resp__gather *keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered)
+struct bw_resp__gather *bw_resp__keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered)
 {
 	struct bw_resp__gather *gather = *gathered;
 
@@ -722,25 +788,30 @@ static struct bw_resp__gather *keep_args(struct bw_resp__call *call, struct bw_r
 	return gather;
 }
 
-static void post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request)
+void bw_resp__post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request)
 {
 	r->mails++;
+	request->is_answered = false;
 	bw_mail_post(r->ctx, worker, &request->mail);
 }
 
-/* To the owner of its one key. */
+/* To the owner of its keys. That is this worker where they have to be waited for. */
 static void send_away(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
 {
-	struct bw_resp__request *request = call->request != NULL ? call->request : request_push(call);
+	struct bw_resp__request *request =
+		call->request != NULL ? call->request : bw_resp__request_push(call);
 
 	call->request = request;
-	request->gather = keep_args(call, gathered);
+	request->gather = bw_resp__keep_args(call, gathered);
 	if (request->gather == NULL) {
 		bw_resp__reply_oom(call);
 		request->is_done = true;
 		return;
 	}
-	post(call->r, (uint32_t)__builtin_ctzll(owners), request);
+	if (owners == 1ull << call->r->worker)
+		bw_resp__defer(call->r, request);
+	else
+		bw_resp__post(call->r, (uint32_t)__builtin_ctzll(owners), request);
 }
 
 /* All parts are in: the reply of a spread command. */
@@ -774,9 +845,9 @@ static void finish_spread(struct bw_resp__request *request)
 static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
 {
 	struct bw_resp *r = call->r;
-	struct bw_resp__request *whole = call->request != NULL ? call->request : request_push(call);
+	struct bw_resp__request *whole = call->request != NULL ? call->request : bw_resp__request_push(call);
 
-	if (call->command->first_key != 0 && (whole->gather = keep_args(call, gathered)) == NULL) {
+	if (call->command->first_key != 0 && (whole->gather = bw_resp__keep_args(call, gathered)) == NULL) {
 		whole->is_over_memory = true;
 		finish_spread(whole);
 		return;
@@ -786,58 +857,85 @@ static void spread(struct bw_resp__call *call, uint64_t owners, struct bw_resp__
 
 		if ((owners >> worker & 1) == 0 || worker == r->worker)
 			continue;
-		part = request_alloc(r, call->command);
+		part = bw_resp__request_alloc(r, call->command);
 		part->parent = whole;
 		whole->waiting++;
-		post(r, worker, part);
+		bw_resp__post(r, worker, part);
 	}
 	/* The others only look while the mail is theirs, and take nothing: this part may take what it owns. */
-	if (owners >> r->worker & 1)
-		bw_resp__run_spread_part(r, whole, true, whole);
+	if (owners >> r->worker & 1) {
+		if (bw_unlikely(r->holds != 0) && bw_resp__must_wait(call)) {
+			struct bw_resp__request *part = bw_resp__request_alloc(r, call->command);
+
+			part->parent = whole;
+			whole->waiting++;
+			bw_resp__defer(r, part);
+		} else {
+			bw_resp__run_spread_part(r, whole, true, whole);
+		}
+	}
 	if (whole->waiting == 0)
 		finish_spread(whole);
 }
 
-enum ran {
-	RAN_HERE, /* there is a reply */
-	RAN_AWAY, /* there will be one, in a request */
-	RAN_NOT,  /* no request is free, nothing was done */
-};
-
-static enum ran run(struct bw_resp__call *call, struct bw_resp__gather **gathered)
+static enum bw_resp__ran run(struct bw_resp__call *call, struct bw_resp__gather **gathered)
 {
 	const struct bw_resp__command *command = call->command;
 	uint64_t mine = 1ull << call->r->worker, owners = mine;
 
 	if (bw_unlikely(command == NULL)) {
 		reply_unknown_command(call);
-		return RAN_HERE;
+		return BW_RESP__RAN_HERE;
 	}
 	if (bw_unlikely(!check_arity(call)))
-		return RAN_HERE;
+		return BW_RESP__RAN_HERE;
 	if (command->first_key != 0) {
 		owners = find_owners(call);
 		if (bw_unlikely(owners == 0))
-			return RAN_HERE;
+			return BW_RESP__RAN_HERE;
+	} else if (command->spread == BW_RESP__CONTAINER) {
+		command = bw_resp__find_subcommand(call);
+		if (command == NULL) {
+			bw_resp__reply_unknown_subcommand(call);
+			return BW_RESP__RAN_HERE;
+		}
+		call->command = command;
+		if (call->request != NULL)
+			call->request->command = command;
+		return run(call, gathered);
+	} else if (command->spread == BW_RESP__KEYS || command->spread == BW_RESP__RANDOMKEY) {
+		return bw_resp__walk_begin(call, gathered);
+	} else if (command->spread == BW_RESP__SCAN) {
+		int worker = bw_resp__scan_worker(call);
+
+		if (worker < 0)
+			return BW_RESP__RAN_HERE;
+		owners = 1ull << worker;
 	} else if (command->spread != BW_RESP__ONE) {
 		owners = UINT64_MAX >> (64 - call->r->workers);
 	}
-	if (bw_likely(command->spread == BW_RESP__ONE)) {
-		if (bw_likely(owners == mine)) {
+	if (bw_likely(command->run != NULL)) {
+		bool waits = bw_unlikely(call->r->holds != 0) && owners == mine && bw_resp__must_wait(call);
+
+		if (bw_likely(owners == mine && !waits)) {
 			command->run(call);
-			return RAN_HERE;
+			return BW_RESP__RAN_HERE;
 		}
-		if (call->request == NULL && !has_requests(call->r))
-			return RAN_NOT;
-		send_away(call, owners, gathered);
-		return RAN_AWAY;
+		if (call->request == NULL && !bw_resp__has_requests(call->r))
+			return BW_RESP__RAN_NOT;
+		if (bw_unlikely((owners & (owners - 1)) != 0))
+			bw_resp__atomic_begin(call, owners, gathered);
+		else
+			send_away(call, owners, gathered);
+		return BW_RESP__RAN_AWAY;
 	}
-	if (owners == mine && bw_resp__run_spread_here(call))
-		return RAN_HERE;
-	if (call->request == NULL && !has_requests(call->r))
-		return RAN_NOT;
+	if (owners == mine && (bw_likely(call->r->holds == 0) || !bw_resp__must_wait(call)) &&
+		bw_resp__run_spread_here(call))
+		return BW_RESP__RAN_HERE;
+	if (call->request == NULL && !bw_resp__has_requests(call->r))
+		return BW_RESP__RAN_NOT;
 	spread(call, owners, gathered);
-	return RAN_AWAY;
+	return BW_RESP__RAN_AWAY;
 }
 
 /*
@@ -866,15 +964,15 @@ static bool execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 	}
 	/* What comes behind a request is answered into one too. */
 	if (bw_unlikely(conn->first != NULL))
-		call.request = request_push(&call);
+		call.request = bw_resp__request_push(&call);
 	switch (run(&call, gathered)) {
-	case RAN_HERE:
+	case BW_RESP__RAN_HERE:
 		if (bw_unlikely(call.request != NULL))
 			call.request->is_done = true;
 		break;
-	case RAN_AWAY:
+	case BW_RESP__RAN_AWAY:
 		break;
-	case RAN_NOT:
+	case BW_RESP__RAN_NOT:
 		r->commands--;
 		retry_soon(s);
 		return false;
@@ -889,7 +987,7 @@ static void protocol_error(
 
 	r->protocol_errors++;
 	if (conn->first != NULL)
-		call.request = request_push(&call);
+		call.request = bw_resp__request_push(&call);
 	bw_resp__reply_error(&call, "ERR %s", text);
 	if (call.request != NULL)
 		call.request->is_done = true;
@@ -911,7 +1009,7 @@ static bool run_gathered(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		struct bw_resp__call call = { .r = r, .stream = s, .conn = conn };
 
 		if (conn->first != NULL)
-			call.request = request_push(&call);
+			call.request = bw_resp__request_push(&call);
 		bw_resp__reply_oom(&call);
 		if (call.request != NULL)
 			call.request->is_done = true;
@@ -1080,20 +1178,51 @@ static void resp_timer(struct bw_stream *s)
 
 /* ---- mail ---- */
 
-/* Another worker's request, at the owner of its keys. */
-static void run_for_another(struct bw_resp *r, struct bw_resp__request *request)
+/* A request at a worker that it was posted to. */
+static void run_request(struct bw_resp *r, struct bw_resp__request *request)
 {
 	struct bw_resp__call call = {
-		.r = r, .command = request->command, .argv = r->argv, .request = request, .may_take = false
+		.r = r,
+		.command = request->command,
+		.argv = r->argv,
+		.request = request,
+		.may_take = request->home == r,
 	};
+	const struct bw_resp__arg *key;
 
+	if (request->step != BW_RESP__NO_STEP) {
+		bw_resp__atomic_visit(r, request);
+		return;
+	}
 	if (request->parent != NULL) {
-		bw_resp__run_spread_part(r, request->parent, false, request);
+		bw_resp__run_spread_part(r, request->parent, request->home == r, request);
+		return;
+	}
+	if (request->command->run == NULL) {
+		bw_resp__walk_visit(r, request);
 		return;
 	}
 	call.argc = bw_resp__gather_args(request->gather, r->argv);
-	call.hash = bw_resp__hash_key(r, call.argv[1].data, call.argv[1].len).hash;
+	key = &call.argv[call.command->first_key];
+	call.hash = bw_resp__hash_key(r, key->data, key->len).hash;
 	call.command->run(&call);
+}
+
+void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request)
+{
+	struct bw_resp__conn *conn;
+
+	request->is_done = true;
+	if (request->stream == NULL) {
+		bw_resp__request_free(r, request);
+		return;
+	}
+	conn = bw_stream_state(request->stream);
+	/* Where it is set, nothing came behind this one. */
+	if (conn->last == request)
+		conn->flags &= (uint8_t)~BW_RESP__BARRIER;
+	if (conn->first == request)
+		resume(r, request->stream);
 }
 
 /* Home again. */
@@ -1101,20 +1230,32 @@ static void request_came_home(struct bw_resp *r, struct bw_resp__request *reques
 {
 	struct bw_resp__request *whole = request->parent;
 
+	if (request->step != BW_RESP__NO_STEP) {
+		bw_resp__atomic_came_home(r, request);
+		return;
+	}
 	if (whole != NULL) {
 		whole->sum += request->sum;
 		whole->is_over_memory |= request->is_over_memory;
-		request_free(r, request);
+		bw_resp__request_free(r, request);
 		if (--whole->waiting > 0)
 			return;
 		finish_spread(whole);
 		request = whole;
+	} else if (request->command->run == NULL && bw_resp__walk_goes_on(r, request)) {
+		return;
 	}
-	request->is_done = true;
-	if (request->stream == NULL)
-		request_free(r, request);
-	else if (((struct bw_resp__conn *)bw_stream_state(request->stream))->first == request)
-		resume(r, request->stream);
+	bw_resp__request_done(r, request);
+}
+
+void bw_resp__carry_out(struct bw_resp *r, struct bw_resp__request *request)
+{
+	run_request(r, request);
+	request->is_answered = true;
+	if (request->home == r)
+		request_came_home(r, request);
+	else
+		bw_mail_post(r->ctx, request->home->worker, &request->mail);
 }
 
 static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
@@ -1123,12 +1264,10 @@ static void resp_mail(struct bw_context *ctx, struct bw_mail *mail)
 	struct bw_resp *r = resp_of(ctx);
 
 	set_now(r, bw_context_now(ctx));
-	if (request->home == r) {
+	if (request->is_answered)
 		request_came_home(r, request);
-		return;
-	}
-	run_for_another(r, request);
-	bw_mail_post(ctx, mail->from_worker, mail);
+	else if (bw_resp__admit(r, request))
+		bw_resp__carry_out(r, request);
 }
 
 /* ---- a connection's life ---- */
@@ -1164,7 +1303,7 @@ static void resp_closed(struct bw_stream *s, enum bw_close_reason reason)
 
 		conn->first = request->next;
 		if (request->is_done)
-			request_free(r, request);
+			bw_resp__request_free(r, request);
 		else
 			request->stream = NULL; /* freed when it comes home */
 	}

@@ -45,7 +45,7 @@ static void reply_as_is(struct bw_resp__call *call, const struct text *t)
 	bw_resp__reply_framed(call, t->begin, (uint32_t)t->len);
 }
 
-static void reply_unknown_subcommand(struct bw_resp__call *call)
+void bw_resp__reply_unknown_subcommand(struct bw_resp__call *call)
 {
 	char upper[16];
 	unsigned i;
@@ -80,7 +80,7 @@ static void run_subcommand(struct bw_resp__call *call, const struct subcommand *
 		bw_resp__reply_arity(call, name);
 		return;
 	}
-	reply_unknown_subcommand(call);
+	bw_resp__reply_unknown_subcommand(call);
 }
 
 static void reply_help(struct bw_resp__call *call, const char *const *lines, unsigned count)

@@ -22,9 +22,16 @@ enum bw_resp__spread {
 	BW_RESP__MGET,
 	BW_RESP__MSET,
 	BW_RESP__DEL,
-	BW_RESP__COUNT_EXISTING,
+	BW_RESP__EXISTS,
+	BW_RESP__TOUCH,
 	BW_RESP__FLUSH,
 	BW_RESP__DBSIZE,
+	BW_RESP__MSETNX,    /* atomic, see resp_atomic.c */
+	BW_RESP__RENAME,    /* atomic */
+	BW_RESP__SCAN,      /* the worker in the cursor executes it */
+	BW_RESP__KEYS,      /* a walk, see resp_scan.c */
+	BW_RESP__RANDOMKEY, /* a walk */
+	BW_RESP__CONTAINER, /* has subcommands that are commands of their own */
 };
 
 /* bw_resp__command.flags, in the order of their names in resp_info.c */
@@ -49,6 +56,25 @@ struct bw_resp__command {
 
 extern const struct bw_resp__command bw_resp__commands[];
 extern const unsigned bw_resp__command_count;
+/** The subcommands of containers, "object|encoding". NULL: there is none such. */
+const struct bw_resp__command *bw_resp__find_subcommand(const struct bw_resp__call *call);
+
+/** What a part of an atomic command does at an owner, see resp_atomic.c. */
+enum bw_resp__step {
+	BW_RESP__NO_STEP, /* any other request */
+	BW_RESP__STEP_HOLD,
+	BW_RESP__STEP_WRITE,
+	BW_RESP__STEP_FINISH,
+};
+#define BW_RESP__HELD 1024u /* places that held keys are counted in */
+
+/** KEYS and RANDOMKEY under way, see resp_scan.c. */
+struct bw_resp__walk {
+	uint64_t position; /* in the worker's index */
+	uint16_t worker, rounds_left;
+	uint8_t visits;
+	bool comes_again;
+};
 
 /**
  * A command whose reply cannot be written at once: it was sent to another worker, or its connection waits for
@@ -65,11 +91,25 @@ struct bw_resp__request {
 		*gather;  /* the arguments, in home's memory; read by other workers while they have it */
 	uint32_t waiting; /* parts that are out */
 	bool is_done, is_over_memory;
+	bool is_answered; /* it was where it was posted to */
+	struct bw_resp__request *next_deferred;
+	/* -- of an atomic command, and of its parts -- */
+	struct bw_resp__request *unsent, *holding; /* the whole's parts, by `next` */
+	struct bw_resp__request *source, *target;  /* RENAME's */
+	uint64_t expires_ms;
+	uint16_t worker; /* the part's owner */
+	uint8_t step;    /* the part's */
+	uint8_t value_flags;
+	bool is_source, has_written;
+	bool has_no_source, is_committed;
 	int64_t sum;
+	struct bw_resp__walk walk;
+	struct bw_resp__chunk *rows; /* what it found so far: staged, home's */
 	/* -- the reply: text, then the value, then the list -- */
 	struct bw_resp__block *value; /* pinned; NULL: none */
-	bool value_is_bulk;           /* a CRLF follows it */
-	bool has_list;                /* MGET: the records of gather, from cursor on */
+	uint32_t value_off, value_len;
+	bool value_is_bulk; /* a CRLF follows it */
+	bool has_list;      /* MGET: the records of gather, from cursor on */
 	struct bw_resp__cursor cursor;
 	uint32_t list_left;
 	uint32_t text_len, text_sent;
@@ -77,9 +117,10 @@ struct bw_resp__request {
 };
 
 /* bw_resp__conn.flags */
-#define BW_RESP__CLOSING   1 /* close when all replies are out; read nothing more */
-#define BW_RESP__PEER_DONE 2 /* the peer sends nothing more */
-#define BW_RESP__ABORTED   4 /* closed() is next; set with CLOSING */
+#define BW_RESP__CLOSING   1   /* close when all replies are out; read nothing more */
+#define BW_RESP__PEER_DONE 2   /* the peer sends nothing more */
+#define BW_RESP__ABORTED   4   /* closed() is next; set with CLOSING */
+#define BW_RESP__BARRIER   128 /* the last request is to be done before anything behind it is begun */
 
 /** CLIENT SETNAME and SETINFO. In a staged chunk, as long as it must be: most clients say what they are. */
 struct bw_resp__client {
@@ -100,9 +141,10 @@ struct bw_resp__conn {
 	struct bw_resp__chunk *emit_chunk;     /* where it stands, when it is a blob */
 	struct bw_resp__chunk *client;
 	bw_ns stuck_at; /* a reply was refused for want of room, and there was none since; 0: there is */
-	uint32_t emit_off;
-	uint16_t waiting_count;
-	uint8_t emit_is_bulk;
+	uint32_t emit_left : 31; /* bytes still to send */
+	uint32_t emit_is_bulk : 1;
+	uint16_t emit_off; /* in emit_chunk, or in the item's value */
+	uint8_t waiting_count;
 	uint8_t flags;
 };
 _Static_assert(sizeof(struct bw_resp__conn) <= 64, "an idle connection's whole state");
@@ -118,6 +160,8 @@ struct bw_resp {
 	/* -- the output window: a reservation that replies are written into until it is full -- */
 	struct bw_stream *out_stream;
 	char *out, *out_begin, *out_end;
+	/* 0: no key is held for an atomic command, and nobody waits */
+	uint32_t holds;
 
 	struct bw_resp__store store;
 	struct bw_resp__limits limits;
@@ -133,6 +177,11 @@ struct bw_resp {
 	uint64_t clients_bytes; /* staged for names */
 	bw_ns sweep_at, resync_at, started_at;
 	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled;
+	/* -- those who wait for keys that are held, in order -- */
+	struct bw_resp__request *deferred, *deferred_last;
+	uint32_t deferred_about_all; /* of them, those about all keys */
+	bool is_draining;
+	uint32_t held[BW_RESP__HELD], waited[BW_RESP__HELD]; /* keys, by hash */
 	uint8_t lookup[256]; /* 1 + index of bw_resp__commands, open addressing */
 	struct bw_resp__name lookup_name[128];
 };
@@ -150,6 +199,30 @@ struct bw_resp__call {
 	bool may_take;                    /* blobs among the arguments are this worker's */
 };
 
+enum bw_resp__ran {
+	BW_RESP__RAN_HERE, /* there is a reply */
+	BW_RESP__RAN_AWAY, /* there will be one, in a request */
+	BW_RESP__RAN_NOT,  /* no request is free, nothing was done */
+};
+
+/* ---- requests, resp.c ---- */
+
+/** For any one command: its own, and a part for every other worker? */
+bool bw_resp__has_requests(const struct bw_resp *r);
+/** One more, in the connection's queue. */
+struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call);
+/** The arguments, to be kept: those that were gathered as they are, others copied. NULL: no memory. */
+struct bw_resp__gather *bw_resp__keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered);
+/** To a worker, which may be this one. It comes back. */
+void bw_resp__post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request);
+/** There is one left, has_requests() said. */
+struct bw_resp__request *bw_resp__request_alloc(struct bw_resp *r, const struct bw_resp__command *command);
+void bw_resp__request_free(struct bw_resp *r, struct bw_resp__request *request);
+/** Run it here, and send it home, or see to it that it goes on. */
+void bw_resp__carry_out(struct bw_resp *r, struct bw_resp__request *request);
+/** It has its reply. */
+void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request);
+
 struct bw_resp__keyhash {
 	uint32_t owner, hash;
 };
@@ -163,6 +236,33 @@ bool bw_resp__run_spread_here(struct bw_resp__call *call);
 /** This worker's part of a spread command; what is counted goes into `part`. */
 void bw_resp__run_spread_part(struct bw_resp *r, const struct bw_resp__request *whole, bool may_take,
 	struct bw_resp__request *part);
+
+/* ---- resp_atomic.c ---- */
+
+/** While bw_resp.holds: does a key of the command, which is to run here, have to be waited for? */
+bool bw_resp__must_wait(const struct bw_resp__call *call);
+/** May the request run here now? Otherwise it is deferred. */
+bool bw_resp__admit(struct bw_resp *r, struct bw_resp__request *request);
+void bw_resp__defer(struct bw_resp *r, struct bw_resp__request *request);
+/** A command whose keys are of several workers; with has_requests(). */
+void bw_resp__atomic_begin(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered);
+void bw_resp__atomic_visit(struct bw_resp *r, struct bw_resp__request *part);
+void bw_resp__atomic_came_home(struct bw_resp *r, struct bw_resp__request *part);
+void bw_resp__run_msetnx(struct bw_resp__call *call);
+void bw_resp__run_rename(struct bw_resp__call *call);
+void bw_resp__run_renamenx(struct bw_resp__call *call);
+
+/* ---- resp_scan.c ---- */
+
+/** Who executes it; -1 after an error reply. */
+int bw_resp__scan_worker(struct bw_resp__call *call);
+void bw_resp__run_scan(struct bw_resp__call *call);
+enum bw_resp__ran bw_resp__walk_begin(struct bw_resp__call *call, struct bw_resp__gather **gathered);
+void bw_resp__walk_visit(struct bw_resp *r, struct bw_resp__request *request);
+/** A visit came home. True: it is on its way again; false: there is a reply. */
+bool bw_resp__walk_goes_on(struct bw_resp *r, struct bw_resp__request *request);
+/** Redis's glob, case and all. */
+bool bw_resp__glob(const uint8_t *pattern, uint32_t pattern_len, const uint8_t *text, uint32_t len);
 
 /* ---- replies: exactly one a call, resp.c ---- */
 
@@ -178,15 +278,24 @@ __attribute__((format(printf, 2, 3))) void bw_resp__reply_error(
 void bw_resp__reply_syntax_error(struct bw_resp__call *call);
 void bw_resp__reply_not_an_integer(struct bw_resp__call *call);
 void bw_resp__reply_oom(struct bw_resp__call *call);
+void bw_resp__reply_unknown_subcommand(struct bw_resp__call *call);
 void bw_resp__reply_arity(struct bw_resp__call *call, const char *name);
 /** A bulk string of any length; copied when it is short, and otherwise into staged memory. */
 void bw_resp__reply_bulk(struct bw_resp__call *call, const void *data, uint32_t len);
 /** Text of any length that is framed already. */
 void bw_resp__reply_framed(struct bw_resp__call *call, const void *data, uint32_t len);
+/** Text, and framed text behind it that is staged here; it is taken over. */
+void bw_resp__reply_text_and_blob(
+	struct bw_resp__call *call, const char *text, uint32_t len, struct bw_resp__chunk *blob);
 /** An argument as a bulk string; its blob is taken over. */
 void bw_resp__reply_arg(struct bw_resp__call *call, const struct bw_resp__arg *arg);
 /** An item's value as a bulk string; NULL: nil. */
 void bw_resp__reply_value(struct bw_resp__call *call, struct bw_resp__item *item);
+/** A part of an item's value as a bulk string. */
+void bw_resp__reply_range(
+	struct bw_resp__call *call, struct bw_resp__item *item, uint32_t offset, uint32_t len);
+/** Simple strings, the last one NULL: what HELP says, behind a line that names the command. */
+void bw_resp__reply_help(struct bw_resp__call *call, const char *const *lines);
 /** A pinned value as a bulk string; the pin is taken over. */
 void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block);
 
@@ -227,3 +336,96 @@ static inline uint64_t bw_resp__now_ms(const struct bw_resp__call *call)
 {
 	return call->r->store.now_ms;
 }
+
+/* ---- for the commands ---- */
+
+static inline struct bw_resp__item *bw_resp__find(struct bw_resp__call *call)
+{
+	const struct bw_resp__arg *key = &call->argv[1];
+
+	return bw_resp__store_find(&call->r->store, call->hash, key->data, key->len);
+}
+
+/** The command's key, which nobody used. */
+static inline struct bw_resp__item *bw_resp__peek(struct bw_resp__call *call)
+{
+	const struct bw_resp__arg *key = &call->argv[call->command->first_key];
+
+	return bw_resp__store_peek(&call->r->store, call->hash, key->data, key->len);
+}
+
+static inline struct bw_resp__value bw_resp__value_of(
+	const struct bw_resp__call *call, const struct bw_resp__arg *arg)
+{
+	return (struct bw_resp__value){
+		.data = arg->data,
+		.len = arg->len,
+		.blob = bw_resp__arg_blob(arg),
+		.may_take = call->may_take,
+	};
+}
+
+static inline struct bw_resp__block *bw_resp__pin_value(struct bw_resp__item *item)
+{
+	struct bw_resp__block *block = bw_resp__item_value_block(item);
+
+	bw_resp__block_pin(block);
+	return block;
+}
+
+static inline void bw_resp__count_lookup(struct bw_resp__call *call, const struct bw_resp__item *item)
+{
+	if (item != NULL)
+		call->r->store.hits++;
+	else
+		call->r->store.misses++;
+}
+
+/** Store the argument under the key. False: no memory. */
+bool bw_resp__put_at(struct bw_resp__call *call, uint32_t hash, const struct bw_resp__arg *key,
+	struct bw_resp__arg *arg, uint64_t expires_ms);
+bool bw_resp__put(struct bw_resp__call *call, struct bw_resp__arg *arg, uint64_t expires_ms);
+/** A time argument as unix ms. False after an error reply. */
+bool bw_resp__expiry_of(struct bw_resp__call *call, const struct bw_resp__arg *arg, bool is_seconds,
+	bool is_absolute, bool must_be_positive, int64_t *expires_ms);
+
+/* ---- resp_strings.c ---- */
+
+void bw_resp__run_get(struct bw_resp__call *call);
+void bw_resp__run_set(struct bw_resp__call *call);
+void bw_resp__run_setnx(struct bw_resp__call *call);
+void bw_resp__run_setex(struct bw_resp__call *call);
+void bw_resp__run_psetex(struct bw_resp__call *call);
+void bw_resp__run_getset(struct bw_resp__call *call);
+void bw_resp__run_getdel(struct bw_resp__call *call);
+void bw_resp__run_append(struct bw_resp__call *call);
+void bw_resp__run_strlen(struct bw_resp__call *call);
+void bw_resp__run_getex(struct bw_resp__call *call);
+void bw_resp__run_getrange(struct bw_resp__call *call);
+void bw_resp__run_setrange(struct bw_resp__call *call);
+void bw_resp__run_incrbyfloat(struct bw_resp__call *call);
+void bw_resp__run_incr(struct bw_resp__call *call);
+void bw_resp__run_decr(struct bw_resp__call *call);
+void bw_resp__run_incrby(struct bw_resp__call *call);
+void bw_resp__run_decrby(struct bw_resp__call *call);
+
+/* ---- resp_keys.c ---- */
+
+void bw_resp__run_expire(struct bw_resp__call *call);
+void bw_resp__run_pexpire(struct bw_resp__call *call);
+void bw_resp__run_expireat(struct bw_resp__call *call);
+void bw_resp__run_pexpireat(struct bw_resp__call *call);
+void bw_resp__run_ttl(struct bw_resp__call *call);
+void bw_resp__run_pttl(struct bw_resp__call *call);
+void bw_resp__run_expiretime(struct bw_resp__call *call);
+void bw_resp__run_pexpiretime(struct bw_resp__call *call);
+void bw_resp__run_persist(struct bw_resp__call *call);
+void bw_resp__run_type(struct bw_resp__call *call);
+void bw_resp__run_object_encoding(struct bw_resp__call *call);
+void bw_resp__run_object_freq(struct bw_resp__call *call);
+void bw_resp__run_object_help(struct bw_resp__call *call);
+void bw_resp__run_object_idletime(struct bw_resp__call *call);
+void bw_resp__run_object_refcount(struct bw_resp__call *call);
+void bw_resp__run_memory_doctor(struct bw_resp__call *call);
+void bw_resp__run_memory_help(struct bw_resp__call *call);
+void bw_resp__run_memory_usage(struct bw_resp__call *call);

@@ -85,7 +85,7 @@ void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__sto
 }
 
 /* xorshift64* (Vigna, 2016): for samples, nothing secret. */
-static uint32_t next_random(struct bw_resp__store *store)
+uint32_t bw_resp__store_random(struct bw_resp__store *store)
 {
 	store->random ^= store->random >> 12;
 	store->random ^= store->random << 25;
@@ -95,7 +95,7 @@ static uint32_t next_random(struct bw_resp__store *store)
 
 static uint32_t random_below(struct bw_resp__store *store, uint64_t n)
 {
-	return (uint32_t)(next_random(store) * n >> 32);
+	return (uint32_t)(bw_resp__store_random(store) * n >> 32);
 }
 
 /* ---- the index ---- */
@@ -375,8 +375,8 @@ static bool item_collect(struct bw_resp__store *store, struct bw_resp__item *ite
 	return true;
 }
 
-struct bw_resp__item *bw_resp__store_find(
-	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len)
+static inline struct bw_resp__item *find_item(
+	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len, bool touches)
 {
 	for (struct bw_resp__bucket *b = bucket_of(store, hash); b != NULL; b = b->overflow) {
 		for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
@@ -390,12 +390,24 @@ struct bw_resp__item *bw_resp__store_find(
 			/* A dead item has the key to itself: whoever stores finds and frees it first. */
 			if (item_collect(store, item, &b->slot[i]))
 				return NULL;
-			if (item->used_at != store->used_now)
+			if (touches && item->used_at != store->used_now)
 				item->used_at = store->used_now;
 			return item;
 		}
 	}
 	return NULL;
+}
+
+struct bw_resp__item *bw_resp__store_find(
+	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len)
+{
+	return find_item(store, hash, key, key_len, true);
+}
+
+struct bw_resp__item *bw_resp__store_peek(
+	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len)
+{
+	return find_item(store, hash, key, key_len, false);
 }
 
 void bw_resp__store_reap(struct bw_resp__store *store)
@@ -468,6 +480,37 @@ void bw_resp__store_flush(struct bw_resp__store *store)
 	bw_resp__store_sweep(store, DEAD_BUCKETS);
 }
 
+/* ---- walking ---- */
+
+static uint32_t reverse_bits(uint32_t x)
+{
+	x = (x >> 1 & 0x55555555) | (x & 0x55555555) << 1;
+	x = (x >> 2 & 0x33333333) | (x & 0x33333333) << 2;
+	x = (x >> 4 & 0x0f0f0f0f) | (x & 0x0f0f0f0f) << 4;
+	return __builtin_bswap32(x);
+}
+
+uint64_t bw_resp__store_walk(struct bw_resp__store *store, uint64_t position,
+	void (*visit)(void *arg, const struct bw_resp__item *item), void *arg)
+{
+	const struct bw_resp__bucket *b = bucket_of(store, reverse_bits((uint32_t)position));
+	uint32_t index = (uint32_t)(b - store->buckets);
+	/* How many low bits of the hash the bucket stands for: one more where it was split. */
+	unsigned bits = (unsigned)__builtin_popcount(store->mask) +
+			((index & store->mask) < store->bucket_count - (store->mask + 1));
+	uint64_t width = BW_RESP__WALK_END >> bits;
+
+	for (; b != NULL; b = b->overflow) {
+		for (unsigned i = 0; i < BUCKET_SLOTS && b->slot[i] != 0; i++) {
+			const struct bw_resp__item *item = item_at(store, b->slot[i]);
+
+			if (!item_is_dead(store, item) && !item_has_expired(store, item))
+				visit(arg, item);
+		}
+	}
+	return (position & ~(width - 1)) + width;
+}
+
 /* ---- making room ---- */
 
 /*
@@ -486,7 +529,7 @@ static bool evict_one(struct bw_resp__store *store)
 
 	for (unsigned n = 0; n < EVICT_BUCKETS && samples < EVICT_SAMPLES; n++) {
 		if (n < EVICT_SAMPLES)
-			bucket = bucket_of(store, next_random(store));
+			bucket = bucket_of(store, bw_resp__store_random(store));
 		else if (++bucket == end)
 			bucket = store->buckets;
 		for (struct bw_resp__bucket *b = bucket; b != NULL; b = b->overflow) {
@@ -669,17 +712,80 @@ bool bw_resp__blob_append(struct bw_resp__store *store, struct bw_resp__chunk **
 
 /* ---- storing ---- */
 
-static bool value_copy(struct bw_resp__store *store, struct bw_resp__chunk **blob,
-	const struct bw_resp__value *value, uint32_t hint)
-{
-	uint32_t left = value->len;
+/* A part of what a value is made of. Neither data nor blob: zeros. */
+struct piece {
+	const uint8_t *data;
+	const struct bw_resp__chunk *blob;
+	uint32_t off; /* in the blob */
+	uint32_t len;
+};
 
-	if (value->blob == NULL)
-		return bw_resp__blob_append(store, blob, value->data, value->len, hint);
-	for (const struct bw_resp__chunk *c = value->blob; c != NULL; c = c->next) {
-		left -= c->len;
-		if (!bw_resp__blob_append(store, blob, c->bytes, c->len, left + hint))
-			return false;
+static struct piece piece_of(const struct bw_resp__value *value, uint32_t off, uint32_t len)
+{
+	if (value->blob != NULL)
+		return (struct piece){ .blob = value->blob, .off = off, .len = len };
+	return (struct piece){ .data = value->data + off, .len = len };
+}
+
+/* The next bytes that lie together. Returns how many; 0 at the end. */
+static uint32_t piece_take(struct piece *piece, const uint8_t **data)
+{
+	static const uint8_t zeros[1024];
+	uint32_t n = piece->len;
+
+	if (n == 0)
+		return 0;
+	if (piece->blob != NULL) {
+		while (piece->off >= piece->blob->len) {
+			piece->off -= piece->blob->len;
+			piece->blob = piece->blob->next;
+		}
+		n = BW_MIN(n, piece->blob->len - piece->off);
+		*data = piece->blob->bytes + piece->off;
+		piece->off += n;
+	} else if (piece->data != NULL) {
+		*data = piece->data;
+		piece->data += n;
+	} else {
+		n = BW_MIN(n, (uint32_t)sizeof(zeros));
+		*data = zeros;
+	}
+	piece->len -= n;
+	return n;
+}
+
+static void piece_copy(struct piece piece, uint8_t *to)
+{
+	const uint8_t *data;
+	uint32_t n;
+
+	while ((n = piece_take(&piece, &data)) > 0)
+		to = mempcpy(to, data, n);
+}
+
+static uint32_t pieces_bytes(const struct piece *pieces, unsigned count)
+{
+	uint32_t bytes = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		bytes += pieces[i].len;
+	return bytes;
+}
+
+static bool pieces_append(struct bw_resp__store *store, struct bw_resp__chunk **blob,
+	const struct piece *pieces, unsigned count, uint32_t hint)
+{
+	uint32_t left = pieces_bytes(pieces, count), n;
+	const uint8_t *data;
+
+	for (unsigned i = 0; i < count; i++) {
+		struct piece piece = pieces[i];
+
+		while ((n = piece_take(&piece, &data)) > 0) {
+			left -= n;
+			if (!bw_resp__blob_append(store, blob, data, n, left + hint))
+				return false;
+		}
 	}
 	return true;
 }
@@ -736,22 +842,17 @@ static uint64_t *slot_alloc(struct bw_resp__store *store, uint32_t hash)
 	return &overflow->bucket.slot[0];
 }
 
-/* A copy of the value into memory of this store: behind the key, or as a blob. NULL: no memory. */
+/* A value made of pieces, or of a staged blob of this store: behind the key, or as a blob. NULL: no memory. */
 static struct bw_resp__item *item_make(struct bw_resp__store *store, uint32_t hash, const uint8_t *key,
-	uint32_t key_len, const struct bw_resp__value *first, const struct bw_resp__value *second)
+	uint32_t key_len, struct bw_resp__chunk *taken, const struct piece *pieces, unsigned count)
 {
-	uint32_t len = first->len + (second != NULL ? second->len : 0);
-	struct bw_resp__chunk *blob = NULL;
+	uint32_t len = taken != NULL ? taken->total_bytes : pieces_bytes(pieces, count);
+	struct bw_resp__chunk *blob = taken;
 	struct bw_resp__item *item;
-	bool takes = second == NULL && first->blob != NULL && first->may_take;
+	uint8_t *to;
 
-	if (takes) {
-		blob = first->blob;
-	} else if (len > BW_RESP__INLINE_MAX) {
-		if (!value_copy(store, &blob, first, second != NULL ? second->len : 0) ||
-			(second != NULL && !value_copy(store, &blob, second, 0)))
-			goto no_memory;
-	}
+	if (taken == NULL && len > BW_RESP__INLINE_MAX && !pieces_append(store, &blob, pieces, count, 0))
+		goto no_memory;
 	if (blob != NULL &&
 		bw_resp__slab_used_bytes(&store->slab) + store->reserve_bytes > store->slab.bytes_max)
 		goto no_memory; /* the chunks were staged, out of the reserve */
@@ -763,18 +864,15 @@ static struct bw_resp__item *item_make(struct bw_resp__store *store, uint32_t ha
 		blob_adopt(store, item, blob);
 		return item;
 	}
-	for (const struct bw_resp__value *v = first; v != NULL; v = v == first ? second : NULL) {
-		uint8_t *to = bw_resp__item_value(item) + (v == first ? 0 : first->len);
-
-		if (v->blob != NULL)
-			bw_resp__blob_copy(v->blob, to, v->len);
-		else
-			memcpy(to, v->data, v->len);
+	to = bw_resp__item_value(item);
+	for (unsigned i = 0; i < count; i++) {
+		piece_copy(pieces[i], to);
+		to += pieces[i].len;
 	}
 	return item;
 
 no_memory:
-	if (blob != NULL && !takes)
+	if (blob != NULL && taken == NULL)
 		bw_resp__chunks_free(store, blob);
 	return NULL;
 }
@@ -811,6 +909,7 @@ struct bw_resp__item *bw_resp__store_put(struct bw_resp__store *store, uint32_t 
 {
 	struct bw_resp__item *old = bw_resp__store_find(store, hash, key, key_len), *item;
 	bool takes = value->blob != NULL && value->may_take;
+	struct piece piece;
 	uint64_t *slot;
 
 	if (bw_likely(old != NULL && value->blob == NULL && !bw_resp__item_has_blob(old) &&
@@ -822,13 +921,15 @@ struct bw_resp__item *bw_resp__store_put(struct bw_resp__store *store, uint32_t 
 		if (bytes <= room && (bytes >= room / 2 || room <= 128)) {
 			store->payload_bytes += (uint64_t)value->len - old->value_bytes;
 			old->value_bytes = value->len;
+			old->b.flags = 0;
 			memmove(bw_resp__item_value(old), value->data, value->len);
 			bw_resp__store_set_expiry(store, old, expires_ms);
 			return old;
 		}
 	}
 	store->keep = old;
-	item = item_make(store, hash, key, key_len, value, NULL);
+	piece = piece_of(value, 0, value->len);
+	item = item_make(store, hash, key, key_len, takes ? value->blob : NULL, &piece, 1);
 	if (item != NULL) {
 		item->b.word = expires_ms;
 		store->keep = old != NULL ? old : item;
@@ -848,62 +949,164 @@ struct bw_resp__item *bw_resp__store_put(struct bw_resp__store *store, uint32_t 
 	return item;
 }
 
+/* Overwrite bytes of a blob that nobody else refers to. */
+static void blob_overwrite(struct bw_resp__chunk *chunk, uint32_t off, struct piece piece)
+{
+	const uint8_t *data;
+	uint32_t n;
+
+	while ((n = piece_take(&piece, &data)) > 0) {
+		while (n > 0) {
+			uint32_t here;
+
+			while (off >= chunk->len) {
+				off -= chunk->len;
+				chunk = chunk->next;
+			}
+			here = BW_MIN(n, chunk->len - off);
+			memcpy(chunk->bytes + off, data, here);
+			off += here;
+			data += here;
+			n -= here;
+		}
+	}
+}
+
+/* Append to an item's blob that nobody else refers to. False: no memory, it is as it was. */
+static bool blob_extend(
+	struct bw_resp__store *store, struct bw_resp__item *item, const struct piece *pieces, unsigned count)
+{
+	struct bw_resp__chunk *blob = bw_resp__item_blob(item), *tail = blob->tail;
+	uint32_t tail_len = tail->len, total = blob->total_bytes;
+
+	if (bw_resp__slab_used_bytes(&store->slab) + store->reserve_bytes > store->slab.bytes_max)
+		return false;
+	/* An eighth to spare, so that a row of small appends does not make a chain of small chunks. */
+	if (!pieces_append(store, &blob, pieces, count, BW_MAX(1024u, total / 8))) {
+		bw_resp__chunks_free(store, tail->next);
+		tail->next = NULL;
+		tail->len = tail_len;
+		blob->tail = tail;
+		blob->total_bytes = total;
+		return false;
+	}
+	for (struct bw_resp__chunk *c = tail->next; c != NULL; c = c->next)
+		chunk_unstage(store, c, item);
+	return true;
+}
+
+struct bw_resp__item *bw_resp__store_set_range(struct bw_resp__store *store, struct bw_resp__item *item,
+	uint32_t offset, const struct bw_resp__value *value)
+{
+	uint32_t old_len = item->value_bytes, end = offset + value->len, len = BW_MAX(old_len, end);
+	/* What of the value lies over the old bytes; the rest is appended, behind zeros if there is a gap. */
+	uint32_t over = offset < old_len ? BW_MIN(end, old_len) - offset : 0;
+	struct bw_resp__value old = { .len = old_len };
+	struct piece added[2] = { { .len = offset > old_len ? offset - old_len : 0 },
+		piece_of(value, over, value->len - over) };
+	bool is_sole = bw_resp__block_is_sole(bw_resp__item_value_block(item));
+	struct bw_resp__item *made;
+
+	store->keep = item;
+	if (bw_resp__item_has_blob(item)) {
+		old.blob = bw_resp__item_blob(item);
+		if (is_sole) {
+			if (len > old_len && !blob_extend(store, item, added, 2)) {
+				made = NULL;
+				goto out;
+			}
+			blob_overwrite(old.blob, offset, piece_of(value, 0, over));
+			goto in_place;
+		}
+	} else {
+		old.data = bw_resp__item_value(item);
+		if (is_sole && len <= BW_RESP__INLINE_MAX &&
+			sizeof(*item) + item->b.aux + len <= bw_resp__block_bytes(item)) {
+			uint8_t *to = bw_resp__item_value(item);
+
+			memset(to + old_len, 0, added[0].len);
+			piece_copy(piece_of(value, 0, value->len), to + offset);
+			goto in_place;
+		}
+	}
+	made = item_make(store, item->hash, item->bytes, item->b.aux, NULL,
+		(struct piece[]){ piece_of(&old, 0, BW_MIN(offset, old_len)), added[0],
+			piece_of(value, 0, value->len),
+			piece_of(&old, BW_MIN(end, old_len), old_len - BW_MIN(end, old_len)) },
+		4);
+	if (made != NULL) {
+		made->b.word = item->b.word;
+		made->b.flags |= BW_RESP__ITEM_RAW;
+		item_replace(store, item, made);
+	}
+	goto out;
+
+in_place:
+	store->payload_bytes += len - old_len;
+	item->value_bytes = len;
+	item->b.flags |= BW_RESP__ITEM_RAW;
+	made = item;
+out:
+	store->keep = NULL;
+	return made;
+}
+
 struct bw_resp__item *bw_resp__store_append(
 	struct bw_resp__store *store, struct bw_resp__item *item, const struct bw_resp__value *value)
 {
-	uint32_t len = item->value_bytes + value->len;
-	struct bw_resp__value before = { .len = item->value_bytes };
-	struct bw_resp__item *made;
+	return bw_resp__store_set_range(store, item, item->value_bytes, value);
+}
 
-	if (value->len == 0)
-		return item;
+struct bw_resp__item *bw_resp__store_rename(struct bw_resp__store *store, struct bw_resp__item *item,
+	uint32_t hash, const uint8_t *key, uint32_t key_len)
+{
+	bool has_blob = bw_resp__item_has_blob(item);
+	struct bw_resp__chunk *blob = has_blob ? bw_resp__item_blob(item) : NULL;
+	uint32_t tail_bytes = has_blob ? (uint32_t)sizeof(blob) : item->value_bytes;
+	struct bw_resp__item *made, *old;
+	uint64_t *slot = NULL;
+
 	store->keep = item;
-	if (bw_resp__item_has_blob(item)) {
-		struct bw_resp__chunk *blob = bw_resp__item_blob(item), *tail = blob->tail;
-		uint32_t tail_len = tail->len, total = blob->total_bytes;
-
-		if (bw_resp__slab_used_bytes(&store->slab) + store->reserve_bytes > store->slab.bytes_max) {
-			store->keep = NULL;
-			return NULL;
-		}
-		before.blob = blob;
-		if (bw_resp__block_is_sole(&blob->b)) {
-			/* An eighth to spare, so that a row of small appends does not make a chain of small chunks. */
-			bool ok = value_copy(store, &blob, value, BW_MAX(1024u, total / 8));
-
-			if (!ok) { /* as it was */
-				bw_resp__chunks_free(store, tail->next);
-				tail->next = NULL;
-				tail->len = tail_len;
-				blob->tail = tail;
-				blob->total_bytes = total;
-			} else {
-				store->payload_bytes += value->len;
-				item->value_bytes = len;
-				for (struct bw_resp__chunk *c = tail->next; c != NULL; c = c->next)
-					chunk_unstage(store, c, item);
-			}
-			store->keep = NULL;
-			return ok ? item : NULL;
-		}
+	made = item_alloc(store, hash, key, key_len, tail_bytes);
+	if (made == NULL)
+		goto out;
+	memcpy(bw_resp__item_value(made), bw_resp__item_value(item), tail_bytes);
+	made->value_bytes = item->value_bytes;
+	made->b.word = item->b.word;
+	made->b.flags |= item->b.flags;
+	/* Only now: making room may have evicted it. */
+	old = find_item(store, hash, key, key_len, false);
+	if (old == NULL && (slot = slot_alloc(store, hash)) == NULL) {
+		item_free(store, made);
+		made = NULL;
+		goto out;
+	}
+	for (struct bw_resp__chunk *c = blob; c != NULL; c = c->next)
+		c->owner = made;
+	item->b.flags &= (uint8_t)~BW_RESP__ITEM_HAS_BLOB;
+	if (old != NULL) {
+		item_replace(store, old, made);
 	} else {
-		before.data = bw_resp__item_value(item);
-		if (value->blob == NULL && len <= BW_RESP__INLINE_MAX && bw_resp__block_is_sole(&item->b) &&
-			sizeof(*item) + item->b.aux + len <= bw_resp__block_bytes(item)) {
-			memcpy(bw_resp__item_value(item) + item->value_bytes, value->data, value->len);
-			store->payload_bytes += value->len;
-			item->value_bytes = len;
-			store->keep = NULL;
-			return item;
-		}
+		*slot = slot_of(store, made);
+		made->b.flags &= (uint8_t)~BW_RESP__ITEM_DETACHED;
+		item_count(store, made, 1);
 	}
-	made = item_make(store, item->hash, item->bytes, item->b.aux, &before, value);
-	if (made != NULL) {
-		made->b.word = item->b.word;
-		item_replace(store, item, made);
-	}
+	store->keep = made;
+	bw_resp__store_remove(store, item);
+	grow_index(store);
+out:
 	store->keep = NULL;
 	return made;
+}
+
+uint64_t bw_resp__store_item_bytes(const struct bw_resp__item *item)
+{
+	uint64_t bytes = bw_resp__block_bytes(item) + sizeof(struct bw_resp__bucket) / LOAD;
+
+	if (bw_resp__item_has_blob(item))
+		for (const struct bw_resp__chunk *c = bw_resp__item_blob(item); c != NULL; c = c->next)
+			bytes += bw_resp__block_bytes(c);
+	return bytes;
 }
 
 void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__item *item, uint64_t expires_ms)

@@ -38,6 +38,8 @@ _Static_assert(sizeof(struct bw_resp__chunk) == 64, "a line");
 /* block.flags of an item */
 #define BW_RESP__ITEM_HAS_BLOB 1
 #define BW_RESP__ITEM_DETACHED 2 /* no key's item any longer; TX still reads it */
+#define BW_RESP__ITEM_RAW      4 /* was changed in place: what OBJECT ENCODING calls raw, whatever its length */
+#define BW_RESP__ITEM_TEXT     8 /* no number to OBJECT ENCODING, though it may read like one */
 
 /** A key and its value. block.aux is the key's length, block.word when it expires: unix ms, 0 for never. */
 struct bw_resp__item {
@@ -108,6 +110,9 @@ static inline void bw_resp__store_set_now(struct bw_resp__store *store, uint64_t
 /** NULL: no such key, or it has expired. Valid until the next call that stores. */
 struct bw_resp__item *bw_resp__store_find(
 	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len);
+/** The same, and nobody used it: for those who ask about a key. */
+struct bw_resp__item *bw_resp__store_peek(
+	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len);
 /**
  * Set the key to a value, new or not. The item, or NULL: no memory, nothing changed. A blob that was taken over
  * is no longer the caller's.
@@ -118,12 +123,32 @@ struct bw_resp__item *bw_resp__store_put(struct bw_resp__store *store, uint32_t 
 /** Append to an item that was just found. NULL: no memory, nothing changed. */
 struct bw_resp__item *bw_resp__store_append(
 	struct bw_resp__store *store, struct bw_resp__item *item, const struct bw_resp__value *value);
+/** Overwrite bytes of an item that was just found, or lengthen it; a gap is zeros. NULL: no memory, nothing changed. */
+struct bw_resp__item *bw_resp__store_set_range(struct bw_resp__store *store, struct bw_resp__item *item,
+	uint32_t offset, const struct bw_resp__value *value);
+/** An item that was just found gets another key, its value and time with it. NULL: no memory, nothing changed. */
+struct bw_resp__item *bw_resp__store_rename(struct bw_resp__store *store, struct bw_resp__item *item,
+	uint32_t hash, const uint8_t *key, uint32_t key_len);
+/** What the key costs: its blocks, and its part of the index. */
+uint64_t bw_resp__store_item_bytes(const struct bw_resp__item *item);
 void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__item *item, uint64_t expires_ms);
 void bw_resp__store_remove(struct bw_resp__store *store, struct bw_resp__item *item);
 /** All keys are gone at once. Their memory comes back in slices: at each sweep, and when it is needed. */
 void bw_resp__store_flush(struct bw_resp__store *store);
 /** Housekeeping: take back what TX returned, look at up to `buckets` buckets. Returns how many items it freed. */
 unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets);
+/**
+ * Visit the keys of one bucket: the one at `position`, from 0 on. Returns the next position; WALK_END behind the last.
+ * Positions are in the order of the hashes with their bits reversed. A bucket holds what lies between two of them,
+ * and a split cuts that in two; so whatever splits meanwhile, a walk meets every key that was there all the time, and
+ * no bucket twice.
+ * @visit  may not store or remove
+ */
+#define BW_RESP__WALK_END (1ull << 32)
+uint64_t bw_resp__store_walk(struct bw_resp__store *store, uint64_t position,
+	void (*visit)(void *arg, const struct bw_resp__item *item), void *arg);
+/** For samples, nothing secret. */
+uint32_t bw_resp__store_random(struct bw_resp__store *store);
 /** Free what other cores returned. */
 void bw_resp__store_reap(struct bw_resp__store *store);
 /** For tests: the index, lists and counts agree. Aborts when they do not. */

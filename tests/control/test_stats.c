@@ -101,6 +101,22 @@ static void the_table_has_what_is_not_zero(void **state)
 	free(text);
 }
 
+static void and_the_services_figures(void **state)
+{
+	char lines[] = "http.0.requests 12\nhttp.0.malformed 0\nresp.1.memory_policy lru\nhttp.1.requests 3";
+	char *text = NULL;
+	size_t bytes;
+	FILE *out = open_memstream(&text, &bytes);
+
+	assert_non_null(out);
+	bw_stats_services(lines, out);
+	fclose(out);
+	assert_string_equal(text, "  http.0.requests                      12\n"
+				  "  resp.1.memory_policy                lru\n"
+				  "  http.1.requests                       3\n");
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -108,6 +124,7 @@ int main(void)
 		cmocka_unit_test(rates),
 		cmocka_unit_test(the_line_is_bounded),
 		cmocka_unit_test(the_table_has_what_is_not_zero),
+		cmocka_unit_test(and_the_services_figures),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

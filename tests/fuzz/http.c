@@ -19,6 +19,7 @@ static const struct bw_http_constant constants[] = {
 static const char *const names[] = { "index.html", "a.txt", "big", "sub/index.html", "sub", "" };
 static char root[] = "/tmp/bw-fuzz-http-XXXXXX";
 static struct bw_http_conf conf;
+static char log_path[128];
 static char tags[4][32] = { "\"none\"", "\"none\"", "\"none\"", "\"none\"" };
 
 static void path_of(const char *name, char path[static 128])
@@ -30,6 +31,7 @@ static void remove_files(void)
 {
 	char path[128];
 
+	remove(log_path);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(names); i++) {
 		path_of(names[i], path);
 		remove(path);
@@ -58,6 +60,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		fclose(file);
 		BW_ASSERT(utimensat(AT_FDCWD, path, modified, 0) == 0);
 	}
+	path_of("log", log_path);
 	atexit(remove_files);
 	bw_log_set_level(BW_LOG_ERROR);
 	learn_tags();
@@ -79,14 +82,57 @@ struct fake *fuzz_service_start(uint8_t settings)
 	}
 	if (settings & 8)
 		conf.body_bytes_max = 100;
+	conf.access_log = log_path;
+	conf.access_log_format = settings & 1 ? BW_HTTP_LOG_JSON : BW_HTTP_LOG_COMBINED;
+	conf.access_log_bytes_max = 64 << 10;
 	BW_ASSERT_EQ(bw_http_conf_prepare(&conf), 0);
 	return fake_create(&bw_http_service, &conf, settings & 16 ? 2 : 1);
+}
+
+/** No byte of a request ends a line of the access log, or a field. */
+static void check_log_line(const char *line, size_t len)
+{
+	unsigned quotes = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		BW_ASSERT((uint8_t)line[i] >= ' ' && line[i] != 0x7f);
+		BW_ASSERT((uint8_t)line[i] < 0x80 || conf.access_log_format == BW_HTTP_LOG_JSON);
+		if (line[i] == '\\' && conf.access_log_format == BW_HTTP_LOG_JSON)
+			i++;
+		else
+			quotes += line[i] == '"';
+	}
+	if (conf.access_log_format == BW_HTTP_LOG_JSON)
+		BW_ASSERT(len > 100 && memcmp(line, "{\"time\":\"2023-", 14) == 0 && line[len - 1] == '}' &&
+			  quotes % 2 == 0);
+	else
+		BW_ASSERT(len > 50 && strncmp(line, "192.0.2.", 8) == 0 && quotes == 6);
+}
+
+static void check_log(void)
+{
+	static char text[1 << 20];
+	FILE *file = fopen(log_path, "re");
+	size_t len;
+
+	BW_ASSERT(file != NULL);
+	len = fread(text, 1, sizeof(text), file);
+	fclose(file);
+	for (char *line = text, *end; line < text + len; line = end + 1) {
+		end = memchr(line, '\n', (size_t)(text + len - line));
+		if (end == NULL && len == sizeof(text))
+			break;
+		BW_ASSERT(end != NULL);
+		check_log_line(line, (size_t)(end - line));
+	}
+	BW_ASSERT(truncate(log_path, 0) == 0);
 }
 
 void fuzz_service_stop(struct fake *f)
 {
 	fake_destroy(f);
 	bw_http_conf_release(&conf);
+	check_log();
 }
 
 /** The first head: a status line, and fields that no byte of the request could have broken. */

@@ -6,6 +6,7 @@ import functools
 import io
 import random
 import socket
+import threading
 
 import pytest
 
@@ -105,7 +106,10 @@ def test_one_keyspace_across_workers(bench):
 
 
 VALUES = ("1", "-5", "abc", "", "9223372036854775807", "-9223372036854775808", " 7", "07", "+3", "1.5", "x" * 600,
-          "\0\r\n")
+          "\0\r\n", "3.0e3", "0x1p3", "1e4932", "inf", "nan", "12345678901234567890", "y" * 44, "z" * 45)
+RANGES = (0, 1, 3, -1, -2, -700, 100, 599, 2000, "x", "9223372036854775807", "-9223372036854775808")
+# Of the keys a to h each matches one at most, so there is no order to it.
+PATTERNS = ("a", "[b]", "[^a-gi-z]", "\\c", "[d", "e*e", "*f", "f**", "[g-h]g", "[]", "\\", "", "zz*")
 # No two times to live are alike, so that which is the longer does not depend on when the two are asked.
 SET_OPTIONS = ((), ("EX", 90), ("px", 50000), ("NX",), ("XX",), ("EX", 0), ("EX", -1), ("EX", "a"), ("NX", "XX"),
                ("EX", 10, "PX", 10), ("KEEPTTL",), ("GET",), ("NX", "GET"), ("FOO",), ("EX",), ("NX", "PX", 70000))
@@ -113,6 +117,11 @@ SET_OPTIONS = ((), ("EX", 90), ("px", 50000), ("NX",), ("XX",), ("EX", 0), ("EX"
 
 def any_command(rng):
     keys, value, number = rng.choices("abcdefgh", k=3), rng.choice(VALUES), rng.choice(VALUES)
+    # Only absolute times, which are the same to both; with SET none that is past, for DBSIZE counts until it is swept.
+    timed = rng.choice("pq")
+    after = rng.choice((4102444800, 4102444801, 4202444800, 1, 0, -1, "x"))
+    start, end = rng.choices(RANGES, k=2)
+    pattern = rng.choice(PATTERNS)
     return rng.choice((
         ("PING", *keys[:rng.randrange(3)]), ("ECHO", value), ("ECHO",), ("GET", keys[0]), ("GET",),
         ("SET", keys[0], value, *rng.choice(SET_OPTIONS)), ("SET", keys[0]), ("DEL", *keys), ("DEL",), ("EXISTS", *keys),
@@ -121,6 +130,27 @@ def any_command(rng):
         ("MSET", keys[0]), ("MSET", *keys), ("PERSIST", keys[0]), ("TTL", "none"), ("PTTL", "none"),
         ("EXPIRE", keys[0], rng.choice((rng.randrange(100, 10**6), 0, -1, "x")),
          *rng.choice(((), ("NX",), ("XX",), ("GT",), ("LT",), ("ZZ",)))),
+        ("GETEX", keys[0], *rng.choice(((), ("EX", 80), ("PERSIST",), ("PXAT", 1), ("EX", 0), ("PX", "x"), ("NX",),
+                                        ("EX", 5, "PERSIST"), ("PERSIST", "EX", 5), ("KEEPTTL",), ("EX",)))),
+        ("GETRANGE", keys[0], start, end), ("SUBSTR", keys[0], start, end), ("GETRANGE", keys[0], start),
+        ("SETRANGE", keys[0], rng.choice((0, 1, 5, 50, 800, -1, "x", 536870912, "9223372036854775807")), value),
+        ("INCRBYFLOAT", keys[0], number), ("INCRBYFLOAT", keys[0]), ("GETSET", keys[0], value), ("GETDEL", keys[0]),
+        ("SETNX", keys[0], value), ("SETEX", keys[0], rng.choice((77, 0, -1, "x")), value),
+        ("PSETEX", keys[0], rng.choice((77000, 0, "x")), value), ("UNLINK", *keys), ("TOUCH", *keys), ("TYPE", keys[0]),
+        ("MSETNX", keys[0], value, keys[1], number, keys[2], value), ("MSETNX", keys[0], value),
+        ("MSETNX", *keys[:2], "x"),
+        ("MSETNX", *keys), ("RENAME", *keys[:2]), ("RENAMENX", *keys[:2]), ("RENAME", timed, timed),
+        ("RENAME", "none", keys[0]), ("RENAME", keys[0]), ("RENAMENX", *keys),
+        ("OBJECT", "ENCODING", keys[0]), ("OBJECT", "REFCOUNT", keys[0]), ("OBJECT", "FREQ", keys[0]),
+        ("OBJECT", "IDLETIME", "none"), ("OBJECT",), ("OBJECT", "nonesuch", keys[0]), ("OBJECT", "ENCODING"),
+        ("MEMORY", "USAGE", "none", "SAMPLES", 5), ("MEMORY", "USAGE", keys[0], "SAMPLES"), ("MEMORY", "nonesuch"),
+        ("KEYS", pattern), ("KEYS",), ("SCAN", "x"), ("SCAN", 0, "COUNT", 0),
+        ("SCAN", 0, "COUNT", "x"), ("SCAN", 0, "MATCH"), ("SCAN", 0, "nonesuch", 1), ("SCAN",),
+        ("SET", timed, value), ("EXPIREAT", timed, after), ("PEXPIREAT", timed, f"{after}123"), ("EXPIRETIME", timed),
+        ("PEXPIRETIME", timed), ("SET", timed, value, "EXAT", after if after != 1 else 4302444800),
+        ("GETEX", timed, "PXAT", f"{after}456"),
+        ("EXPIREAT", timed, after, rng.choice(("NX", "XX", "GT", "LT"))), ("PERSIST", timed), ("OBJECT", "ENCODING", timed),
+        ("FLUSHALL", rng.choice(("ASYNC", "SYNC", "nonesuch"))) if rng.random() < 0.2 else ("FLUSHALL", "a", "b"),
         ("DBSIZE",), ("SELECT", 0), ("SELECT", 99), ("SELECT", "x"), ("NO-SUCH-COMMAND", value)))
 
 
@@ -141,7 +171,8 @@ def connected(address):
 def test_every_answer_is_that_of_redis(bench, workers):
     """Any commands, right and wrong, to both: the replies are the same byte for byte."""
     bench.serve("tap", [f"--resp {RESP}"], extra=["--workers", workers])
-    bench.client.start(["redis-server", "--port", RESP, "--bind", "127.0.0.1", "--save", ""])
+    bench.client.start(["redis-server", "--port", RESP, "--bind", "127.0.0.1", "--save", "",
+                        "--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"])
     peers = []
     for address in (V4, "127.0.0.1"):
         with bench.client:
@@ -159,3 +190,60 @@ def test_every_answer_is_that_of_redis(bench, workers):
                 reply += more
             replies.append(reply)
         assert replies[0] == replies[1], words
+
+
+def test_redis_cli_scans(bench):
+    """--scan and --bigkeys over two workers, while the index grows; KEYS and RANDOMKEY of the same keys."""
+    bench.serve("tap", [f"--resp {RESP}"], extra=["--workers", 2])
+    names = {f"key:{i}" for i in range(20000)}
+    cli(bench, "v4", "--pipe", stdin="".join(f"SET {name} {'v' * (len(name) - 4)}\r\n" for name in sorted(names)))
+    cli(bench, "v4", "SET", "big", "v" * 1000)
+    assert set(cli(bench, "v4", "--scan", "--pattern", "key:*").split("\n")) == names
+    assert sorted(cli(bench, "v4", "--scan", "--pattern", "key:1?9").split("\n")) == [f"key:1{i}9" for i in range(10)]
+    said = cli(bench, "v4", "--bigkeys")
+    assert "Sampled 20001 keys" in said and '"big"' in said
+    assert set(cli(bench, "v4", "KEYS", "*").split("\n")) == names | {"big"}
+    assert cli(bench, "v4", "RANDOMKEY") in names | {"big"}
+
+
+def asked(peer, *words):
+    """One short answer."""
+    peer.sendall(encoded(words))
+    reply = b""
+    while not reply.endswith(b"\r\n") or (reply.startswith(b"$") and reply[1:2] != b"-" and reply.count(b"\r\n") < 2):
+        more = peer.recv(65536)
+        assert more, f"{words}: closed after {reply}"
+        reply += more
+    return reply
+
+
+def test_nobody_sees_half_of_it(bench):
+    """Many try MSETNX and RENAME of the same keys of two workers at once: each succeeds once, and at once."""
+    bench.serve("tap", [f"--resp {RESP}"], extra=["--workers", 2])
+    count, said, wrong = 400, [], []
+    with bench.client:
+        peers = [wait_until(functools.partial(connected, V4), "the cache to listen") for _ in range(6)]
+
+    def write(peer):
+        for i in range(count):
+            said.append(asked(peer, "MSETNX", f"a:{i}", "v", f"b:{i}", "v"))
+        for i in range(count):
+            said.append(asked(peer, "RENAME", f"a:{i}", f"c:{i}"))
+
+    def read(peer):
+        for i in range(count):
+            if asked(peer, "GET", f"a:{i}") != b"$-1\r\n" and asked(peer, "GET", f"b:{i}") == b"$-1\r\n":
+                wrong.append(f"a:{i} was there, and b:{i} was not")
+        for i in range(count):
+            if asked(peer, "GET", f"c:{i}") != b"$-1\r\n" and asked(peer, "GET", f"a:{i}") != b"$-1\r\n":
+                wrong.append(f"c:{i} was there, and a:{i} still")
+
+    threads = [threading.Thread(target=work, args=(peer,)) for work, peer in zip([write] * 4 + [read] * 2, peers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert said.count(b":1\r\n") == count and said.count(b":0\r\n") == 3 * count
+    assert said.count(b"+OK\r\n") == count and said.count(b"-ERR no such key\r\n") == 3 * count
+    assert cli(bench, "v4", "DBSIZE") == str(2 * count)

@@ -167,7 +167,7 @@ static void random_operations_match_a_model(void **state)
 		uint64_t at = rnd(3) == 0 ? rig.now_ms + 1 + rnd(2000) : 0;
 		struct bw_resp__item *item;
 
-		switch (rnd(10)) {
+		switch (rnd(12)) {
 		case 0:
 		case 1:
 		case 2:
@@ -236,6 +236,48 @@ static void random_operations_match_a_model(void **state)
 			rig_pass(&rig, rnd(3));
 			bw_resp__store_sweep(&rig.store, rnd(20));
 			break;
+		case 8: {
+			uint32_t offset, end;
+
+			item = find(&rig, key);
+			assert_int_equal(item != NULL, model_has(&rig, m));
+			if (item == NULL || m->len > 150000 || len == 0)
+				break;
+			offset = rnd(2) ? rnd(m->len + 1) : m->len + rnd(3000);
+			end = offset + len;
+			item = bw_resp__store_set_range(&rig.store, item, offset,
+				&(struct bw_resp__value){ .data = data, .len = len });
+			assert_non_null(item);
+			m->data = realloc(m->data, BW_MAX(m->len, end) + 1);
+			if (offset > m->len)
+				memset(m->data + m->len, 0, offset - m->len);
+			memcpy(m->data + offset, data, len);
+			m->len = BW_MAX(m->len, end);
+			assert_value(item, m->data, m->len);
+			break;
+		}
+		case 9: {
+			unsigned other = rnd(KEYS);
+			struct model_key *to = &model[other];
+			char text[64];
+			uint32_t text_len = key_text(other, text);
+
+			item = find(&rig, key);
+			assert_int_equal(item != NULL, model_has(&rig, m));
+			if (item == NULL || other == key)
+				break;
+			item = bw_resp__store_rename(
+				&rig.store, item, hash_of(other), (uint8_t *)text, text_len);
+			assert_non_null(item);
+			assert_ptr_equal(find(&rig, other), item);
+			free(to->data);
+			*to = *m;
+			*m = (struct model_key){ 0 };
+			assert_value(item, to->data, to->len);
+			assert_int_equal(bw_resp__item_expires_ms(item), to->at);
+			assert_null(find(&rig, key));
+			break;
+		}
 		default:
 			item = find(&rig, key);
 			assert_int_equal(item != NULL, model_has(&rig, m));

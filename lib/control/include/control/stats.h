@@ -33,3 +33,5 @@ void bw_stats_format(const struct bw_stats_sample *before, const struct bw_stats
 
 /** Every counter that is not zero, with what it counts. */
 void bw_stats_table(const struct bw_counters *counters, FILE *out);
+/** And every figure of services that is not zero, as bw_engine_service_stats() has it; `lines` is cut to pieces. */
+void bw_stats_services(char *lines, FILE *out);

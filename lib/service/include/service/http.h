@@ -192,6 +192,11 @@ struct bw_http_site {
 	bool listing;        /* of directories without index */
 };
 
+enum bw_http_log_format {
+	BW_HTTP_LOG_COMBINED, /* of Apache and nginx */
+	BW_HTTP_LOG_JSON,     /* an object a line */
+};
+
 #define BW_HTTP_ROUTES_MAX 64
 #define BW_HTTP_HOSTS_MAX  64
 #define BW_HTTP_NAMES_MAX  1024 /* of all hosts */
@@ -208,12 +213,22 @@ struct bw_http_conf {
 	uint64_t body_bytes_max;   /* a request's body; default 1 MiB: above it 413 */
 	uint32_t
 		pipeline_depth_max; /* responses queued or awaited a connection; default 64, then reading pauses */
-	/** First byte of a request to its last header, or how far its body may be behind 1 KiB/s; default 10 s: 408. */
-	bw_ns header_timeout_ns;
-	bw_ns idle_timeout_ns; /* between requests; default 60 s: close */
+	bw_ns header_timeout_ns;  /* first byte of a request to its last header; default 10 s: 408 */
+	bw_ns body_timeout_ns;    /* how far a request's body may be behind body_rate; default 10 s: 408 */
+	uint64_t body_rate_bytes; /* a second; default 1 KiB. 0: a body must only go on, at whatever rate */
+	bw_ns idle_timeout_ns;    /* between requests, or without the client reading; default 60 s: close */
+	uint32_t requests_max; /* of a connection, the last is answered with a close; default 0: no bound */
+	uint32_t
+		per_address_max; /* connections of an address, all workers together; default 0: no bound. 429 */
+	const char *access_log; /* path, "-" for standard output, NULL: none */
+	enum bw_http_log_format access_log_format;
+	uint64_t
+		access_log_bytes_max; /* of requests under way or not yet written, a worker; default 16 MiB */
 	/* -- set by bw_http_conf_prepare() -- */
-	struct bw_http_router *router; /* who is served what */
-	struct bw_http_files *files;   /* the cache all workers share */
+	struct bw_http_router *router;        /* who is served what */
+	struct bw_http_files *files;          /* the cache all workers share */
+	struct bw_http__log *log;             /* or NULL */
+	struct bw_http__addresses *addresses; /* or NULL */
 };
 
 /** Defaults. */
