@@ -22,6 +22,7 @@
 #include <base/siphash.h>
 
 #include "http_date.h"
+#include "http_listing.h"
 #include "http_mime.h"
 #include "http_parse.h"
 #include "http_router.h"
@@ -401,11 +402,7 @@ static bool reserve_bytes(struct bw_http_files *files, uint64_t bytes, bool insi
 
 static int open_beneath_by_steps(int root_fd, const char *path, int flags);
 
-/*
- * Open below the root, whatever the path says and whoever swaps directories meanwhile: symbolic links may be
- * followed inside the root, never out of it. O_NONBLOCK: a FIFO in the root must not catch a helper.
- */
-static int open_beneath(int root_fd, const char *path, int flags)
+int bw_http__open_beneath(int root_fd, const char *path, int flags)
 {
 	struct open_how how = {
 		/* openat2() refuses flags that O_PATH gives no meaning. */
@@ -725,7 +722,7 @@ static int open_file(const struct bw_http__site *site, const char *name, int *fd
 	struct stat st;
 	int rc;
 
-	*fd = open_beneath(site->root_fd, name, O_RDONLY);
+	*fd = bw_http__open_beneath(site->root_fd, name, O_RDONLY);
 	if (*fd < 0)
 		return *fd;
 	rc = fstat(*fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EPERM;
@@ -789,7 +786,7 @@ static void look_beside(
 		int fd;
 
 		snprintf(sibling, sizeof(sibling), "%s%s", name, variants[i].suffix);
-		fd = open_beneath(site->root_fd, sibling, O_PATH);
+		fd = bw_http__open_beneath(site->root_fd, sibling, O_PATH);
 		if (fd < 0)
 			continue;
 		siblings->is_there[i] = fstat(fd, &siblings->st[i]) == 0 &&
@@ -843,6 +840,78 @@ static int load_variants(struct bw_http_files *files, const struct source *sourc
 	return 0;
 }
 
+/* ---- listings ----------------------------------------------------------------------------------------- */
+
+/*
+ * The directory as a page. A file that grows changes nothing about its directory, so the page is made anew at every
+ * look; where it says the same, the old one stays. NULL: no memory.
+ */
+static struct bw_http__object *make_listing(
+	struct bw_http_files *files, const struct source *source, char *body, size_t body_bytes)
+{
+	static const struct bw_siphash_key fixed = { { 0, 0 } };
+	struct plan plan = {
+		.site = source->site,
+		.path = source->path,
+		.path_len = source->path_len,
+		.status = 200,
+		.type = "text/html; charset=utf-8",
+		.body = (const uint8_t *)body,
+		.body_bytes = body_bytes,
+		.has_tag = true,
+		.tag = bw_siphash(&fixed, body, body_bytes),
+	};
+	struct bw_http__object *object = object_make(files, &plan);
+
+	if (object == NULL)
+		return NULL;
+	object->cost_bytes += body_bytes;
+	object->mtime_ns = INT64_MIN; /* no file is this */
+	return object;
+}
+
+static enum bw_http__got list(struct bw_http_files *files, const struct source *source, bw_ns now,
+	bool insists, struct bw_http__object *old, struct bw_http__object **object, unsigned *status)
+{
+	char *body;
+	size_t body_bytes;
+	uint64_t room;
+	int rc = bw_http__listing_make(files->sites[source->site].root_fd, source->name, source->path,
+		source->path_len, &body, &body_bytes);
+
+	if (rc < 0) {
+		*status = status_of_error(-rc);
+		return BW_HTTP__GOT_STATUS;
+	}
+	*status = 0;
+	if (old != NULL && old->mtime_ns == INT64_MIN && old->inode == 0 && old->body_bytes == body_bytes &&
+		memcmp(old->body, body, body_bytes) == 0) {
+		free(body);
+		*object = bw_http__object_ref(old);
+		return BW_HTTP__GOT_OBJECT;
+	}
+	room = sizeof(**object) + source->path_len + BW_HTTP__HEAD_MAX + body_bytes;
+	if (room > files->bytes_max || !reserve_bytes(files, room, insists)) {
+		free(body);
+		if (room <= files->bytes_max)
+			return BW_HTTP__GOT_NO_ROOM;
+		atomic_fetch_add(&files->no_room, 1);
+		warn_limited(files, now, "refused (503)", source->path, source->path_len,
+			"its listing is larger than the file cache", "; give http a larger cache");
+		*status = 503;
+		return BW_HTTP__GOT_STATUS;
+	}
+	*object = make_listing(files, source, body, body_bytes);
+	atomic_fetch_sub(&files->bytes, *object != NULL ? room - (*object)->cost_bytes : room);
+	if (*object == NULL) {
+		free(body);
+		*status = 500;
+		return BW_HTTP__GOT_STATUS;
+	}
+	atomic_fetch_add(&files->loads, 1);
+	return BW_HTTP__GOT_OBJECT;
+}
+
 /* Ask the disk what the path is. `old`, where there is one, is returned again if it still is that. */
 static enum bw_http__got look(struct bw_http_files *files, unsigned number, const uint8_t *path,
 	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object *old,
@@ -862,16 +931,20 @@ static enum bw_http__got look(struct bw_http_files *files, unsigned number, cons
 		return BW_HTTP__GOT_STATUS;
 	}
 	/* Opening a device may do something: look before, without opening. */
-	fd = open_beneath(site->root_fd, name, O_PATH);
+	fd = bw_http__open_beneath(site->root_fd, name, O_PATH);
 	if (fd < 0) {
 		*status = status_of_error(-fd);
 		/* A directory without index: there is something, but nothing to be shown. */
 		if (*status == 404 && path[path_len - 1] == '/') {
 			name[strlen(name) - strlen(site->index)] = '\0';
-			fd = open_beneath(site->root_fd, name[0] != '\0' ? name : ".", O_PATH | O_DIRECTORY);
+			fd = bw_http__open_beneath(
+				site->root_fd, name[0] != '\0' ? name : ".", O_PATH | O_DIRECTORY);
 			*status = fd >= 0 ? 403 : status_of_error(-fd);
 			if (fd >= 0)
 				close(fd);
+			source.name = name;
+			if (fd >= 0 && site->listing)
+				return list(files, &source, now, insists, old, object, status);
 		}
 		goto refuse;
 	}

@@ -129,6 +129,13 @@ enum bw_http__got {
  *  @insists  it has asked before, and got no room */
 enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site, const uint8_t *path,
 	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object **object, unsigned *status);
+/**
+ * Open below the root, whatever the path says and whoever swaps directories meanwhile: symbolic links may be
+ * followed inside the root, never out of it. O_NONBLOCK: a FIFO in the root must not catch a helper.
+ *
+ * @path  relative, with no dot segments. A descriptor, or -errno.
+ */
+int bw_http__open_beneath(int root_fd, const char *path, int flags);
 /** On a helper thread: free what is dead. */
 void bw_http__files_bury(struct bw_http_files *files);
 /** Is there anything for it? */

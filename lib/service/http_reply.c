@@ -5,7 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define SLICE_MAX (1u << 30)
+#define SLICE_MAX        (1u << 30)
+#define HANDLER_TAIL_MAX 128 /* Content-Length, Date, Connection */
 
 /* ---- what the object says to the request ---------------------------------------------------------------- */
 
@@ -176,12 +177,15 @@ static uint32_t put_status_body(struct text *text, unsigned status)
 	return text->len - at;
 }
 
-static void put_site_headers(const struct worker *w, const struct bw_http__reply *reply, struct text *text)
+/* Where the head does not grow beyond `len_max` by them: a handler may have said much itself. */
+static void put_site_headers(
+	const struct worker *w, const struct bw_http__reply *reply, struct text *text, uint32_t len_max)
 {
 	uint32_t len;
 	const char *headers = bw_http__files_headers(w->conf->files, reply->site, &len);
 
-	put(text, headers, len);
+	if (text->len + len <= len_max)
+		put(text, headers, len);
 }
 
 /* RFC 9110 10.2.1. OPTIONS is always allowed. */
@@ -234,7 +238,7 @@ static uint32_t compose(const struct worker *w, const struct bw_http__reply *rep
 		return 0;
 	}
 	put_string(text, "Server: barewire\r\n");
-	put_site_headers(w, reply, text);
+	put_site_headers(w, reply, text, BW_HTTP__HEAD_MAX);
 	if (reply->status == 405 || reply->status == 204)
 		put_allow(text, reply->methods);
 	if (reply->status == 416) { /* RFC 9110 15.5.17 */
@@ -379,7 +383,7 @@ bool bw_http__send_handler_head(struct worker *w, struct bw_stream *s, struct co
 	put_string(&text, " ");
 	put_string(&text, bw_http__reason(response->status));
 	put_string(&text, "\r\nServer: barewire\r\n");
-	put_site_headers(w, reply, &text);
+	put_site_headers(w, reply, &text, BW_HTTP__HEAD_MAX - HANDLER_TAIL_MAX);
 	if (response->type != NULL) {
 		put_string(&text, "Content-Type: ");
 		put_string(&text, response->type);
