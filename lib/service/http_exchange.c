@@ -231,6 +231,7 @@ static bool pump_handler(struct worker *w, struct bw_stream *s, struct conn *c, 
 		x->wants_room = false;
 		c->since = bw_stream_now(s); /* the peer has taken something */
 		call(x, x->route->handler->writable);
+		c->owes_pump = false; /* this is it */
 	}
 	if (x->stage == BW_HTTP__ENDING && send_end(s, c, x))
 		x->stage = BW_HTTP__SENT;
