@@ -203,8 +203,19 @@ static void add_number(struct bw_resp__text *t, const char *name, int value)
 	bw_resp__text_add(t, ":%d\r\n", value);
 }
 
+/* What Redis says about the flags of two. It is a part of the reply, as error texts are. */
+static const char *key_notes_of(const struct bw_resp__command *c)
+{
+	if (strcmp(c->name, "getex") == 0)
+		return "RW and UPDATE because it changes the TTL";
+	if (strcmp(c->name, "set") == 0)
+		return "RW and ACCESS due to the optional `GET` argument";
+	return NULL;
+}
+
 static void add_key_specs(struct bw_resp__text *t, const struct bw_resp__command *c)
 {
+	const char *notes = key_notes_of(c);
 	unsigned count = 0;
 
 	while (count < 2 && key_flags_of(c, count) != 0)
@@ -214,7 +225,11 @@ static void add_key_specs(struct bw_resp__text *t, const struct bw_resp__command
 		/* Two specifications are of one key each. */
 		int last = count > 1 || c->last_key == c->first_key ? 0 : -1;
 
-		bw_resp__text_map(t, 3);
+		bw_resp__text_map(t, notes != NULL ? 4 : 3);
+		if (notes != NULL) {
+			bw_resp__text_bulk(t, "notes");
+			bw_resp__text_bulk(t, notes);
+		}
 		bw_resp__text_bulk(t, "flags");
 		add_bits(t, key_flags_of(c, n), key_flag_names);
 		bw_resp__text_bulk(t, "begin_search");
