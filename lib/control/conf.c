@@ -593,7 +593,7 @@ static void *conf_alloc(struct bw_conf *conf, size_t count, size_t bytes)
 static int constant_apply(struct bw_conf *conf, const char *entry, struct bw_raw_constant *raw,
 	struct bw_http_constant *constant)
 {
-	char path[PATH_BYTES], prefix[PATH_BYTES];
+	char path[PATH_BYTES], prefix[PATH_BYTES + 1]; /* the entry and a dot */
 	int error;
 
 	snprintf(prefix, sizeof(prefix), "%s.", entry);
@@ -750,7 +750,7 @@ static int headers_apply(struct bw_conf *conf, const char *entry, struct bw_raw_
 	struct bw_http_site *site)
 {
 	struct bw_http_header *headers = conf_alloc(conf, count, sizeof(*headers));
-	char path[PATH_BYTES], prefix[PATH_BYTES];
+	char path[PATH_BYTES], prefix[PATH_BYTES + 1]; /* the entry and a dot */
 	size_t bytes = 0;
 
 	if (headers == NULL)
@@ -787,7 +787,7 @@ static int pages_apply(struct bw_conf *conf, const char *entry, struct bw_raw_er
 	if (pages == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < count; i++) {
-		char path[PATH_BYTES], prefix[PATH_BYTES];
+		char path[PATH_BYTES], prefix[PATH_BYTES + 1]; /* the entry and a dot */
 		int error;
 
 		snprintf(path, sizeof(path), "%.80s.error_pages[%u]", entry, i);

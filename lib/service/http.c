@@ -50,10 +50,12 @@ static void format_tails(struct worker *w)
 }
 
 /* Once a second. The offset is taken anew once a minute: wall clocks are stepped, and drift against ours. */
-static void update_date(struct worker *w, bw_ns now)
+void bw_http__update_date(struct worker *w, bw_ns now)
 {
 	int64_t wall_ns;
 
+	if (bw_likely(now < w->date_until))
+		return;
 	if (now >= w->resync_at) {
 		struct timespec ts;
 
@@ -197,6 +199,8 @@ static struct bw_http__lookup *look_up(struct worker *w, struct bw_stream *s,
 	struct bw_http__lookup *lookup = NULL;
 	unsigned status = 0;
 
+	if (request->query.len > 0 && request->query.len <= BW_HTTP__QUERY_MAX)
+		reply->query = request->query;
 	switch (bw_http__table_find(&w->table, target->site, target->path, target->path_len, bw_stream_now(s),
 		&object, &lookup, &status)) {
 	case BW_HTTP__FOUND:
@@ -313,8 +317,8 @@ static void request_begin(struct worker *w, struct bw_stream *s, struct conn *c,
 		x->route = to;
 		hand_over(x, request, &target, has_body);
 	}
-	if ((has_body || to != NULL) && c->first == x)
-		bw_http__pump(w, s, c);
+	if (has_body || to != NULL)
+		bw_http__go_on(x, c);
 }
 
 /* The last exchange's body is over, in order or not. */
@@ -328,12 +332,13 @@ static void body_end(struct worker *w, struct bw_stream *s, struct conn *c, unsi
 	if (error_status != 0) {
 		w->malformed++;
 		if (x->route != NULL && !bw_http__handler_body_failed(x)) {
-			/* What was said cannot be taken back, or all of it was, and there is nothing to add. */
-			if (x->stage == BW_HTTP__SENT && c->first == x)
-				bw_http__finish(w, s, c);
-			else
+			/* What was said cannot be taken back. If it was all, it still goes out. */
+			if (x->stage <= BW_HTTP__STREAMING) {
 				bw_http__give_up(w, s, c);
-			return;
+				return;
+			}
+			x->reply.flags |= BW_HTTP__REPLY_CLOSE;
+			goto over;
 		}
 		bw_link_remove(&x->waiter);
 		if (x->reply.object != NULL)
@@ -353,10 +358,10 @@ static void body_end(struct worker *w, struct bw_stream *s, struct conn *c, unsi
 	}
 	if (c->is_aborted)
 		return;
+over:
 	if (x->reply.flags & BW_HTTP__REPLY_CLOSE)
 		c->phase = BW_HTTP__PHASE_OVER;
-	if (c->first == x)
-		bw_http__pump(w, s, c);
+	bw_http__go_on(x, c);
 }
 
 /* A look-up came home: `object` is borrowed, or NULL with a status. */
@@ -366,8 +371,6 @@ static void ready(
 	struct worker *w = bw_context_state(ctx);
 	struct bw_link *link;
 
-	if (bw_context_now(ctx) >= w->date_until)
-		update_date(w, bw_context_now(ctx));
 	while ((link = bw_list_pop_front(waiters)) != NULL) {
 		struct bw_http_exchange *x = bw_container_of(link, struct bw_http_exchange, waiter);
 		struct conn *c = bw_stream_state(x->stream);
@@ -658,6 +661,8 @@ static void input_ended(struct worker *w, struct bw_stream *s, struct conn *c)
 		bw_http__finish(w, s, c);
 }
 
+static void http_drain(struct bw_stream *s);
+
 static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsigned count)
 {
 	struct worker *w = bw_http__worker_of(s);
@@ -667,8 +672,7 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 	uint32_t sum = 0;
 	bool is_hidden;
 
-	if (bw_unlikely(now >= w->date_until))
-		update_date(w, now);
+	bw_http__update_date(w, now);
 	for (unsigned i = 0; i < count; i++)
 		sum += views[i].len;
 	c->is_paused = false;
@@ -706,6 +710,8 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 	}
 	if (c->peer_is_closed && !is_hidden)
 		input_ended(w, s, c);
+	else if (bw_unlikely(bw_stream_is_draining(s)))
+		http_drain(s); /* what was in flight when that began may have ended just now */
 	return cursor.used;
 }
 
@@ -728,8 +734,7 @@ static void count_address(struct worker *w, struct bw_stream *s, struct conn *c)
 		break;
 	}
 	w->address_refused++;
-	if (bw_stream_now(s) >= w->date_until)
-		update_date(w, bw_stream_now(s));
+	bw_http__update_date(w, bw_stream_now(s));
 	reply.entry = log_begin(w, s, NULL, 0, c->since);
 	answer(w, s, c, &reply);
 }
@@ -751,8 +756,6 @@ static void http_writable(struct bw_stream *s)
 {
 	struct worker *w = bw_http__worker_of(s);
 
-	if (bw_stream_now(s) >= w->date_until)
-		update_date(w, bw_stream_now(s));
 	bw_http__pump(w, s, bw_stream_state(s));
 }
 
@@ -770,6 +773,7 @@ static void http_closed(struct bw_stream *s, enum bw_close_reason reason)
 	struct worker *w = bw_http__worker_of(s);
 	struct conn *c = bw_stream_state(s);
 
+	bw_http__drop_all(c);
 	while (c->first != NULL)
 		bw_http__exchange_pop(w, c);
 	if (c->is_counted)
@@ -834,13 +838,12 @@ static void http_timer(struct bw_stream *s)
 	bw_ns now = bw_stream_now(s), deadline;
 
 	c->timer_at = BW_NEVER;
-	if (now >= w->date_until)
-		update_date(w, now);
+	bw_http__update_date(w, now);
 	if (c->is_starved) {
 		c->is_starved = false;
 		bw_stream_wake(s);
 		bw_http__pump(w, s, c);
-		if (c->phase == BW_HTTP__PHASE_OVER && c->first == NULL)
+		if (c->is_aborted || (c->phase == BW_HTTP__PHASE_OVER && c->first == NULL))
 			return;
 	}
 	deadline = deadline_of(w, c, now);
@@ -881,8 +884,6 @@ static void http_tick(struct bw_context *ctx, bw_ns now)
 {
 	struct worker *w = bw_context_state(ctx);
 
-	if (bw_unlikely(now >= w->date_until))
-		update_date(w, now);
 	bw_http__blocks_tick(w);
 	bw_http__table_tick(&w->table, now);
 }
@@ -898,9 +899,11 @@ static int http_start(struct bw_context *ctx, void *conf)
 	w->scratch = malloc(w->conf->header_bytes_max);
 	w->path = malloc(w->conf->request_line_bytes_max);
 	w->exchanges = calloc(BW_HTTP__EXCHANGES_MAX, sizeof(*w->exchanges));
+	w->queries = calloc(BW_HTTP__EXCHANGES_MAX, sizeof(*w->queries));
 	w->blocks = bw_http__files_blocks(w->conf->files);
 	rc = bw_http__table_init(&w->table, ctx, w->conf, ready);
-	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->exchanges == NULL || w->blocks == NULL))
+	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->exchanges == NULL || w->queries == NULL ||
+			       w->blocks == NULL))
 		rc = -ENOMEM;
 	if (rc < 0)
 		bw_error("http: worker %u has no memory for its tables (%s)", bw_context_worker(ctx),
@@ -909,12 +912,13 @@ static int http_start(struct bw_context *ctx, void *conf)
 		rc = bw_http__log_attach(w->conf->log, &w->log);
 	if (rc < 0) {
 		bw_http__table_fini(&w->table);
+		free(w->queries);
 		free(w->exchanges);
 		free(w->path);
 		free(w->scratch);
 		return rc;
 	}
-	update_date(w, bw_context_now(ctx));
+	bw_http__update_date(w, bw_context_now(ctx));
 	return 0;
 }
 
@@ -924,6 +928,7 @@ static void http_stop(struct bw_context *ctx)
 
 	BW_ASSERT_EQ(w->exchanges_out, 0);
 	bw_http__table_fini(&w->table);
+	free(w->queries);
 	free(w->exchanges);
 	free(w->path);
 	free(w->scratch);

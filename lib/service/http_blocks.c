@@ -159,7 +159,8 @@ static void serve_waiting(struct worker *w)
 
 static bool is_streamed(const struct bw_http_exchange *x)
 {
-	return x->route == NULL && x->waits == 0 && x->reply.object != NULL && x->reply.object->is_streamed;
+	return (x->route == NULL || x->is_dropped) && x->waits == 0 && x->reply.object != NULL &&
+	       x->reply.object->is_streamed;
 }
 
 /* Its peer has taken a whole block: it may be what the connection's next one has waited for. */
@@ -177,7 +178,7 @@ static void came_home(struct worker *w, uint64_t stream_id)
 	if (x == NULL || c->is_aborted || !is_streamed(x))
 		return;
 	c->since = bw_context_now(w->ctx);
-	if (x->reply.head_is_sent && x->reply.body_left > 0 && x->block == NULL &&
+	if (x->reply.head_is_sent && x->reply.body_left > 0 && x->block == NULL && !x->job_is_out &&
 		!bw_link_is_linked(&x->waiter))
 		bw_list_push_back(&w->blocks->waiting, &x->waiter);
 }

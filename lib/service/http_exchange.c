@@ -3,8 +3,9 @@
  * Exchanges that wait, in the order of their requests, and what handlers do to them.
  *
  * A handler's calls only note what it wants, or write into the send queue when it is its turn; bw_http__pump() goes on
- * from there. While a handler is in a callback, its caller pumps afterwards; a call from elsewhere pumps at once. So
- * nothing is freed below a handler's feet, and a callback is never entered twice.
+ * from there. While one of the connection's exchanges is in a callback, its caller pumps afterwards, for whichever of
+ * them that callback has answered; a call from elsewhere pumps at once. So nothing is freed below a handler's feet, and
+ * a callback is never entered twice.
  */
 #include "http_internal.h"
 
@@ -44,6 +45,12 @@ struct bw_http_exchange *bw_http__exchange_push(
 	x->reply = *reply;
 	if (x->reply.object != NULL)
 		bw_http__object_ref(x->reply.object);
+	if (x->reply.query.len > 0) { /* which is the request's until now */
+		char *query = w->queries[x - w->exchanges];
+
+		memcpy(query, x->reply.query.at, x->reply.query.len);
+		x->reply.query.at = query;
+	}
 	if (c->first == NULL)
 		c->first = x;
 	else
@@ -64,11 +71,15 @@ void bw_http__exchange_free(struct bw_http_exchange *x)
 
 static void call(struct bw_http_exchange *x, void (*callback)(struct bw_http_exchange *x))
 {
+	struct conn *c = x->is_popped ? NULL : conn_of(x); /* it is gone when a job ends late */
+
 	if (callback == NULL)
 		return;
-	x->is_called = true;
+	if (c != NULL)
+		c->is_in_handler = true;
 	callback(x);
-	x->is_called = false;
+	if (c != NULL)
+		c->is_in_handler = false;
 }
 
 static void handler_drop(struct bw_http_exchange *x)
@@ -104,8 +115,15 @@ void bw_http__exchange_pop(struct worker *w, struct conn *c)
 		bw_http__exchange_free(x);
 }
 
+void bw_http__drop_all(struct conn *c)
+{
+	for (struct bw_http_exchange *x = c->first; x != NULL; x = x->next)
+		x->is_dropped = true; /* the closed() of one may want to answer another */
+}
+
 void bw_http__finish(struct worker *w, struct bw_stream *s, struct conn *c)
 {
+	bw_http__drop_all(c);
 	while (c->first != NULL)
 		bw_http__exchange_pop(w, c);
 	c->phase = BW_HTTP__PHASE_OVER;
@@ -214,6 +232,7 @@ static bool pump_handler(struct worker *w, struct bw_stream *s, struct conn *c, 
 		x->wants_room = false;
 		c->since = bw_stream_now(s); /* the peer has taken something */
 		call(x, x->route->handler->writable);
+		c->owes_pump = false; /* this is it */
 	}
 	if (x->stage == BW_HTTP__ENDING && send_end(s, c, x))
 		x->stage = BW_HTTP__SENT;
@@ -230,20 +249,26 @@ void bw_http__pump(struct worker *w, struct bw_stream *s, struct conn *c)
 {
 	bool moved = false;
 
+	if (c->is_in_handler) {
+		c->owes_pump = true;
+		return;
+	}
+	c->owes_pump = false;
 	c->is_starved = false;
+	bw_http__update_date(w, bw_stream_now(s));
 	while (c->first != NULL) {
 		struct bw_http_exchange *x = c->first;
 		uint64_t left_before = x->reply.body_left;
 		bool is_sent;
 
-		if (x->is_called || c->is_aborted)
-			return; /* its caller goes on; closed() ends it all */
+		if (c->is_aborted)
+			return; /* closed() ends it all */
 		if (x->owes_continue && (x->waits & BW_HTTP__WAIT_BODY) && x->stage == BW_HTTP__THINKING) {
 			if (!send_continue(s, c))
 				break;
 			x->owes_continue = false;
 		}
-		if (x->route != NULL)
+		if (x->route != NULL && !x->is_dropped)
 			is_sent = pump_handler(w, s, c, x);
 		else if (x->waits != 0)
 			break;
@@ -270,18 +295,25 @@ void bw_http__pump(struct worker *w, struct bw_stream *s, struct conn *c)
 		bw_stream_wake(s);
 }
 
+void bw_http__go_on(struct bw_http_exchange *x, struct conn *c)
+{
+	if (c->first == x || c->owes_pump)
+		bw_http__pump(x->worker, x->stream, c);
+}
+
 /* ---- a handler's life ----------------------------------------------------------------------------------- */
 
 void bw_http__handler_begin(struct bw_http_exchange *x, const struct bw_http_head *head)
 {
 	const struct bw_http_handler *handler = x->route->handler;
+	struct conn *c = conn_of(x);
 
 	memset(x->state, 0, sizeof(x->state));
 	x->waits |= BW_HTTP__WAIT_HANDLER;
-	x->is_called = true;
+	c->is_in_handler = true;
 	if (handler->begin != NULL)
 		handler->begin(x, head);
-	x->is_called = false;
+	c->is_in_handler = false;
 	if (!head->has_body)
 		bw_http__handler_body_end(x);
 }
@@ -293,16 +325,18 @@ uint32_t bw_http__handler_body(struct bw_http_exchange *x, const struct bw_view 
 	uint32_t n = view->len;
 
 	if ((x->waits & BW_HTTP__WAIT_HANDLER) && handler->body != NULL) {
-		x->is_called = true;
+		c->is_in_handler = true;
 		n = handler->body(x, view);
-		x->is_called = false;
+		c->is_in_handler = false;
 		BW_ASSERT_LE(n, view->len);
-		if (x->body_is_left && n > 0)
-			c->since = bw_stream_now(x->stream); /* it was our wait, not the client's */
-		x->body_is_left = n < view->len;
 	}
-	if (x->stage > BW_HTTP__STREAMING && c->first == x)
-		bw_http__pump(x->worker, x->stream, c);
+	if (!(x->waits & BW_HTTP__WAIT_HANDLER))
+		n = view->len; /* it has said all, and what it left is discarded with the rest */
+	if (x->body_is_left && n > 0)
+		c->since = bw_stream_now(x->stream); /* it was our wait, not the client's */
+	x->body_is_left = n < view->len;
+	if (x->stage > BW_HTTP__STREAMING || c->owes_pump)
+		bw_http__go_on(x, c);
 	return n;
 }
 
@@ -317,7 +351,6 @@ bool bw_http__handler_body_failed(struct bw_http_exchange *x)
 	if (x->stage == BW_HTTP__STREAMING || x->stage == BW_HTTP__ENDING || x->reply.head_is_sent)
 		return false;
 	handler_drop(x);
-	x->route = NULL;
 	return true;
 }
 
@@ -352,10 +385,7 @@ void bw_http_read(struct bw_http_exchange *x)
 /* A call from outside of a callback, which may have been all that was missing. */
 static void go_on(struct bw_http_exchange *x)
 {
-	struct conn *c = conn_of(x);
-
-	if (!x->is_called && c->first == x)
-		bw_http__pump(x->worker, x->stream, c);
+	bw_http__go_on(x, conn_of(x));
 }
 
 static bool has_body(unsigned status)
@@ -414,6 +444,8 @@ bool bw_http_start(struct bw_http_exchange *x, const struct bw_http_response *re
 	if (!has_body(response->status))
 		said.length = 0;
 	reply->status = response->status;
+	if (x->owes_continue && (x->waits & BW_HTTP__WAIT_BODY))
+		reply->flags |= BW_HTTP__REPLY_CLOSE; /* as in bw_http_reply() */
 	x->is_chunked = said.length == BW_HTTP_UNTIL_END && !(reply->flags & BW_HTTP__REPLY_1_0);
 	if (said.length == BW_HTTP_UNTIL_END && !x->is_chunked)
 		reply->flags |= BW_HTTP__REPLY_CLOSE; /* its end is the connection's (RFC 9112 6.3) */
@@ -560,9 +592,9 @@ static void job_done(struct bw_context *ctx, struct bw_job *job)
 
 	x->job_is_out = false;
 	call(x, x->done);
-	if (!x->is_dropped)
+	if (!x->is_popped)
 		go_on(x);
-	else if (!x->job_is_out && x->is_popped)
+	else if (!x->job_is_out)
 		bw_http__exchange_free(x);
 }
 

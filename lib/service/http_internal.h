@@ -17,6 +17,7 @@
 
 #define BW_HTTP__EXCHANGES_MAX 65536 /* that wait, a worker */
 #define BW_HTTP__STARVED_NS    (10 * BW_NS_PER_MS)
+#define BW_HTTP__QUERY_MAX     768 /* that a redirect keeps, if its head has room for it */
 
 /* How a reply is to be sent. */
 enum {
@@ -30,6 +31,7 @@ enum {
 struct bw_http__reply {
 	struct bw_http__object *object;   /* borrowed; NULL: a status of our own making */
 	struct bw_http__log_entry *entry; /* ours until the reply is sent or given up; NULL: not logged */
+	struct bw_http_text query;        /* for a redirect to keep; that of a document alone */
 	uint64_t body_at, body_left;      /* of the object's body, or of the handler's */
 	uint16_t status;
 	uint16_t methods; /* for Allow; 0: those of documents */
@@ -72,7 +74,6 @@ struct bw_http_exchange {
 	const struct bw_http_route *route;
 	struct worker *worker;
 	enum bw_http__stage stage;
-	bool is_called;    /* it is in a callback: who called goes on */
 	bool is_dropped;   /* nothing more that the handler does reaches the connection */
 	bool wants_room;   /* it was refused something */
 	bool body_is_left; /* body() did not take all */
@@ -124,9 +125,11 @@ struct conn {
 	bool is_reading; /* within data(), which settles at its end */
 	bool is_paused; /* there is more to read, and data() will be called for it, which alone clears this */
 	bool peer_is_closed;
-	bool is_starved; /* refused for want of buffers, not of room: nothing will call, try again */
-	bool is_aborted; /* closed() is next */
-	bool is_counted; /* among its address's connections */
+	bool is_starved;    /* refused for want of buffers, not of room: nothing will call, try again */
+	bool is_aborted;    /* closed() is next */
+	bool is_in_handler; /* a callback of one of its exchanges: who called pumps afterwards */
+	bool owes_pump;     /* which that callback has asked for */
+	bool is_counted;    /* among its address's connections */
 };
 _Static_assert(sizeof(struct conn) <= 96, "an idle connection is small");
 
@@ -145,6 +148,7 @@ struct worker {
 	uint8_t *scratch; /* heads that straddle, header_bytes_max; then a path, request_line_bytes_max */
 	uint8_t *path;
 	struct bw_http_exchange *exchanges, *exchange_free; /* touched only as they are needed */
+	char (*queries)[BW_HTTP__QUERY_MAX];                /* one each, likewise */
 	uint32_t exchanges_used, exchanges_out;
 
 	char host[256]; /* the last request's, and its site: mostly the next one's too */
@@ -198,6 +202,11 @@ static inline void bw_http__log_body(struct bw_http__reply *reply, uint32_t byte
 		reply->entry->body_bytes += bytes;
 }
 
+/* ---- http.c ---- */
+
+/** Before a head is made: what it says of the time is of this second. */
+void bw_http__update_date(struct worker *w, bw_ns now);
+
 /* ---- http_reply.c ---- */
 
 /** What the object says to this request. `reply->flags` are set. */
@@ -234,6 +243,10 @@ void bw_http__give_up(struct worker *w, struct bw_stream *s, struct conn *c);
 bool bw_http__is_blocked(const struct worker *w, const struct conn *c);
 /** Send from the front of the list as far as it goes. */
 void bw_http__pump(struct worker *w, struct bw_stream *s, struct conn *c);
+/** Something was said for `x`, or its callback is over. */
+void bw_http__go_on(struct bw_http_exchange *x, struct conn *c);
+/** Nothing is sent for them any more, whatever their handlers still say. */
+void bw_http__drop_all(struct conn *c);
 
 /** The exchange goes to its route's handler. */
 void bw_http__handler_begin(struct bw_http_exchange *x, const struct bw_http_head *head);

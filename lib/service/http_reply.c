@@ -207,6 +207,26 @@ static void put_allow(struct text *text, uint16_t methods)
 	put_string(text, "OPTIONS\r\n");
 }
 
+/*
+ * A redirect, prebuilt but for the request's query: Location is the last of the lines before Content-Length. False:
+ * there is no room for it.
+ */
+static bool compose_redirect(const struct worker *w, const struct bw_http__reply *reply, struct text *text)
+{
+	const struct bw_http__object *object = reply->object;
+	enum bw_http__tail tail = tail_of(reply);
+	uint32_t at = object->status_line_len + object->validators_len + object->type_len - 2;
+
+	if (object->head_len + 1 + reply->query.len + w->tail_len[tail] > sizeof(text->bytes))
+		return false;
+	put(text, object->head, at);
+	put_string(text, "?");
+	put(text, reply->query.at, reply->query.len);
+	put(text, object->head + at, object->head_len - at);
+	put(text, w->tail[tail], w->tail_len[tail]);
+	return true;
+}
+
 /* All but what is prebuilt. A refusal's little body is composed with its head. Returns that body's bytes. */
 static uint32_t compose(const struct worker *w, const struct bw_http__reply *reply, struct text *text)
 {
@@ -284,10 +304,14 @@ static bool make_head(struct worker *w, struct bw_stream *s, struct bw_http__rep
 {
 	const struct bw_http__object *object = reply->object;
 	struct text text;
-	uint32_t status_body_len;
+	uint32_t status_body_len = 0;
+	bool is_redirect = reply->status == 301 && reply->query.len > 0 && !object->is_constant;
 	uint8_t *into;
 
-	if (bw_likely(is_prebuilt(reply))) {
+	text.len = 0;
+	if (bw_unlikely(is_redirect))
+		is_redirect = compose_redirect(w, reply, &text);
+	if (bw_likely(is_prebuilt(reply) && !is_redirect)) {
 		enum bw_http__tail tail = tail_of(reply);
 		uint32_t len = object->head_len + w->tail_len[tail];
 		uint32_t body_len = 0;
@@ -307,8 +331,8 @@ static bool make_head(struct worker *w, struct bw_stream *s, struct bw_http__rep
 		bw_http__log_body(reply, body_len);
 		return true;
 	}
-	text.len = 0;
-	status_body_len = compose(w, reply, &text);
+	if (!is_redirect)
+		status_body_len = compose(w, reply, &text);
 	into = bw_stream_reserve(s, text.len);
 	if (into == NULL)
 		return false;
@@ -384,13 +408,13 @@ bool bw_http__send_handler_head(struct worker *w, struct bw_stream *s, struct co
 	enum bw_http__tail tail = tail_of(reply);
 	struct text text = { .len = 0 };
 
+	bw_http__update_date(w, bw_stream_now(s));
 	BW_ASSERT(response->status >= 200 && response->status <= 599);
 	put_string(&text, "HTTP/1.1 ");
 	put_number(&text, response->status);
 	put_string(&text, " ");
 	put_string(&text, bw_http__reason(response->status));
 	put_string(&text, "\r\nServer: barewire\r\n");
-	put_site_headers(w, reply, &text, BW_HTTP__HEAD_MAX - HANDLER_TAIL_MAX);
 	if (response->type != NULL) {
 		put_string(&text, "Content-Type: ");
 		put_string(&text, response->type);
@@ -398,6 +422,7 @@ bool bw_http__send_handler_head(struct worker *w, struct bw_stream *s, struct co
 	}
 	if (response->fields != NULL)
 		put_string(&text, response->fields);
+	put_site_headers(w, reply, &text, BW_HTTP__HEAD_MAX - HANDLER_TAIL_MAX);
 	if (is_chunked) {
 		put_string(&text, "Transfer-Encoding: chunked\r\n");
 	} else if (response->length != BW_HTTP_UNTIL_END && response->status != 204 &&

@@ -1440,7 +1440,7 @@ void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request)
 	conn = bw_stream_state(request->stream);
 	/* Where it is set, nothing came behind this one. */
 	if (conn->last == request)
-		conn->flags &= (uint8_t)~BW_RESP__BARRIER;
+		conn->flags &= (uint16_t)~BW_RESP__BARRIER;
 	if (conn->first == request)
 		resume(r, request->stream);
 }

@@ -31,7 +31,8 @@ static bool is_part(const struct bw_resp__request *request)
 
 static bool is_about_all_keys(const struct bw_resp__command *command)
 {
-	return command->first_key == 0 && command->spread != BW_RESP__ONE;
+	return command->first_key == 0 && command->spread != BW_RESP__ONE &&
+	       command->spread != BW_RESP__CONTAINER;
 }
 
 /* The next of the command's keys, behind argument `at`, that this worker owns. 0: none. */

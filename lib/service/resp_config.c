@@ -159,7 +159,8 @@ static const struct parameter parameters[] = {
 
 void bw_resp__run_config_get(struct bw_resp__call *call)
 {
-	bool is_wanted[PARAMETERS] = { false };
+	/* What names each, if anything. As in Redis a name is said as it was asked for, and a pattern's finds are not. */
+	const char *names[PARAMETERS] = { NULL };
 	struct bw_resp__text t = bw_resp__text_begin(call);
 	unsigned count = 0;
 
@@ -168,24 +169,36 @@ void bw_resp__run_config_get(struct bw_resp__call *call)
 		bw_resp__reply_error(call, "ERR too many patterns");
 		return;
 	}
-	for (uint32_t a = 2; a < call->argc; a++)
-		for (unsigned i = 0; i < PARAMETERS && call->argv[a].len <= 64; i++)
-			is_wanted[i] |= bw_resp__glob_nocase(
-				(const char *)call->argv[a].data, call->argv[a].len, parameters[i].name);
+	for (uint32_t a = 2; a < call->argc; a++) {
+		const struct bw_resp__arg *arg = &call->argv[a];
+		const char *asked = (const char *)arg->data;
+		bool is_pattern = memchr(asked, '*', arg->len) != NULL ||
+				  memchr(asked, '?', arg->len) != NULL ||
+				  memchr(asked, '[', arg->len) != NULL;
+
+		for (unsigned i = 0; i < PARAMETERS && arg->len <= 64; i++)
+			if (names[i] == NULL && is_pattern &&
+				bw_resp__glob_nocase(asked, arg->len, parameters[i].name))
+				names[i] = parameters[i].name;
+			else if (names[i] == NULL && !is_pattern && bw_resp__arg_is(arg, parameters[i].name))
+				names[i] = asked;
+	}
 	for (unsigned i = 0; i < PARAMETERS; i++) {
 		/* A password that is set is not shown; that there is none, is. */
 		if (strcmp(parameters[i].name, "requirepass") == 0 && call->r->conf->password_len > 0)
-			is_wanted[i] = false;
-		count += is_wanted[i];
+			names[i] = NULL;
+		count += names[i] != NULL;
 	}
 	bw_resp__text_map(&t, count);
 	for (unsigned i = 0; i < PARAMETERS; i++) {
 		char value[VALUE_BYTES];
+		int len;
 
-		if (!is_wanted[i])
+		if (names[i] == NULL)
 			continue;
 		parameters[i].get(call, value);
-		bw_resp__text_bulk(&t, parameters[i].name);
+		len = (int)strlen(parameters[i].name);
+		bw_resp__text_add(&t, "$%d\r\n%.*s\r\n", len, len, names[i]);
 		bw_resp__text_bulk(&t, value);
 	}
 	bw_resp__text_reply(call, &t);

@@ -122,6 +122,39 @@ static void addresses_know_what_they_are(void **state)
 	}
 }
 
+/* The first and the last address of each block of RFC 6890, and their neighbours outside. */
+static void what_is_set_aside_is_not_global(void **state)
+{
+	static const char *const global[] = { "1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255",
+		"100.128.0.0", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0",
+		"172.15.255.255", "172.32.0.0", "192.0.1.0", "192.0.3.0", "192.167.255.255", "192.169.0.0",
+		"198.17.255.255", "198.20.0.0", "198.51.99.255", "198.51.101.0", "203.0.112.255",
+		"203.0.114.0", "223.255.255.255", "8.8.8.8", "2000::1", "2001:200::", "2001:db7:ffff::1",
+		"2001:db9::", "2606:4700::1111", "2002:808:808::1",
+		"3ffe:ffff::", "3fff:1000::", "3fff:ffff:ffff:ffff::" };
+	static const char *const not_global[] = { "0.0.0.0", "0.255.255.255", "10.0.0.0", "10.255.255.255",
+		"100.64.0.0", "100.127.255.255", "127.0.0.1", "127.255.255.255", "169.254.0.0",
+		"169.254.255.255", "172.16.0.0", "172.31.255.255", "192.0.0.0", "192.0.0.255", "192.0.2.0",
+		"192.0.2.255", "192.168.0.0", "192.168.255.255", "198.18.0.0", "198.19.255.255",
+		"198.51.100.0", "198.51.100.255", "203.0.113.0", "203.0.113.255", "224.0.0.0", "240.0.0.1",
+		"255.255.255.255", "::", "::1", "64:ff9b::1", "1fff:ffff::", "2001::", "2001:1ff:ffff::",
+		"2001:db8::", "2001:db8:ffff:ffff::", "2002:a00:1::", "2002:c0a8:101::", "3fff::",
+		"3fff:fff:ffff::", "4000::", "fc00::", "fdff:ffff::1", "fe80::1", "febf::1", "ff02::1" };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(global); i++) {
+		const struct bw_ip it = ip(global[i]);
+
+		if (!bw_ip_is_global(&it))
+			fail_msg("%s is global", global[i]);
+	}
+	for (unsigned i = 0; i < BW_ARRAY_LEN(not_global); i++) {
+		const struct bw_ip it = ip(not_global[i]);
+
+		if (bw_ip_is_global(&it))
+			fail_msg("%s is not global", not_global[i]);
+	}
+}
+
 static void prefixes_hold_and_broadcast(void **state)
 {
 	static const struct {
@@ -384,6 +417,7 @@ int main(void)
 		cmocka_unit_test(addresses_come_back_as_they_were_written),
 		cmocka_unit_test(anything_else_is_no_address),
 		cmocka_unit_test(addresses_know_what_they_are),
+		cmocka_unit_test(what_is_set_aside_is_not_global),
 		cmocka_unit_test(prefixes_hold_and_broadcast),
 		cmocka_unit_test(sequence_numbers_wrap),
 		cmocka_unit_test(siphash_agrees_with_the_paper),

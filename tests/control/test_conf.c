@@ -152,6 +152,8 @@ static void all_flags(void **state)
 	assert_int_equal(view->http[1]->site.constant_count, 0);
 	assert_ptr_equal(engine->services[2].service, &bw_resp_service);
 	assert_ptr_equal(engine->services[2].conf, view->resp[2]);
+	assert_null(view->resp[2]->password_file);
+	assert_true(view->resp[2]->protected_mode);
 	assert_null(view->http[2]);
 	assert_ptr_equal(engine->services[3].service, &bw_echo_service);
 	assert_ptr_equal(engine->services[4].service, &bw_discard_service);
@@ -189,6 +191,8 @@ static const char everything[] = "device: tap:bw0\n"
 				 "    memory: 1G\n"
 				 "    stall_timeout: 5s\n"
 				 "    maxmemory_policy: noeviction\n"
+				 "    password_file: /etc/barewire/password\n"
+				 "    protected_mode: false\n"
 				 "    congestion_control: dctcp\n"
 				 "tcp:\n"
 				 "  congestion_control: newreno\n"
@@ -223,6 +227,9 @@ static void a_file(void **state)
 	assert_true(view->resp[1]->memory_bytes_max == 1 << 30);
 	assert_true(view->resp[1]->stall_timeout_ns == 5 * BW_NS_PER_SEC);
 	assert_int_equal(view->resp[1]->policy, BW_RESP_NOEVICTION);
+	assert_string_equal(view->resp[1]->password_file, "/etc/barewire/password"); /* read when it starts */
+	assert_int_equal(view->resp[1]->password_len, 0);
+	assert_false(view->resp[1]->protected_mode);
 	assert_int_equal(view->engine.services[0].congestion_control, BW_TCP_CC_DEFAULT);
 	assert_int_equal(view->engine.services[1].congestion_control, BW_TCP_CC_DCTCP);
 	assert_int_equal(view->engine.tcp.congestion_control, BW_TCP_CC_NEWRENO);

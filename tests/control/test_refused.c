@@ -189,6 +189,8 @@ static void services(void **state)
 		"c.yaml:3: memory: 'lots' is not a size in bytes, KiB, MiB or GiB; give 1MiB to 1024GiB");
 	REFUSED("resp:\n  - port: 6379\n    maxmemory_policy: maybe\n", FLAGS(),
 		"c.yaml:3: maxmemory_policy: 'maybe' is no way to make room; give allkeys-lru, allkeys-lfu, volatile-ttl or noeviction");
+	REFUSED("resp:\n  - port: 6379\n    protected_mode: maybe\n", FLAGS(),
+		"c.yaml:3: protected_mode: 'maybe' is neither true nor false; give one of them");
 	REFUSED("tcp:\n  congestion_control: vegas\n", FLAGS("--echo", "7"),
 		"c.yaml:2: congestion_control: 'vegas' is no congestion control; give cubic, newreno or dctcp");
 	REFUSED("tcp:\n  congestion_control: dctcp\n  ecn: off\n", FLAGS("--echo", "7"),

@@ -66,7 +66,7 @@ void fuzz_service_stop(struct fake *f)
 	bw_resp_conf_release(&conf);
 }
 
-/** The end of a reply that is well formed, and whole. NULL: it is not. */
+/** The end of a reply of either protocol that is well formed, and whole. NULL: it is not. */
 static const char *skip_reply(const char *at, const char *end, unsigned depth)
 {
 	const char *line_end = memmem(at, (size_t)(end - at), "\r\n", 2);
@@ -78,6 +78,8 @@ static const char *skip_reply(const char *at, const char *end, unsigned depth)
 	type = *at++;
 	if (type == '+' || type == '-')
 		return memchr(at, '\n', (size_t)(line_end - at)) == NULL ? line_end + 2 : NULL;
+	if (type == '_')
+		return at == line_end ? at + 2 : NULL;
 	n = strtol(at, (char **)(uintptr_t)&at, 10);
 	if (at != line_end || depth == 0)
 		return NULL;
@@ -85,12 +87,18 @@ static const char *skip_reply(const char *at, const char *end, unsigned depth)
 	switch (type) {
 	case ':':
 		return at;
+	case '=':
+		if (n < 4 || end - at < 4 || memcmp(at, "txt:", 4) != 0)
+			return NULL;
+		return end - at >= n + 2 && memcmp(at + n, "\r\n", 2) == 0 ? at + n + 2 : NULL;
 	case '$':
 		if (n < 0)
 			return n == -1 ? at : NULL;
 		return end - at >= n + 2 && memcmp(at + n, "\r\n", 2) == 0 ? at + n + 2 : NULL;
+	case '%':
+	case '~':
 	case '*':
-		for (; n > 0 && at != NULL; n--)
+		for (n *= type == '%' ? 2 : 1; n > 0 && at != NULL; n--)
 			at = skip_reply(at, end, depth - 1);
 		return at;
 	default:
@@ -103,7 +111,7 @@ void fuzz_service_check(const char *output, size_t len, bool is_whole)
 	const char *at = output, *end = output + len;
 
 	while (is_whole && at < end) {
-		at = skip_reply(at, end, 8);
+		at = skip_reply(at, end, 16); /* COMMAND INFO of a container has 9 levels */
 		BW_ASSERT(at != NULL);
 	}
 }

@@ -53,10 +53,6 @@ DIFFERENCES = [
                "percent-encoded octet are not equivalent'. No file name has a slash.",
                ["target/encoded slash", "target/encoded slash upper", "target/above the root, slash encoded",
                 "HEAD/encoded slash"]),
-    Difference("301 /dir/, open", "301 /dir/[?]x=1, open",
-               "9110 15.4.2: 'a preferred URI reference for the new permanent URI', which for a directory is the one"
-               " without a query: a file does not depend on it.",
-               ["target/query of a directory"]),
     Difference("400, close", "200 a.txt, open",
                '9112 2.3: HTTP-version = HTTP-name "/" DIGIT "." DIGIT, one digit each.',
                ["version/1.10", "version/1.01"]),

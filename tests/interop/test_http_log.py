@@ -41,14 +41,21 @@ LINE = re.compile(r'(\S+) - - \[(\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d [+-]\
                   r'"([^"]*)" (\d{3}) (\d+) "([^"]*)" "([^"]*)"\n')
 
 
+def is_whole(request, said):
+    """An answer that says how long it is."""
+    head, end, body = said.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    return bool(end and length) and (request.startswith(b"HEAD ") or len(body) >= int(length[1]))
+
+
 def ask(bench, address, port, request):
-    """Send, and read until nothing more comes for a moment, or the end."""
+    """Send, and read until all is there, nothing more comes for a moment, or the end."""
     with bench.client, socket.create_connection((address, port), timeout=5) as s:
         s.sendall(request)
         s.settimeout(1.5 if b"late" in request else 0.3)
         said = b""
         with contextlib.suppress(TimeoutError, ConnectionResetError):
-            while more := s.recv(1 << 20):
+            while not is_whole(request, said) and (more := s.recv(1 << 20)):
                 said += more
     return said
 
@@ -138,12 +145,11 @@ def test_json_lines_are_json(bench, files, tmp_path):
     assert lines[0]["remote"] == V4_CLIENT and lines[-1]["remote"] != V4_CLIENT
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_rotation_under_load_loses_and_tears_no_line(bench, files, tmp_path, workers):
+def test_rotation_under_load_loses_and_tears_no_line(bench, files, tmp_path):
     log = tmp_path / "access.log"
-    bench.serve("tap", extra=[*configured(tmp_path, files, access_log=log), "--workers", workers])
-    load = bench.client.start(["wrk", "-t", 1, "-c", 64, "-d", "6s", bench.url("v4", "small.txt")])
-    for n in range(4):
+    bench.serve("tap", extra=[*configured(tmp_path, files, access_log=log), "--workers", 2])
+    load = bench.client.start(["wrk", "-t", 1, "-c", 64, "-d", "5s", bench.url("v4", "small.txt")])
+    for n in range(3):
         time.sleep(1.4)
         os.rename(log, tmp_path / f"access.log.{n}")
         wait_until(log.exists, "the next file")

@@ -6,6 +6,7 @@ import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 EXAMPLE = ROOT / "app/examples/shout.c"
+HANDLERS = ROOT / "app/examples/words.c"
 
 
 def snippets(markdown):
@@ -52,6 +53,12 @@ def test_tutorial_is_the_example():
     assert len(snippets(markdown)) >= 6
     assert foreign(markdown, source) == []
     assert unexplained(markdown, source) == []
+
+
+def test_handlers_are_the_example():
+    markdown, source = (ROOT / "docs/http.md").read_text(), HANDLERS.read_text()
+    assert len(snippets(markdown)) >= 6
+    assert foreign(markdown, source) == []
 
 
 def test_example_is_as_short_as_said():

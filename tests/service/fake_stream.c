@@ -96,6 +96,7 @@ struct fake {
 	struct bw_context *contexts;
 	bw_ns now, tick_at;
 	uint64_t next_id;
+	struct bw_ip local, remote;
 	unsigned upcall_depth;
 	bool is_draining;
 	struct bw_list streams; /* all, also the closed ones, until the end */
@@ -446,6 +447,8 @@ static struct fake *create(const struct bw_service *service, void *conf, unsigne
 
 	MUST(workers > 0 && service->stream_bytes <= 256);
 	f->service = service;
+	f->local = bw_ip_from_v4(0x010200c0u);
+	f->remote = bw_ip_from_v4(0x020200c0u);
 	f->workers = workers;
 	f->now = 1000 * BW_NS_PER_SEC;
 	f->tick_at = f->now + 100 * BW_NS_PER_MS;
@@ -546,6 +549,12 @@ bw_ns fake_now(const struct fake *f)
 
 /* ---- the peer ---- */
 
+void fake_set_addresses(struct fake *f, struct bw_ip local, struct bw_ip remote)
+{
+	f->local = local;
+	f->remote = remote;
+}
+
 struct bw_stream *fake_open(struct fake *f, unsigned worker)
 {
 	struct bw_stream *s = must_alloc(sizeof(*s));
@@ -554,8 +563,8 @@ struct bw_stream *fake_open(struct fake *f, unsigned worker)
 	s->ctx = &f->contexts[worker];
 	s->state = must_alloc(f->service->stream_bytes);
 	s->id = f->next_id++;
-	s->flow.local = bw_ip_from_v4(0x010200c0u);
-	s->flow.remote = bw_ip_from_v4(0x020200c0u);
+	s->flow.local = f->local;
+	s->flow.remote = f->remote;
 	s->flow.local_port_be = 0x5000;
 	s->flow.remote_port_be = (uint16_t)s->id;
 	s->views_max = 64;

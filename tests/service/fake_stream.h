@@ -41,6 +41,8 @@ void fake_run(struct fake *f);
 /* ---- what a peer does ---- */
 
 struct bw_stream *fake_open(struct fake *f, unsigned worker);
+/** Whose addresses the streams that are opened from now on have. Default 192.0.2.1, and 192.0.2.2 for the peer. */
+void fake_set_addresses(struct fake *f, struct bw_ip local, struct bw_ip remote);
 /** One segment arrives: data() with it behind what was left unconsumed. */
 void fake_feed(struct bw_stream *s, const void *data, size_t len);
 /** The same bytes in segments of `segment_bytes`, a data() for each. */

@@ -280,6 +280,59 @@ static void files_directories_and_what_is_not_there(void **state)
 	site_close(&site);
 }
 
+/* As nginx has it: what a form or a client has asked goes on to the directory's index. */
+static void a_redirect_keeps_the_query(void **state)
+{
+	static char path[1100];
+	struct site site;
+	struct response r;
+
+	site_open(&site);
+	for (int i = 0; i < 2; i++) { /* to be looked up, and known */
+		r = get(&site, "/dir?x=1&y=%20?", "");
+		assert_int_equal(r.status, 301);
+		assert_string_equal(field(&r, "Location"), "/dir/?x=1&y=%20?");
+		assert_string_equal(field(&r, "Content-Length"), "0");
+		r = get(&site, "/dir?", "");
+		assert_string_equal(field(&r, "Location"), "/dir/");
+	}
+	r = get(&site, "/page.html?x=1", "");
+	assert_int_equal(r.status, 200);
+	fake_starve(site.s, 1); /* it waits, and its request is gone */
+	feed(&site, "GET /dir?later HTTP/1.1\r\nHost: h\r\n\r\n");
+	nothing_more(&site);
+	feed(&site, "GET /dir?another HTTP/1.1\r\n");
+	fake_advance(site.f, SEC(1));
+	assert_non_null(strstr(fake_output(site.s, NULL), "\r\nLocation: /dir/?later\r\n"));
+	site_close(&site);
+
+	/* As long as a head can be, and not a byte longer. */
+	unsigned longest = 0;
+
+	for (unsigned len = 600; len < 1000; len++) {
+		const char *location;
+
+		site_open(&site);
+		memcpy(path, "/dir?", 5);
+		memset(path + 5, 'q', len);
+		path[5 + len] = '\0';
+		r = get(&site, path, "Connection: close\r\n");
+		assert_int_equal(r.status, 301);
+		location = strstr(r.head, "\r\nLocation: /dir/");
+		assert_non_null(location);
+		location += 17;
+		if (*location == '?') {
+			assert_int_equal(strspn(location + 1, "q"), len);
+			assert_int_equal(len, longest == 0 ? 600 : longest + 1);
+			longest = len;
+		} else {
+			assert_memory_equal(location, "\r\n", 2);
+		}
+		site_close(&site);
+	}
+	assert_true(longest > 700);
+}
+
 static void nothing_outside_the_root_is_ever_served(void **state)
 {
 	struct site site;
@@ -1406,6 +1459,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_constant_is_answered_at_once),
 		cmocka_unit_test(files_directories_and_what_is_not_there),
+		cmocka_unit_test(a_redirect_keeps_the_query),
 		cmocka_unit_test(nothing_outside_the_root_is_ever_served),
 		cmocka_unit_test(head_is_get_without_the_body),
 		cmocka_unit_test(conditions),

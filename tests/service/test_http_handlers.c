@@ -65,7 +65,9 @@ static void done(struct bw_http_exchange *x)
 {
 	struct probe *probe = bw_http_state(x);
 
-	note("done%s ", bw_http_stream(x) == NULL ? " for nobody" : "");
+	note("done%s ", bw_http_arg(x) != NULL      ? " with its arg"
+			: bw_http_stream(x) == NULL ? " for nobody"
+						    : "");
 	bw_http_reply(x, &(struct bw_http_response){ .status = 201, .type = "text/plain" }, probe->answer, 6,
 		free, probe->answer);
 }
@@ -130,6 +132,7 @@ static void begin(struct bw_http_exchange *x, const struct bw_http_head *head)
 		}
 		break;
 	case 'j':
+	case 'A':
 		assert_int_equal(bw_http_job(x, work, done), 0);
 		break;
 	case 'a':
@@ -148,6 +151,11 @@ static uint32_t body(struct bw_http_exchange *x, const struct bw_view *view)
 	struct probe *probe = bw_http_state(x);
 	uint32_t n = probe->story == 's' ? 1 : view->len; /* s: sips */
 
+	if (probe->story == 'L') { /* leaves the most of it */
+		note("left ");
+		bw_http_reply(x, &(struct bw_http_response){ .status = 200 }, NULL, 0, NULL, NULL);
+		return 1;
+	}
 	if (probe->story == 'p' && probe->step == 0) /* p: pauses until it is told to read */
 		return 0;
 	note("%.*s|", (int)n, (const char *)view->data);
@@ -187,6 +195,45 @@ static const struct bw_http_handler probe_handler = {
 	.closed = closed,
 };
 
+/* ---- one that answers another's request ---------------------------------------------------------------- */
+
+static struct bw_http_exchange *waiting; /* that the next one answers, in a callback of its own */
+static const struct bw_http_response relayed = { .status = 200 };
+
+static void relay_begin(struct bw_http_exchange *x, const struct bw_http_head *head)
+{
+	struct bw_http_exchange *other = waiting;
+
+	note("%.*s ", (int)head->path.len, head->path.at);
+	waiting = x;
+	if (memcmp(head->path.at, "/relay/first", 12) == 0)
+		return;
+	if (memcmp(head->path.at, "/relay/stream", 13) == 0) {
+		assert_true(bw_http_start(
+			x, &(struct bw_http_response){ .status = 200, .length = BW_HTTP_UNTIL_END }));
+		return;
+	}
+	if (memcmp(head->path.at, "/relay/end", 10) == 0)
+		bw_http_end(other);
+	else
+		bw_http_reply(other, &relayed, "other", 5, NULL, NULL);
+	bw_http_reply(x, &relayed, "mine", 4, NULL, NULL);
+	note("begun ");
+}
+
+static void relay_closed(struct bw_http_exchange *x)
+{
+	note("closed ");
+	if (waiting != x) /* what is over with the connection hears no answer any more */
+		bw_http_reply(waiting, &relayed, "late", 4, NULL, NULL);
+}
+
+static const struct bw_http_handler relay_handler = {
+	.name = "relay",
+	.begin = relay_begin,
+	.closed = relay_closed,
+};
+
 /* ---- a site of routes ----------------------------------------------------------------------------------- */
 
 static const struct bw_http_constant constants[] = {
@@ -197,6 +244,8 @@ static const struct bw_http_route routes[] = {
 	{ .path = "/", .is_prefix = true, .handler = &probe_handler, .body_bytes_max = 100000 },
 	{ .path = "/api/", .is_prefix = true, .methods = 1 << BW_HTTP_GET, .handler = &probe_handler },
 	{ .path = "/post", .methods = 1 << BW_HTTP_POST | 1 << BW_HTTP_PUT, .handler = &bw_http_echo },
+	{ .path = "/relay/", .is_prefix = true, .handler = &relay_handler },
+	{ .path = "/Arg", .handler = &probe_handler, .arg = big },
 	{ .path = "/health", .methods = 1 << BW_HTTP_GET, .handler = &bw_http_health },
 };
 
@@ -773,6 +822,200 @@ static void every_segmentation_gives_the_same_answers(void **state)
 	}
 }
 
+/* ---- what one exchange does to another ------------------------------------------------------------------ */
+
+static void a_callback_may_answer_another_exchange(void **state)
+{
+	struct site site;
+
+	site_open(&site);
+	feed(&site, REQUEST("GET /relay/first") REQUEST("GET /relay/second"));
+	TOLD("/relay/first /relay/second begun ");
+	got(&site, "HTTP/1.1 200 OK\r\n" SERVER "Content-Length: 5\r\n\r\nother"
+		   "HTTP/1.1 200 OK\r\n" SERVER "Content-Length: 4\r\n\r\nmine");
+	/* The other one is of another connection. */
+	feed(&site, REQUEST("GET /relay/first"));
+	struct bw_stream *first = site.s;
+	site_reopen(&site);
+	feed(&site, REQUEST("GET /relay/second"));
+	got(&site, "HTTP/1.1 200 OK\r\n" SERVER "Content-Length: 4\r\n\r\nmine");
+	fake_run(site.f);
+	assert_non_null(strstr(fake_output(first, NULL), "\r\n\r\nother"));
+	/* What the callback ends has the connection end with it: not below its own feet. */
+	told[0] = '\0';
+	feed(&site, "GET /relay/stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" REQUEST("GET /relay/end"));
+	TOLD("/relay/stream /relay/end begun ");
+	got(&site, "HTTP/1.1 200 OK\r\n" SERVER "Connection: close\r\n\r\n");
+	assert_true(fake_is_closing(site.s));
+	assert_false(fake_is_aborted(site.s));
+	site_close(&site);
+
+	site_open(&site);
+	feed(&site, REQUEST("GET /relay/first") REQUEST("GET /relay/first"));
+	told[0] = '\0';
+	fake_peer_reset(site.s);
+	TOLD("closed closed ");
+	site_close(&site);
+}
+
+/* What a handler leaves unread when it has said all is nobody's: it is discarded, and its peer's time runs. */
+static void a_body_that_is_left(void **state)
+{
+	struct site site;
+
+	site_open(&site); /* in body() */
+	feed(&site,
+		"POST /Left HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabcdef" REQUEST("GET /whole"));
+	TOLD("/Left?@h left /whole?@h ");
+	got(&site, "HTTP/1.1 200 OK\r\n" SERVER "Content-Length: 0\r\n\r\n"
+		   "HTTP/1.1 200 OK\r\n" SERVER TEXT "Content-Length: 5\r\n\r\nwhole");
+	assert_int_equal(fake_unread(site.s), 0);
+	feed(&site, "POST /Left HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab");
+	TOLD("/Left?@h left ");
+	fake_advance(site.f, SEC(130));
+	assert_true(fake_is_closing(site.s));
+	site_close(&site);
+
+	site_open(&site); /* after it */
+	feed(&site, "POST /pause HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc");
+	assert_int_equal(fake_unread(site.s), 3);
+	bw_http_reply(last_exchange, &(struct bw_http_response){ .status = 200 }, NULL, 0, NULL, NULL);
+	fake_run(site.f);
+	got(&site, "HTTP/1.1 200 OK\r\n" SERVER "Content-Length: 0\r\n\r\n");
+	assert_int_equal(fake_unread(site.s), 0);
+	fake_advance(site.f, SEC(130));
+	assert_true(fake_is_closing(site.s));
+	site_close(&site);
+
+	site_open(&site); /* and the peer has ended */
+	feed(&site, "POST /Left HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc");
+	fake_peer_close(site.s);
+	got(&site, "HTTP/1.1 200 OK\r\n" SERVER "Content-Length: 0\r\n\r\n");
+	assert_true(fake_is_closed(site.s));
+	assert_false(fake_is_aborted(site.s));
+	site_close(&site);
+}
+
+/* The end of the service waits for a body, and for nothing behind it. */
+static void a_drain_in_the_middle_of_a_body(void **state)
+{
+	struct site site;
+
+	site_open(&site);
+	feed(&site, "POST /sip HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n");
+	fake_drain(site.f);
+	assert_false(fake_is_closing(site.s));
+	feed(&site, "a");
+	feed(&site, "b");
+	got(&site, "HTTP/1.1 200 OK\r\n" SERVER "Content-Length: 4\r\n\r\nread");
+	assert_true(fake_is_closing(site.s));
+	site_close(&site);
+}
+
+/* A job that is out when the body goes wrong ends as any other: with all that is the handler's. */
+static void a_late_job_has_its_arg(void **state)
+{
+	struct site site;
+
+	site_open(&site);
+	fake_hold_jobs(site.f, true);
+	fake_set_space(site.s, 10); /* the refusal waits, and the exchange with it */
+	fake_set_auto_ack(site.s, false);
+	feed(&site, "POST /Arg HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx");
+	fake_run_jobs(site.f, 1);
+	TOLD("/Arg?@h done with its arg ");
+	fake_set_auto_ack(site.s, true);
+	fake_set_space(site.s, 4096);
+	fake_advance(site.f, SEC(1));
+	site_close(&site);
+}
+
+/* The Date of an answer is of when it is given. */
+static void an_answer_has_its_own_date(void **state)
+{
+	struct site site;
+	char *first, *second;
+
+	site_open(&site);
+	fake_hold_jobs(site.f, true);
+	feed(&site, REQUEST("GET /whole") REQUEST("GET /job"));
+	fake_advance(site.f, SEC(20));
+	fake_run_jobs(site.f, 1);
+	fake_run(site.f);
+	first = strstr(fake_output(site.s, NULL), "\r\nDate: ");
+	assert_non_null(first);
+	second = strstr(first + 1, "\r\nDate: ");
+	assert_non_null(second);
+	assert_memory_not_equal(first, second, 37);
+	site_close(&site);
+	told[0] = '\0';
+}
+
+/* A whole response is not lost because the body, which it has not waited for, goes wrong. */
+static void a_whole_response_survives_its_body(void **state)
+{
+	struct site site;
+	size_t len;
+
+	site_open(&site);
+	fake_set_space(site.s, 2000);
+	fake_set_auto_ack(site.s, false);
+	feed(&site, "POST /big HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+	feed(&site, "x\r\n");
+	assert_false(fake_is_closing(site.s));
+	fake_set_auto_ack(site.s, true);
+	fake_run(site.f);
+	fake_output(site.s, &len);
+	assert_true(len > sizeof(big));
+	assert_true(fake_is_closing(site.s));
+	assert_false(fake_is_aborted(site.s));
+	assert_int_equal(released, 1);
+	site_close(&site);
+	told[0] = '\0';
+}
+
+/* Who answers instead of reading what the client has asked leave to send must not take a request for that. */
+static void a_stream_instead_of_a_body_closes(void **state)
+{
+	struct site site;
+
+	site_open(&site);
+	feed(&site, "PUT /length HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 200\r\n\r\n");
+	got(&site, "HTTP/1.1 200 OK\r\n" SERVER "Content-Length: 10\r\nConnection: close\r\n\r\n0123456789");
+	assert_true(fake_is_closing(site.s));
+	site_close(&site);
+	told[0] = '\0';
+}
+
+/* All that a site and a handler may say together is more than a head holds: the site's goes. */
+static void heads_are_bounded(void **state)
+{
+	static char value[BW_HTTP_HEADERS_BYTES_MAX], fields[BW_HTTP_FIELDS_MAX];
+	static const struct bw_http_header header = { .name = "X-Site", .value = value };
+	const struct bw_http_response response = { .status = 431, .fields = fields };
+	struct site site;
+
+	memset(value, 's', sizeof(value) - strlen("X-Site: \r\n") - 1);
+	memset(fields, 'f', sizeof(fields) - 1);
+	memcpy(fields, "X-Handler: ", 11);
+	memcpy(fields + sizeof(fields) - 3, "\r\n", 3);
+	bw_http_conf_init(&site.conf);
+	site.conf.site.routes = routes;
+	site.conf.site.route_count = BW_ARRAY_LEN(routes);
+	site.conf.site.headers = &header;
+	site.conf.site.header_count = 1;
+	assert_int_equal(bw_http_conf_prepare(&site.conf), 0);
+	site.f = fake_create(&bw_http_service, &site.conf, 1);
+	site_reopen(&site);
+	feed(&site, "GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+	bw_http_reply(last_exchange, &response, big, 100000, NULL, NULL);
+	fake_run(site.f);
+	assert_non_null(strstr(fake_output(site.s, NULL), "\r\nX-Handler: fff"));
+	assert_null(strstr(fake_output(site.s, NULL), "X-Site"));
+	site_close(&site);
+	told[0] = '\0';
+}
+
 /* ---- hosts ---------------------------------------------------------------------------------------------- */
 
 static void a_host_has_its_own_site(void **state)
@@ -905,6 +1148,14 @@ int main(void)
 		cmocka_unit_test(a_handler_may_abort),
 		cmocka_unit_test(a_peer_that_does_not_read),
 		cmocka_unit_test(every_segmentation_gives_the_same_answers),
+		cmocka_unit_test(a_callback_may_answer_another_exchange),
+		cmocka_unit_test(a_body_that_is_left),
+		cmocka_unit_test(a_drain_in_the_middle_of_a_body),
+		cmocka_unit_test(a_late_job_has_its_arg),
+		cmocka_unit_test(an_answer_has_its_own_date),
+		cmocka_unit_test(a_whole_response_survives_its_body),
+		cmocka_unit_test(a_stream_instead_of_a_body_closes),
+		cmocka_unit_test(heads_are_bounded),
 		cmocka_unit_test(a_host_has_its_own_site),
 		cmocka_unit_test(what_cannot_be_served_is_refused),
 	};

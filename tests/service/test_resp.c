@@ -530,6 +530,50 @@ static void the_password_is_the_first_line_of_its_file(void **state)
 	assert_true(bw_resp_conf_prepare(&c) < 0);
 }
 
+/* A client with a public address, at a public address of ours, where there is no password: nobody else is meant. */
+static void hosts_on_the_internet_are_turned_away(void **state)
+{
+	static const char *const public[] = { "8.8.8.8", "2606:4700::1" }, *const private[] = { "10.1.2.3",
+		"fd77:ba5e::1" };
+	struct fake *f = server(1);
+	struct bw_ip inside, outside;
+	struct bw_stream *s;
+
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(bw_ip_parse(public[i], &outside), 0);
+		assert_int_equal(bw_ip_parse(private[i], &inside), 0);
+		for (unsigned n = 0; n < 3; n++) {
+			fake_set_addresses(f, n & 1 ? inside : outside, n & 2 ? inside : outside);
+			s = fake_open(f, 0);
+			if (n > 0) {
+				ask(s, "PING", "+PONG\r\n");
+				fake_peer_close(s);
+				continue;
+			}
+			assert_true(fake_is_closing(s));
+			fake_feed(s, "SET a 1\r\n", 9); /* it is not run */
+			assert_int_equal(strncmp(fake_output(s, NULL), "-DENIED ", 8), 0);
+			assert_null(strstr(fake_output(s, NULL), "OK"));
+			fake_peer_close(s);
+		}
+	}
+	assert_non_null(strstr(fake_stats(f, 0), "denied 2\n"));
+	assert_int_equal(worker(f, 0)->store.keys, 0);
+	/* Either of the two ways out. */
+	fake_set_addresses(f, outside, outside);
+	conf.protected_mode = false;
+	s = fake_open(f, 0);
+	ask(s, "PING", "+PONG\r\n");
+	conf.protected_mode = true;
+	strcpy(conf.password, "x");
+	conf.password_len = 1;
+	s = fake_open(f, 0);
+	ask(s, "PING", "-NOAUTH Authentication required.\r\n");
+	ask(s, "AUTH x", OK);
+	conf.password_len = 0;
+	finish(f, s);
+}
+
 /* ---- CLIENT ---- */
 
 static void clients_are_listed_and_killed_over_workers(void **state)
@@ -697,7 +741,8 @@ static void what_config_sets_holds_on_all_workers(void **state)
 	fake_output_clear(s);
 	ask(s, "CONFIG RESETSTAT", OK);
 	assert_non_null(strstr(reply(s, "INFO stats"), "total_error_replies:0\r\n"));
-	assert_non_null(strstr(fake_stats(f, 1), "errors 8\n")); /* what the operator sees goes on */
+	/* What the operator sees goes on. A key's errors are counted where it lives. */
+	assert_int_equal(worker(f, 0)->errors + worker(f, 1)->errors + worker(f, 2)->errors, 8);
 	finish(f, s);
 }
 
@@ -1860,6 +1905,7 @@ int main(void)
 		TEST(protocol_3_is_spoken_also_by_other_workers),
 		TEST(nothing_is_answered_without_the_password),
 		TEST(the_password_is_the_first_line_of_its_file),
+		TEST(hosts_on_the_internet_are_turned_away),
 		TEST(clients_are_listed_and_killed_over_workers),
 		TEST(a_list_survives_the_end_of_what_it_stands_at),
 		TEST(replies_can_be_switched_off),

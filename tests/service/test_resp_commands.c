@@ -1153,6 +1153,134 @@ static void what_does_not_fit_is_not_begun(void **state)
 	finish(f);
 }
 
+/* ---- what no key has to do with, while keys are held ---- */
+
+/* What was switched on for a connection is not undone by the end of a command that held keys, or of one behind it. */
+static void what_a_connection_is_stays_so(void **state)
+{
+	struct fake *f = server(3);
+	struct bw_stream *s = fake_open(f, 0);
+
+	send_words(s, "HELLO 3");
+	ask(s, "CLIENT NO-EVICT on", OK);
+	ask(s, "MSETNX a 1 b 2 c 3 d 4 e 5", ":1\r\n");
+	for (char key[8] = "GET a"; key[4] < 'f'; key[4]++)
+		assert_non_null(strstr(reply(s, key), "$1\r\n"));
+	ask(s, "KEYS nosuch", "*0\r\n");
+	assert_non_null(strstr(reply(s, "CLIENT INFO"), " flags=e "));
+	assert_non_null(strstr(reply(s, "CLIENT INFO"), " resp=3 "));
+	/* SKIP is for the next command, though one that came before has its reply only then. */
+	fake_output_clear(s);
+	fake_hold_mail(f, true);
+	for (char key[8] = "GET a"; key[4] < 'f'; key[4]++)
+		send_words(s, key);
+	send_words(s, "CLIENT REPLY SKIP");
+	while (fake_deliver_mail(f, 1) > 0)
+		;
+	fake_hold_mail(f, false);
+	fake_run(f);
+	send_words(s, "ECHO unheard");
+	send_words(s, "ECHO heard");
+	assert_null(strstr(fake_output(s, NULL), "unheard"));
+	assert_non_null(strstr(fake_output(s, NULL), "$5\r\nheard\r\n"));
+	fake_peer_close(s);
+	finish(f);
+}
+
+static unsigned count_of(const char *text, const char *what)
+{
+	unsigned count = 0;
+
+	while ((text = strstr(text, what)) != NULL) {
+		text++;
+		count++;
+	}
+	return count;
+}
+
+/*
+ * MSETNX is stopped after each of its mails. Then others are asked: LIST, KILL and CONFIG SET are done though keys are
+ * held, and though FLUSHALL and a GET wait for them; whoever is killed in the middle leaves nothing half done.
+ */
+static void clients_and_settings_wait_for_no_key(void **state)
+{
+	for (unsigned stop = 0; stop < 12; stop++) {
+		for (unsigned kills = 0; kills < 2; kills++) {
+			struct fake *f = server(3);
+			struct bw_stream *holder = fake_open(f, 1), *waiter = fake_open(f, 2),
+					 *flusher = fake_open(f, 1), *admin = fake_open(f, 0);
+			const char *text;
+
+			ask(holder, "CLIENT SETNAME holder", OK);
+			fake_hold_mail(f, true);
+			send_words(holder, "MSETNX a 1 b 2 c 3 d 4 e 5 f 6 g 7 h 8");
+			fake_deliver_mail(f, stop);
+			send_words(waiter, "MGET a b c d e f g h");
+			send_words(flusher, "FLUSHALL");
+			send_words(admin, "CLIENT LIST");
+			send_words(admin, "CONFIG SET maxmemory 30mb maxmemory-policy noeviction");
+			send_words(admin, "COMMAND COUNT");
+			if (kills)
+				send_words(admin, "CLIENT KILL TYPE normal");
+			/* In any order they come through: each of the holder's mails is delivered, too. */
+			fake_hold_mail(f, false);
+			fake_run(f);
+			text = fake_output(admin, NULL);
+			assert_int_equal(count_of(text, " name="), 4);
+			assert_int_equal(count_of(text, "+OK\r\n"), 1);
+			for (unsigned i = 0; i < 3; i++) {
+				assert_int_equal(worker(f, i)->store.policy, BW_RESP_NOEVICTION);
+				assert_int_equal(worker(f, i)->store.slab.bytes_max, 10u << 20);
+			}
+			if (kills) {
+				assert_non_null(strstr(text, ":3\r\n"));
+				assert_true(fake_is_closing(holder) && fake_is_closing(waiter));
+			} else {
+				assert_string_equal(fake_output(holder, NULL), ":1\r\n");
+				assert_string_equal(fake_output(flusher, NULL), OK);
+				assert_int_equal(count_of(fake_output(waiter, NULL), "\r\n") >= 9, 1);
+			}
+			fake_peer_close(holder);
+			fake_peer_close(waiter);
+			fake_peer_close(flusher);
+			fake_peer_close(admin);
+			finish(f);
+		}
+	}
+}
+
+/* As long as a key is held, nothing about the settings is: the holder's finish is kept back until all else is done. */
+static void settings_are_told_while_a_key_is_held(void **state)
+{
+	struct fake *f = server(2);
+	struct bw_stream *holder = fake_open(f, 0), *admin = fake_open(f, 0), *all = fake_open(f, 0);
+	unsigned tries = 0;
+
+	fake_hold_mail(f, true);
+	send_words(holder, "MSETNX a 1 b 2 c 3 d 4 e 5 f 6");
+	while (worker(f, 0)->holds == 0 && tries++ < 10)
+		fake_deliver_mail(f, 1);
+	assert_int_equal(worker(f, 0)->holds, 1);
+	/* Its own worker's part waits for the hold; COMMAND, INFO and what is told do not. */
+	send_words(all, "DBSIZE");
+	assert_int_equal(*fake_output(all, NULL), 0);
+	assert_non_null(strstr(reply(admin, "INFO server"), "redis_version"));
+	assert_int_equal(*reply(admin, "COMMAND"), '*');
+	fake_output_clear(admin);
+	send_words(admin, "CONFIG SET maxmemory-policy allkeys-lfu");
+	assert_int_equal(worker(f, 0)->store.policy, BW_RESP_ALLKEYS_LFU);
+	assert_int_equal(worker(f, 0)->holds, 1);
+	fake_hold_mail(f, false);
+	fake_run(f);
+	assert_string_equal(fake_output(admin, NULL), OK);
+	assert_string_equal(fake_output(holder, NULL), ":1\r\n");
+	assert_int_equal(*fake_output(all, NULL), ':');
+	fake_peer_close(holder);
+	fake_peer_close(admin);
+	fake_peer_close(all);
+	finish(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -1174,6 +1302,9 @@ int main(void)
 		TEST(nobody_sees_half_of_it),
 		TEST(who_dies_in_the_middle_leaves_nothing_half_done),
 		TEST(what_does_not_fit_is_not_begun),
+		TEST(what_a_connection_is_stays_so),
+		TEST(clients_and_settings_wait_for_no_key),
+		TEST(settings_are_told_while_a_key_is_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

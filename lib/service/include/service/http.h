@@ -102,7 +102,10 @@ void bw_http_read(struct bw_http_exchange *x);
 void bw_http_reply(struct bw_http_exchange *x, const struct bw_http_response *response, const void *body,
 	uint64_t body_bytes, void (*release)(void *arg), void *arg);
 
-/** The head of a response whose body follows. Its texts are copied. False: writable() will tell when. */
+/**
+ * The head of a response whose body follows. Its texts are copied. False: writable() will tell when. Within begin(), of a
+ * request that expects 100 Continue, it is instead of that, and ends the connection: start with the body's first bytes.
+ */
 bool bw_http_start(struct bw_http_exchange *x, const struct bw_http_response *response);
 /** Copy. Returns how many bytes were taken; what was not must be offered again, after writable(). */
 uint32_t bw_http_write(struct bw_http_exchange *x, const void *data, uint32_t len);
