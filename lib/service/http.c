@@ -104,22 +104,28 @@ static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsign
 /* A reply that waits for nothing but its turn: at once, or into the list. */
 static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply)
 {
+	struct bw_http_exchange *x;
+
 	if (reply->flags & BW_HTTP__REPLY_CLOSE)
 		c->phase = BW_HTTP__PHASE_OVER;
 	bw_http__use_page(w, reply);
-	if (bw_likely(c->first == NULL) && bw_http__send_reply(w, s, c, reply)) {
+	if (bw_likely(c->first == NULL) && bw_likely(!bw_http__is_streamed(reply)) &&
+		bw_http__send_reply(w, s, c, reply)) {
 		if (reply->flags & BW_HTTP__REPLY_CLOSE)
 			bw_http__finish(w, s, c);
 		return;
 	}
-	if (bw_http__exchange_push(w, s, c, reply) == NULL) {
+	x = bw_http__exchange_push(w, s, c, reply);
+	if (x == NULL) {
 		/* Every one of the worker's is out. A head may be half out, so there is no way to say so. */
 		w->stalled++;
 		bw_http__log_reply(w, reply);
 		bw_http__give_up(w, s, c);
 		return;
 	}
-	if (c->is_starved)
+	if (c->first == x && bw_http__is_streamed(reply))
+		bw_http__pump(w, s, c);
+	else if (c->is_starved)
 		bw_http__arm_by(s, c, bw_stream_now(s) + BW_HTTP__STARVED_NS);
 }
 
@@ -798,6 +804,8 @@ static enum awaited awaited(const struct conn *c)
 		return AWAITED_ROOM;
 	if (x->waits & BW_HTTP__WAIT_BODY)
 		return x->body_is_left ? AWAITED_US : AWAITED_BODY;
+	if (bw_http__blocks_are_awaited(c, x))
+		return AWAITED_US;
 	return x->waits & BW_HTTP__WAIT_HANDLER ? AWAITED_US : AWAITED_ROOM;
 }
 
@@ -878,6 +886,7 @@ static void http_tick(struct bw_context *ctx, bw_ns now)
 {
 	struct worker *w = bw_context_state(ctx);
 
+	bw_http__blocks_tick(w);
 	bw_http__table_tick(&w->table, now);
 }
 
@@ -897,8 +906,10 @@ static int http_start(struct bw_context *ctx, void *conf)
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (w->queries == MAP_FAILED)
 		w->queries = NULL;
+	w->blocks = bw_http__files_blocks(w->conf->files);
 	rc = bw_http__table_init(&w->table, ctx, w->conf, ready);
-	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->exchanges == NULL || w->queries == NULL))
+	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->exchanges == NULL || w->queries == NULL ||
+			       w->blocks == NULL))
 		rc = -ENOMEM;
 	if (rc < 0)
 		bw_error("http: worker %u has no memory for its tables (%s)", bw_context_worker(ctx),
@@ -968,6 +979,10 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 	}
 	LINE("pending", w->exchanges_out);
 	LINE("pending_refused", w->stalled);
+	LINE("file_reads", w->file_reads);
+	LINE("file_read_waits", w->file_read_waits);
+	LINE("file_read_failures", w->file_read_failures);
+	LINE("file_blocks", w->blocks->count - w->blocks->free_count);
 	LINE("cache_hits", w->table.hits);
 	LINE("cache_waits", w->table.waits);
 	LINE("cache_refused", w->table.refused);

@@ -60,7 +60,7 @@ struct bw_http_exchange *bw_http__exchange_push(
 	return x;
 }
 
-static void exchange_free(struct bw_http_exchange *x)
+void bw_http__exchange_free(struct bw_http_exchange *x)
 {
 	struct worker *w = x->worker;
 
@@ -110,8 +110,9 @@ void bw_http__exchange_pop(struct worker *w, struct conn *c)
 	if (x->route != NULL)
 		handler_drop(x);
 	x->is_popped = true;
+	bw_http__blocks_drop(x);
 	if (!x->job_is_out)
-		exchange_free(x);
+		bw_http__exchange_free(x);
 }
 
 void bw_http__drop_all(struct conn *c)
@@ -269,10 +270,12 @@ void bw_http__pump(struct worker *w, struct bw_stream *s, struct conn *c)
 		}
 		if (x->route != NULL && !x->is_dropped)
 			is_sent = pump_handler(w, s, c, x);
-		else if (x->waits == 0)
-			is_sent = bw_http__send_reply(w, s, c, &x->reply);
-		else
+		else if (x->waits != 0)
 			break;
+		else if (bw_http__is_streamed(&x->reply))
+			is_sent = bw_http__blocks_send(w, s, c, x);
+		else
+			is_sent = bw_http__send_reply(w, s, c, &x->reply);
 		moved |= is_sent || x->reply.body_left != left_before;
 		if (!is_sent)
 			break;
@@ -592,7 +595,7 @@ static void job_done(struct bw_context *ctx, struct bw_job *job)
 	if (!x->is_popped)
 		go_on(x);
 	else if (!x->job_is_out)
-		exchange_free(x);
+		bw_http__exchange_free(x);
 }
 
 int bw_http_job(

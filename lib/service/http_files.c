@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "http_addresses.h"
+#include "http_blocks.h"
 #include "http_files.h"
 #include "http_log.h"
 
@@ -34,6 +35,11 @@
 #define LOAD_ATTEMPTS      3
 #define NAME_ROOM          (4096 + 256)              /* of a path, and an index */
 #define REDIRECT_HEAD_MAX  (BW_HTTP__HEAD_MAX - 128) /* with Content-Length, Date and Connection behind it */
+#define FILE_BYTES_MAX     (64ull << 20) /* larger files are streamed, where the configuration does not say */
+#define FILE_BYTES_MIN     4096u         /* a body that is sent with its head is always in memory */
+#define OPEN_FILES_MAX     256u          /* each of the streamed ones is charged this part of the cache */
+#define CACHE_BYTES_MIN    (64u * 1024)
+#define BESIDE_BODY_MAX    (20u * 1024)                 /* object, path and head */
 #define CLOCK_TICK_NS      (20 * (int64_t)BW_NS_PER_MS) /* a file system's clock: twice Linux's longest */
 
 /* A path that a helper is busy with. Others that want it come again: a second helper must not wait for the first. */
@@ -49,6 +55,7 @@ struct bw_http_files {
 	unsigned site_count;
 	struct bw_http__mime *mime;
 	uint64_t bytes_max, negative_bytes_max;
+	uint64_t file_bytes_max; /* of one that is held */
 	struct bw_siphash_key key;
 
 	_Atomic uint64_t bytes, negative_bytes; /* of living objects and dead ones not yet buried */
@@ -60,6 +67,7 @@ struct bw_http_files {
 	struct bw_list busy;
 	struct bw_list recent;
 	bw_ns warn_at;
+	struct bw_http__blocks *blocks; /* of all workers */
 	struct bw_http__object *bucket[BUCKETS];
 };
 
@@ -158,7 +166,9 @@ static void object_free(struct bw_http__object *object)
 	atomic_fetch_sub(is_negative(object) ? &files->negative_bytes : &files->bytes, object->cost_bytes);
 	if (atomic_load(&object->is_stale))
 		atomic_fetch_sub(&files->leaving_bytes, object->cost_bytes);
-	if (!object->is_constant)
+	if (object->is_streamed)
+		close(object->fd);
+	else if (!object->is_constant)
 		body_free((void *)(uintptr_t)object->body, object->map_bytes);
 	free(object);
 }
@@ -493,13 +503,13 @@ static int file_name(const struct bw_http__site *site, const uint8_t *path, uint
 	return n >= 0 && (size_t)n < name_room ? 0 : -ENAMETOOLONG;
 }
 
-/* Read exactly `bytes`. -ENODATA: the file is shorter by now. */
-static int read_all(int fd, uint8_t *into, uint64_t bytes)
+/* Read exactly `bytes`, those `from` there on. -ENODATA: the file is shorter by now. */
+static int read_all(int fd, uint8_t *into, uint64_t bytes, uint64_t from)
 {
 	uint64_t at = 0;
 
 	while (at < bytes) {
-		ssize_t n = pread(fd, into + at, bytes - at, (off_t)at);
+		ssize_t n = pread(fd, into + at, bytes - at, (off_t)(from + at));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -528,7 +538,7 @@ static bool is_racy(const struct stat *st, const struct timespec *wall)
  * but a large file is read often enough. Then it is by what no two contents share, where it is not racy: whoever
  * changes the file, or sets its mtime back, changes its ctime.
  */
-static uint64_t tag_of(const uint8_t *body, const struct stat *st, bool racy)
+static uint64_t tag_of(const uint8_t *body, const struct stat *st, bool by_content)
 {
 	static const struct bw_siphash_key fixed = { { 0, 0 } };
 	uint64_t words[4] = {
@@ -538,7 +548,7 @@ static uint64_t tag_of(const uint8_t *body, const struct stat *st, bool racy)
 		(uint64_t)st->st_ino,
 	};
 
-	if (st->st_size <= TAG_BY_CONTENT_MAX || racy)
+	if (by_content)
 		return bw_siphash(&fixed, body, (size_t)st->st_size);
 	return bw_siphash(&fixed, words, sizeof(words));
 }
@@ -564,15 +574,27 @@ struct source {
 	bool varies;
 };
 
-/* The file behind fd in memory: an object with one reference, its bytes reserved. 0, -EAGAIN: changed under our
- * hands; -ENOSPC: no room now; -EFBIG: never; or another -errno. */
+/* In memory. Else it is streamed. */
+static bool is_held(const struct bw_http_files *files, uint64_t bytes)
+{
+	return bytes <= files->file_bytes_max;
+}
+
+/* What a body takes of the cache, page by page; a streamed one's share stands for its descriptor. */
+static uint64_t cost_of_body(const struct bw_http_files *files, uint64_t bytes)
+{
+	return is_held(files, bytes) ? (bytes + 4095) & ~4095ull : files->bytes_max / OPEN_FILES_MAX;
+}
+
+/* The file behind fd, in memory or to be read from fd, which is the object's then: an object with one reference, its
+ * bytes reserved. 0, -EAGAIN: changed under our hands; -ENOSPC: no room now; or another -errno. */
 static int load_once(struct bw_http_files *files, const struct source *source, int fd, bool insists,
 	struct bw_http__object **object)
 {
 	struct stat st, after;
 	struct timespec wall;
 	uint64_t room, map_bytes = 0;
-	bool racy;
+	bool racy, held, by_content;
 	uint8_t *body = NULL;
 	char type[BW_HTTP__MIME_TYPE_MAX + sizeof("; charset=") + BW_HTTP__CHARSET_MAX];
 	struct plan plan;
@@ -582,18 +604,18 @@ static int load_once(struct bw_http_files *files, const struct source *source, i
 		return -errno;
 	/* Object, head and path are small change beside the body: reserve their bound, correct it below. */
 	room = sizeof(**object) + source->path_len + BW_HTTP__HEAD_MAX +
-	       (((uint64_t)st.st_size + 4095) & ~4095ull);
-	if (room > files->bytes_max)
-		return -EFBIG;
+	       cost_of_body(files, (uint64_t)st.st_size);
+	BW_ASSERT_LE(room, files->bytes_max);
+	held = is_held(files, (uint64_t)st.st_size);
 	if (!reserve_bytes(files, room, insists))
 		return -ENOSPC;
-	if (st.st_size > 0) {
+	if (held && st.st_size > 0) {
 		body = body_alloc((uint64_t)st.st_size, &map_bytes);
 		if (body == NULL) {
 			rc = -ENOMEM;
 			goto unreserve;
 		}
-		rc = read_all(fd, body, (uint64_t)st.st_size);
+		rc = read_all(fd, body, (uint64_t)st.st_size, 0);
 		if (rc < 0)
 			goto free_body;
 	}
@@ -606,6 +628,7 @@ static int load_once(struct bw_http_files *files, const struct source *source, i
 	/* RFC 9110 8.8.2.1: not later than the Date it is sent with. */
 	clock_gettime(CLOCK_REALTIME, &wall);
 	racy = is_racy(&st, &wall);
+	by_content = held && (st.st_size <= TAG_BY_CONTENT_MAX || racy);
 	type_of(files, source->site, source->name, type, sizeof(type));
 	plan = (struct plan){
 		.site = source->site,
@@ -617,8 +640,8 @@ static int load_once(struct bw_http_files *files, const struct source *source, i
 		.varies = source->varies,
 		.body = body,
 		.body_bytes = (uint64_t)st.st_size,
-		.has_tag = true,
-		.tag = tag_of(body, &st, racy) ^ source->tag_mask,
+		.has_tag = by_content || !racy, /* none is better than one that two contents may have */
+		.tag = tag_of(body, &st, by_content) ^ source->tag_mask,
 		.has_modified = true,
 		.modified_s = BW_MIN((int64_t)st.st_mtim.tv_sec, (int64_t)wall.tv_sec),
 	};
@@ -628,7 +651,12 @@ static int load_once(struct bw_http_files *files, const struct source *source, i
 		goto free_body;
 	}
 	(*object)->map_bytes = map_bytes;
-	(*object)->cost_bytes += map_bytes > 0 ? map_bytes : (uint64_t)st.st_size;
+	(*object)->is_streamed = !held;
+	(*object)->fd = fd;
+	if (!held)
+		(*object)->cost_bytes += cost_of_body(files, (uint64_t)st.st_size);
+	else
+		(*object)->cost_bytes += map_bytes > 0 ? map_bytes : (uint64_t)st.st_size;
 	(*object)->device = st.st_dev;
 	(*object)->inode = st.st_ino;
 	/* The next look at a racy file must not find it the same, whatever it finds. */
@@ -744,8 +772,49 @@ static int load(struct bw_http_files *files, const struct source *source, const 
 		if ((rc != -EAGAIN && rc != -ENODATA) || attempt == LOAD_ATTEMPTS)
 			break;
 	}
-	close(fd);
+	if (rc < 0 || !(*object)->is_streamed)
+		close(fd);
 	return rc;
+}
+
+/* A file that is appended to, such as a log, is served as it was; one that was overwritten is no one file any more.
+ * Its ctime is no help: that of a file that another was moved over changes, too. */
+static bool is_overwritten(const struct bw_http__object *object, const struct stat *st)
+{
+	if ((uint64_t)st->st_size < object->body_bytes)
+		return true;
+	return (uint64_t)st->st_size == object->body_bytes && object->mtime_ns != INT64_MIN &&
+	       object->mtime_ns != ns_of(&st->st_mtim);
+}
+
+int bw_http__files_read(struct bw_http__object *object, uint8_t *into, uint32_t len, uint64_t at, bw_ns now)
+{
+	struct stat st;
+	int rc = read_all(object->fd, into, len, at);
+
+	if (rc == 0 && fstat(object->fd, &st) < 0)
+		rc = -errno;
+	else if (rc == 0 && is_overwritten(object, &st))
+		rc = -ENODATA;
+	if (rc < 0)
+		warn_limited(object->files, now, "connection reset, for there is no more of",
+			(const uint8_t *)object->path, object->path_len,
+			rc == -ENODATA ? "it was changed in place" : strerror(-rc),
+			rc == -ENODATA ? "; replace files by renaming" : "");
+	return rc;
+}
+
+struct bw_http__blocks *bw_http__files_blocks(struct bw_http_files *files)
+{
+	struct bw_http__blocks *blocks = bw_http__blocks_create(files->bytes_max);
+
+	if (blocks == NULL)
+		return NULL;
+	pthread_mutex_lock(&files->mutex);
+	blocks->next = files->blocks;
+	files->blocks = blocks;
+	pthread_mutex_unlock(&files->mutex);
+	return blocks;
 }
 
 /* ---- variants ----------------------------------------------------------------------------------------- */
@@ -825,7 +894,7 @@ static int load_variants(struct bw_http_files *files, const struct source *sourc
 		other.encoding = variants[i].encoding;
 		other.tag_mask = 0x9e3779b97f4a7c15ull * (i + 1);
 		snprintf(sibling, sizeof(sibling), "%s%s", source->name, variants[i].suffix);
-		bytes += (uint64_t)siblings->st[i].st_size;
+		bytes += cost_of_body(files, (uint64_t)siblings->st[i].st_size);
 		/* All of them must fit at once, beside something else. */
 		rc = bytes <= files->bytes_max / 2
 			     ? load(files, &other, sibling, insists, &object->variant[i])
@@ -985,12 +1054,6 @@ static enum bw_http__got look(struct bw_http_files *files, unsigned number, cons
 		return BW_HTTP__GOT_OBJECT;
 	case -ENOSPC:
 		return BW_HTTP__GOT_NO_ROOM;
-	case -EFBIG:
-		atomic_fetch_add(&files->no_room, 1);
-		warn_limited(files, now, "refused (503)", path, path_len, "larger than the file cache",
-			"; give http a larger cache");
-		*status = 503;
-		break;
 	default:
 		*status = status_of_error(-rc);
 		if (*status != 500)
@@ -1186,6 +1249,13 @@ static int check_limits(const struct bw_http_conf *conf)
 			conf->request_line_bytes_max, conf->header_bytes_max);
 		return -EINVAL;
 	}
+	if ((conf->cache_bytes_max > 0 && conf->cache_bytes_max < CACHE_BYTES_MIN) ||
+		(conf->cache_file_bytes_max > 0 && conf->cache_file_bytes_max < FILE_BYTES_MIN)) {
+		bw_error("http: cache (%llu) must be at least 64 KiB, cache_file_max (%llu) 4 KiB",
+			(unsigned long long)conf->cache_bytes_max,
+			(unsigned long long)conf->cache_file_bytes_max);
+		return -EINVAL;
+	}
 	if (conf->header_count_max == 0 || conf->pipeline_depth_max == 0 ||
 		conf->pipeline_depth_max > 65535) {
 		bw_error("http: header_count_max (%u) must be at least 1, pipeline_depth_max (%u) 1 to 65535",
@@ -1281,6 +1351,15 @@ static void files_free(struct bw_http_files *files)
 		table_remove(files,
 			bw_container_of(bw_list_first(&files->recent), struct bw_http__object, recent));
 	bw_http__files_bury(files);
+	while (files->blocks != NULL) {
+		struct bw_http__blocks *blocks = files->blocks, *next = blocks->next;
+
+		if (!bw_http__blocks_free(blocks)) {
+			bw_error("http: pieces of files are still referenced at the end");
+			return;
+		}
+		files->blocks = next;
+	}
 	if (atomic_load(&files->bytes) != 0 || atomic_load(&files->negative_bytes) != 0) {
 		/* Somebody may still read it: a leak is the lesser harm. */
 		bw_error("http: %llu bytes of files are still referenced at the end",
@@ -1324,6 +1403,10 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	bw_list_init(&files->recent);
 	pthread_mutex_init(&files->mutex, NULL);
 	files->bytes_max = conf->cache_bytes_max;
+	files->file_bytes_max = conf->cache_file_bytes_max;
+	if (files->file_bytes_max == 0)
+		files->file_bytes_max = BW_MAX(BW_MIN(files->bytes_max / 8, FILE_BYTES_MAX), FILE_BYTES_MIN);
+	files->file_bytes_max = BW_MIN(files->file_bytes_max, files->bytes_max - BESIDE_BODY_MAX);
 	files->negative_bytes_max = BW_MIN(conf->cache_bytes_max / 16 + 65536, 16ull << 20);
 	clock_gettime(CLOCK_REALTIME, &seed[0]);
 	clock_gettime(CLOCK_MONOTONIC, &seed[1]);

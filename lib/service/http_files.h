@@ -34,6 +34,7 @@
 #define BW_HTTP__PATIENCE_NS (250 * BW_NS_PER_MS)
 
 struct bw_http_files;
+struct bw_http__blocks;
 struct bw_http__page;
 
 /** The same in another coding, of a file beside it: FILE.br, FILE.gz. The object without coding holds them. */
@@ -49,6 +50,7 @@ struct bw_http__object {
 	atomic_bool is_stale;
 	bool has_variants;
 	bool is_constant; /* lives as long as the service, never checked */
+	bool is_streamed; /* too large to be held: there is no body, but fd to read it from */
 	uint16_t status;  /* 200 with a body; 301 and refusals; a constant's own */
 	uint16_t site;    /* with the path: the key */
 	_Atomic bw_ns checked_at;
@@ -70,6 +72,7 @@ struct bw_http__object {
 		description_len; /* in which Content-Type is, and Accept-Ranges behind it; then Content-Length */
 	/* -- the helpers', under the mutex -- */
 	uint8_t variants_lost; /* bits: there is a file, but it cannot be had */
+	int fd;
 	struct bw_http_files *files;
 	struct bw_http__object *next;      /* in the bucket */
 	struct bw_link recent;             /* least recently used first */
@@ -136,6 +139,11 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site,
  * @path  relative, with no dot segments. A descriptor, or -errno.
  */
 int bw_http__open_beneath(int root_fd, const char *path, int flags);
+/** On a helper thread: `len` bytes of a streamed object's body, which are there. 0, or -errno after a line: it was
+ *  truncated or overwritten, or cannot be read. */
+int bw_http__files_read(struct bw_http__object *object, uint8_t *into, uint32_t len, uint64_t at, bw_ns now);
+/** A worker's, for streamed objects; freed with the cache. NULL: no memory. */
+struct bw_http__blocks *bw_http__files_blocks(struct bw_http_files *files);
 /** On a helper thread: free what is dead. */
 void bw_http__files_bury(struct bw_http_files *files);
 /** Is there anything for it? */

@@ -7,6 +7,7 @@
 #include <service/http.h>
 
 #include "http_addresses.h"
+#include "http_blocks.h"
 #include "http_date.h"
 #include "http_files.h"
 #include "http_log.h"
@@ -39,6 +40,12 @@ struct bw_http__reply {
 	bool head_is_sent;
 };
 
+/** Is its body read while it is sent? */
+static inline bool bw_http__is_streamed(const struct bw_http__reply *reply)
+{
+	return reply->object != NULL && reply->object->is_streamed && reply->body_left > 0;
+}
+
 /* What an exchange waits for. 0: for its turn and for room. */
 enum {
 	BW_HTTP__WAIT_OBJECT = 1 << 0,
@@ -57,7 +64,7 @@ enum bw_http__stage {
 
 /** A request whose answer is not in the send queue. Zeroed but for its list link. */
 struct bw_http_exchange {
-	struct bw_link waiter; /* in a look-up's list */
+	struct bw_link waiter; /* in a look-up's list, or for a block */
 	struct bw_http_exchange *next;
 	struct bw_stream *stream;
 	struct bw_http__reply reply; /* its object is a reference of ours */
@@ -84,6 +91,11 @@ struct bw_http_exchange {
 	void (*done)(struct bw_http_exchange *x);
 	bool job_is_out;
 	bool is_popped; /* out of the list, and there only for its job */
+	/* -- of an object that is not in memory: the block that a job reads, or that is being sent -- */
+	int block_error;
+	bw_ns block_asked_at;
+	uint32_t block_at, block_len;
+	struct bw_http__block *block;
 	union {
 		struct bw_http__wants wants;
 		uint8_t state[BW_HTTP_STATE_BYTES] __attribute__((aligned(16)));
@@ -108,6 +120,7 @@ struct conn {
 	struct bw_http__scan scan;
 	uint32_t requests; /* so far, where they have a bound */
 	uint16_t exchange_count;
+	uint16_t blocks_out; /* read, in the send queue or on their way home */
 	uint8_t phase;
 	bool is_reading; /* within data(), which settles at its end */
 	bool is_paused; /* there is more to read, and data() will be called for it, which alone clears this */
@@ -149,9 +162,11 @@ struct worker {
 	uint8_t tail_len[BW_HTTP__TAIL_COUNT];
 
 	struct bw_http__log_source *log; /* NULL: none */
+	struct bw_http__blocks *blocks;  /* the cache's, for this worker alone */
 
 	uint64_t requests, by_class[6], body_bytes, connections, timeouts, malformed, stalled;
 	uint64_t address_refused, address_uncounted;
+	uint64_t file_reads, file_read_failures, file_read_waits;
 };
 
 static inline struct worker *bw_http__worker_of(const struct bw_stream *s)
@@ -202,7 +217,9 @@ void bw_http__decide(const struct worker *w, struct bw_http__object *object,
  * constant says is not ours to replace.
  */
 void bw_http__use_page(const struct worker *w, struct bw_http__reply *reply);
-/** Send what there is room for. True: all of it is in the send queue. */
+/** Unless it was sent. False: no room now. */
+bool bw_http__send_head(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply);
+/** Send what there is room for, of a reply whose body is in memory. True: all of it is in the send queue. */
 bool bw_http__send_reply(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply);
 /** A handler's head. False: no room now. */
 bool bw_http__send_handler_head(struct worker *w, struct bw_stream *s, struct conn *c,
@@ -217,6 +234,8 @@ struct bw_http_exchange *bw_http__exchange_push(
 	struct worker *w, struct bw_stream *s, struct conn *c, const struct bw_http__reply *reply);
 /** The first one, done with or not: a handler that has not said all hears of it. */
 void bw_http__exchange_pop(struct worker *w, struct conn *c);
+/** One that was popped while its job was out: the job's end. */
+void bw_http__exchange_free(struct bw_http_exchange *x);
 /** Orderly: what is queued goes out, then FIN. Later answers are to nobody any more. */
 void bw_http__finish(struct worker *w, struct bw_stream *s, struct conn *c);
 void bw_http__give_up(struct worker *w, struct bw_stream *s, struct conn *c);

@@ -300,7 +300,7 @@ static void release_object(void *arg)
 }
 
 /* The head, and the body with it where both are small. False: no room now. */
-static bool send_head(struct worker *w, struct bw_stream *s, struct bw_http__reply *reply)
+static bool make_head(struct worker *w, struct bw_stream *s, struct bw_http__reply *reply)
 {
 	const struct bw_http__object *object = reply->object;
 	struct text text;
@@ -342,25 +342,32 @@ static bool send_head(struct worker *w, struct bw_stream *s, struct bw_http__rep
 	return true;
 }
 
-/* Send what there is room for. True: all of it is in the send queue. */
-bool bw_http__send_reply(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply)
+bool bw_http__send_head(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply)
 {
 	/* A head is at most what a reserve grants: with that much space, only an empty pool can refuse. */
 	uint32_t space = bw_stream_space(s);
 
-	if (!reply->head_is_sent) {
-		if (!send_head(w, s, reply)) {
-			c->is_starved = space >= BW_HTTP__HEAD_MAX;
-			return false;
-		}
-		reply->head_is_sent = true;
-		w->by_class[reply->status / 100]++;
+	if (reply->head_is_sent)
+		return true;
+	if (!make_head(w, s, reply)) {
+		c->is_starved = space >= BW_HTTP__HEAD_MAX;
+		return false;
 	}
+	reply->head_is_sent = true;
+	w->by_class[reply->status / 100]++;
+	return true;
+}
+
+/* Send what there is room for. True: all of it is in the send queue. */
+bool bw_http__send_reply(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply)
+{
+	if (!bw_http__send_head(w, s, c, reply))
+		return false;
 	while (reply->body_left > 0) {
 		uint32_t len = (uint32_t)BW_MIN(reply->body_left, (uint64_t)SLICE_MAX);
+		uint32_t space = bw_stream_space(s);
 		int rc;
 
-		space = bw_stream_space(s);
 		/* With no space at all it is still tried: being refused is what makes writable() come. */
 		if (space > 0)
 			len = BW_MIN(len, space);

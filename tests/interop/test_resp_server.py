@@ -256,11 +256,12 @@ def test_policies_by_traffic(bench, tmp_path, workers):
         time.sleep(0.3)
     gone, keys = evicted() - before, int(client.ask("DBSIZE")[1:])
     assert gone > 5000
-    assert existing("old", 5000) < left(5000, keys, gone) * 1.1 + 100
+    # With two workers what goes from one to the other is gathered, and some go with their page, for which there is no model.
+    by_page = 0 if workers == 1 else 400
+    assert existing("old", 5000) < left(5000, keys, gone) * 1.1 + 100 + by_page
     # All of a sample are new: the integral of x ** 8, x from their part at the first eviction to that at the last.
     lost = keys / 9 * ((20000 / keys) ** 9 - ((20000 - gone) / keys) ** 9)
-    # With two workers what goes from one to the other is gathered: some go with their page, for which there is no model.
-    assert existing("new", 20000) > 20000 - 2 * lost - (100 if workers == 1 else 400)
+    assert existing("new", 20000) > 20000 - 2 * lost - 100 - by_page
     # Only what expires goes, and what expires first. There is not room for all.
     client.ask("FLUSHALL")
     assert client.ask("CONFIG", "SET", "maxmemory-policy", "volatile-ttl") == b"+OK\r\n"

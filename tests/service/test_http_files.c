@@ -97,6 +97,7 @@ static void site_init(uint64_t cache_bytes_max)
 	bw_http_conf_init(&conf);
 	conf.site.root = root;
 	conf.cache_bytes_max = cache_bytes_max;
+	conf.cache_file_bytes_max = cache_bytes_max; /* what fits is held */
 }
 
 static void site_start(unsigned workers)
@@ -412,23 +413,303 @@ static void the_least_recently_used_makes_room(void **state)
 	site_close();
 }
 
-static void a_file_larger_than_the_cache_is_a_503(void **state)
+/* A file in which every byte tells where it is. */
+static void write_streamed(const char *name, size_t bytes)
+{
+	FILE *file = fopen(in_root(name), "w");
+
+	assert_non_null(file);
+	for (size_t at = 0; at < bytes; at++)
+		fputc((int)(at * 7 + at / 251 + at / 65536) & 255, file);
+	fclose(file);
+	wait_a_tick();
+}
+
+static uint8_t streamed_byte(size_t at)
+{
+	return (uint8_t)(at * 7 + at / 251 + at / 65536);
+}
+
+/* Is the output one response with this status, whose body are these bytes of the file? Whole, or only begun. */
+static void expect_streamed(struct bw_stream *s, unsigned status, size_t from, size_t bytes, bool whole)
+{
+	size_t len, body_len;
+	const char *out = fake_output(s, &len), *body = body_of(s);
+
+	assert_int_equal(status_of(s), status);
+	body_len = len - (size_t)(body - out);
+	if (whole)
+		assert_int_equal(body_len, bytes);
+	else
+		assert_true(body_len < bytes);
+	for (size_t i = 0; i < body_len; i++)
+		if ((uint8_t)body[i] != streamed_byte(from + i))
+			fail_msg("byte %zu is wrong", from + i);
+}
+
+static void stream_open(void)
+{
+	site_init(2 * MIB);
+	conf.cache_file_bytes_max = 4096;
+	site_start(1);
+}
+
+static void ask_range(struct bw_stream *s, const char *path, const char *fields)
+{
+	char request[512];
+
+	fake_output_clear(s);
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: h\r\n%s\r\n", path, fields);
+	fake_feed(s, request, strlen(request));
+}
+
+#define STREAMED (3 * MIB + 12345)
+
+static void a_large_file_is_read_while_it_is_sent(void **state)
 {
 	struct bw_stream *s;
 
-	write_big("huge", 2 * MIB, 'x');
-	write_file("a", "one");
+	write_streamed("big", STREAMED);
+	write_streamed("edge", 4096);
+	write_streamed("above", 4097);
+	stream_open();
+	s = fake_open(f, 0);
+	ask(s, "/big");
+	expect_streamed(s, 200, 0, STREAMED, true);
+	assert_int_equal(figure(0, "file_reads"), 25);
+	assert_true(figure(0, "cache_bytes") < 20000); /* none of it */
+	ask(s, "/edge");
+	expect_streamed(s, 200, 0, 4096, true);
+	assert_int_equal(figure(0, "file_reads"), 25);
+	ask(s, "/above");
+	expect_streamed(s, 200, 0, 4097, true);
+	assert_int_equal(figure(0, "file_reads"), 26);
+	fake_advance(f, MS(100));
+	assert_int_equal(figure(0, "file_blocks"), 0);
+	/* Larger than the whole cache, whatever the bound. */
+	site_close();
 	site_open(MIB, 1);
 	s = fake_open(f, 0);
-	assert_string_equal(get(s, "/a"), "one");
-	bw_log_set_level(BW_LOG_ERROR);
-	ask(s, "/huge");
-	bw_log_set_level(BW_LOG_INFO);
-	assert_int_equal(status_of(s), 503);
-	assert_non_null(strstr(fake_output(s, NULL), "Retry-After: "));
+	ask(s, "/big");
+	expect_streamed(s, 200, 0, STREAMED, true);
+	assert_int_equal(figure(0, "cache_evictions"), 0);
+	site_close();
+}
+
+static void conditions_and_ranges_hold_for_large_files(void **state)
+{
+	struct bw_stream *s;
+	char fields[200], tag[64];
+	const char *at;
+	size_t len;
+
+	write_streamed("big", STREAMED);
+	stream_open();
+	s = fake_open(f, 0);
+	fake_feed(s, "HEAD /big HTTP/1.1\r\nHost: h\r\n\r\n", 31);
+	at = strstr(fake_output(s, &len), "ETag: ");
+	assert_non_null(at);
+	assert_non_null(strstr(fake_output(s, &len), "Content-Length: 3158073\r\n"));
+	assert_string_equal(body_of(s), "");
+	assert_int_equal(sscanf(at, "ETag: %63s", tag), 1);
+	assert_int_equal(figure(0, "file_reads"), 0);
+	snprintf(fields, sizeof(fields), "If-None-Match: %s\r\n", tag);
+	ask_range(s, "/big", fields);
+	assert_int_equal(status_of(s), 304);
+	ask_range(s, "/big", "Range: bytes=0-0\r\n");
+	expect_streamed(s, 206, 0, 1, true);
+	ask_range(s, "/big", "Range: bytes=131071-131072\r\n");
+	expect_streamed(s, 206, 131071, 2, true);
+	ask_range(s, "/big", "Range: bytes=1000-\r\n");
+	expect_streamed(s, 206, 1000, STREAMED - 1000, true);
+	ask_range(s, "/big", "Range: bytes=-1\r\n");
+	expect_streamed(s, 206, STREAMED - 1, 1, true);
+	ask_range(s, "/big", "Range: bytes=3158073-\r\n");
+	assert_int_equal(status_of(s), 416);
+	snprintf(fields, sizeof(fields), "If-Range: %s\r\nRange: bytes=5-200000\r\n", tag);
+	ask_range(s, "/big", fields);
+	expect_streamed(s, 206, 5, 199996, true);
+	ask_range(s, "/big", "If-Range: \"other\"\r\nRange: bytes=5-6\r\n");
+	expect_streamed(s, 200, 0, STREAMED, true);
+	site_close();
+}
+
+static void large_files_keep_their_place_in_the_pipeline(void **state)
+{
+	static const char requests[] = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+				       "GET /big HTTP/1.1\r\nHost: h\r\nRange: bytes=7-300000\r\n\r\n"
+				       "GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+				       "GET /big HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+	struct bw_stream *s;
+	const char *at;
+	size_t len;
+
+	write_streamed("big", STREAMED);
+	write_file("a", "one");
+	stream_open();
+	s = fake_open(f, 0);
+	fake_set_space(s, 5000);
+	fake_feed(s, requests, sizeof(requests) - 1);
+	fake_advance(f, SEC(1));
+	assert_true(fake_is_closed(s));
+	at = fake_output(s, &len);
+	assert_non_null(strstr(at, "\r\n\r\noneHTTP/1.1 206 "));
+	at = strstr(at, "HTTP/1.1 206 ");
+	at = strstr(at, "\r\n\r\n") + 4;
+	for (size_t i = 0; i < 299994; i++)
+		assert_int_equal((uint8_t)at[i], streamed_byte(7 + i));
+	at += 299994;
+	assert_memory_equal(at, "HTTP/1.1 200 ", 13);
+	at = strstr(at, "\r\n\r\none") + 7;
+	assert_memory_equal(at, "HTTP/1.1 200 ", 13);
+	at = strstr(at, "\r\n\r\n") + 4;
+	for (size_t i = 0; i < STREAMED; i++)
+		assert_int_equal((uint8_t)at[i], streamed_byte(i));
+	assert_int_equal(fake_output(s, &len) + len - at, STREAMED);
+	site_close();
+}
+
+/* More connections than blocks, none of which acknowledges anything: all are served as those before them read. */
+static void blocks_go_round(void **state)
+{
+	struct bw_stream *s[40];
+	unsigned begun = 0;
+
+	write_streamed("big", STREAMED);
+	stream_open();
+	for (unsigned i = 0; i < BW_ARRAY_LEN(s); i++) {
+		s[i] = fake_open(f, 0);
+		fake_set_auto_ack(s[i], false);
+		ask(s[i], "/big");
+	}
+	fake_advance(f, SEC(1));
+	assert_int_equal(figure(0, "file_blocks"), 16);
+	assert_true(figure(0, "file_read_waits") > 0);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(s); i++)
+		begun += fake_queued(s[i]) > 1000;
+	assert_true(begun >= 4 && begun <= 16);
+	/* Half of them die, in whatever state they are in. */
+	for (unsigned i = 0; i < BW_ARRAY_LEN(s); i += 2)
+		fake_peer_reset(s[i]);
+	for (unsigned i = 1; i < BW_ARRAY_LEN(s); i += 2)
+		fake_set_auto_ack(s[i], true);
+	fake_advance(f, SEC(20));
+	for (unsigned i = 1; i < BW_ARRAY_LEN(s); i += 2)
+		expect_streamed(s[i], 200, 0, STREAMED, true);
+	fake_advance(f, MS(100));
+	assert_int_equal(figure(0, "file_blocks"), 0);
+	site_close();
+}
+
+/* Who holds all blocks and reads nothing is reset, and those that waited go on: nobody waits for ever. */
+static void who_does_not_read_gives_its_blocks_back(void **state)
+{
+	struct bw_stream *s[20], *honest;
+
+	write_streamed("big", STREAMED);
+	stream_open();
+	for (unsigned i = 0; i < BW_ARRAY_LEN(s); i++) {
+		s[i] = fake_open(f, 0);
+		fake_set_auto_ack(s[i], false);
+		ask(s[i], "/big");
+	}
+	honest = fake_open(f, 0);
+	ask(honest, "/big");
+	fake_advance(f, SEC(200));
+	expect_streamed(honest, 200, 0, STREAMED, true);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(s); i++)
+		assert_true(fake_is_aborted(s[i]));
+	site_close();
+}
+
+static void a_connection_may_end_while_its_file_is_read(void **state)
+{
+	struct bw_stream *s;
+
+	write_streamed("big", STREAMED);
+	stream_open();
+	for (unsigned when = 0; when < 12; when++) {
+		s = fake_open(f, 0);
+		fake_set_auto_ack(s, when & 1);
+		fake_hold_jobs(f, true);
+		ask(s, "/big");
+		for (unsigned i = 0; i < when / 2; i++)
+			fake_run_jobs(f, 1);
+		if (when & 2)
+			fake_work_jobs(f, 1); /* it is read, and not yet home */
+		fake_peer_reset(s);
+		fake_hold_jobs(f, false);
+		fake_advance(f, MS(200));
+		assert_int_equal(figure(0, "file_blocks"), 0);
+		assert_int_equal(figure(0, "pending"), 0);
+	}
+	/* While a helper reads, it is our wait. */
+	fake_hold_jobs(f, true);
+	s = fake_open(f, 0);
+	ask(s, "/big");
+	fake_run_jobs(f, 1);
+	fake_advance(f, SEC(500));
 	assert_false(fake_is_closing(s));
-	assert_int_equal(figure(0, "cache_no_room"), 1);
-	assert_int_equal(figure(0, "cache_evictions"), 0); /* nobody had to go for nothing */
+	fake_hold_jobs(f, false);
+	fake_run(f);
+	expect_streamed(s, 200, 0, STREAMED, true);
+	site_close();
+}
+
+static void a_large_file_that_changes_in_place_is_cut_off(void **state)
+{
+	struct bw_stream *s;
+
+	for (unsigned how = 0; how < 4; how++) {
+		int fd;
+
+		write_streamed("big", STREAMED);
+		stream_open();
+		s = fake_open(f, 0);
+		fake_set_auto_ack(s, false);
+		ask(s, "/big");
+		fd = open(in_root("big"), O_WRONLY | (how == 1 ? O_APPEND : 0));
+		if (how == 0)
+			assert_int_equal(ftruncate(fd, 2 * MIB), 0);
+		else if (how < 3)
+			assert_int_equal(write(fd, "x", 1), 1);
+		else
+			unlink(in_root("big")); /* or replaced: it is still there for who has it open */
+		close(fd);
+		bw_log_set_level(BW_LOG_ERROR);
+		fake_set_auto_ack(s, true);
+		fake_advance(f, SEC(2));
+		bw_log_set_level(BW_LOG_INFO);
+		if (how == 1 || how == 3) {
+			expect_streamed(s, 200, 0, STREAMED, true);
+			assert_int_equal(figure(0, "file_read_failures"), 0);
+		} else {
+			assert_true(fake_is_aborted(s));
+			expect_streamed(s, 200, 0, STREAMED, false);
+			assert_int_equal(figure(0, "file_read_failures"), 1);
+		}
+		site_close();
+	}
+}
+
+/* The engine's buffers run out, and its queue to the helpers: it is tried again. */
+static void a_large_file_survives_scarcity(void **state)
+{
+	struct bw_stream *s;
+
+	write_streamed("big", STREAMED);
+	stream_open();
+	s = fake_open(f, 0);
+	ask(s, "/big"); /* known */
+	ask_range(s, "/big", "Range: bytes=0-0\r\n");
+	fake_starve(s, 3);
+	fake_set_jobs_max(f, 0);
+	ask(s, "/big");
+	fake_advance(f, MS(500));
+	fake_starve(s, 2);
+	fake_set_jobs_max(f, 1);
+	fake_advance(f, SEC(1));
+	expect_streamed(s, 200, 0, STREAMED, true);
 	site_close();
 }
 
@@ -602,8 +883,20 @@ static void a_slow_disk_does_not_stall_what_is_in_memory(void **state)
 	site_close();
 }
 
+/* Its listing is larger than a small cache. */
+static void make_long_folder(void)
+{
+	assert_int_equal(mkdir(in_root("long"), 0755), 0);
+	for (int i = 0; i < 500; i++) {
+		char name[200];
+
+		sprintf(name, "long/%0150d", i);
+		close(open(in_root(name), O_CREAT | O_WRONLY, 0644));
+	}
+}
+
 /*
- * A helper is busy with one file for as long as we like (its warning does not fit the pipe that is its stderr), and
+ * A helper is busy with one path for as long as we like (its warning does not fit the pipe that is its stderr), and
  * another worker wants the same file: the second helper has better things to do than to wait for the first.
  */
 static void a_busy_file_keeps_one_helper_only(void **state)
@@ -612,9 +905,11 @@ static void a_busy_file_keeps_one_helper_only(void **state)
 	int ends[2], saved = dup(STDERR_FILENO);
 	char filler[4096] = { 0 };
 
-	write_big("large", 2 * MIB, 'l');
+	make_long_folder();
 	write_file("a", "one");
-	site_open(MIB, 2);
+	site_init(64 * 1024);
+	conf.site.listing = true;
+	site_start(2);
 	fake_start_helpers(f, 2);
 	assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
 	while (write(ends[1], filler, sizeof(filler)) > 0)
@@ -624,10 +919,10 @@ static void a_busy_file_keeps_one_helper_only(void **state)
 	s[0] = fake_open(f, 0);
 	s[1] = fake_open(f, 1);
 	other = fake_open(f, 1);
-	ask(s[0], "/large");
+	ask(s[0], "/long/");
 	while (figure(0, "cache_no_room") == 0)
 		usleep(100);
-	ask(s[1], "/large");
+	ask(s[1], "/long/");
 	ask(other, "/a");
 	for (int i = 0; i < 1000 && status_of(other) == 0; i++) {
 		usleep(1000);
@@ -1351,7 +1646,14 @@ int main(void)
 		cmocka_unit_test(a_flood_of_unknown_paths_stays_within_its_bound),
 		cmocka_unit_test(the_old_content_lives_until_its_last_reader_is_done),
 		cmocka_unit_test(the_least_recently_used_makes_room),
-		cmocka_unit_test(a_file_larger_than_the_cache_is_a_503),
+		cmocka_unit_test(a_large_file_is_read_while_it_is_sent),
+		cmocka_unit_test(conditions_and_ranges_hold_for_large_files),
+		cmocka_unit_test(large_files_keep_their_place_in_the_pipeline),
+		cmocka_unit_test(blocks_go_round),
+		cmocka_unit_test(who_does_not_read_gives_its_blocks_back),
+		cmocka_unit_test(a_connection_may_end_while_its_file_is_read),
+		cmocka_unit_test(a_large_file_that_changes_in_place_is_cut_off),
+		cmocka_unit_test(a_large_file_survives_scarcity),
 		cmocka_unit_test(a_full_cache_waits_for_its_readers_and_then_gives_up),
 		cmocka_unit_test(a_connection_may_end_while_its_file_waits_for_room),
 		cmocka_unit_test(more_lookups_than_there_may_be_are_a_503),

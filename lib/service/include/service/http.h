@@ -209,8 +209,11 @@ struct bw_http_conf {
 	struct bw_http_site site;         /* of hosts that no other site names; it has no names */
 	const struct bw_http_site *hosts; /* those that have names */
 	unsigned host_count;
-	const char *mime_types;          /* a table in the form of /etc/mime.types, which is the default */
-	uint64_t cache_bytes_max;        /* files held in memory, all workers together; 0: a quarter of RAM */
+	const char *mime_types;   /* a table in the form of /etc/mime.types, which is the default */
+	uint64_t cache_bytes_max; /* files held in memory, all workers together; 0: a quarter of RAM */
+	uint64_t
+		cache_file_bytes_max; /* larger files are not held, but read while they are sent; 0: an eighth of the
+					    cache, at most 64 MiB */
 	uint32_t request_line_bytes_max; /* default 4096: above it 414 */
 	uint32_t header_bytes_max; /* request line and headers; default 8192: above it 431. At most 16384 */
 	uint32_t header_count_max; /* default 100: above it 431 */
