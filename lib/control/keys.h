@@ -90,7 +90,7 @@
 	X(charset, TEXT, charset, 0, 0)
 
 /* struct bw_http_route, but for `methods` and what `path`, `prefix` and `handler` mean */
-#define ROUTE_KEYS(X) X(body, BYTES, body_bytes_max, 0, 1024 * GIB)
+#define ROUTE_KEYS(X) X(body, BYTES, body_bytes_max, 1, 1024 * GIB)
 
 /* struct bw_http_constant */
 #define CONSTANT_KEYS(X)                                                                                     \

@@ -24,8 +24,12 @@ DEPENDS = {
 
 def configuration(key, value, root):
     """The least that makes a server, and the key."""
+    def site():
+        return {"constants": [{"path": "/", "body": "hello"}], "routes": [{"path": "/echo", "handler": "echo"}]}
+
     conf = {"device": "ring", "addresses": ["192.0.2.2/24"],
-            "http": [{"port": HTTP, "root": str(root), "constants": [{"path": "/", "body": "hello"}]}],
+            "http": [{"port": HTTP, "root": str(root), **site(),
+                      "hosts": [{"names": ["www.example.org"], **site()}]}],
             "resp": [{"port": RESP}], "echo": [{"port": 7}], "discard": [{"port": 9}]}
     at = conf
     *sections, name = key.split(".")
