@@ -178,7 +178,8 @@ void bw_resp__run_config_get(struct bw_resp__call *call)
 
 		for (unsigned i = 0; i < PARAMETERS && arg->len <= 64; i++)
 			if (names[i] == NULL && is_pattern &&
-				bw_resp__glob_nocase(asked, arg->len, parameters[i].name))
+				bw_resp__glob(arg->data, arg->len, (const uint8_t *)parameters[i].name,
+					(uint32_t)strlen(parameters[i].name), true))
 				names[i] = parameters[i].name;
 			else if (names[i] == NULL && !is_pattern && bw_resp__arg_is(arg, parameters[i].name))
 				names[i] = asked;

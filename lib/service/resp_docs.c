@@ -393,10 +393,11 @@ void bw_resp__run_command_list(struct bw_resp__call *call)
 		return;
 	}
 	for (unsigned i = 0; i < all; i++) {
-		is_wanted[i] = !filters || (by_category && is_in_category(nth(i), &call->argv[4])) ||
-			       (by_pattern && call->argv[4].len <= 64 &&
-				       bw_resp__glob_nocase((const char *)call->argv[4].data,
-					       call->argv[4].len, nth(i)->name));
+		is_wanted[i] =
+			!filters || (by_category && is_in_category(nth(i), &call->argv[4])) ||
+			(by_pattern && call->argv[4].len <= 64 &&
+				bw_resp__glob(call->argv[4].data, call->argv[4].len,
+					(const uint8_t *)nth(i)->name, (uint32_t)strlen(nth(i)->name), true));
 		count += is_wanted[i];
 	}
 	bw_resp__text_array(&t, count);

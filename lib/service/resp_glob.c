@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "resp_internal.h"
 
-/* The pattern's next element, which is no star, against a byte; *used is its length. */
-static bool match_one(const uint8_t *p, const uint8_t *end, uint8_t c, uint32_t *used)
+static uint8_t folded(uint8_t c, bool is_nocase)
+{
+	return is_nocase && c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+}
+
+/* The pattern's next element, which is no star, against a byte, folded before; *used is its length. */
+static bool match_one(const uint8_t *p, const uint8_t *end, uint8_t c, bool is_nocase, uint32_t *used)
 {
 	const uint8_t *begin = p++;
 	bool is_negated, matches = false;
@@ -12,25 +17,24 @@ static bool match_one(const uint8_t *p, const uint8_t *end, uint8_t c, uint32_t 
 		return true;
 	if (*begin == '\\' && p < end) {
 		*used = 2;
-		return *p == c;
+		return folded(*p, is_nocase) == c;
 	}
 	if (*begin != '[')
-		return *begin == c;
+		return folded(*begin, is_nocase) == c;
 	is_negated = p < end && *p == '^';
 	p += is_negated;
 	/* Ranges may be the wrong way round, and a class that nothing closes ends with the pattern. */
 	while (p < end && *p != ']') {
 		if (*p == '\\' && end - p >= 2) {
-			matches |= p[1] == c;
+			matches |= folded(p[1], is_nocase) == c;
 			p += 2;
 		} else if (end - p >= 3 && p[1] == '-') {
-			int8_t low = (int8_t)BW_MIN((int8_t)p[0], (int8_t)p[2]);
-			int8_t high = (int8_t)BW_MAX((int8_t)p[0], (int8_t)p[2]);
+			int8_t from = (int8_t)folded(p[0], is_nocase), to = (int8_t)folded(p[2], is_nocase);
 
-			matches |= (int8_t)c >= low && (int8_t)c <= high;
+			matches |= (int8_t)c >= BW_MIN(from, to) && (int8_t)c <= BW_MAX(from, to);
 			p += 3;
 		} else {
-			matches |= *p++ == c;
+			matches |= folded(*p++, is_nocase) == c;
 		}
 	}
 	p += p < end;
@@ -39,7 +43,7 @@ static bool match_one(const uint8_t *p, const uint8_t *end, uint8_t c, uint32_t 
 }
 
 /* Only the last star is ever tried again, so the cost is the product of the lengths. */
-bool bw_resp__glob(const uint8_t *p, uint32_t p_len, const uint8_t *text, uint32_t len)
+bool bw_resp__glob(const uint8_t *p, uint32_t p_len, const uint8_t *text, uint32_t len, bool is_nocase)
 {
 	const uint8_t *p_end = p + p_len, *end = text + len, *after_star = NULL, *retry_at = NULL;
 	uint32_t used;
@@ -50,7 +54,7 @@ bool bw_resp__glob(const uint8_t *p, uint32_t p_len, const uint8_t *text, uint32
 		if (p < p_end && *p == '*') {
 			after_star = ++p;
 			retry_at = text;
-		} else if (p < p_end && match_one(p, p_end, *text, &used)) {
+		} else if (p < p_end && match_one(p, p_end, folded(*text, is_nocase), is_nocase, &used)) {
 			p += used;
 			text++;
 		} else if (after_star != NULL) {

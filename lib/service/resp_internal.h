@@ -311,8 +311,9 @@ enum bw_resp__ran bw_resp__walk_begin(struct bw_resp__call *call, struct bw_resp
 void bw_resp__walk_visit(struct bw_resp *r, struct bw_resp__request *request);
 /** A visit came home. True: it is on its way again; false: there is a reply. */
 bool bw_resp__walk_goes_on(struct bw_resp *r, struct bw_resp__request *request);
-/** Redis's glob, case and all. */
-bool bw_resp__glob(const uint8_t *pattern, uint32_t pattern_len, const uint8_t *text, uint32_t len);
+/** Redis's glob. @is_nocase  'A' to 'Z' are as 'a' to 'z' */
+bool bw_resp__glob(
+	const uint8_t *pattern, uint32_t pattern_len, const uint8_t *text, uint32_t len, bool is_nocase);
 
 /* ---- replies: exactly one a call, resp.c ---- */
 

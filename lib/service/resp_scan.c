@@ -147,8 +147,9 @@ static void add_if_wanted(void *arg, const struct bw_resp__item *item)
 	if (filter->has_pattern)
 		search->work += (uint64_t)filter->pattern_len * bw_resp__item_key_len(item);
 	if (!filter->is_nothing &&
-		(!filter->has_pattern || bw_resp__glob(filter->pattern, filter->pattern_len,
-						 bw_resp__item_key(item), bw_resp__item_key_len(item))))
+		(!filter->has_pattern ||
+			bw_resp__glob(filter->pattern, filter->pattern_len, bw_resp__item_key(item),
+				bw_resp__item_key_len(item), false)))
 		rows_add(search->rows, bw_resp__item_key(item), bw_resp__item_key_len(item));
 }
 

@@ -25,10 +25,4 @@ void bw_resp__text_address(struct bw_resp__text *t, const struct bw_ip *ip, uint
 /** It is framed already. */
 void bw_resp__text_reply(struct bw_resp__call *call, const struct bw_resp__text *t);
 
-/**
- * Redis's glob, whole and without regard to case. Only the last star is ever tried again, so the cost is the product of
- * the lengths.
- */
-bool bw_resp__glob_nocase(const char *pattern, size_t pattern_len, const char *s);
-
 typedef unsigned long long bw_resp__ull; /* for %llu */

@@ -472,8 +472,8 @@ static void globs_match_as_those_of_redis_do(void **state)
 
 	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
 		if (bw_resp__glob((const uint8_t *)cases[i].pattern, (uint32_t)strlen(cases[i].pattern),
-			    (const uint8_t *)cases[i].text,
-			    (uint32_t)strlen(cases[i].text)) != cases[i].matches)
+			    (const uint8_t *)cases[i].text, (uint32_t)strlen(cases[i].text),
+			    false) != cases[i].matches)
 			fail_msg("%s %s", cases[i].pattern, cases[i].text);
 	}
 	/* A thousand stars in no more than the product of the lengths. */
@@ -481,7 +481,7 @@ static void globs_match_as_those_of_redis_do(void **state)
 		memcpy(stars + i, "*a", 2);
 	stars[3999] = 'b';
 	memset(text, 'a', 4000);
-	assert_false(bw_resp__glob((uint8_t *)stars, 4000, (uint8_t *)text, 4000));
+	assert_false(bw_resp__glob((uint8_t *)stars, 4000, (uint8_t *)text, 4000, false));
 }
 
 /* The next bulk string of a reply; its length, or -1 where none begins here. */
