@@ -1254,10 +1254,14 @@ static void settings_are_told_while_a_key_is_held(void **state)
 {
 	struct fake *f = server(2);
 	struct bw_stream *holder = fake_open(f, 0), *admin = fake_open(f, 0), *all = fake_open(f, 0);
+	char keys[2][64], text[192];
 	unsigned tries = 0;
 
+	key_of(f, 0, "mine", keys[0]);
+	key_of(f, 1, "theirs", keys[1]);
+	snprintf(text, sizeof(text), "MSETNX %s 1 %s 2", keys[0], keys[1]);
 	fake_hold_mail(f, true);
-	send_words(holder, "MSETNX a 1 b 2 c 3 d 4 e 5 f 6");
+	send_words(holder, text);
 	while (worker(f, 0)->holds == 0 && tries++ < 10)
 		fake_deliver_mail(f, 1);
 	assert_int_equal(worker(f, 0)->holds, 1);
