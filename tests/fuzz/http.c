@@ -8,7 +8,7 @@
 #include <base/log.h>
 #include <service/http.h>
 
-#include "http_parse.h"
+#include "http/parse.h"
 #include "service.h"
 
 static const struct bw_http_constant constants[] = {

@@ -6,7 +6,7 @@
 #include <base/log.h>
 #include <service/resp.h>
 
-#include "resp_internal.h"
+#include "resp/internal.h"
 #include "service.h"
 
 static struct bw_resp_conf conf;

@@ -16,7 +16,7 @@
 #include <service/http.h>
 
 #include "fake_stream.h"
-#include "http_files.h"
+#include "http/files.h"
 
 #define MS(n)  ((n)*BW_NS_PER_MS)
 #define SEC(n) ((n)*BW_NS_PER_SEC)

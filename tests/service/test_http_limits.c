@@ -13,7 +13,7 @@
 #include <service/http.h>
 
 #include "fake_stream.h"
-#include "http_addresses.h"
+#include "http/addresses.h"
 
 #define SEC(n) ((n)*BW_NS_PER_SEC)
 #define GET    "GET /ok HTTP/1.1\r\nHost: h\r\n"

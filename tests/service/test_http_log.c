@@ -19,7 +19,7 @@
 #include <service/http.h>
 
 #include "fake_stream.h"
-#include "http_log.h"
+#include "http/log.h"
 
 #define SEC(n) ((n)*BW_NS_PER_SEC)
 

@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#include "http_date.h"
-#include "http_mime.h"
-#include "http_parse.h"
+#include "http/date.h"
+#include "http/mime.h"
+#include "http/parse.h"
 
 static const struct bw_http__limits limits = {
 	.request_line_bytes_max = 200,

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "fake_stream.h"
-#include "resp_internal.h"
+#include "resp/internal.h"
 
 static struct bw_resp_conf conf;
 

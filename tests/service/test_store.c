@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "store.h"
+#include "resp/store.h"
 
 struct rig {
 	struct bw_resp__store store;
