@@ -139,7 +139,8 @@ unsigned bw_app_stop(struct bw_app_instance *instance)
 	/* With the engine gone and the rings emptied, every mbuf is at home. */
 	lost = bw_nic_mbufs_in_use(nic);
 	if (lost != 0 || !instance->is_quiet)
-		printf("mbufs: %u in pools, %u lost\n", nic->worker_count * nic->mbufs_per_worker - lost, lost);
+		printf("mbufs: %u in pools, %u lost\n", nic->worker_count * nic->mbufs_per_worker - lost,
+			lost);
 	fflush(stdout);
 	bw_nic_close(&instance->nic);
 	bw_eal_stop();

@@ -117,7 +117,8 @@ static int take_from(struct load_run *run, const char *flag, const char *text)
 		uint8_t *byte = &from->ip.b[15 - i / 8];
 
 		if ((*byte & 1u << i % 8) != 0)
-			return fault(flag, text, "has bits set behind its prefix; clear them, as in 10.1.0.0/16");
+			return fault(
+				flag, text, "has bits set behind its prefix; clear them, as in 10.1.0.0/16");
 	}
 	run->conf.from = from->ip;
 	run->conf.from.b[15] |= (uint8_t)ends;
@@ -178,7 +179,8 @@ static int take_distribution(struct load_run *run, const char *flag, const char 
 		if (*end == '\0' && run->conf.zipf >= 0.01 && run->conf.zipf <= 10)
 			return 0;
 	}
-	return fault(flag, text, "is no distribution; give uniform, zipf, or zipf: and an exponent of 0.01 to 10");
+	return fault(
+		flag, text, "is no distribution; give uniform, zipf, or zipf: and an exponent of 0.01 to 10");
 }
 
 /** SET:GET, as memtier has it. */
@@ -187,7 +189,8 @@ static int take_ratio(struct load_run *run, const char *flag, const char *text)
 	unsigned sets, gets;
 	char end;
 
-	if (sscanf(text, "%4u:%4u%c", &sets, &gets, &end) != 2 || sets + gets == 0 || text[0] < '0' || text[0] > '9')
+	if (sscanf(text, "%4u:%4u%c", &sets, &gets, &end) != 2 || sets + gets == 0 || text[0] < '0' ||
+		text[0] > '9')
 		return fault(flag, text, "is no ratio of SET to GET; give one such as 1:10");
 	run->conf.set_share = (double)sets / (sets + gets);
 	return 0;
@@ -390,7 +393,8 @@ static const struct load_flag {
 	{ "--fill", NULL, NULL, take_fill, PROTOCOL(RESP), "resp: SET every key once before" },
 	{ "--method", "-X", "NAME", take_method, PROTOCOL(HTTP), "http: default GET" },
 	{ "--header", "-H", "TEXT", take_header, PROTOCOL(HTTP), "http: one more; repeatable" },
-	{ "--paths", NULL, "FILE", take_paths, PROTOCOL(HTTP), "http: one path a line, instead of the URL's" },
+	{ "--paths", NULL, "FILE", take_paths, PROTOCOL(HTTP),
+		"http: one path a line, instead of the URL's" },
 	{ "--request", NULL, "FILE", take_request, PROTOCOL(HTTP), "http: the request's bytes, as they are" },
 	{ "--any-length", NULL, NULL, take_any_length, PROTOCOL(HTTP),
 		"http: answers to one path may differ in length" },
@@ -487,8 +491,8 @@ static int host_resolve(const char *url, const char *host, struct bw_ip *ip)
 }
 
 /** HOST[:PORT], of `len` bytes, with an IPv6 address in brackets. */
-static int authority_parse(struct load_run *run, const char *url, const char *at, size_t len,
-	struct bw_load_target *target)
+static int authority_parse(
+	struct load_run *run, const char *url, const char *at, size_t len, struct bw_load_target *target)
 {
 	const char *end = at + len, *host = at, *host_end, *port = NULL;
 	uint64_t number;
@@ -501,7 +505,8 @@ static int authority_parse(struct load_run *run, const char *url, const char *at
 			return fault("load", url, "has a bracket without its other");
 		at = host_end + 1;
 		if (at < end && *at != ':')
-			return fault("load", url, "has something behind its address; give a URL such as http://192.0.2.2:80/");
+			return fault("load", url,
+				"has something behind its address; give a URL such as http://192.0.2.2:80/");
 		port = at < end ? at + 1 : NULL;
 	} else {
 		port = memchr(at, ':', len);
@@ -511,7 +516,8 @@ static int authority_parse(struct load_run *run, const char *url, const char *at
 	if (port != NULL) {
 		char text[8];
 
-		snprintf(text, sizeof(text), "%.*s", (int)BW_MIN((size_t)(end - port), sizeof(text) - 1), port);
+		snprintf(text, sizeof(text), "%.*s", (int)BW_MIN((size_t)(end - port), sizeof(text) - 1),
+			port);
 		if (take_number(url, text, 1, 65535, &number) != 0)
 			return -EINVAL;
 		target->port = (uint16_t)number;
@@ -543,7 +549,8 @@ static int url_take(struct load_run *run, const char *url)
 			strncmp(schemes[i].name, url, (size_t)(colon - url)) == 0)
 			scheme = &schemes[i];
 	if (scheme == NULL || !is_printable(url) || strchr(url, ' ') != NULL)
-		return fault("load", url, "is no URL; give one that begins with http://, resp://, echo:// or udp://");
+		return fault("load", url,
+			"is no URL; give one that begins with http://, resp://, echo:// or udp://");
 	if (run->conf.target_count > 0 && run->conf.protocol != scheme->protocol)
 		return fault("load", url, "is of another protocol than the first; give one kind");
 	run->conf.protocol = scheme->protocol;
@@ -579,7 +586,8 @@ static int url_take(struct load_run *run, const char *url)
 /* ---- the command line -------------------------------------------------------------------------------------- */
 
 /** Take our own flags and the URLs; what is the engine's goes to `rest`. 1: help was asked for. */
-static int command_line(struct load_run *run, int argc, char **argv, char **rest, int *rest_count, unsigned *given)
+static int command_line(
+	struct load_run *run, int argc, char **argv, char **rest, int *rest_count, unsigned *given)
 {
 	for (int at = 0; at < argc; at++) {
 		const char *arg = argv[at], *equals = strncmp(arg, "--", 2) == 0 ? strchr(arg, '=') : NULL;
@@ -659,8 +667,10 @@ static int check(struct load_run *run, unsigned given)
 	if (conf->is_churn && conf->depth > 1)
 		return refuse("--new-connections has one request on each; leave -P out");
 	if (conf->think_ns > 0 && (conf->rate > 0 || conf->is_churn))
-		return refuse("--think is of the closed loop on standing connections; leave -R and --new-connections out");
-	if (conf->request != NULL && (conf->path_count > 0 || conf->headers != NULL || strcmp(conf->method, "GET") != 0))
+		return refuse(
+			"--think is of the closed loop on standing connections; leave -R and --new-connections out");
+	if (conf->request != NULL &&
+		(conf->path_count > 0 || conf->headers != NULL || strcmp(conf->method, "GET") != 0))
 		return refuse("--request is all of it; leave --paths, -H and -X out");
 	if (conf->protocol == BW_LOAD_UDP && (conf->size < BW_LOAD_UDP_BYTES_MIN || conf->size > 32768))
 		return refuse("--size of a datagram is 8 to 32768 bytes");
@@ -695,7 +705,8 @@ static bool is_asked_to_stop(const struct load_run *run, bw_ns wait_ns)
  * Wait until `is_done` of the figures, as long as something becomes more. 0; -ETIME: nothing has, for the time-out;
  * -EINTR: a signal.
  */
-static int wait_for(struct load_run *run, bool (*is_done)(const struct load_run *, const struct bw_load_figures *))
+static int wait_for(
+	struct load_run *run, bool (*is_done)(const struct load_run *, const struct bw_load_figures *))
 {
 	struct bw_load_figures *figures = &run->report.figures; /* scratch, until it is written at the end */
 	bw_ns moved_at = bw_clock_now();
@@ -840,7 +851,8 @@ static int measure(struct load_run *run)
 			is_over = true;
 		if (!run->is_quiet && report->second_count > 0)
 			load_report_live(stderr, &report->second[report->second_count - 1],
-				end == BW_NEVER ? (double)(now->responses - first->responses) / (double)run->conf.count
+				end == BW_NEVER ? (double)(now->responses - first->responses) /
+							  (double)run->conf.count
 						: (double)(at - began) / (double)run->duration_ns);
 		*last = *now;
 		looked_at = at;

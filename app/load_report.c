@@ -48,7 +48,8 @@ uint64_t load_errors(const struct bw_load_figures *figures)
 	return sum;
 }
 
-bool load_report_add(struct load_report *report, double at, double seconds, const struct bw_load_figures *of_it)
+bool load_report_add(
+	struct load_report *report, double at, double seconds, const struct bw_load_figures *of_it)
 {
 	if (report->second_count == report->second_room) {
 		unsigned room = report->second_room * 2 + 64;
@@ -109,7 +110,11 @@ static const char *time_text(uint64_t ns, char out[TEXT_BYTES])
 	while (unit + 1 < BW_ARRAY_LEN(units) && (double)ns < units[unit].ns)
 		unit++;
 	value = (double)ns / units[unit].ns;
-	snprintf(out, TEXT_BYTES, "%.*f %s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[unit].name);
+	snprintf(out, TEXT_BYTES, "%.*f %s",
+		value < 9.995   ? 2
+		: value < 99.95 ? 1
+				: 0,
+		value, units[unit].name);
 	return out;
 }
 
@@ -131,8 +136,8 @@ void load_report_live(FILE *out, const struct load_second *second, double progre
 		fprintf(out, "\r[%s] ", bar);
 	fprintf(out, "%5.1f s  %s requests/s  %sbit/s in  p50 %s  p99 %s", second->at,
 		rate_text(per_second(second->responses, second->seconds), rate),
-		rate_text(8 * per_second(second->bytes_in, second->seconds), bits), time_text(second->p50, p50),
-		time_text(second->p99, p99));
+		rate_text(8 * per_second(second->bytes_in, second->seconds), bits),
+		time_text(second->p50, p50), time_text(second->p99, p99));
 	if (second->errors > 0)
 		fprintf(out, "  %" PRIu64 " errors", second->errors);
 	fputs(is_terminal ? "\033[K" : "\n", out);
@@ -160,8 +165,8 @@ void load_report_print(FILE *out, const struct load_report *report)
 	const struct bw_load_figures *figures = &report->figures;
 	char rate[TEXT_BYTES], bits[TEXT_BYTES];
 
-	fprintf(out, "\n  requests    %" PRIu64 " answered in %.2f s: %s/s\n", figures->responses, report->seconds,
-		rate_text(per_second(figures->responses, report->seconds), rate));
+	fprintf(out, "\n  requests    %" PRIu64 " answered in %.2f s: %s/s\n", figures->responses,
+		report->seconds, rate_text(per_second(figures->responses, report->seconds), rate));
 	fprintf(out, "  received    %" PRIu64 " bytes, %sbit/s\n", figures->bytes_in,
 		rate_text(8 * per_second(figures->bytes_in, report->seconds), bits));
 	fprintf(out, "  sent        %" PRIu64 " bytes, %sbit/s\n", figures->bytes_out,
@@ -177,7 +182,8 @@ void load_report_print(FILE *out, const struct load_report *report)
 	fprintf(out, "  connections %" PRIu64 " opened, %" PRIu64 " open at the end\n", figures->opened,
 		figures->open + figures->idle_open);
 	if (report->conf->idle > 0)
-		fprintf(out, "  idle        %" PRIu64 " of %" PRIu64 " open, %" PRIu64 " answered at the end\n",
+		fprintf(out,
+			"  idle        %" PRIu64 " of %" PRIu64 " open, %" PRIu64 " answered at the end\n",
 			figures->idle_open, report->conf->idle, figures->idle_answered);
 	if (report->conf->protocol == BW_LOAD_RESP && figures->misses > 0)
 		fprintf(out, "  misses      %" PRIu64 "\n", figures->misses);
@@ -212,11 +218,11 @@ static void json_seconds(FILE *out, const struct load_report *report)
 
 		fprintf(out,
 			"%s\n    {\"at\": %.3f, \"requests_per_s\": %.1f, \"bytes_in_per_s\": %.1f, \"bytes_out_per_s\": %.1f, "
-			"\"errors\": %" PRIu64 ", \"p50_ns\": %" PRIu64 ", \"p90_ns\": %" PRIu64 ", \"p99_ns\": %" PRIu64
-			", \"p99_9_ns\": %" PRIu64 ", \"max_ns\": %" PRIu64 "}",
+			"\"errors\": %" PRIu64 ", \"p50_ns\": %" PRIu64 ", \"p90_ns\": %" PRIu64
+			", \"p99_ns\": %" PRIu64 ", \"p99_9_ns\": %" PRIu64 ", \"max_ns\": %" PRIu64 "}",
 			i > 0 ? "," : "", s->at, per_second(s->responses, s->seconds),
-			per_second(s->bytes_in, s->seconds), per_second(s->bytes_out, s->seconds), s->errors, s->p50,
-			s->p90, s->p99, s->p999, s->max);
+			per_second(s->bytes_in, s->seconds), per_second(s->bytes_out, s->seconds), s->errors,
+			s->p50, s->p90, s->p99, s->p999, s->max);
 	}
 	fprintf(out, "%s]\n", report->second_count > 0 ? "\n  " : "");
 }
@@ -232,21 +238,24 @@ void load_report_json(FILE *out, const struct load_report *report)
 		json_text(out, report->urls[i]);
 	}
 	fprintf(out,
-		"],\n  \"workers\": %u,\n  \"connections\": %" PRIu64 ",\n  \"pipeline\": %u,\n  \"rate\": %.1f,\n"
+		"],\n  \"workers\": %u,\n  \"connections\": %" PRIu64
+		",\n  \"pipeline\": %u,\n  \"rate\": %.1f,\n"
 		"  \"seconds_measured\": %.6f,\n  \"requests\": %" PRIu64 ",\n  \"responses\": %" PRIu64
 		",\n  \"requests_per_s\": %.1f,\n"
 		"  \"bytes_in\": %" PRIu64 ",\n  \"bytes_out\": %" PRIu64 ",\n  \"opened\": %" PRIu64
 		",\n  \"open\": %" PRIu64 ",\n"
 		"  \"idle_open\": %" PRIu64 ",\n  \"idle_answered\": %" PRIu64 ",\n  \"misses\": %" PRIu64
 		",\n  \"retransmissions\": %" PRIu64 ",\n  \"errors\": {",
-		report->workers, conf->connections, conf->depth, conf->rate, report->seconds, figures->requests,
-		figures->responses, per_second(figures->responses, report->seconds), figures->bytes_in,
-		figures->bytes_out, figures->opened, figures->open, figures->idle_open, figures->idle_answered,
-		figures->misses, report->retransmissions);
+		report->workers, conf->connections, conf->depth, conf->rate, report->seconds,
+		figures->requests, figures->responses, per_second(figures->responses, report->seconds),
+		figures->bytes_in, figures->bytes_out, figures->opened, figures->open, figures->idle_open,
+		figures->idle_answered, figures->misses, report->retransmissions);
 	for (unsigned i = 0; i < BW_LOAD_ERRORS; i++)
-		fprintf(out, "%s\"%s\": %" PRIu64, i > 0 ? ", " : "", bw_load_error_name(i), figures->error[i]);
+		fprintf(out, "%s\"%s\": %" PRIu64, i > 0 ? ", " : "", bw_load_error_name(i),
+			figures->error[i]);
 	fprintf(out, "},\n  \"latency_ns\": {\"mean\": %.1f",
-		figures->latency.count > 0 ? (double)figures->latency.sum / (double)figures->latency.count : 0);
+		figures->latency.count > 0 ? (double)figures->latency.sum / (double)figures->latency.count
+					   : 0);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(percentiles); i++)
 		fprintf(out, ", \"%s\": %" PRIu64, percentiles[i].key,
 			bw_hist_percentile(&figures->latency, percentiles[i].percent));
@@ -257,15 +266,17 @@ void load_report_json(FILE *out, const struct load_report *report)
 
 void load_report_csv(FILE *out, const struct load_report *report)
 {
-	fprintf(out, "at_s,requests_per_s,bytes_in_per_s,bytes_out_per_s,errors,p50_ns,p90_ns,p99_ns,p99_9_ns,max_ns\n");
+	fprintf(out,
+		"at_s,requests_per_s,bytes_in_per_s,bytes_out_per_s,errors,p50_ns,p90_ns,p99_ns,p99_9_ns,max_ns\n");
 	for (unsigned i = 0; i < report->second_count; i++) {
 		const struct load_second *s = &report->second[i];
 
 		fprintf(out,
-			"%.3f,%.1f,%.1f,%.1f,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
-			"\n",
+			"%.3f,%.1f,%.1f,%.1f,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
+			",%" PRIu64 "\n",
 			s->at, per_second(s->responses, s->seconds), per_second(s->bytes_in, s->seconds),
-			per_second(s->bytes_out, s->seconds), s->errors, s->p50, s->p90, s->p99, s->p999, s->max);
+			per_second(s->bytes_out, s->seconds), s->errors, s->p50, s->p90, s->p99, s->p999,
+			s->max);
 	}
 }
 
@@ -306,7 +317,8 @@ int load_report_plot(const char *path, const struct load_report *report)
 		double slower = pow(10, nines);
 		double percent = 100 * (1 - 1 / slower);
 
-		fprintf(gnuplot, "%.6g %.6g\n", slower, (double)bw_hist_percentile(latency, percent) / 1000 + 1e-3);
+		fprintf(gnuplot, "%.6g %.6g\n", slower,
+			(double)bw_hist_percentile(latency, percent) / 1000 + 1e-3);
 	}
 	fprintf(gnuplot,
 		"e\nset title 'Requests per second'\nunset logscale\nset xrange [*:*]\nset yrange [0:*]\n"
@@ -321,6 +333,7 @@ int load_report_plot(const char *path, const struct load_report *report)
 	status = pclose(gnuplot);
 	if (status == 0)
 		return 0;
-	bw_error("--plot %s: gnuplot failed; is it installed (gnuplot-nox), and may the file be written?", path);
+	bw_error("--plot %s: gnuplot failed; is it installed (gnuplot-nox), and may the file be written?",
+		path);
 	return -EIO;
 }

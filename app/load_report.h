@@ -30,7 +30,8 @@ struct load_report {
 void load_figures_since(struct bw_load_figures *now, const struct bw_load_figures *earlier);
 uint64_t load_errors(const struct bw_load_figures *figures);
 /** Append a second. False: out of memory. */
-bool load_report_add(struct load_report *report, double at, double seconds, const struct bw_load_figures *of_it);
+bool load_report_add(
+	struct load_report *report, double at, double seconds, const struct bw_load_figures *of_it);
 
 /** The line of each second; on a terminal it replaces the one before, with a bar of how far we are (0 to 1). */
 void load_report_live(FILE *out, const struct load_second *second, double progress);

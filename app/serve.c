@@ -85,7 +85,8 @@ static void watch(struct server *server)
 		int which = 0;
 
 		if (now < next_at)
-			which = bw_app_signal_wait(&server->instance, next_at == BW_NEVER ? BW_NEVER : next_at - now);
+			which = bw_app_signal_wait(
+				&server->instance, next_at == BW_NEVER ? BW_NEVER : next_at - now);
 		if (which == SIGINT || which == SIGTERM || which == SIGHUP)
 			return;
 		now = bw_clock_now();
@@ -120,7 +121,8 @@ static void *drain_main(void *arg)
 /** Let what is in flight finish, on a thread of its own so that a second signal can cut it short. */
 static void drain(struct server *server)
 {
-	struct drain drain = { .engine = server->instance.engine, .timeout_ns = server->instance.view->drain_timeout_ns };
+	struct drain drain = { .engine = server->instance.engine,
+		.timeout_ns = server->instance.view->drain_timeout_ns };
 	unsigned cut_off = 0;
 	pthread_t thread;
 

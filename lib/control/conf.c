@@ -13,8 +13,8 @@
 #include "internal.h"
 
 /* RFC 2544 section 20 sets 198.18.0.0/15 aside for tests of devices, so it meets no network that is in use. */
-#define TAP_ADDR4 "198.18.77.2/24"
-#define TAP_ADDR6 "fd77:ba5e::2/64"
+#define TAP_ADDR4    "198.18.77.2/24"
+#define TAP_ADDR6    "fd77:ba5e::2/64"
 /* Connections beyond those that are asked for: some are still ending. */
 #define CLIENT_SPARE 1024
 
@@ -985,9 +985,9 @@ static int client_apply(struct bw_conf *conf)
 {
 	const struct bw_raw *raw = conf->raw;
 	struct bw_engine_conf *engine = &conf->view.engine;
-	const char *path = raw->http_count > 0    ? "http[0]"
-			   : raw->resp_count > 0  ? "resp[0]"
-			   : raw->echo_count > 0  ? "echo[0]"
+	const char *path = raw->http_count > 0      ? "http[0]"
+			   : raw->resp_count > 0    ? "resp[0]"
+			   : raw->echo_count > 0    ? "echo[0]"
 			   : raw->discard_count > 0 ? "discard[0]"
 						    : NULL;
 

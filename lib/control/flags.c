@@ -86,8 +86,7 @@ void bw_conf_flag_usage(
 void bw_conf_usage(FILE *out)
 {
 	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++)
-		bw_conf_flag_usage(
-			out, flags[i].name, flags[i].short_name, flags[i].arg, flags[i].help);
+		bw_conf_flag_usage(out, flags[i].name, flags[i].short_name, flags[i].arg, flags[i].help);
 	bw_conf_flag_usage(out, "--", NULL, NULL, "whatever follows goes to DPDK's EAL");
 }
 
@@ -96,8 +95,9 @@ void bw_conf_usage(FILE *out)
 /** Is the flag about the device, the network or the engine, and not about what is served? */
 static bool is_of_network(const struct flag *flag)
 {
-	return flag->kind < FLAG_HTTP && flag->kind != FLAG_HELP && strcmp(flag->name, "--connections") != 0 &&
-	       strcmp(flag->name, "--drain") != 0 && strcmp(flag->name, "--stats") != 0;
+	return flag->kind < FLAG_HTTP && flag->kind != FLAG_HELP &&
+	       strcmp(flag->name, "--connections") != 0 && strcmp(flag->name, "--drain") != 0 &&
+	       strcmp(flag->name, "--stats") != 0;
 }
 
 void bw_conf_network_usage(FILE *out)

@@ -2,24 +2,23 @@
 /** Echo over TCP (RFC 862): what is sent comes back. */
 #include "text.h"
 
-static bool echo_ask(struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p)
+static enum bw_load__asked echo_ask(
+	struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p)
 {
 	uint32_t size = w->load->conf.size;
 
-	if (bw_stream_space(slot->stream) < size)
-		return false;
 	p->what = (uint32_t)bw_load__draw_bits(&w->draw);
 	if (size > BW_LOAD__RESERVE_MAX)
-		return bw_load__refer(w, slot, bw_load__payload(w->load, p->what), size);
+		return BW_LOAD__IN_PARTS;
+	return bw_load__write(w, slot, bw_load__payload(w->load, p->what), size);
+}
 
-	void *at = bw_stream_reserve(slot->stream, size);
-
-	if (at == NULL)
-		return false;
-	memcpy(at, bw_load__payload(w->load, p->what), size);
-	bw_stream_commit(slot->stream, size);
-	w->figures.bytes_out += size;
-	return true;
+static void echo_compose(const struct bw_load__worker *w, const struct bw_load__slot *slot,
+	const struct bw_load__pending *p, struct bw_load__message *message)
+{
+	(void)slot;
+	message->part[0].data = bw_load__payload(w->load, p->what);
+	message->part[0].len = w->load->conf.size;
 }
 
 static enum bw_load__outcome echo_read(struct bw_load__worker *w, struct bw_load__slot *slot,
@@ -40,5 +39,6 @@ static enum bw_load__outcome echo_read(struct bw_load__worker *w, struct bw_load
 
 const struct bw_load__protocol bw_load__echo = {
 	.ask = echo_ask,
+	.compose = echo_compose,
 	.read = echo_read,
 };

@@ -14,7 +14,15 @@
 #define SEEN_BYTES 512 /* of a head that is kept */
 #define CHUNK_LINE 4096
 
-enum reading { HEAD, BODY, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER, UNTIL_CLOSE };
+enum reading {
+	HEAD,
+	BODY,
+	CHUNK_SIZE,
+	CHUNK_DATA,
+	CHUNK_END,
+	TRAILER,
+	UNTIL_CLOSE
+};
 
 struct bw_load__text {
 	const char *bytes;
@@ -108,23 +116,25 @@ static void http_stop(struct bw_load__worker *w)
 	free(w->own);
 }
 
-static bool http_ask(struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p)
+static enum bw_load__asked http_ask(
+	struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p)
 {
 	const struct bw_load__text *text;
-	char *at;
 
 	p->what = w->load->conf.path_count > 1 ? bw_load__draw_next(&w->draw) : 0;
 	text = text_of(w->load, slot, p->what);
 	if (text->len > BW_LOAD__RESERVE_MAX)
-		return bw_stream_space(slot->stream) >= text->len &&
-		       bw_load__refer(w, slot, text->bytes, text->len);
-	at = bw_stream_reserve(slot->stream, text->len);
-	if (at == NULL)
-		return false;
-	memcpy(at, text->bytes, text->len);
-	bw_stream_commit(slot->stream, text->len);
-	w->figures.bytes_out += text->len;
-	return true;
+		return BW_LOAD__IN_PARTS;
+	return bw_load__write(w, slot, text->bytes, text->len);
+}
+
+static void http_compose(const struct bw_load__worker *w, const struct bw_load__slot *slot,
+	const struct bw_load__pending *p, struct bw_load__message *message)
+{
+	const struct bw_load__text *text = text_of(w->load, slot, p->what);
+
+	message->part[0].data = text->bytes;
+	message->part[0].len = text->len;
 }
 
 /* ---- heads --------------------------------------------------------------------------------------------- */
@@ -214,12 +224,15 @@ static bool head_parse(const uint8_t *at, uint32_t len, struct head *head)
 	const char *line = (const char *)at, *end = line + len, *line_end;
 
 	*head = (struct head){ 0 };
-	if (len < 15 || memcmp(line, "HTTP/1.", 7) != 0 || !is_digit(at[7]) || line[8] != ' ' || !is_digit(at[9]) ||
-		!is_digit(at[10]) || !is_digit(at[11]) || (line[12] != ' ' && line[12] != '\r'))
+	if (len < 15 || memcmp(line, "HTTP/1.", 7) != 0 || !is_digit(at[7]) || line[8] != ' ' ||
+		!is_digit(at[9]) || !is_digit(at[10]) || !is_digit(at[11]) ||
+		(line[12] != ' ' && line[12] != '\r'))
 		return false;
 	head->is_old = line[7] == '0';
 	head->status = (at[9] - '0') * 100u + (at[10] - '0') * 10u + (at[11] - '0');
 	line = memchr(line, '\n', len);
+	if (line[-1] != '\r')
+		return false;
 	for (line++; (line_end = memchr(line, '\n', (size_t)(end - line))) != NULL; line = line_end + 1) {
 		if (line_end == line || line_end[-1] != '\r')
 			return false;
@@ -245,8 +258,8 @@ static enum reading body_of(const struct bw_load__worker *w, const struct head *
 	return BODY;
 }
 
-static void length_check(struct bw_load__worker *w, struct bw_load__slot *slot, const struct bw_load__text *text,
-	const struct head *head)
+static void length_check(struct bw_load__worker *w, struct bw_load__slot *slot,
+	const struct bw_load__text *text, const struct head *head)
 {
 	struct http *http = w->own;
 	uint64_t *first = &http->length[text - w->load->texts];
@@ -273,14 +286,16 @@ static enum bw_load__outcome head_read(struct bw_load__worker *w, struct bw_load
 		return BW_LOAD__BAD;
 	*used = head_bytes;
 	if (head.status < 200)
-		return head.status == 101 ? BW_LOAD__BAD : BW_LOAD__PART; /* 100, 103: the answer is still to come */
+		return head.status == 101 ? BW_LOAD__BAD
+					  : BW_LOAD__PART; /* 100, 103: the answer is still to come */
 	if (head.status >= 400)
 		slot->fault = BW_LOAD_STATUS;
 	slot->closes = head.closes || (head.is_old && !head.keeps_alive);
 	slot->reading = (uint8_t)body_of(w, &head, &slot->left);
 	slot->closes |= slot->reading == UNTIL_CLOSE;
 	length_check(w, slot, text, &head);
-	if (slot->reading == BODY && !slot->closes && slot->fault == BW_LOAD_ERRORS && head_bytes <= SEEN_BYTES) {
+	if (slot->reading == BODY && !slot->closes && slot->fault == BW_LOAD_ERRORS &&
+		head_bytes <= SEEN_BYTES) {
 		seen->text = text;
 		seen->body = slot->left;
 		seen->head_bytes = head_bytes;
@@ -407,6 +422,7 @@ const struct bw_load__protocol bw_load__http = {
 	.start = http_start,
 	.stop = http_stop,
 	.ask = http_ask,
+	.compose = http_compose,
 	.read = http_read,
 	.ends_with_close = http_ends_with_close,
 };

@@ -30,23 +30,29 @@ struct bw_load__pending {
 	bool is_taken; /* UDP: answered, while an earlier one is not */
 };
 
-enum { SLOT_FREE, SLOT_CONNECTING, SLOT_OPEN };
+enum {
+	SLOT_FREE,
+	SLOT_CONNECTING,
+	SLOT_OPEN
+};
 
 /** A connection's place, which outlives the connection. Ten million of them are wanted. */
 struct bw_load__slot {
 	struct bw_stream *stream; /* UDP: NULL */
 	uint64_t left;            /* bytes of the answer's body, or of its chunk, to come */
 	uint32_t pending;         /* where its ring of pending ones begins */
+	uint32_t sent;            /* bytes of the newest request, while it goes out in parts */
 	uint16_t head, count;     /* of the ring */
 	uint16_t target;
-	uint8_t state;            /* SLOT_... */
-	uint8_t reading;          /* the protocol's: where in an answer it is; 0: at its beginning */
-	uint8_t fault;            /* what is wrong with the answer that is being read; BW_LOAD_ERRORS: nothing */
-	bool closes : 1;          /* no further request: the connection ends with this answer */
-	bool is_idle : 1;         /* one of those that say nothing */
-	bool is_queued : 1;       /* in the list of those that may send */
-	bool is_ending : 1;       /* we have closed it */
+	uint8_t state;      /* SLOT_... */
+	uint8_t reading;    /* the protocol's: where in an answer it is; 0: at its beginning */
+	uint8_t fault;      /* what is wrong with the answer that is being read; BW_LOAD_ERRORS: nothing */
+	bool closes : 1;    /* no further request: the connection ends with this answer */
+	bool is_idle : 1;   /* one of those that say nothing */
+	bool is_queued : 1; /* in the list of those that may send */
+	bool is_ending : 1; /* we have closed it */
 	bool thinks : 1;
+	bool is_sending : 1; /* the newest request is not all out yet */
 	bool is_missed : 1;
 	uint32_t next; /* in that list, or in that of those to be opened */
 };
@@ -60,6 +66,25 @@ enum bw_load__outcome {
 	BW_LOAD__BAD,  /* not of the protocol: the connection is of no use any more */
 };
 
+/** What asking came to. */
+enum bw_load__asked {
+	BW_LOAD__NO_ROOM, /* nothing was written */
+	BW_LOAD__WRITTEN,
+	BW_LOAD__IN_PARTS, /* it is for compose(), as it may be more than a stream takes at once */
+};
+
+#define BW_LOAD__PARTS     3
+#define BW_LOAD__PART_HEAD 64
+
+/** A large request: one part after the other. They outlive the stream, but for `head`, which is copied. */
+struct bw_load__message {
+	struct {
+		const void *data;
+		uint32_t len;
+	} part[BW_LOAD__PARTS];
+	char head[BW_LOAD__PART_HEAD];
+};
+
 struct bw_load__protocol {
 	/** Prepare what all workers share. 0 or -ENOMEM. */
 	int (*prepare)(struct bw_load *load);
@@ -67,8 +92,12 @@ struct bw_load__protocol {
 	/** What a worker needs for itself. 0 or -ENOMEM. */
 	int (*start)(struct bw_load__worker *w);
 	void (*stop)(struct bw_load__worker *w);
-	/** Write a request, and into p what and is_set. False: the stream has no room, nothing was written. */
-	bool (*ask)(struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p);
+	/** Choose a request: into p what and is_set. Write it, if it is small. */
+	enum bw_load__asked (*ask)(
+		struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p);
+	/** The parts of a large request, always the same for the same p. */
+	void (*compose)(const struct bw_load__worker *w, const struct bw_load__slot *slot,
+		const struct bw_load__pending *p, struct bw_load__message *message);
 	/** Read on in the slot's answer, to the oldest request. *used is 0 and set here. */
 	enum bw_load__outcome (*read)(struct bw_load__worker *w, struct bw_load__slot *slot,
 		const struct bw_load__pending *p, const uint8_t *at, uint32_t len, uint32_t *used);
@@ -89,9 +118,9 @@ struct bw_load__draw {
 struct bw_load {
 	struct bw_load_conf conf;
 	const struct bw_load__protocol *protocol;
-	atomic_uint stage; /* enum bw_load_stage */
+	atomic_uint stage;                                           /* enum bw_load_stage */
 	const struct bw_load_figures *figures[BW_LOAD__WORKERS_MAX]; /* of those that have started */
-	uint32_t *zipf_ranks; /* ZIPF_RANKS of them */
+	uint32_t *zipf_ranks;                                        /* ZIPF_RANKS of them */
 	uint32_t zipf_mask;
 	uint8_t *pattern; /* BW_LOAD_PATTERN + size bytes */
 	struct bw_load__text *texts;
@@ -124,7 +153,7 @@ struct bw_load__worker {
 	struct bw_load__list ready; /* slots that may send */
 
 	/* connections */
-	uint32_t active, slots;    /* the first are active, the others idle */
+	uint32_t active, slots;               /* the first are active, the others idle */
 	struct bw_load__list shut, shut_idle; /* slots to be opened */
 	uint32_t connecting;
 	bw_ns started_at;
@@ -143,7 +172,8 @@ struct bw_load__worker {
 };
 
 /* draw.c */
-void bw_load__draw_init(struct bw_load__draw *draw, uint64_t seed, uint64_t n, const uint32_t *ranks, uint32_t mask);
+void bw_load__draw_init(
+	struct bw_load__draw *draw, uint64_t seed, uint64_t n, const uint32_t *ranks, uint32_t mask);
 uint64_t bw_load__draw_bits(struct bw_load__draw *draw);
 /** Uniform in (0, 1]. */
 double bw_load__draw_fraction(struct bw_load__draw *draw);

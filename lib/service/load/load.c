@@ -30,6 +30,7 @@
 #define SWEEP_SLICE      1024
 #define PROBES_MAX       4096 /* under way at once */
 #define SWEEP_NS         BW_NS_PER_MS
+#define DATAGRAM_NS      BW_NS_PER_SEC       /* the first one of a flow is sent again, as a SYN would be */
 #define REST_NS          (10 * BW_NS_PER_MS) /* after a connection has failed */
 #define REFERENCED_BYTES 512                 /* payloads from here on are sent without copying them */
 
@@ -93,16 +94,47 @@ static inline bool may_ask(const struct bw_load__worker *w)
 	}
 }
 
+/** Send what the stream takes of the newest request, which is large. */
+static void send_on(struct bw_load__worker *w, struct bw_load__slot *slot)
+{
+	struct bw_load__message message = { 0 };
+	uint32_t skipped = slot->sent;
+
+	w->protocol->compose(w, slot, bw_load__ring_at(w, slot, slot->count - 1u), &message);
+	for (unsigned i = 0; i < BW_LOAD__PARTS; i++) {
+		const uint8_t *data = message.part[i].data;
+		uint32_t len = message.part[i].len, done = BW_MIN(skipped, len);
+
+		skipped -= done;
+		while (done < len) {
+			uint32_t n = BW_MIN(len - done, bw_stream_space(slot->stream));
+
+			if (n < REFERENCED_BYTES || message.part[i].data == message.head)
+				n = bw_stream_send(slot->stream, data + done, len - done);
+			else if (bw_stream_send_ref(slot->stream, data + done, n, NULL, NULL) != 0)
+				n = 0;
+			if (n == 0)
+				return; /* writable() goes on */
+			done += n;
+			slot->sent += n;
+			w->figures.bytes_out += n;
+		}
+	}
+	slot->is_sending = false;
+}
+
 /** Send a request that was due at that time. False: there is no room. */
 static bool ask(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_load__kind kind, bw_ns due_at)
 {
 	struct bw_load__pending *p = bw_load__ring_at(w, slot, slot->count);
+	enum bw_load__asked asked;
 
 	p->kind = (uint8_t)kind;
 	p->is_taken = false;
 	p->due_at = due_at;
 	p->sent_at = bw_context_now(w->ctx);
-	if (!w->protocol->ask(w, slot, p))
+	asked = w->protocol->ask(w, slot, p);
+	if (asked == BW_LOAD__NO_ROOM)
 		return false;
 	slot->count++;
 	w->figures.under_way++;
@@ -110,12 +142,18 @@ static bool ask(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_l
 		w->figures.requests++;
 		w->issued += w->stage == BW_LOAD_RUN;
 	}
+	if (bw_unlikely(asked == BW_LOAD__IN_PARTS)) {
+		slot->is_sending = true;
+		slot->sent = 0;
+		send_on(w, slot);
+	}
 	return true;
 }
 
 static bool has_room(const struct bw_load__worker *w, const struct bw_load__slot *slot)
 {
-	return slot->state == SLOT_OPEN && slot->count < w->depth && !slot->closes && !slot->is_ending;
+	return slot->state == SLOT_OPEN && slot->count < w->depth && !slot->closes && !slot->is_ending &&
+	       !slot->is_sending;
 }
 
 /** Closed loop: as many requests as may be under way. */
@@ -195,6 +233,7 @@ static void lose(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_
 			w->issued--;
 	}
 	slot->reading = 0;
+	slot->is_sending = false;
 	slot->fault = BW_LOAD_ERRORS;
 	slot->is_missed = false;
 }
@@ -240,12 +279,18 @@ struct bw_ip bw_load__source_next(struct bw_load__worker *w)
 	return ip;
 }
 
+static void be_shut(struct bw_load__worker *w, struct bw_load__slot *slot)
+{
+	slot->stream = NULL;
+	slot->state = SLOT_FREE;
+	list_push(w, shut_list(w, slot), slot);
+}
+
 static bool open_failed(struct bw_load__worker *w, struct bw_load__slot *slot)
 {
 	w->figures.error[BW_LOAD_UNREACHABLE]++;
 	w->retry_at = bw_context_now(w->ctx) + REST_NS;
-	slot->state = SLOT_FREE;
-	list_push(w, shut_list(w, slot), slot);
+	be_shut(w, slot);
 	return false;
 }
 
@@ -323,9 +368,7 @@ static void load_closed(struct bw_stream *s, enum bw_close_reason reason)
 		w->figures.open--;
 	}
 	lose(w, slot, why);
-	slot->stream = NULL;
-	slot->state = SLOT_FREE;
-	list_push(w, shut_list(w, slot), slot);
+	be_shut(w, slot);
 }
 
 /** Nothing that comes on it is believed any more. */
@@ -446,8 +489,11 @@ static uint32_t load_data(struct bw_stream *s, const struct bw_view *views, unsi
 static void load_writable(struct bw_stream *s)
 {
 	struct bw_load__worker *w = worker_of(s);
+	struct bw_load__slot *slot = slot_of(w, s);
 
-	go_on(w, slot_of(w, s));
+	if (slot->is_sending)
+		send_on(w, slot);
+	go_on(w, slot);
 }
 
 static void load_timer(struct bw_stream *s)
@@ -590,10 +636,29 @@ static void arrivals(struct bw_load__worker *w, bw_ns now)
 /** The closed loop with a connection for each request. */
 static void churn(struct bw_load__worker *w, bw_ns now)
 {
-	for (unsigned i = 0; i < OPEN_SLICE && w->shut.count > 0 && may_connect(w) && now >= w->retry_at &&
-			     may_ask(w);
+	for (unsigned i = 0;
+		i < OPEN_SLICE && w->shut.count > 0 && may_connect(w) && now >= w->retry_at && may_ask(w);
 		i++)
 		churn_one(w, now);
+}
+
+/** Datagrams without an answer in time: each for itself, as later ones may have theirs. */
+static void sweep_datagrams(struct bw_load__worker *w, struct bw_load__slot *slot, bw_ns now)
+{
+	for (; slot->count > 0; bw_load__ring_pop(w, slot)) {
+		const struct bw_load__pending *p = bw_load__ring_at(w, slot, 0);
+		bool is_first = p->kind == BW_LOAD__PRELUDE;
+
+		if (now - p->sent_at < (is_first ? DATAGRAM_NS : w->load->conf.timeout_ns))
+			break;
+		w->figures.under_way -= !p->is_taken;
+		w->figures.error[BW_LOAD_TIMEOUT] += !p->is_taken && !is_first;
+		if (is_first) {
+			w->connecting--;
+			be_shut(w, slot);
+		}
+	}
+	go_on(w, slot);
 }
 
 /** Requests whose answers are late. */
@@ -608,24 +673,10 @@ static void sweep(struct bw_load__worker *w, bw_ns now)
 		struct bw_load__slot *slot = &w->slot[w->sweep_at];
 
 		w->sweep_at = w->sweep_at + 1 < w->slots ? w->sweep_at + 1 : 0;
-		if (!is_datagrams(w)) {
-			if (slot->count > 0 && now - bw_load__ring_at(w, slot, 0)->sent_at >= timeout)
-				give_up(w, slot, BW_LOAD_TIMEOUT);
-			continue;
-		}
-		for (; slot->count > 0; bw_load__ring_pop(w, slot)) {
-			const struct bw_load__pending *p = bw_load__ring_at(w, slot, 0);
-
-			if (now - p->sent_at < timeout)
-				break;
-			w->figures.under_way -= !p->is_taken;
-			w->figures.error[BW_LOAD_TIMEOUT] += !p->is_taken && p->kind != BW_LOAD__PRELUDE;
-			if (p->kind == BW_LOAD__PRELUDE) {
-				w->connecting--;
-				open_failed(w, slot);
-			}
-		}
-		go_on(w, slot);
+		if (is_datagrams(w))
+			sweep_datagrams(w, slot, now);
+		else if (slot->count > 0 && now - bw_load__ring_at(w, slot, 0)->sent_at >= timeout)
+			give_up(w, slot, BW_LOAD_TIMEOUT);
 	}
 }
 
@@ -748,7 +799,8 @@ static int load_start(struct bw_context *ctx, void *conf)
 	bw_hist_init(&w->figures.latency);
 	bw_load__draw_init(&w->draw, c->seed + w->index, choices_of(load), load->zipf_ranks, load->zipf_mask);
 	w->slot = malloc((size_t)w->slots * sizeof(*w->slot) + 1);
-	w->pending = calloc((size_t)w->active * (w->depth + 1) + (w->slots - w->active) + 1, sizeof(*w->pending));
+	w->pending =
+		calloc((size_t)w->active * (w->depth + 1) + (w->slots - w->active) + 1, sizeof(*w->pending));
 	w->gather = malloc(BW_LOAD__GATHER);
 	if (w->slot == NULL || w->pending == NULL || w->gather == NULL)
 		goto fail;

@@ -6,7 +6,7 @@
 #include "text.h"
 
 #define DIGITS       12
-#define HEAD_BYTES   64
+#define HEAD_BYTES   BW_LOAD__PART_HEAD
 #define LINE_MAX     512 /* a reply's first line that is no error */
 #define GET_TEXT     "*2\r\n$3\r\nGET\r\n$16\r\nkey:000000000000\r\n"
 #define GET_DIGITS   (sizeof(GET_TEXT) - 1 - 2 - DIGITS)
@@ -42,84 +42,91 @@ static void resp_release(struct bw_load *load)
 /** Twelve decimal digits, two at a time. */
 static void digits_write(char *at, uint32_t key)
 {
-	static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-				    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-				    "8081828384858687888990919293949596979899";
+	static const char pairs[] =
+		"00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+		"40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+		"8081828384858687888990919293949596979899";
 
 	for (int i = DIGITS - 2; i >= 0; i -= 2, key /= 100)
 		memcpy(at + i, pairs + key % 100 * 2, 2);
 }
 
-static bool get_write(struct bw_load__worker *w, struct bw_load__slot *slot, uint32_t key)
+static enum bw_load__asked get_write(struct bw_load__worker *w, struct bw_load__slot *slot, uint32_t key)
 {
 	const uint32_t len = sizeof(GET_TEXT) - 1;
 	char *at = bw_stream_reserve(slot->stream, len);
 
 	if (at == NULL)
-		return false;
+		return BW_LOAD__NO_ROOM;
 	memcpy(at, GET_TEXT, len);
 	digits_write(at + GET_DIGITS, key);
 	bw_stream_commit(slot->stream, len);
 	w->figures.bytes_out += len;
-	return true;
+	return BW_LOAD__WRITTEN;
 }
 
-static bool set_write(struct bw_load__worker *w, struct bw_load__slot *slot, uint32_t key)
+static enum bw_load__asked set_write(struct bw_load__worker *w, struct bw_load__slot *slot, uint32_t key)
 {
 	const struct bw_load__text *text = w->load->texts;
-	const uint8_t *value = bw_load__payload(w->load, key);
 	uint32_t size = w->load->conf.size, len = text->set_bytes + size + 2;
-	bool is_referenced = len > BW_LOAD__RESERVE_MAX;
 	char *at;
 
-	if (bw_stream_space(slot->stream) < len)
-		return false;
-	at = bw_stream_reserve(slot->stream, is_referenced ? text->set_bytes : len);
+	if (len > BW_LOAD__RESERVE_MAX)
+		return BW_LOAD__IN_PARTS;
+	at = bw_stream_reserve(slot->stream, len);
 	if (at == NULL)
-		return false;
+		return BW_LOAD__NO_ROOM;
 	memcpy(at, text->set, text->set_bytes);
 	digits_write(at + SET_DIGITS, key);
-	if (!is_referenced) {
-		memcpy(at + text->set_bytes, value, size);
-		memcpy(at + text->set_bytes + size, "\r\n", 2);
-		bw_stream_commit(slot->stream, len);
-		w->figures.bytes_out += len;
-		return true;
-	}
-	bw_stream_commit(slot->stream, text->set_bytes);
-	w->figures.bytes_out += text->set_bytes;
-	if (!bw_load__refer(w, slot, value, size) || !bw_load__refer(w, slot, "\r\n", 2))
-		return bw_load__tear(slot);
-	return true;
+	memcpy(at + text->set_bytes, bw_load__payload(w->load, key), size);
+	memcpy(at + text->set_bytes + size, "\r\n", 2);
+	bw_stream_commit(slot->stream, len);
+	w->figures.bytes_out += len;
+	return BW_LOAD__WRITTEN;
 }
 
-static bool auth_write(struct bw_load__worker *w, struct bw_load__slot *slot)
+/** A SET with a large value. */
+static void resp_compose(const struct bw_load__worker *w, const struct bw_load__slot *slot,
+	const struct bw_load__pending *p, struct bw_load__message *message)
+{
+	const struct bw_load__text *text = w->load->texts;
+
+	(void)slot;
+	memcpy(message->head, text->set, text->set_bytes);
+	digits_write(message->head + SET_DIGITS, p->what);
+	message->part[0].data = message->head;
+	message->part[0].len = text->set_bytes;
+	message->part[1].data = bw_load__payload(w->load, p->what);
+	message->part[1].len = w->load->conf.size;
+	message->part[2].data = "\r\n";
+	message->part[2].len = 2;
+}
+
+static enum bw_load__asked auth_write(struct bw_load__worker *w, struct bw_load__slot *slot)
 {
 	const char *password = w->load->conf.targets[slot->target].password;
-	char *at = bw_stream_reserve(slot->stream, AUTH_MAX);
-	int len;
+	char text[AUTH_MAX];
+	int len = snprintf(
+		text, sizeof(text), "*2\r\n$4\r\nAUTH\r\n$%zu\r\n%s\r\n", strlen(password), password);
 
-	if (at == NULL)
-		return false;
-	len = snprintf(at, AUTH_MAX, "*2\r\n$4\r\nAUTH\r\n$%zu\r\n%.*s\r\n", strlen(password), AUTH_MAX / 2, password);
-	bw_stream_commit(slot->stream, (uint32_t)len);
-	w->figures.bytes_out += (uint32_t)len;
-	return true;
+	BW_ASSERT(len < (int)sizeof(text));
+	return bw_load__write(w, slot, text, (uint32_t)len);
 }
 
-static bool resp_ask(struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p)
+static enum bw_load__asked resp_ask(
+	struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p)
 {
 	double set_share = w->load->conf.set_share;
+	enum bw_load__asked asked;
 
 	p->is_set = p->kind == BW_LOAD__FILLING;
 	if (p->kind == BW_LOAD__PRELUDE)
 		return auth_write(w, slot);
 	if (p->kind == BW_LOAD__FILLING) {
 		p->what = (uint32_t)w->fill_at;
-		if (!set_write(w, slot, p->what))
-			return false;
-		w->fill_at++;
-		return true;
+		asked = set_write(w, slot, p->what);
+		w->fill_at += asked != BW_LOAD__NO_ROOM;
+		return asked;
 	}
 	p->what = bw_load__draw_next(&w->draw);
 	p->is_set = set_share > 0 && p->kind == BW_LOAD__ASK && bw_load__draw_fraction(&w->draw) <= set_share;
@@ -217,5 +224,6 @@ const struct bw_load__protocol bw_load__resp = {
 	.prepare = resp_prepare,
 	.release = resp_release,
 	.ask = resp_ask,
+	.compose = resp_compose,
 	.read = resp_read,
 };

@@ -63,9 +63,16 @@ static void udp_stop(struct bw_load__worker *w)
 	free(w->own);
 }
 
-static bool udp_ask(struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p)
+/** The first one of a flow is small: those that wait for a neighbour's address are few packets. */
+static uint32_t size_of(const struct bw_load__worker *w, const struct bw_load__pending *p)
 {
-	uint32_t index = (uint32_t)(slot - w->slot), size = w->load->conf.size;
+	return p->kind == BW_LOAD__PRELUDE ? sizeof(struct label) : w->load->conf.size;
+}
+
+static enum bw_load__asked udp_ask(
+	struct bw_load__worker *w, struct bw_load__slot *slot, struct bw_load__pending *p)
+{
+	uint32_t index = (uint32_t)(slot - w->slot), size = size_of(w, p);
 	struct udp_flow *flow = &((struct udp_flow *)w->own)[index];
 	const struct bw_datagram to = { .flow = &flow->flow };
 	struct label label = { .slot = index, .number = flow->number };
@@ -73,18 +80,20 @@ static bool udp_ask(struct bw_load__worker *w, struct bw_load__slot *slot, struc
 	memcpy(w->gather, bw_load__payload(w->load, flow->number), size);
 	memcpy(w->gather, &label, sizeof(label));
 	if (bw_datagram_reply(w->ctx, &to, w->gather, size) != 0)
-		return false;
+		return BW_LOAD__NO_ROOM;
 	p->what = flow->number++;
 	w->figures.bytes_out += size;
-	return true;
+	return BW_LOAD__WRITTEN;
 }
 
-static bool is_right(const struct bw_load__worker *w, const struct bw_datagram *dgram, uint32_t number)
+static bool is_right(
+	const struct bw_load__worker *w, const struct bw_datagram *dgram, const struct bw_load__pending *p)
 {
-	uint32_t size = w->load->conf.size, skipped = sizeof(struct label);
+	uint32_t size = size_of(w, p), skipped = sizeof(struct label);
 
-	return dgram->payload.len == size && memcmp(dgram->payload.data + skipped,
-						     bw_load__payload(w->load, number) + skipped, size - skipped) == 0;
+	return dgram->payload.len == size &&
+	       memcmp(dgram->payload.data + skipped, bw_load__payload(w->load, p->what) + skipped,
+		       size - skipped) == 0;
 }
 
 struct bw_load__slot *bw_load__udp_input(struct bw_load__worker *w, const struct bw_datagram *dgram)
@@ -111,7 +120,7 @@ struct bw_load__slot *bw_load__udp_input(struct bw_load__worker *w, const struct
 	p = bw_load__ring_at(w, slot, position);
 	if (p->is_taken)
 		return NULL;
-	if (!is_right(w, dgram, label.number))
+	if (!is_right(w, dgram, p))
 		slot->fault = BW_LOAD_VALUE;
 	bw_load__answered(w, slot, p, bw_context_now(w->ctx));
 	p->is_taken = true;

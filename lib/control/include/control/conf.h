@@ -47,7 +47,11 @@ void bw_conf_set_client(struct bw_conf *conf, const struct bw_service *service, 
 	uint64_t connections, const struct bw_cidr *range);
 
 /** Units in which a quantity may be given, as in the file. */
-enum bw_conf_unit { BW_CONF_NUMBER, BW_CONF_BYTES, BW_CONF_DURATION };
+enum bw_conf_unit {
+	BW_CONF_NUMBER,
+	BW_CONF_BYTES,
+	BW_CONF_DURATION
+};
 /** A flag's value. 0, or -EINVAL after one line. */
 int bw_conf_quantity(const char *flag, enum bw_conf_unit unit, const char *text, uint64_t min, uint64_t max,
 	uint64_t *value);

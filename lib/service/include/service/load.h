@@ -20,12 +20,17 @@
 #include <base/types.h>
 #include <service/service.h>
 
-#define BW_LOAD_TARGETS_MAX 64
-#define BW_LOAD_DEPTH_MAX   1024
+#define BW_LOAD_TARGETS_MAX   64
+#define BW_LOAD_DEPTH_MAX     1024
 #define BW_LOAD_UDP_BYTES_MIN 8
-#define BW_LOAD_PATTERN     65536 /* values and payloads begin at one of so many places of the pattern */
+#define BW_LOAD_PATTERN       65536 /* values and payloads begin at one of so many places of the pattern */
 
-enum bw_load_protocol { BW_LOAD_HTTP, BW_LOAD_RESP, BW_LOAD_ECHO, BW_LOAD_UDP };
+enum bw_load_protocol {
+	BW_LOAD_HTTP,
+	BW_LOAD_RESP,
+	BW_LOAD_ECHO,
+	BW_LOAD_UDP
+};
 
 /** Where requests go, each connection to one of them in turn. */
 struct bw_load_target {
