@@ -54,9 +54,9 @@ struct bw_load__slot {
 	bool thinks : 1;
 	bool is_sending : 1; /* the newest request is not all out yet */
 	bool is_missed : 1;
-	uint32_t next; /* in that list, or in that of those to be opened */
+	uint32_t next, previous; /* in that list, or in that of those to be opened */
 };
-_Static_assert(sizeof(struct bw_load__slot) <= 40, "ten million idle connections");
+_Static_assert(sizeof(struct bw_load__slot) <= 48, "ten million idle connections");
 
 /** What reading a piece of an answer came to. */
 enum bw_load__outcome {

@@ -41,6 +41,7 @@ static void list_push(struct bw_load__worker *w, struct bw_load__list *list, str
 	uint32_t index = (uint32_t)(slot - w->slot);
 
 	slot->next = NO_SLOT;
+	slot->previous = list->last;
 	if (list->count++ == 0)
 		list->first = index;
 	else
@@ -48,13 +49,27 @@ static void list_push(struct bw_load__worker *w, struct bw_load__list *list, str
 	list->last = index;
 }
 
+static void list_remove(struct bw_load__worker *w, struct bw_load__list *list, struct bw_load__slot *slot)
+{
+	uint32_t index = (uint32_t)(slot - w->slot);
+
+	if (list->first == index)
+		list->first = slot->next;
+	else
+		w->slot[slot->previous].next = slot->next;
+	if (list->last == index)
+		list->last = slot->previous;
+	else
+		w->slot[slot->next].previous = slot->previous;
+	list->count--;
+}
+
 /** Of a list that is not empty. */
 static struct bw_load__slot *list_pop(struct bw_load__worker *w, struct bw_load__list *list)
 {
 	struct bw_load__slot *slot = &w->slot[list->first];
 
-	list->first = slot->next;
-	list->count--;
+	list_remove(w, list, slot);
 	return slot;
 }
 
@@ -281,6 +296,9 @@ struct bw_ip bw_load__source_next(struct bw_load__worker *w)
 
 static void be_shut(struct bw_load__worker *w, struct bw_load__slot *slot)
 {
+	if (slot->is_queued)
+		list_remove(w, &w->ready, slot);
+	slot->is_queued = false;
 	slot->stream = NULL;
 	slot->state = SLOT_FREE;
 	list_push(w, shut_list(w, slot), slot);
@@ -610,19 +628,25 @@ static void arrival_next(struct bw_load__worker *w)
 	w->next_at += (bw_ns)step;
 }
 
-/** Send what is due. */
-static void arrivals(struct bw_load__worker *w, bw_ns now)
+/** Send what is due. Returns when to look again; BW_NEVER: when a slot has room. */
+static bw_ns arrivals(struct bw_load__worker *w, bw_ns now)
 {
-	for (unsigned i = 0; i < ARRIVALS_SLICE && w->next_at <= now && may_ask(w); i++) {
+	for (unsigned i = 0; may_ask(w); i++) {
+		if (w->next_at > now)
+			return w->next_at;
+		if (i == ARRIVALS_SLICE)
+			return now;
 		if (w->is_churn) {
-			if (w->shut.count == 0 || !may_connect(w) || now < w->retry_at)
-				return;
+			if (now < w->retry_at)
+				return w->retry_at;
+			if (w->shut.count == 0 || !may_connect(w))
+				return BW_NEVER;
 			churn_one(w, w->next_at);
 		} else {
 			struct bw_load__slot *slot;
 
 			if (w->ready.count == 0)
-				return;
+				return BW_NEVER;
 			slot = list_pop(w, &w->ready);
 			slot->is_queued = false;
 			if (!has_room(w, slot) || !ask(w, slot, BW_LOAD__ASK, w->next_at))
@@ -631,6 +655,7 @@ static void arrivals(struct bw_load__worker *w, bw_ns now)
 		}
 		arrival_next(w);
 	}
+	return BW_NEVER;
 }
 
 /** The closed loop with a connection for each request. */
@@ -695,9 +720,7 @@ static void load_tick(struct bw_context *ctx, bw_ns now)
 		again_at = w->kick_at < w->slots ? now : again_at;
 	}
 	if (w->is_open_loop && stage != BW_LOAD_FILL) {
-		arrivals(w, now);
-		if (may_ask(w))
-			again_at = BW_MIN(again_at, w->next_at);
+		again_at = BW_MIN(again_at, arrivals(w, now));
 	} else if (w->is_churn) {
 		churn(w, now);
 	}

@@ -139,7 +139,7 @@ void *bw_stream_reserve(struct bw_stream *s, uint32_t len);
 void bw_stream_commit(struct bw_stream *s, uint32_t len);
 /**
  * Send memory without copying it. It must not change until `release(arg)`, which is called once, on any core,
- * when the peer has acknowledged all or the connection is over. 0; -ENOBUFS: over bw_stream_space(), or no buffers,
+ * when the peer has acknowledged all or the connection is over; NULL for memory that outlives the engine. 0; -ENOBUFS: over bw_stream_space(), or no buffers,
  * nothing taken; -EPIPE: the connection no longer sends. Cut to bw_stream_space() what may be larger, and go on in
  * writable(): with nothing queued, no acknowledgment would make it follow what was too large.
  */
