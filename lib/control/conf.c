@@ -507,7 +507,7 @@ static int service_addrs_apply(const struct bw_conf *conf, const char *path,
 /** RFC 8257 is built on marks. */
 static int congestion_control_check(const struct bw_conf *conf, const char *prefix, unsigned choice)
 {
-	char path[PATH_BYTES];
+	char path[PATH_BYTES + sizeof("congestion_control")];
 
 	if (choice != BW_TCP_CC_DCTCP || conf->view.engine.tcp.ecn)
 		return 0;

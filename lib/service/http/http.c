@@ -998,6 +998,11 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 		LINE("cache_checks", f.checks);
 		LINE("cache_evictions", f.evictions);
 		LINE("cache_no_room", f.no_room);
+		LINE("cache_watches", f.watches);
+		LINE("cache_watch_events", f.watch_events);
+		LINE("cache_watch_overflows", f.watch_overflows);
+		LINE("cache_watch_refused", f.watch_refused);
+		LINE("root_swaps", f.root_swaps);
 	}
 #undef LINE
 	return n;
