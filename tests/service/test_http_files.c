@@ -1467,6 +1467,122 @@ static void copies_count_against_the_cache(void **state)
 	site_close();
 }
 
+static void remove_all(const char *names)
+{
+	char command[600];
+
+	snprintf(command, sizeof(command), "rm -r %s/%s", root, names);
+	assert_int_equal(system(command), 0);
+}
+
+static unsigned open_descriptors(void)
+{
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* Copies above the bound, of a file that is above or below it. */
+static void large_copies_are_read_while_they_are_sent(void **state)
+{
+	static const char *const names[] = { "big.js", "small.js" };
+	char path[32], name[32], tag[64], fields[200];
+	unsigned descriptors = open_descriptors();
+	struct bw_stream *s, *slow;
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (i == 0)
+			write_big(names[i], 200000, 'p');
+		else
+			write_file(names[i], "plain");
+		snprintf(name, sizeof(name), "%s.br", names[i]);
+		write_streamed(name, STREAMED);
+		snprintf(name, sizeof(name), "%s.gz", names[i]);
+		write_big(name, 300000, 'z');
+	}
+	stream_open();
+	s = fake_open(f, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/%s", names[i]);
+		ask_for(s, path, "Accept-Encoding: br\r\n");
+		expect_streamed(s, 200, 0, STREAMED, true);
+		assert_string_equal(told(s, "Content-Encoding: "), "br");
+		assert_string_equal(told(s, "Vary: "), "Accept-Encoding");
+		strcpy(tag, told(s, "ETag: "));
+		ask_for(s, path, "Accept-Encoding: gzip\r\n");
+		assert_int_equal(span(s, "z"), 300000);
+		assert_string_not_equal(told(s, "ETag: "), tag);
+		ask_for(s, path, "");
+		assert_int_equal(span(s, "plain"), i == 0 ? 200000 : 5);
+		assert_string_equal(told(s, "Content-Encoding: "), "");
+		/* Ranges and conditions are about the copy. */
+		snprintf(fields, sizeof(fields),
+			"Accept-Encoding: br\r\nIf-Range: %s\r\nRange: bytes=131000-\r\n", tag);
+		ask_for(s, path, fields);
+		expect_streamed(s, 206, 131000, STREAMED - 131000, true);
+		snprintf(fields, sizeof(fields), "Accept-Encoding: br\r\nIf-None-Match: %s\r\n", tag);
+		ask_for(s, path, fields);
+		assert_int_equal(status_of(s), 304);
+	}
+	/* Each that is open has its share of the cache, five of them. */
+	assert_true(figure(0, "cache_bytes") > 5 * 2 * MIB / 256);
+	assert_true(figure(0, "cache_bytes") < 100000);
+	/* A copy that is replaced while it is sent is sent as it was. */
+	slow = fake_open(f, 0);
+	fake_set_space(slow, 50000);
+	fake_set_auto_ack(slow, false);
+	ask_for(slow, "/small.js", "Accept-Encoding: br\r\n");
+	write_file("small.js.br", "new");
+	fake_advance(f, SEC(5));
+	ask_for(s, "/small.js", "Accept-Encoding: br\r\n");
+	assert_string_equal(body_of(s), "new");
+	while (fake_ack(slow, 40000) > 0)
+		;
+	expect_streamed(slow, 200, 0, STREAMED, true);
+	fake_advance(f, MS(100));
+	assert_int_equal(figure(0, "file_blocks"), 0);
+	site_close();
+	assert_int_equal(open_descriptors(), descriptors);
+	remove_all("*.js*");
+}
+
+/* A drain lets go of who is between requests, not of who is being sent a large file. */
+static void a_drain_waits_for_a_large_file(void **state)
+{
+	struct bw_stream *s, *waiting, *idle;
+
+	write_streamed("big", STREAMED);
+	stream_open();
+	idle = fake_open(f, 0);
+	ask_range(idle, "/big", "Range: bytes=0-0\r\n");
+	s = fake_open(f, 0);
+	fake_set_space(s, 50000);
+	fake_set_auto_ack(s, false);
+	ask(s, "/big");
+	/* One whose first block is being read. */
+	fake_hold_jobs(f, true);
+	waiting = fake_open(f, 0);
+	ask(waiting, "/big");
+	fake_drain(f);
+	assert_true(fake_is_closed(idle));
+	assert_false(fake_is_closing(s));
+	assert_false(fake_is_closing(waiting));
+	fake_hold_jobs(f, false);
+	fake_run(f);
+	expect_streamed(waiting, 200, 0, STREAMED, true);
+	assert_true(fake_is_closed(waiting));
+	while (fake_ack(s, 40000) > 0)
+		assert_false(fake_is_aborted(s));
+	expect_streamed(s, 200, 0, STREAMED, true);
+	assert_true(fake_is_closed(s));
+	assert_false(fake_is_aborted(s));
+	fake_advance(f, MS(100));
+	assert_int_equal(figure(0, "file_blocks"), 0);
+	site_close();
+}
+
 /* ---- listings ----------------------------------------------------------------------------------------- */
 
 static void make_listed(void)
@@ -1672,14 +1788,6 @@ static void move(const char *from, const char *to)
 
 	strcpy(path, in_root(from));
 	assert_int_equal(rename(path, in_root(to)), 0);
-}
-
-static void remove_all(const char *names)
-{
-	char command[600];
-
-	snprintf(command, sizeof(command), "rm -r %s/%s", root, names);
-	assert_int_equal(system(command), 0);
 }
 
 static void add_name(const char *name, const char *other)
@@ -2362,6 +2470,8 @@ int main(void)
 		cmocka_unit_test(what_is_taken_compressed_is_sent_so),
 		cmocka_unit_test(a_copy_that_comes_goes_or_is_old_is_seen),
 		cmocka_unit_test(copies_count_against_the_cache),
+		cmocka_unit_test(large_copies_are_read_while_they_are_sent),
+		cmocka_unit_test(a_drain_waits_for_a_large_file),
 		cmocka_unit_test(a_directory_is_listed_where_that_is_wanted),
 		cmocka_unit_test(a_long_listing_is_cut),
 		cmocka_unit_test(what_is_watched_is_trusted),
