@@ -1150,6 +1150,20 @@ static struct busy *busy_find(
 
 /* ---- roots -------------------------------------------------------------------------------------------- */
 
+/* All that came from a root goes with it: nobody will ask for most of it again, and the disk wants its room back. */
+static void forget_root(struct bw_http_files *files, unsigned number, const struct bw_http__root *root)
+{
+	bw_http__watch_forget(files->watch, number, root->id);
+	pthread_mutex_lock(&files->mutex);
+	BW_LIST_FOREACH_SAFE (link, tmp, &files->recent) {
+		struct bw_http__object *object = bw_container_of(link, struct bw_http__object, recent);
+
+		if (object->site == number)
+			table_remove(files, object);
+	}
+	pthread_mutex_unlock(&files->mutex);
+}
+
 /* Has another directory taken its place? All requests to come are answered from that. */
 static void look_at_root(struct bw_http_files *files, unsigned number)
 {
@@ -1172,7 +1186,7 @@ static void look_at_root(struct bw_http_files *files, unsigned number)
 	}
 	if (is_swapped) {
 		atomic_fetch_add(&files->root_swaps, 1);
-		bw_http__watch_forget(files->watch, number, root->id);
+		forget_root(files, number, root);
 		bw_info("http: document root %s is another directory now", site->root_path);
 	}
 	bw_http__root_put(root);
@@ -1263,6 +1277,10 @@ static void table_update(struct bw_http_files *files, const struct question *que
 		table_find(files, question->site, question->path, question->path_len);
 
 	if (object != NULL && !is_negative(object)) {
+		if (files->sites[question->site].root != question->root) {
+			set_leaving(files, object, true); /* an answer to who asked, and no more */
+			return;
+		}
 		if (present == object)
 			return;
 		if (present != NULL)
@@ -1290,6 +1308,7 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site,
 	struct bw_http__root *root;
 
 	BW_ASSERT_LT(site, files->site_count);
+	BW_ASSERT(files->sites[site].root_path != NULL);
 	BW_ASSERT(path_len > 0 && path[0] == '/');
 	bw_http__files_bury(files);
 	*object = NULL;

@@ -7,7 +7,6 @@
 #include <linux/magic.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +23,7 @@
 #include <base/siphash.h>
 
 #include "files.h"
+#include "thread.h"
 
 #define BUCKETS      4096
 #define TICK_MS      200
@@ -61,6 +61,7 @@ enum refusal {
 	REFUSED_OURS,
 	REFUSED_KERNELS,
 	REFUSED_REMOTE,
+	REFUSED_NO_PROC,
 	REFUSED_ERROR,
 	REFUSALS,
 };
@@ -279,7 +280,7 @@ bool bw_http__is_local(int fd)
 	return false;
 }
 
-/* A watch descriptor or -errno; -EREMOTE: what changes there need not be told. */
+/* A watch descriptor or -errno; -EREMOTE: what changes there need not be told; -ENOSYS: there is no /proc. */
 static int add_watch(struct bw_http__watch *watch, int root_fd, const char *dir)
 {
 	char path[sizeof("/proc/self/fd/") + 11];
@@ -294,7 +295,7 @@ static int add_watch(struct bw_http__watch *watch, int root_fd, const char *dir)
 	if (!bw_http__is_local(fd))
 		wd = -EREMOTE;
 	else if ((wd = inotify_add_watch(watch->inotify_fd, path, EVENTS)) < 0)
-		wd = -errno;
+		wd = errno == ENOENT ? -ENOSYS : -errno;
 	close(fd);
 	return wd;
 }
@@ -319,6 +320,9 @@ static void tell_refusal(struct bw_http__watch *watch, enum refusal refusal, con
 	case REFUSED_REMOTE:
 		bw_info("http: /%s is on a file system that other machines may change: %s", dir, consequence);
 		break;
+	case REFUSED_NO_PROC:
+		bw_warn("http: no directory can be watched, for /proc is not mounted: %s", consequence);
+		break;
 	default:
 		bw_warn("http: /%s cannot be watched (%s): %s", dir, strerror(error), consequence);
 	}
@@ -336,6 +340,9 @@ static void tell_error(struct bw_http__watch *watch, const char *dir, int error)
 		return;
 	case ENOSPC:
 		tell_refusal(watch, REFUSED_KERNELS, dir, error);
+		return;
+	case ENOSYS:
+		tell_refusal(watch, REFUSED_NO_PROC, dir, error);
 		return;
 	case EREMOTE:
 		tell_refusal(watch, REFUSED_REMOTE, dir, error);
@@ -595,21 +602,10 @@ int bw_http__watch_create(const struct bw_http__watch_conf *conf, struct bw_http
 
 int bw_http__watch_start(struct bw_http__watch *watch)
 {
-	pthread_attr_t attr;
-	cpu_set_t cpus;
-	int error = pthread_attr_init(&attr);
+	int rc = bw_http__thread_start(&watch->thread, watch_main, watch);
 
-	if (error != 0)
-		return -error;
-	/* Not on the worker's CPU, to which the calling thread is bound, but where the process's first thread may run. */
-	if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
-		pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
-	watch->has_thread = true;
-	error = pthread_create(&watch->thread, &attr, watch_main, watch);
-	pthread_attr_destroy(&attr);
-	if (error != 0)
-		watch->has_thread = false;
-	return -error;
+	atomic_store(&watch->has_thread, rc == 0);
+	return rc;
 }
 
 bool bw_http__watch_stop(struct bw_http__watch *watch)
