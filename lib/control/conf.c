@@ -507,11 +507,11 @@ static int service_addrs_apply(const struct bw_conf *conf, const char *path,
 /** RFC 8257 is built on marks. */
 static int congestion_control_check(const struct bw_conf *conf, const char *prefix, unsigned choice)
 {
-	char path[PATH_BYTES + sizeof("congestion_control")];
+	char path[PATH_BYTES];
 
 	if (choice != BW_TCP_CC_DCTCP || conf->view.engine.tcp.ecn)
 		return 0;
-	snprintf(path, sizeof(path), "%scongestion_control", prefix);
+	snprintf(path, sizeof(path), "%.100scongestion_control", prefix);
 	return bw_control__fail(
 		conf, path, "dctcp needs ECN; give tcp.ecn: true, or another congestion control");
 }
