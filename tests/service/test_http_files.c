@@ -1688,6 +1688,7 @@ static void a_long_listing_is_cut(void **state)
 /* ---- told by inotify ---------------------------------------------------------------------------------- */
 
 static atomic_bool says_overflow, has_no_watches, is_remote;
+static unsigned watches_until_hook; /* 0: none */
 
 /* In the place of the C library's, too: what the kernel does when its queue or its table is full. */
 ssize_t read(int fd, void *into, size_t bytes)
@@ -1703,6 +1704,8 @@ ssize_t read(int fd, void *into, size_t bytes)
 
 int inotify_add_watch(int fd, const char *path, uint32_t events)
 {
+	if (watches_until_hook > 0 && --watches_until_hook == 0)
+		hook();
 	if (!has_no_watches)
 		return (int)syscall(SYS_inotify_add_watch, fd, path, events);
 	errno = ENOSPC;
@@ -2116,6 +2119,39 @@ static void a_change_while_it_is_looked_at_is_told(void **state)
 	assert_true(n > 4);
 }
 
+static void swap_hooked(void)
+{
+	unsigned long long before = figure(0, "cache_watch_events");
+
+	move("g", "g2");
+	mkdir(in_root("g"), 0755);
+	write_file("g/a", "new");
+	for (unsigned i = 0; i < 50 && figure(0, "cache_watch_events") < before + 3; i++)
+		usleep(1000);
+}
+
+/* A directory takes another's place when that is just about to be watched: it is not the old one's watch that counts. */
+static void a_directory_is_swapped_while_a_watch_is_set(void **state)
+{
+	struct bw_stream *s;
+
+	for (unsigned n = 1; n <= 2; n++) {
+		mkdir(in_root("g"), 0755);
+		write_file("g/a", "old");
+		s = watched_open();
+		hook = swap_hooked;
+		watches_until_hook = n; /* that of the root, that of g */
+		assert_string_equal(get(s, "/g/a"), "new");
+		assert_int_equal(watches_until_hook, 0);
+		fake_advance(f, SEC(2));
+		expect_trust(s, "/g/a", true);
+		write_file("g/a", "newer");
+		expect_soon(s, "/g/a", "newer");
+		site_close();
+		remove_all("g*");
+	}
+}
+
 static void what_was_lost_is_looked_at(void **state)
 {
 	struct bw_stream *s;
@@ -2228,6 +2264,7 @@ static void a_root_is_swapped(void **state)
 		assert_int_equal(status_of(s), 404);
 		point_to("r2");
 		SOON(figure(0, "root_swaps") == 1);
+		SOON(figure(0, "cache_entries") == 0); /* nothing of the old one is kept for nobody */
 		SOON(has_body(s, "/a", "two"));
 		if (watches > 0)
 			SOON(has_body(s, "/new", "new"));
@@ -2483,6 +2520,7 @@ int main(void)
 		cmocka_unit_test(directories_are_moved),
 		cmocka_unit_test(what_lies_elsewhere_is_not_trusted),
 		cmocka_unit_test(a_change_while_it_is_looked_at_is_told),
+		cmocka_unit_test(a_directory_is_swapped_while_a_watch_is_set),
 		cmocka_unit_test(what_was_lost_is_looked_at),
 		cmocka_unit_test(what_cannot_be_watched_is_looked_at),
 		cmocka_unit_test(a_root_is_swapped),
