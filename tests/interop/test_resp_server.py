@@ -123,6 +123,46 @@ def test_every_answer_about_the_server_is_that_of_redis(bench, workers):
             assert replies[0] == replies[1], (protocol, line)
 
 
+def lines_of(peer, *sections):
+    return peer.ask("INFO", *sections).split(b"\r\n", 1)[1].decode().split("\r\n")
+
+
+def commandstats(peer):
+    """{command: (calls, rejected, failed)}; what they took is another matter."""
+    stats = {}
+    for line in lines_of(peer, "commandstats"):
+        found = re.fullmatch(r"cmdstat_(.*):calls=(\d+),usec=\d+,usec_per_call=\d+\.\d\d,rejected_calls=(\d+),failed_calls=(\d+)",
+                             line)
+        if found:
+            stats[found[1]] = tuple(map(int, found.groups()[1:]))
+    return stats
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("workers", [1, 2])
+def test_commands_are_counted_as_redis_does(bench, workers):
+    peers = [connect() for connect in both(bench, workers=workers)]
+    for sections in ((), ("all",), ("everything",), ("default",), ("errorstats", "server"), ("modules", "latencystats")):
+        names = [[line for line in lines_of(peer, *sections) if line.startswith("# ")] for peer in peers]
+        assert names[0] == names[1], sections
+    rng = random.Random(workers)
+    lines = [line for line in COMMANDS.replace("\n", "|").split("|") if line and "RESETSTAT" not in line]
+    for line in ["CONFIG RESETSTAT", *lines, *rng.choices(lines, k=300), "MSET a 1 b 2", "MGET a b c", "MSET a 1 b", "INCR a",
+                 *["SET b x", "INCR b"] * 100, "FLUSHALL NOW", "MSETNX a 1 b 2 c 3", "RENAME nosuch a", "RENAME a b", "KEYS *",
+                 "SCAN 0", "SCAN x", "DEL a b", "RANDOMKEY", "DBSIZE", "EXISTS a b c"]:
+        for peer in peers:
+            peer.ask(*line.split(" "))
+    stats = [commandstats(peer) for peer in peers]
+    assert stats[0] == stats[1]
+    assert len(stats[0]) > 40 and stats[0]["incr"] == (101, 0, 100)
+    errors = [lines_of(peer, "errorstats") for peer in peers]
+    assert errors[0] == errors[1]
+    assert {line.split(":")[0] for line in errors[0] if ":count=" in line} == {"errorstat_ERR", "errorstat_NOPROTO", "errorstat_WRONGPASS"}
+    totals = [[line for line in lines_of(peer, "stats") if line.startswith(("total_commands_processed:", "total_error_replies:"))]
+              for peer in peers]
+    assert totals[0] == totals[1]
+
+
 def test_protocol_errors_are_those_of_redis(bench):
     connects = both(bench)
     for sent in (b"*-2\r\nPING\r\n", b"*x\r\n", b"*99999999999\r\n", b"*1\r\nGET\r\n", b"*1\r\n$x\r\n", b"*1\r\n$-1\r\n",

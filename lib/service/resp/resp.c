@@ -16,6 +16,7 @@
  *     request.c     commands that other workers run, and those that wait behind them
  *     spread.c      commands with keys of several workers; atomic.c and scan.c where that is not enough
  *     stall.c       what wakes a connection that cannot go on, and when it is given up
+ *     stats.c       what commands cost, and how they end
  *     conn.c        a connection's life; worker.c a worker's; prepare.c the configuration before there is any
  *
  * With one worker there is no request but for a long MGET.

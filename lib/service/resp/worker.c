@@ -121,6 +121,7 @@ int bw_resp__start(struct bw_context *ctx, void *conf_arg)
 	}
 	r->requests_free_count = REQUESTS_MAX;
 	bw_resp__index_commands(r);
+	bw_resp__stats_reset(r);
 	r->started_at = bw_context_now(ctx);
 	resync(r, r->started_at);
 	bw_resp__set_now(r, r->started_at);
