@@ -11,6 +11,7 @@ import pytest
 
 from conftest import RESP, V4
 from lab import wait_until
+from resp_grammar import reply_at
 
 END = b"$3\r\nend\r\n"
 
@@ -121,6 +122,43 @@ def test_every_answer_about_the_server_is_that_of_redis(bench, workers):
                 peer.ask("HELLO", protocol)
             replies = [masked(peer.ask(*line.split(" "))) for peer in peers]
             assert replies[0] == replies[1], (protocol, line)
+
+
+def pairs(flat):
+    return dict(zip(flat[::2], flat[1::2]))
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_command_docs_are_those_of_redis(bench, protocol):
+    """redis-cli and others take their hints from the arguments."""
+    peers = [connect() for connect in both(bench)]
+    for peer in peers:
+        peer.ask("HELLO", protocol)
+    mine = pairs(reply_at(peers[0].ask("COMMAND", "DOCS"), 0)[0])
+    assert len(mine) == int(peers[0].ask("COMMAND", "COUNT")[1:])
+    containers = set()
+    names = [name.decode() for name in mine]
+    for name in mine:
+        subcommands = mine[name]
+        subcommands = pairs(subcommands).get(b"subcommands", [])
+        if subcommands:
+            containers.add(name.decode())
+        names += [subcommand.decode() for subcommand in subcommands[::2]]
+    assert containers == {"client", "command", "config", "memory", "object"} and len(names) > 80
+    for name in names:
+        replies = [peer.ask("COMMAND", "DOCS", name) for peer in peers]
+        if name in containers:  # Redis has more subcommands, in its hash table's order
+            docs = [pairs(pairs(reply_at(reply, 0)[0])[name.encode()]) for reply in replies]
+            subcommands = [pairs(doc.pop(b"subcommands")) for doc in docs]
+            assert list(docs[0].items()) == list(docs[1].items())
+            for subcommand in subcommands[0].keys() - {b"client|setinfo"}:
+                assert subcommands[0][subcommand] == subcommands[1][subcommand]
+        elif name != "client|setinfo":  # of Redis 7.2
+            assert replies[0] == replies[1], name
+    for words in (("get", "set", "nosuch", "GETEX", "client|kill"), ("nosuch",)):
+        replies = [peer.ask("COMMAND", "DOCS", *words) for peer in peers]
+        assert replies[0] == replies[1]
 
 
 def lines_of(peer, *sections):

@@ -214,7 +214,7 @@ static void long_texts_are_whole(void **state)
 	assert_int_equal(atoi(reply(s, "COMMAND") + 1), bw_resp__command_count);
 	text = reply(s, "COMMAND DOCS");
 	assert_int_equal(atoi(text + 1), 2 * bw_resp__command_count);
-	assert_int_equal(strncmp(strchr(text, '\n'), "\n$6\r\nappend\r\n*6\r\n", 17), 0);
+	assert_int_equal(strncmp(strchr(text, '\n'), "\n$6\r\nappend\r\n*10\r\n", 18), 0);
 	assert_int_equal(strncmp(reply(s, "TIME"), "*2\r\n$10\r\n", 9), 0);
 	/* Inline: the arguments are in the very memory next to which the text is made. */
 	fake_output_clear(s);
@@ -262,7 +262,7 @@ static void protocol_3_is_spoken_also_by_other_workers(void **state)
 		text = reply(s, "CLIENT LIST");
 		assert_int_equal(atoi(text + 1), strlen(strstr(text, "\r\n") + 2) - 2);
 		assert_non_null(strstr(reply(s, "COMMAND INFO get"), "~2\r\n+readonly\r\n"));
-		assert_int_equal(strncmp(reply(s, "COMMAND DOCS get"), "%1\r\n$3\r\nget\r\n%3\r\n", 17), 0);
+		assert_int_equal(strncmp(reply(s, "COMMAND DOCS get"), "%1\r\n$3\r\nget\r\n%5\r\n", 17), 0);
 		fake_output_clear(s);
 		/* What was asked in one protocol is answered in it, though its answer comes later. */
 		line(s, "GET a\r\nGET c\r\nHELLO 2 x\r\nGET a\r\nRESET\r\nGET a\r\nGET c\r\n");
@@ -1073,15 +1073,17 @@ static void half_sent_commands_leave_room_for_small_ones_and_are_dropped(void **
 static void too_many_arguments_are_refused(void **state)
 {
 	const struct {
-		const char *words;
+		const char *words, *argument;
 		unsigned count;
 		const char *reply;
 	} cases[] = {
-		{ "CONFIG GET", 56, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n" },
-		{ "CONFIG GET", 57, "-ERR too many patterns\r\n" },
-		{ "COMMAND DOCS", bw_resp__command_count + 1, "-ERR too many command names\r\n" },
-		{ "DEL x", 65536 - 2, ":0\r\n" },
-		{ "DEL x", 65536 - 1, "-ERR Protocol error: invalid multibulk length\r\n" },
+		{ "CONFIG GET", "s*e", 56, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n" },
+		{ "CONFIG GET", "s*e", 57, "-ERR too many patterns\r\n" },
+		{ "COMMAND DOCS", "nosuch", bw_resp__command_count, "*0\r\n" },
+		{ "COMMAND DOCS", "nosuch", bw_resp__command_count + 1, "-ERR too many command names\r\n" },
+		{ "COMMAND DOCS", "client", bw_resp__command_count, "-ERR too many command names\r\n" },
+		{ "DEL x", "s*e", 65536 - 2, ":0\r\n" },
+		{ "DEL x", "s*e", 65536 - 1, "-ERR Protocol error: invalid multibulk length\r\n" },
 	};
 
 	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
@@ -1096,7 +1098,7 @@ static void too_many_arguments_are_refused(void **state)
 			put_bulk(&b, word, strcspn(word, " "));
 		}
 		for (unsigned n = 0; n < cases[i].count; n++)
-			put_bulk(&b, "s*e", 3);
+			put_bulk(&b, cases[i].argument, strlen(cases[i].argument));
 		fake_feed_split(s, b.p, b.len, 60000);
 		assert_output(s, cases[i].reply);
 		free(b.p);
