@@ -865,6 +865,53 @@ static void the_cut_does_not_matter(void **state)
 	finish_with(f, s);
 }
 
+/* What INFO says of the network: each byte once, however it is cut, sent, or answered by another worker. */
+static void bytes_are_counted(void **state)
+{
+	struct buf b = long_pipeline(), expected = expected_reply(&b);
+	static const size_t sizes[] = { 1, 7, 1448, 60000 };
+
+	for (unsigned workers = 1; workers <= 3; workers += 2) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0);
+		unsigned long long in, out, peak, used;
+		const char *text;
+
+		for (unsigned i = 0; i < BW_ARRAY_LEN(sizes); i++) {
+			fake_feed_split(s, b.p, b.len, sizes[i]);
+			assert_reply(s, &expected);
+		}
+		fake_set_space(s, 3000);
+		fake_feed(s, b.p, b.len);
+		assert_reply(s, &expected);
+		text = strstr(reply(s, "INFO stats"), "total_net_input_bytes:");
+		assert_int_equal(sscanf(text, "total_net_input_bytes:%llu\r\ntotal_net_output_bytes:%llu\r\n",
+					 &in, &out),
+			2);
+		assert_int_equal(in, (BW_ARRAY_LEN(sizes) + 1) * b.len);
+		assert_int_equal(out, (BW_ARRAY_LEN(sizes) + 1) * expected.len);
+		/* In the last second; INFO came and went, too. */
+		fake_advance(f, 1100 * BW_NS_PER_MS);
+		text = strstr(reply(s, "INFO stats"), "instantaneous_input_kbps:");
+		assert_true(strtod(text + strlen("instantaneous_input_kbps:"), NULL) > 50);
+		fake_advance(f, 1100 * BW_NS_PER_MS);
+		fake_advance(f, 1100 * BW_NS_PER_MS);
+		assert_non_null(strstr(reply(s, "INFO stats"),
+			"instantaneous_input_kbps:0.00\r\ninstantaneous_output_kbps:0.00\r\n"));
+		fake_output_clear(s);
+		/* A level: RESETSTAT leaves it, as in Redis. */
+		ask(s, "CONFIG RESETSTAT", OK);
+		text = strstr(reply(s, "INFO memory"), "used_memory_peak:");
+		peak = strtoull(text + strlen("used_memory_peak:"), NULL, 10);
+		used = strtoull(
+			strstr(reply(s, "INFO memory"), "used_memory:") + strlen("used_memory:"), NULL, 10);
+		assert_true(peak >= used && used > 0);
+		finish_with(f, s);
+	}
+	free(b.p);
+	free(expected.p);
+}
+
 /* ---- large ---- */
 
 static void values_up_to_the_bound_go_in_and_out(void **state)
@@ -1780,6 +1827,7 @@ int main(void)
 		TEST(empty_multibulks_say_nothing),
 		TEST(a_browsers_post_is_dropped_without_an_answer),
 		TEST(the_cut_does_not_matter),
+		TEST(bytes_are_counted),
 		TEST(values_up_to_the_bound_go_in_and_out),
 		TEST(announcing_takes_no_memory),
 		TEST(a_command_over_the_memory_bound_gets_an_error),

@@ -18,7 +18,8 @@ const char *const bw_resp__policy_names[BW_RESP_POLICIES] = {
 
 /* All workers', as far as they are as they stand: levels, and what RESETSTAT sets back itself. */
 struct levels {
-	uint64_t connections, keys, expiring, used, payload, staged, maxmemory, ops_per_s, calls;
+	uint64_t connections, keys, expiring, used, payload, staged, maxmemory, calls, peak;
+	struct bw_resp__rates rates;
 };
 
 static struct bw_resp__totals totals_of(const struct bw_resp *r)
@@ -31,6 +32,8 @@ static struct bw_resp__totals totals_of(const struct bw_resp *r)
 		.evicted = r->store.evicted,
 		.expired = r->store.expired,
 		.errors = r->errors,
+		.bytes_in = r->bytes_in,
+		.bytes_out = r->bytes_out,
 	};
 }
 
@@ -56,6 +59,8 @@ static void sum_workers(const struct bw_resp *r, struct levels *level, struct bw
 		sum->evicted += now.evicted - peer->reset.evicted;
 		sum->expired += now.expired - peer->reset.expired;
 		sum->errors += now.errors - peer->reset.errors;
+		sum->bytes_in += now.bytes_in - peer->reset.bytes_in;
+		sum->bytes_out += now.bytes_out - peer->reset.bytes_out;
 		level->connections += peer->connections;
 		level->keys += peer->store.keys;
 		level->expiring += peer->store.expiring;
@@ -63,7 +68,10 @@ static void sum_workers(const struct bw_resp *r, struct levels *level, struct bw
 		level->payload += peer->store.payload_bytes;
 		level->staged += peer->store.staged_bytes;
 		level->maxmemory += peer->store.bytes_wanted;
-		level->ops_per_s += peer->ops_per_s;
+		level->rates.commands += peer->rates.commands;
+		level->rates.bytes_in += peer->rates.bytes_in;
+		level->rates.bytes_out += peer->rates.bytes_out;
+		level->peak += BW_MAX(peer->memory_peak_bytes, bw_resp__slab_used_bytes(&peer->store.slab));
 		level->calls += bw_resp__calls(peer);
 	}
 }
@@ -117,6 +125,8 @@ static void info_memory(const struct info *info)
 
 	add(info->t, "# Memory\r\nused_memory:%llu\r\n", (ull)level->used);
 	add_human(info->t, "used_memory_human", level->used);
+	add(info->t, "used_memory_peak:%llu\r\n", (ull)level->peak);
+	add_human(info->t, "used_memory_peak_human", level->peak);
 	add(info->t, "used_memory_dataset:%llu\r\nused_memory_staged:%llu\r\nmaxmemory:%llu\r\n",
 		(ull)level->payload, (ull)level->staged, (ull)level->maxmemory);
 	add_human(info->t, "maxmemory_human", level->maxmemory);
@@ -132,11 +142,17 @@ static void info_persistence(const struct info *info)
 static void info_stats(const struct info *info)
 {
 	const struct bw_resp__totals *sum = &info->sum;
+	const struct bw_resp__rates *rates = &info->level.rates;
 
 	add(info->t, "# Stats\r\ntotal_connections_received:%llu\r\ntotal_commands_processed:%llu\r\n",
 		(ull)sum->connections, (ull)info->level.calls - 1); /* INFO has not ended yet */
-	add(info->t, "instantaneous_ops_per_sec:%llu\r\nrejected_connections:%llu\r\nexpired_keys:%llu\r\n",
-		(ull)info->level.ops_per_s, (ull)sum->denied, (ull)sum->expired);
+	add(info->t,
+		"instantaneous_ops_per_sec:%llu\r\ntotal_net_input_bytes:%llu\r\ntotal_net_output_bytes:%llu\r\n",
+		(ull)rates->commands, (ull)sum->bytes_in, (ull)sum->bytes_out);
+	add(info->t, "instantaneous_input_kbps:%.2f\r\ninstantaneous_output_kbps:%.2f\r\n",
+		(double)rates->bytes_in / 1024, (double)rates->bytes_out / 1024);
+	add(info->t, "rejected_connections:%llu\r\nexpired_keys:%llu\r\n", (ull)sum->denied,
+		(ull)sum->expired);
 	add(info->t, "evicted_keys:%llu\r\nkeyspace_hits:%llu\r\nkeyspace_misses:%llu\r\n", (ull)sum->evicted,
 		(ull)sum->hits, (ull)sum->misses);
 	add(info->t, "pubsub_channels:0\r\npubsub_patterns:0\r\ntotal_error_replies:%llu\r\n",

@@ -229,7 +229,7 @@ enum bw_resp__error {
 
 /** What CONFIG RESETSTAT sets back. */
 struct bw_resp__totals {
-	uint64_t connections, denied, hits, misses, evicted, expired, errors;
+	uint64_t connections, denied, hits, misses, evicted, expired, errors, bytes_in, bytes_out;
 };
 
 /** A worker's state. What other workers read of it, for INFO, is plain counters. */
@@ -254,13 +254,18 @@ struct bw_resp {
 	uint64_t clients_bytes; /* staged for names */
 	bw_ns sweep_at, resync_at, started_at;
 	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled, denied;
+	uint64_t bytes_in, bytes_out; /* of commands as they are read, of replies as they are sent */
+	uint64_t memory_peak_bytes;
 	struct bw_resp__totals reset; /* as they were at the last CONFIG RESETSTAT */
 	uint64_t errors_of[BW_RESP__ERRORS];
 	struct bw_resp__stat stats[BW_RESP__NO_COMMAND]; /* by bw_resp__command_number() */
-	bw_ns ops_at;                                    /* when these were measured */
-	uint64_t ops_commands, ops_per_s;
-	uint64_t maxmemory; /* CONFIG SET: of all workers together */
-	uint64_t serial;    /* of the connection that was opened last */
+	/* -- what INFO calls instantaneous: of the last second -- */
+	bw_ns rates_at;
+	struct bw_resp__rates {
+		uint64_t commands, bytes_in, bytes_out;
+	} rates_from, rates; /* the counts when it began, and what it came to in a second */
+	uint64_t maxmemory;  /* CONFIG SET: of all workers together */
+	uint64_t serial;     /* of the connection that was opened last */
 	struct bw_stream *streams_first, *streams_last;
 	struct bw_resp__request *tours; /* that are between two slices, by `next` */
 	/* -- those who wait for keys that are held, in order -- */
@@ -326,9 +331,16 @@ void bw_resp__note_progress(struct bw_resp *r, struct bw_stream *s, struct bw_re
 
 /* ---- a connection's life, conn.c ---- */
 
-/** Close, if it is time. @unread  bytes that are there and not consumed */
-void bw_resp__close_if_done(
+void bw_resp__try_to_close(
 	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread);
+/** Close, if it is time. @unread  bytes that are there and not consumed */
+static inline void bw_resp__close_if_done(
+	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread)
+{
+	if (bw_unlikely((conn->flags & (BW_RESP__CLOSING | BW_RESP__PEER_DONE)) != 0) ||
+		bw_unlikely(bw_stream_is_draining(s)))
+		bw_resp__try_to_close(r, s, conn, unread);
+}
 void bw_resp__opened(struct bw_stream *s);
 void bw_resp__peer_closed(struct bw_stream *s);
 void bw_resp__drain(struct bw_stream *s);

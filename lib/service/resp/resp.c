@@ -92,6 +92,7 @@ static uint32_t resp_data(struct bw_stream *s, const struct bw_view *views, unsi
 	bw_resp__window_commit(r);
 	if (conn->flags & BW_RESP__CLOSING)
 		used = sum;
+	r->bytes_in += used;
 	bw_resp__close_if_done(r, s, conn, bw_stream_unread(s) - used);
 	return used;
 }
