@@ -1313,6 +1313,25 @@ static void measured_calls_stand_for_all(void **state)
 	assert_true((double)gauge.ns < (double)gauge.count * 1500000);
 }
 
+static void numbers_are_written_as_printf_does(void **state)
+{
+	char text[24], expected[24];
+
+	for (int64_t base = 1; base > 0 && base <= INT64_MAX / 10; base *= 10)
+		for (int64_t n = base - 101; n <= base + 101; n++)
+			for (int sign = -1; sign <= 1; sign += 2) {
+				unsigned len = bw_resp__format_int(text, sign * n);
+
+				assert_int_equal(len,
+					snprintf(expected, sizeof(expected), "%lld", (long long)(sign * n)));
+				assert_memory_equal(text, expected, len);
+			}
+	assert_int_equal(bw_resp__format_int(text, INT64_MIN), 20);
+	assert_memory_equal(text, "-9223372036854775808", 20);
+	assert_int_equal(bw_resp__format_int(text, INT64_MAX), 19);
+	assert_memory_equal(text, "9223372036854775807", 19);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1337,6 +1356,7 @@ int main(void)
 		TEST(settings_are_told_while_a_key_is_held),
 		TEST(commands_are_counted),
 		TEST(measured_calls_stand_for_all),
+		TEST(numbers_are_written_as_printf_does),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
