@@ -11,6 +11,7 @@ import pytest
 
 from conftest import RESP, V4
 from lab import wait_until
+from resp_grammar import reply_at
 
 END = b"$3\r\nend\r\n"
 
@@ -121,6 +122,83 @@ def test_every_answer_about_the_server_is_that_of_redis(bench, workers):
                 peer.ask("HELLO", protocol)
             replies = [masked(peer.ask(*line.split(" "))) for peer in peers]
             assert replies[0] == replies[1], (protocol, line)
+
+
+def pairs(flat):
+    return dict(zip(flat[::2], flat[1::2]))
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_command_docs_are_those_of_redis(bench, protocol):
+    """redis-cli and others take their hints from the arguments."""
+    peers = [connect() for connect in both(bench)]
+    for peer in peers:
+        peer.ask("HELLO", protocol)
+    mine = pairs(reply_at(peers[0].ask("COMMAND", "DOCS"), 0)[0])
+    assert len(mine) == int(peers[0].ask("COMMAND", "COUNT")[1:])
+    containers = set()
+    names = [name.decode() for name in mine]
+    for name in mine:
+        subcommands = mine[name]
+        subcommands = pairs(subcommands).get(b"subcommands", [])
+        if subcommands:
+            containers.add(name.decode())
+        names += [subcommand.decode() for subcommand in subcommands[::2]]
+    assert containers == {"client", "command", "config", "memory", "object"} and len(names) > 80
+    for name in names:
+        replies = [peer.ask("COMMAND", "DOCS", name) for peer in peers]
+        if name in containers:  # Redis has more subcommands, in its hash table's order
+            docs = [pairs(pairs(reply_at(reply, 0)[0])[name.encode()]) for reply in replies]
+            subcommands = [pairs(doc.pop(b"subcommands")) for doc in docs]
+            assert list(docs[0].items()) == list(docs[1].items())
+            for subcommand in subcommands[0].keys() - {b"client|setinfo"}:
+                assert subcommands[0][subcommand] == subcommands[1][subcommand]
+        elif name != "client|setinfo":  # of Redis 7.2
+            assert replies[0] == replies[1], name
+    for words in (("get", "set", "nosuch", "GETEX", "client|kill"), ("nosuch",)):
+        replies = [peer.ask("COMMAND", "DOCS", *words) for peer in peers]
+        assert replies[0] == replies[1]
+
+
+def lines_of(peer, *sections):
+    return peer.ask("INFO", *sections).split(b"\r\n", 1)[1].decode().split("\r\n")
+
+
+def commandstats(peer):
+    """{command: (calls, rejected, failed)}; what they took is another matter."""
+    stats = {}
+    for line in lines_of(peer, "commandstats"):
+        found = re.fullmatch(r"cmdstat_(.*):calls=(\d+),usec=\d+,usec_per_call=\d+\.\d\d,rejected_calls=(\d+),failed_calls=(\d+)",
+                             line)
+        if found:
+            stats[found[1]] = tuple(map(int, found.groups()[1:]))
+    return stats
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("workers", [1, 2])
+def test_commands_are_counted_as_redis_does(bench, workers):
+    peers = [connect() for connect in both(bench, workers=workers)]
+    for sections in ((), ("all",), ("everything",), ("default",), ("errorstats", "server"), ("modules", "latencystats")):
+        names = [[line for line in lines_of(peer, *sections) if line.startswith("# ")] for peer in peers]
+        assert names[0] == names[1], sections
+    rng = random.Random(workers)
+    lines = [line for line in COMMANDS.replace("\n", "|").split("|") if line and "RESETSTAT" not in line]
+    for line in ["CONFIG RESETSTAT", *lines, *rng.choices(lines, k=300), "MSET a 1 b 2", "MGET a b c", "MSET a 1 b", "INCR a",
+                 *["SET b x", "INCR b"] * 100, "FLUSHALL NOW", "MSETNX a 1 b 2 c 3", "RENAME nosuch a", "RENAME a b", "KEYS *",
+                 "SCAN 0", "SCAN x", "DEL a b", "RANDOMKEY", "DBSIZE", "EXISTS a b c"]:
+        for peer in peers:
+            peer.ask(*line.split(" "))
+    stats = [commandstats(peer) for peer in peers]
+    assert stats[0] == stats[1]
+    assert len(stats[0]) > 40 and stats[0]["incr"] == (101, 0, 100)
+    errors = [lines_of(peer, "errorstats") for peer in peers]
+    assert errors[0] == errors[1]
+    assert {line.split(":")[0] for line in errors[0] if ":count=" in line} == {"errorstat_ERR", "errorstat_NOPROTO", "errorstat_WRONGPASS"}
+    totals = [[line for line in lines_of(peer, "stats") if line.startswith(("total_commands_processed:", "total_error_replies:"))]
+              for peer in peers]
+    assert totals[0] == totals[1]
 
 
 def test_protocol_errors_are_those_of_redis(bench):

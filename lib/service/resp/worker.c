@@ -121,10 +121,23 @@ int bw_resp__start(struct bw_context *ctx, void *conf_arg)
 	}
 	r->requests_free_count = REQUESTS_MAX;
 	bw_resp__index_commands(r);
-	r->started_at = bw_context_now(ctx);
+	bw_resp__stats_reset(r);
+	r->started_at = r->rates_at = bw_context_now(ctx);
 	resync(r, r->started_at);
 	bw_resp__set_now(r, r->started_at);
 	return 0;
+}
+
+static void measure_rates(struct bw_resp *r, bw_ns now)
+{
+	const struct bw_resp__rates counts = { r->commands, r->bytes_in, r->bytes_out };
+	bw_ns took = now - r->rates_at;
+
+	r->rates.commands = (counts.commands - r->rates_from.commands) * BW_NS_PER_SEC / took;
+	r->rates.bytes_in = (counts.bytes_in - r->rates_from.bytes_in) * BW_NS_PER_SEC / took;
+	r->rates.bytes_out = (counts.bytes_out - r->rates_from.bytes_out) * BW_NS_PER_SEC / took;
+	r->rates_from = counts;
+	r->rates_at = now;
 }
 
 void bw_resp__tick(struct bw_context *ctx, bw_ns now)
@@ -137,11 +150,9 @@ void bw_resp__tick(struct bw_context *ctx, bw_ns now)
 	if (now >= r->resync_at)
 		resync(r, now);
 	bw_resp__set_now(r, now);
-	if (now - r->ops_at >= BW_NS_PER_SEC) {
-		r->ops_per_s = (r->commands - r->ops_commands) * BW_NS_PER_SEC / (now - r->ops_at);
-		r->ops_commands = r->commands;
-		r->ops_at = now;
-	}
+	r->memory_peak_bytes = BW_MAX(r->memory_peak_bytes, bw_resp__slab_used_bytes(&r->store.slab));
+	if (now - r->rates_at >= BW_NS_PER_SEC)
+		measure_rates(r, now);
 	/* As long as a slice is worth it: more than one item freed for every two buckets. */
 	for (unsigned i = 0; i < SWEEP_ROUNDS; i++)
 		if (bw_resp__store_sweep(&r->store, SWEEP_BUCKETS) < SWEEP_BUCKETS / 2)

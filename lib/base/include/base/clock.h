@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The clock that the engine reads once a turn. Nothing else reads it; time is passed down as an argument. */
+/** The clock that the engine reads once a turn. Time is passed down as an argument; others read it only to measure. */
 #pragma once
 
 #include <base/types.h>

@@ -244,6 +244,8 @@ struct bw_http_conf {
 void bw_http_site_init(struct bw_http_site *site);
 /** Defaults, also for the default site. */
 void bw_http_conf_init(struct bw_http_conf *conf);
+/** What can be seen without opening anything. 0, or -errno after one line. bw_http_conf_prepare() looks, too. */
+int bw_http_conf_check(const struct bw_http_conf *conf);
 /**
  * Check, and make what the workers share. Before the workers start. 0, or -errno after one line that says
  * what, where and what to do (document root missing, not a directory, unreadable).
