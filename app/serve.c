@@ -127,8 +127,12 @@ static void rates_print(struct server *server)
 
 	bw_stats_take(server->engine, bw_clock_now(), &now);
 	bw_stats_format(&server->last, &now, line);
-	server->last = now;
 	bw_info("%s", line);
+	if (bw_stats_has_stages(&server->last, &now)) {
+		bw_stats_format_cycles(&server->last, &now, line);
+		bw_info("%s", line);
+	}
+	server->last = now;
 }
 
 static void unresolved_print(const struct server *server)
@@ -218,10 +222,10 @@ static void drain(struct server *server)
 static void totals_print(const struct server *server)
 {
 	char *lines = malloc(SERVICE_LINES_BYTES);
-	struct bw_counters counters;
+	struct bw_stats_sample sample;
 	struct bw_nic_losses losses;
 
-	bw_engine_counters(server->engine, &counters);
+	bw_stats_take(server->engine, bw_clock_now(), &sample);
 	bw_nic_losses(&server->nic, &losses);
 
 	const struct {
@@ -235,7 +239,8 @@ static void totals_print(const struct server *server)
 	};
 
 	printf("\n");
-	bw_stats_table(&counters, stdout);
+	bw_stats_table(&sample.counters, stdout);
+	bw_stats_cycles(&sample, stdout);
 	if (lines != NULL) {
 		lines[bw_engine_service_stats(server->engine, lines, SERVICE_LINES_BYTES - 1)] = '\0';
 		bw_stats_services(lines, stdout);
