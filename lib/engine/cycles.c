@@ -5,19 +5,6 @@
 
 #define COST_TRIES 1000
 
-const char *const bw_stage_name[BW_STAGE_COUNT] = {
-	[BW_STAGE_TURN] = "turn",
-	[BW_STAGE_RX] = "rx",
-	[BW_STAGE_PARSE] = "parse",
-	[BW_STAGE_LOOKUP] = "lookup",
-	[BW_STAGE_TCP] = "tcp",
-	[BW_STAGE_SERVICE] = "service",
-	[BW_STAGE_INBOX] = "inbox",
-	[BW_STAGE_TIMERS] = "timers",
-	[BW_STAGE_EGRESS] = "egress",
-	[BW_STAGE_TX] = "tx",
-};
-
 /** xorshift32: uniform enough for this, and three instructions. */
 static uint32_t draw(struct bw_cycles *c)
 {

@@ -399,6 +399,19 @@ void bw_engine_destroy(struct bw_engine *engine)
 
 /* ---- figures -------------------------------------------------------------------------------------------- */
 
+const char *const bw_stage_name[BW_STAGE_COUNT] = {
+	[BW_STAGE_TURN] = "turn",
+	[BW_STAGE_RX] = "rx",
+	[BW_STAGE_PARSE] = "parse",
+	[BW_STAGE_LOOKUP] = "lookup",
+	[BW_STAGE_TCP] = "tcp",
+	[BW_STAGE_SERVICE] = "service",
+	[BW_STAGE_INBOX] = "inbox",
+	[BW_STAGE_TIMERS] = "timers",
+	[BW_STAGE_EGRESS] = "egress",
+	[BW_STAGE_TX] = "tx",
+};
+
 unsigned bw_engine_worker_count(const struct bw_engine *engine)
 {
 	return engine->worker_count;
