@@ -511,7 +511,7 @@ static int congestion_control_check(const struct bw_conf *conf, const char *pref
 
 	if (choice != BW_TCP_CC_DCTCP || conf->view.engine.tcp.ecn)
 		return 0;
-	snprintf(path, sizeof(path), "%scongestion_control", prefix);
+	snprintf(path, sizeof(path), "%.100scongestion_control", prefix);
 	return bw_control__fail(
 		conf, path, "dctcp needs ECN; give tcp.ecn: true, or another congestion control");
 }
