@@ -195,21 +195,18 @@ static uint64_t busy_sum(const struct bw_stats_sample *sample)
 	return sum;
 }
 
-/** Another core writes them while they are read, and stages are shares of a sample: what seems to shrink has not grown. */
-static uint64_t stage_grown(
-	const struct bw_stats_sample *before, const struct bw_stats_sample *after, unsigned stage)
+static uint64_t stages_sum(const struct bw_stats_sample *sample)
 {
-	uint64_t from = before->stage_cycles[stage], to = after->stage_cycles[stage];
+	uint64_t sum = 0;
 
-	return to > from ? to - from : 0;
+	for (unsigned stage = 0; stage < BW_STAGE_COUNT; stage++)
+		sum += sample->stage_cycles[stage];
+	return sum;
 }
 
 bool bw_stats_has_stages(const struct bw_stats_sample *before, const struct bw_stats_sample *after)
 {
-	for (unsigned stage = 0; stage < BW_STAGE_COUNT; stage++)
-		if (stage_grown(before, after, stage) > 0)
-			return true;
-	return false;
+	return stages_sum(after) > stages_sum(before);
 }
 
 void bw_stats_format_cycles(const struct bw_stats_sample *before, const struct bw_stats_sample *after,
@@ -224,11 +221,11 @@ void bw_stats_format_cycles(const struct bw_stats_sample *before, const struct b
 	line_add(&line, "%.0f cycles/packet", packets > 0 ? (double)busy / (double)packets : 0.0);
 	if (requests > 0)
 		line_add(&line, ", %.0f cycles/request", (double)busy / (double)requests);
-	for (unsigned stage = 0; stage < BW_STAGE_COUNT; stage++)
-		sum += stage_grown(before, after, stage);
+	sum = stages_sum(after) - stages_sum(before);
 	for (unsigned stage = 0; stage < BW_STAGE_COUNT && sum > 0; stage++)
 		line_add(&line, "%s %s %.0f%%", stage == 0 ? ":" : ",", bw_stage_name[stage],
-			100.0 * (double)stage_grown(before, after, stage) / (double)sum);
+			100.0 * (double)(after->stage_cycles[stage] - before->stage_cycles[stage]) /
+				(double)sum);
 }
 
 static void cycles_row(FILE *out, const char *name, uint64_t value, const char *what)
@@ -238,9 +235,8 @@ static void cycles_row(FILE *out, const char *name, uint64_t value, const char *
 
 void bw_stats_cycles(const struct bw_stats_sample *sample, FILE *out)
 {
-	static const struct bw_stats_sample nothing;
 	uint64_t busy = busy_sum(sample), all = 0, packets = sample->counters.value[BW_RX_PACKETS];
-	bool has_stages = bw_stats_has_stages(&nothing, sample);
+	uint64_t sampled = stages_sum(sample);
 
 	for (unsigned i = 0; i < sample->worker_count; i++)
 		all += sample->cycles[i];
@@ -250,13 +246,13 @@ void bw_stats_cycles(const struct bw_stats_sample *sample, FILE *out)
 		cycles_row(out, "per_packet", busy / packets, "busy, for each packet received");
 	if (sample->requests > 0)
 		cycles_row(out, "per_request", busy / sample->requests, "busy, for each request of services");
-	for (unsigned stage = 0; stage < BW_STAGE_COUNT && has_stages; stage++) {
-		fprintf(out, "  cycles.%-17s %14" PRIu64 "  %.1f %% of the busy ones", bw_stage_name[stage],
-			sample->stage_cycles[stage],
-			100.0 * (double)sample->stage_cycles[stage] / (double)busy);
+	for (unsigned stage = 0; stage < BW_STAGE_COUNT && sampled > 0; stage++) {
+		double share = (double)sample->stage_cycles[stage] / (double)sampled;
+
+		fprintf(out, "  cycles.%-17s %14.0f  %.1f %% of the busy ones", bw_stage_name[stage],
+			share * (double)busy, 100 * share);
 		if (sample->requests > 0)
-			fprintf(out, ", %" PRIu64 " a request",
-				sample->stage_cycles[stage] / sample->requests);
+			fprintf(out, ", %.0f a request", share * (double)busy / (double)sample->requests);
 		fprintf(out, "\n");
 	}
 }

@@ -10,14 +10,14 @@
  * pattern of the traffic falls in step with it, and what readings themselves cost is taken off. Turns without work are
  * forgotten. The rest of the turns pay for one branch a stage, which is never taken, as do all when this is off.
  *
- * bw_engine_worker_stats() divides the busy cycles, which are counted always and exactly, in proportion.
+ * Who shows them divides the busy cycles, which are counted always and exactly, in proportion.
  */
 #pragma once
 
 #include <base/clock.h>
 #include <engine/engine.h>
 
-#define BW_CYCLES_SAMPLE 16 /* one turn in so many */
+#define BW_CYCLES_SAMPLE 32 /* one turn in so many */
 
 struct bw_cycles {
 	/* the turn */

@@ -417,22 +417,6 @@ unsigned bw_engine_worker_count(const struct bw_engine *engine)
 	return engine->worker_count;
 }
 
-/** The busy cycles, in the proportion of the turns that were looked into. */
-static void stages_divide(const struct bw_worker *w, struct bw_worker_stats *stats)
-{
-	uint64_t sum = 0, left = stats->busy_cycles;
-
-	for (unsigned i = 0; i < BW_STAGE_COUNT; i++)
-		sum += stats->stage_cycles[i] = w->cycles.sum[i];
-	for (unsigned i = 1; i < BW_STAGE_COUNT && sum > 0; i++) {
-		stats->stage_cycles[i] =
-			(uint64_t)((unsigned __int128)stats->stage_cycles[i] * stats->busy_cycles / sum);
-		left -= stats->stage_cycles[i];
-	}
-	if (sum > 0)
-		stats->stage_cycles[0] = left; /* with what rounding left over */
-}
-
 void bw_engine_worker_stats(const struct bw_engine *engine, unsigned worker, struct bw_worker_stats *stats)
 {
 	const struct bw_worker *w = &engine->workers[worker];
@@ -445,7 +429,8 @@ void bw_engine_worker_stats(const struct bw_engine *engine, unsigned worker, str
 		.idle_cycles = w->idle_cycles,
 		.is_sleeping = atomic_load_explicit(&w->is_sleeping, memory_order_relaxed),
 	};
-	stages_divide(w, stats);
+	for (unsigned i = 0; i < BW_STAGE_COUNT; i++)
+		stats->stage_cycles[i] = w->cycles.sum[i];
 	if (w->tcp != NULL)
 		bw_tcp_stats(w->tcp, &stats->tcp);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What does it cost to count cycles by stage? The gate's script with it and without it in turns, so that whatever else
+ * Cycles a request, by stage; and what does it cost to count them so? The gate's script with it and without it in turns, so that whatever else
  * the machine does meets both; cycles of the TSC in the worker's turns.
  *
  *     cost ROUNDS
@@ -12,15 +12,19 @@
 
 #define ROUNDS_MAX    1000
 #define SCENARIOS_MAX 16
-#define REPEATS       20
+#define REPEATS       4
 
 static uint64_t cycles;
-static double figure[SCENARIOS_MAX][2][ROUNDS_MAX], ratio[SCENARIOS_MAX][ROUNDS_MAX];
+static const struct bw_worker *worker;
+static uint64_t stage_cycles[SCENARIOS_MAX][BW_STAGE_COUNT]; /* of all rounds */
+static double figure[SCENARIOS_MAX][2][ROUNDS_MAX];
 
 void script_turn(struct bw_worker *w, bool counts)
 {
 	uint64_t began = bw_clock_cycles();
 
+	worker = w;
+	w->turn_cycles = began; /* what the clients did meanwhile is not the turn's */
 	(void)bw_worker_step(w);
 	if (counts)
 		cycles += bw_clock_cycles() - began;
@@ -30,12 +34,17 @@ static void measure(bool is_on, unsigned round)
 {
 	script_start(is_on);
 	for (unsigned i = 0; i < script_count; i++) {
+		struct bw_worker_stats before, after;
 		uint64_t requests = 0;
 
 		cycles = 0;
+		bw_engine_worker_stats(worker->engine, 0, &before);
 		for (unsigned repeat = 0; repeat < REPEATS; repeat++)
 			requests += script_run(&script[i]);
 		figure[i][is_on][round] = (double)cycles / (double)requests;
+		bw_engine_worker_stats(worker->engine, 0, &after);
+		for (unsigned stage = 0; stage < BW_STAGE_COUNT && is_on; stage++)
+			stage_cycles[i][stage] += after.stage_cycles[stage] - before.stage_cycles[stage];
 	}
 	script_stop();
 }
@@ -47,10 +56,11 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double quantile(double *of, unsigned rounds, unsigned quarters)
+/** The lowest decile: what it takes when others do not disturb it. */
+static double undisturbed(double *of, unsigned rounds)
 {
 	qsort(of, rounds, sizeof(double), compare);
-	return of[rounds * quarters / 4];
+	return of[rounds / 10];
 }
 
 int main(int argc, char **argv)
@@ -66,17 +76,27 @@ int main(int argc, char **argv)
 	for (unsigned round = 0; round < rounds; round++) {
 		measure(round % 2, round);
 		measure(!(round % 2), round);
-		for (unsigned i = 0; i < script_count; i++)
-			ratio[i][round] = 100 * figure[i][1][round] / figure[i][0][round] - 100;
 	}
-	printf("cycles a request, medians of %u rounds, without and with cycles by stage; and of the rounds' differences,\n"
-	       "with their quartiles\n",
+	printf("cycles a request without and with cycles by stage: the lowest deciles of %u rounds\n",
 		rounds);
-	for (unsigned i = 0; i < script_count; i++)
-		printf("%-14s %9.0f %9.0f   %+.1f %% (%+.1f to %+.1f)\n", script[i].name,
-			quantile(figure[i][0], rounds, 2), quantile(figure[i][1], rounds, 2),
-			quantile(ratio[i], rounds, 2), quantile(ratio[i], rounds, 1),
-			quantile(ratio[i], rounds, 3));
+	for (unsigned i = 0; i < script_count; i++) {
+		double off = undisturbed(figure[i][0], rounds), on = undisturbed(figure[i][1], rounds);
+
+		printf("%-14s %9.0f %9.0f   %+.1f %%\n", script[i].name, off, on, 100 * on / off - 100);
+	}
+	printf("\nby stage, in %%, handshakes included:\n%-14s", "");
+	for (unsigned stage = 0; stage < BW_STAGE_COUNT; stage++)
+		printf("%9s", bw_stage_name[stage]);
+	for (unsigned i = 0; i < script_count; i++) {
+		uint64_t sum = 0;
+
+		for (unsigned stage = 0; stage < BW_STAGE_COUNT; stage++)
+			sum += stage_cycles[i][stage];
+		printf("\n%-14s", script[i].name);
+		for (unsigned stage = 0; stage < BW_STAGE_COUNT; stage++)
+			printf("%9.1f", 100 * (double)stage_cycles[i][stage] / (double)sum);
+	}
+	printf("\n");
 	script_close();
 	return 0;
 }

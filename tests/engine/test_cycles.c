@@ -86,7 +86,7 @@ static void a_quick_reading_is_no_underflow(void **state)
 	assert_int_equal(c.sum[BW_STAGE_RX], 0);
 }
 
-/** One in sixteen, whatever repeats with whichever period. */
+/** One in so many, whatever repeats with whichever period. */
 static void turns_are_drawn_evenly(void **state)
 {
 	struct bw_cycles c = started();

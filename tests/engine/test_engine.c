@@ -1554,7 +1554,7 @@ static void knows_what_keeps_it_busy(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		bw_engine_worker_stats(engine, i, &stats[i]);
 		assert_true(stats[i].busy_cycles > 0);
-		assert_int_equal(stages_sum(&stats[i]), stats[i].busy_cycles);
+		assert_true(stages_sum(&stats[i]) < stats[i].busy_cycles); /* a sample */
 	}
 	for (unsigned i = 0; i < BW_STAGE_COUNT; i++)
 		assert_true(stats[0].stage_cycles[passed[i]] + stats[1].stage_cycles[passed[i]] > 0);

@@ -16,7 +16,8 @@ struct bw_stats_sample {
 	uint64_t requests;
 	unsigned worker_count;
 	uint64_t busy_cycles[BW_WORKERS_MAX], cycles[BW_WORKERS_MAX];
-	uint64_t stage_cycles[BW_STAGE_COUNT]; /* of all workers; all 0 where they are not counted */
+	/* All workers' samples; all 0 where they are not counted. They only grow, so that those of an interval can be had. */
+	uint64_t stage_cycles[BW_STAGE_COUNT];
 };
 
 /** From any thread while the engine runs. */

@@ -116,7 +116,7 @@ struct bw_worker_stats {
 	uint64_t turns, sleeps;
 	/* Of turns that found something to do, and of those that did not, sleep included. */
 	uint64_t busy_cycles, idle_cycles;
-	/* conf.counts_cycles: what the busy ones went to, of which a sample is taken; their sum, or all 0 so far */
+	/* conf.counts_cycles: of a sample of the busy turns, one in 32. It is their proportion that tells. Or all 0 */
 	uint64_t stage_cycles[BW_STAGE_COUNT];
 	bool is_sleeping;
 };
