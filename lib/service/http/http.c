@@ -499,8 +499,8 @@ static bool input_known(struct bw_http__worker *w, struct bw_stream *s, struct b
 {
 	const uint8_t *head = cursor->view->data + cursor->at;
 	uint32_t head_len;
-	const struct bw_http__request *request = bw_http__memo_find(
-		w->memo, head, cursor->view->len - cursor->at, &head_len, hash);
+	const struct bw_http__request *request =
+		bw_http__memo_find(w->memo, head, cursor->view->len - cursor->at, &head_len, hash);
 
 	if (request == NULL)
 		return false;

@@ -21,8 +21,9 @@ static uint64_t load64(const uint8_t *at)
 static uint32_t line_length(const uint8_t *bytes, uint32_t len)
 {
 	const __m128i cr = _mm_set1_epi8('\r');
+	uint32_t at = 0;
 
-	for (uint32_t at = 0; at + 16 <= len && at < LINE_MAX; at += 16) {
+	for (; at + 16 <= len && at < LINE_MAX; at += 16) {
 		__m128i block = _mm_loadu_si128((const __m128i *)(const void *)(bytes + at));
 		unsigned mask = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block, cr));
 
@@ -31,7 +32,9 @@ static uint32_t line_length(const uint8_t *bytes, uint32_t len)
 		at += (unsigned)__builtin_ctz(mask);
 		return at >= LINE_MIN - 2 ? at : 0;
 	}
-	return 0;
+	while (at < len && at < LINE_MAX && bytes[at] != '\r')
+		at++;
+	return at < len && at < LINE_MAX ? at : 0;
 }
 
 /** Of the request line. Who likes may make them collide, and then has heads parsed. */
@@ -68,8 +71,8 @@ static bool is_lasting(const struct bw_http__request *request)
 {
 	return (request->method == BW_HTTP_GET || request->method == BW_HTTP_HEAD) && !request->has_length &&
 	       !request->is_chunked && !request->expects_continue && !request->expects_unknown &&
-	       !(request->wants.flags & (BW_HTTP__IF_MODIFIED_SINCE | BW_HTTP__IF_UNMODIFIED_SINCE |
-						BW_HTTP__IF_RANGE));
+	       !(request->wants.flags &
+		       (BW_HTTP__IF_MODIFIED_SINCE | BW_HTTP__IF_UNMODIFIED_SINCE | BW_HTTP__IF_RANGE));
 }
 
 static const void *moved(const void *at, const uint8_t *from, const uint8_t *to)

@@ -18,7 +18,8 @@ struct bw_http__memo {
 	struct bw_http__memo_entry {
 		uint32_t hash;     /* of the request line that was seen here last */
 		uint16_t head_len; /* 0: nothing is kept */
-		uint16_t misses;   /* heads with the same request line and others of the rest, since it was met */
+		uint16_t
+			misses; /* heads with the same request line and others of the rest, since it was met */
 		uint8_t head[BW_HTTP__MEMO_BYTES];
 		struct bw_http__request request; /* points into `head` */
 	} entry[BW_HTTP__MEMO_ENTRIES];
