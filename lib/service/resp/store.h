@@ -79,14 +79,16 @@ struct bw_resp__store {
 	uint64_t listed_bytes_max;
 	uint64_t reserve_bytes; /* what keys leave to commands that are arriving */
 	uint64_t bytes_wanted;  /* the bound that slab.bytes_max is on its way down to */
+	uint64_t high_water;    /* what is used beyond that, evictions bring down again */
 	uint64_t moved;         /* entries of the index that splits have looked at, ever */
 	uint32_t bucket_max;
 	uint32_t sweep_next; /* the bucket that the sweep comes to next */
 	uint64_t random;
 	struct {
-		uint64_t slot, expires_ms;
-	} pool[16]; /* volatile-ttl: keys that expire soon, the first first */
+		uint64_t slot, rank;
+	} pool[16]; /* keys to evict, the first first, see store.c */
 	unsigned pool_count;
+	unsigned drain_next;              /* the next block of the page that is being emptied */
 	const struct bw_resp__item *keep; /* not to be evicted: the caller is working on it */
 	struct bw_resp__slab slab;
 };
