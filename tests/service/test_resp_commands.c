@@ -489,6 +489,7 @@ static int next_bulk(const char **at, const char **bulk)
 {
 	int len;
 
+	*bulk = NULL;
 	if (**at != '$')
 		return -1;
 	len = atoi(*at + 1);

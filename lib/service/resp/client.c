@@ -171,7 +171,7 @@ void bw_resp__run_client_no_evict(struct bw_resp__call *call)
 	bw_resp__reply_ok(call);
 }
 
-/* The caller drops the replies, silence() in resp.c. */
+/* The caller drops the replies, bw_resp__silence(). */
 void bw_resp__run_client_reply(struct bw_resp__call *call)
 {
 	const struct bw_resp__arg *how = &call->argv[2];

@@ -8,13 +8,22 @@
 #include "parse.h"
 
 /** The longest reply that is written at once; what is longer goes by reference. Fits a reservation of 1,024. */
-#define BW_RESP__TEXT_MAX 640u
+#define BW_RESP__TEXT_MAX    640u
 /** Values of so many bytes are sent by reference. */
-#define BW_RESP__REF_MIN  512u
-#define BW_RESP__VERSION  "7.0.15" /* the Redis whose behaviour this follows; clients ask */
+#define BW_RESP__REF_MIN     512u
+#define BW_RESP__WORKERS_MAX 64u
+#define BW_RESP__VERSION     "7.0.15" /* the Redis whose behaviour this follows; clients ask */
 
 struct bw_resp;
 struct bw_resp__call;
+
+/** What the workers' memory is mapped at: TX may hold values until the last of them has stopped. */
+struct bw_resp_shared {
+	struct {
+		void *base;
+		size_t bytes;
+	} maps[BW_RESP__WORKERS_MAX];
+};
 
 /** How a command with several keys, or with all of them, is spread over workers and put together again. */
 enum bw_resp__spread {
@@ -255,23 +264,88 @@ enum bw_resp__ran {
 	BW_RESP__RAN_NOT,  /* no request is free, nothing was done */
 };
 
-/* ---- requests, resp.c ---- */
+/* ---- the path of a command: resp.c, dispatch.c ---- */
 
+/** Something that the connection waited for has come. */
+void bw_resp__resume(struct bw_resp *r, struct bw_stream *s);
+/**
+ * Run the command, or send it away. `*gathered`: where its arguments are, if anywhere; NULL afterwards if they are
+ * kept.
+ */
+enum bw_resp__ran bw_resp__dispatch(struct bw_resp__call *call, struct bw_resp__gather **gathered);
+
+/* ---- replies on their way out, send.c ---- */
+
+/** Room for one reply's text. False: not now; writable() or the timer comes when there is. */
+bool bw_resp__window_open(struct bw_resp *r, struct bw_stream *s);
+void bw_resp__window_commit(struct bw_resp *r);
+/** The next thing to send is `len` bytes of a pinned value, from `offset` on; the pin is taken over. */
+void bw_resp__emit_begin(struct bw_resp__conn *conn, struct bw_resp__block *block, bool is_bulk,
+	uint32_t offset, uint32_t len);
+/** Send what is ready. False: the send queue has no room for it. */
+bool bw_resp__pump(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn);
+
+/* ---- when it cannot go on, stall.c ---- */
+
+void bw_resp__retry_soon(struct bw_stream *s);
+/** When a client that keeps what others need, and does not go on, is given up. */
+bw_ns bw_resp__deadline_of(const struct bw_resp *r, const struct bw_resp__conn *conn);
+/** A send of `len` bytes was refused. Always false. */
+bool bw_resp__refused(struct bw_stream *s, uint32_t len);
+/** `len` more bytes of the command that is gathered have come. */
+void bw_resp__note_progress(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t len);
+
+/* ---- a connection's life, conn.c ---- */
+
+/** Close, if it is time. @unread  bytes that are there and not consumed */
+void bw_resp__close_if_done(
+	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread);
+void bw_resp__opened(struct bw_stream *s);
+void bw_resp__peer_closed(struct bw_stream *s);
+void bw_resp__drain(struct bw_stream *s);
+void bw_resp__closed(struct bw_stream *s, enum bw_close_reason reason);
+
+/* ---- a worker's life, worker.c ---- */
+
+int bw_resp__start(struct bw_context *ctx, void *conf);
+void bw_resp__tick(struct bw_context *ctx, bw_ns now);
+size_t bw_resp__stats(const struct bw_context *ctx, char *out, size_t out_bytes);
+
+static inline struct bw_resp *bw_resp__of(struct bw_context *ctx)
+{
+	return bw_context_state(ctx);
+}
+
+static inline void bw_resp__set_now(struct bw_resp *r, bw_ns now)
+{
+	bw_resp__store_set_now(&r->store, (now + r->wall_ns) / BW_NS_PER_MS);
+}
+
+/* ---- requests, request.c ---- */
+
+/** There is one left, has_requests() said. */
+struct bw_resp__request *bw_resp__request_alloc(struct bw_resp *r, const struct bw_resp__command *command);
+void bw_resp__request_free(struct bw_resp *r, struct bw_resp__request *request);
+void bw_resp__parts_free(struct bw_resp__request *whole);
 /** For any one command: its own, and a part for every other worker? */
 bool bw_resp__has_requests(const struct bw_resp *r);
+/** With has_requests(): may this connection, which waits for some already, have one more? */
+bool bw_resp__may_push(const struct bw_resp *r, const struct bw_resp__conn *conn);
 /** One more, in the connection's queue. */
 struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call);
 /** The arguments, to be kept: those that were gathered as they are, others copied. NULL: no memory. */
 struct bw_resp__gather *bw_resp__keep_args(struct bw_resp__call *call, struct bw_resp__gather **gathered);
 /** To a worker, which may be this one. It comes back. */
 void bw_resp__post(struct bw_resp *r, uint32_t worker, struct bw_resp__request *request);
-/** There is one left, has_requests() said. */
-struct bw_resp__request *bw_resp__request_alloc(struct bw_resp *r, const struct bw_resp__command *command);
-void bw_resp__request_free(struct bw_resp *r, struct bw_resp__request *request);
+/** To the one owner of its keys. That is this worker where they have to be waited for. */
+void bw_resp__send_away(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered);
 /** Run it here, and send it home, or see to it that it goes on. */
 void bw_resp__carry_out(struct bw_resp *r, struct bw_resp__request *request);
 /** It has its reply. */
 void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request);
+void bw_resp__mail(struct bw_context *ctx, struct bw_mail *mail);
+
+/* ---- names and keys: commands.c, dispatch.c ---- */
 
 struct bw_resp__keyhash {
 	uint32_t owner, hash;
@@ -281,11 +355,17 @@ const struct bw_resp__command *bw_resp__find_command(
 	const struct bw_resp *r, const uint8_t *name, uint32_t len);
 void bw_resp__index_commands(struct bw_resp *r);
 
+/* ---- spread.c ---- */
+
 /** A command with several keys that are all here. False: its reply is too long, nothing was done. */
 bool bw_resp__run_spread_here(struct bw_resp__call *call);
 /** This worker's part of a spread command; what is counted goes into `part`. */
 void bw_resp__run_spread_part(struct bw_resp *r, const struct bw_resp__request *whole, bool may_take,
 	struct bw_resp__request *part);
+/** To all workers that own some of the keys, this one among them or not; with has_requests(). */
+void bw_resp__spread_out(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered);
+/** All parts are in: the reply. */
+void bw_resp__finish_spread(struct bw_resp__request *whole);
 
 /* ---- atomic.c ---- */
 
@@ -315,7 +395,7 @@ bool bw_resp__walk_goes_on(struct bw_resp *r, struct bw_resp__request *request);
 bool bw_resp__glob(
 	const uint8_t *pattern, uint32_t pattern_len, const uint8_t *text, uint32_t len, bool is_nocase);
 
-/* ---- replies: exactly one a call, resp.c ---- */
+/* ---- replies: exactly one a call, reply.c ---- */
 
 /** `text` of at most TEXT_MAX bytes, as it is. */
 void bw_resp__reply_text(struct bw_resp__call *call, const char *text, uint32_t len);
@@ -334,6 +414,7 @@ __attribute__((format(printf, 2, 3))) void bw_resp__reply_error(
 void bw_resp__reply_syntax_error(struct bw_resp__call *call);
 void bw_resp__reply_not_an_integer(struct bw_resp__call *call);
 void bw_resp__reply_oom(struct bw_resp__call *call);
+void bw_resp__reply_unknown_command(struct bw_resp__call *call);
 void bw_resp__reply_unknown_subcommand(struct bw_resp__call *call);
 void bw_resp__reply_arity(struct bw_resp__call *call, const char *name);
 /** A bulk string of any length; copied when it is short, and otherwise into staged memory. */
@@ -356,6 +437,14 @@ void bw_resp__reply_range(
 void bw_resp__reply_help(struct bw_resp__call *call, const char *const *lines);
 /** A pinned value as a bulk string; the pin is taken over. */
 void bw_resp__reply_block(struct bw_resp__call *call, struct bw_resp__block *block);
+/** "$12\r\n" */
+char *bw_resp__put_bulk_header(char *to, uint32_t len);
+/**
+ * CLIENT REPLY OFF and SKIP: drop the reply that was just made. Their own is dropped too, that of ON is not.
+ * @was_silent  before the command
+ * @out         where the window stood
+ */
+void bw_resp__silence(struct bw_resp__call *call, bool was_silent, char *out);
 
 /* ---- info.c, docs.c, client.c, config.c, hello.c ---- */
 

@@ -104,3 +104,8 @@ static inline struct bw_resp__chunk *bw_resp__arg_blob(const struct bw_resp__arg
 {
 	return arg->rec != NULL && arg->rec->is_blob ? arg->rec->blob : NULL;
 }
+
+static inline bool bw_resp__is_arriving(const struct bw_resp__gather *gather)
+{
+	return gather != NULL && gather->state != BW_RESP__GATHER_COMPLETE;
+}

@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The commands with several keys, or with all of them: where every key is here, and one worker's part. */
+/*
+ * The commands with several keys, or with all of them.
+ *
+ * Where every key is this worker's, they run here like any other. If not, the command is posted to each owner in parts,
+ * which read the same gather; the last part that comes home makes the reply. It is not atomic across workers: another
+ * client may see some of an MSET's keys before the others. Between two workers mail keeps its order, so a client
+ * always sees its own writes.
+ */
 #include "internal.h"
+
+#include <stdio.h>
 
 /* ---- several keys, all of them here ---- */
 
@@ -177,4 +186,79 @@ void bw_resp__run_spread_part(
 		if (command->spread == BW_RESP__DEL)
 			bw_resp__store_remove(&r->store, item);
 	}
+}
+
+/* ---- out to the workers, and together again ---- */
+
+void bw_resp__finish_spread(struct bw_resp__request *request)
+{
+	struct bw_resp__call call = { .r = request->home, .request = request, .is_resp3 = request->is_resp3 };
+
+	request->is_done = true;
+	if (request->is_over_memory) {
+		bw_resp__parts_free(request);
+		bw_resp__reply_oom(&call);
+		return;
+	}
+	switch (request->command->spread) {
+	case BW_RESP__MGET:
+		request->list_left = request->gather->argc - 1;
+		bw_resp__gather_first(request->gather, &request->cursor);
+		request->text_len = (uint32_t)snprintf(
+			request->text, sizeof(request->text), "*%u\r\n", request->list_left);
+		break;
+	case BW_RESP__MSET:
+	case BW_RESP__FLUSH:
+	case BW_RESP__TELL:
+		bw_resp__reply_ok(&call);
+		break;
+	case BW_RESP__TOUR:
+		bw_resp__finish_tour(&call);
+		break;
+	default:
+		bw_resp__reply_int(&call, request->sum);
+		break;
+	}
+}
+
+void bw_resp__spread_out(struct bw_resp__call *call, uint64_t owners, struct bw_resp__gather **gathered)
+{
+	struct bw_resp *r = call->r;
+	struct bw_resp__request *whole = call->request != NULL ? call->request : bw_resp__request_push(call);
+	bool tours = call->command->spread == BW_RESP__TOUR;
+
+	call->request = whole;
+	if ((call->command->first_key != 0 || call->command->spread >= BW_RESP__TELL) &&
+		(whole->gather = bw_resp__keep_args(call, gathered)) == NULL) {
+		whole->is_over_memory = true;
+		bw_resp__finish_spread(whole);
+		return;
+	}
+	for (uint32_t worker = 0; worker < r->workers; worker++) {
+		struct bw_resp__request *part;
+
+		if ((owners >> worker & 1) == 0 || (worker == r->worker && !tours))
+			continue;
+		part = bw_resp__request_alloc(r, call->command);
+		part->parent = whole;
+		part->caller = bw_resp__client_id(r, call->conn);
+		whole->waiting++;
+		bw_resp__post(r, worker, part);
+	}
+	/* The others only look while the mail is theirs, and take nothing: this part may take what it owns. */
+	if ((owners >> r->worker & 1) != 0 && call->command->spread == BW_RESP__TELL) {
+		bw_resp__tell(r, whole);
+	} else if ((owners >> r->worker & 1) != 0 && !tours) {
+		if (bw_unlikely(r->holds != 0) && bw_resp__must_wait(call)) {
+			struct bw_resp__request *part = bw_resp__request_alloc(r, call->command);
+
+			part->parent = whole;
+			whole->waiting++;
+			bw_resp__defer(r, part);
+		} else {
+			bw_resp__run_spread_part(r, whole, true, whole);
+		}
+	}
+	if (whole->waiting == 0)
+		bw_resp__finish_spread(whole);
 }

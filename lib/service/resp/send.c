@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Replies on their way out, in order.
+ *
+ * The usual reply is written into the window: a reservation in the tail of the send queue, committed when it is full
+ * and once a call. There is room for the longest short reply before a command runs, so no reply is ever lost.
+ *
+ * What is longer goes by reference. A value whose sending has begun is a state of the connection (conn.emit), pinned,
+ * and continues whenever there is room, piece by piece, whatever the queue's size; nothing behind it runs meanwhile.
+ *
+ * What was not ready in time, as other workers' keys are not, lies in requests (request.c), the connection's queue.
+ * bw_resp__pump() sends from its head what is done: the text, the value, the list of MGET, the values of parts. So the
+ * order on the wire is conn.emit, the queue, the window, and each is written only while those before it are empty.
+ */
+#include "internal.h"
+
+#define WINDOW_BYTES 1024u /* what bw_stream_reserve() gives at most */
+
+/* ---- the window ---- */
+
+void bw_resp__window_commit(struct bw_resp *r)
+{
+	/* Also of nothing: it gives back what was reserved. */
+	if (r->out_stream != NULL)
+		bw_stream_commit(r->out_stream, (uint32_t)(r->out - r->out_begin));
+	r->out_stream = NULL;
+}
+
+bool bw_resp__window_open(struct bw_resp *r, struct bw_stream *s)
+{
+	if (bw_likely(r->out_stream == s && r->out_end - r->out >= (ptrdiff_t)BW_RESP__TEXT_MAX))
+		return true;
+	bw_resp__window_commit(r);
+	r->out_begin = r->out = bw_stream_reserve(s, WINDOW_BYTES);
+	if (r->out == NULL)
+		return bw_resp__refused(s, WINDOW_BYTES);
+	r->out_end = r->out + WINDOW_BYTES;
+	r->out_stream = s;
+	return true;
+}
+
+/* ---- what is too long for it, or was not ready in time ---- */
+
+void bw_resp__emit_begin(
+	struct bw_resp__conn *conn, struct bw_resp__block *block, bool is_bulk, uint32_t offset, uint32_t len)
+{
+	struct bw_resp__chunk *chunk = block->kind == BW_RESP__CHUNK ? (struct bw_resp__chunk *)block : NULL;
+
+	while (chunk != NULL && offset > 0 && offset >= chunk->len) {
+		offset -= chunk->len;
+		chunk = chunk->next;
+	}
+	conn->emit = block;
+	conn->emit_chunk = chunk;
+	conn->emit_off = (uint16_t)offset; /* within a page */
+	conn->emit_left = len & 0x7fffffff;
+	conn->emit_is_bulk = is_bulk;
+}
+
+/* The piece that comes next. 0: all is sent. */
+static uint32_t emit_piece(struct bw_resp__conn *conn, const uint8_t **data)
+{
+	if (conn->emit_left == 0)
+		return 0;
+	if (conn->emit->kind == BW_RESP__ITEM) {
+		*data = bw_resp__item_value((struct bw_resp__item *)conn->emit) + conn->emit_off;
+		return conn->emit_left;
+	}
+	while (conn->emit_off == conn->emit_chunk->len) {
+		conn->emit_chunk = conn->emit_chunk->next;
+		conn->emit_off = 0;
+	}
+	*data = conn->emit_chunk->bytes + conn->emit_off;
+	return BW_MIN((uint32_t)conn->emit_left, conn->emit_chunk->len - conn->emit_off);
+}
+
+/* False: there is more than fits. */
+static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	struct bw_resp__block *block = conn->emit;
+	const uint8_t *data;
+	uint32_t len;
+	char *end;
+
+	while ((len = emit_piece(conn, &data)) > 0) {
+		/* Where there is no room, a byte is refused, which asks for writable(). */
+		uint32_t space = bw_stream_space(s), n = space == 0 ? 1 : BW_MIN(len, space);
+
+		bw_resp__block_pin(block);
+		if (bw_stream_send_ref(s, data, n, bw_resp__block_unpin, block) != 0) {
+			bw_resp__block_unpin(block);
+			return bw_resp__refused(s, n);
+		}
+		conn->emit_off = (uint16_t)(conn->emit_off + n);
+		conn->emit_left = (conn->emit_left - n) & 0x7fffffff;
+	}
+	if (conn->emit_is_bulk) {
+		end = bw_stream_reserve(s, 2);
+		if (end == NULL)
+			return bw_resp__refused(s, 2);
+		memcpy(end, "\r\n", 2);
+		bw_stream_commit(s, 2);
+	}
+	conn->emit = NULL;
+	conn->emit_chunk = NULL;
+	conn->emit_off = 0;
+	bw_resp__block_unpin(block);
+	return true;
+}
+
+/* MGET: one value after the other. True: all are out, or conn.emit has one to finish first. */
+static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struct bw_resp__request *request)
+{
+	while (request->list_left > 0) {
+		struct bw_resp__cursor next = request->cursor;
+		struct bw_resp__rec *rec = bw_resp__gather_next(&next);
+		struct bw_resp__block *found = rec->found;
+		uint32_t len = found != NULL ? bw_resp__block_value_bytes(found) : 0;
+		bool is_short = len < BW_RESP__REF_MIN;
+		uint32_t room = is_short ? BW_RESP__TEXT_MAX : 16;
+		char *begin = bw_stream_reserve(s, room), *to;
+
+		if (begin == NULL)
+			return bw_resp__refused(s, room);
+		if (found == NULL) {
+			to = bw_resp__put_nil(begin, request->is_resp3);
+		} else {
+			to = bw_resp__put_bulk_header(begin, len);
+			if (is_short) {
+				to = mempcpy(to, bw_resp__item_value((struct bw_resp__item *)found), len);
+				to = mempcpy(to, "\r\n", 2);
+			}
+		}
+		bw_stream_commit(s, (uint32_t)(to - begin));
+		request->cursor = next;
+		request->list_left--;
+		rec->found = NULL;
+		if (found == NULL)
+			continue;
+		bw_resp__unlist(found);
+		if (is_short) {
+			bw_resp__block_unpin(found);
+			continue;
+		}
+		bw_resp__emit_begin(conn, found, true, 0, len);
+		return true;
+	}
+	return true;
+}
+
+/* Nothing of it is sent. */
+static void request_drop(struct bw_resp__request *request)
+{
+	request->text_sent = request->text_len;
+	request->list_left = 0; /* what its values are in frees them */
+	if (request->value != NULL)
+		bw_resp__block_unpin(request->value);
+	request->value = NULL;
+	for (struct bw_resp__request *part = request->parts; part != NULL; part = part->next) {
+		if (part->value != NULL)
+			bw_resp__block_unpin(part->value);
+		part->value = NULL;
+	}
+}
+
+/* One step of the first request's reply. False: no room. */
+static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	struct bw_resp__request *request = conn->first;
+
+	if (bw_unlikely(request->is_silent))
+		request_drop(request);
+	while (request->text_sent < request->text_len) {
+		uint32_t n = bw_stream_send(
+			s, request->text + request->text_sent, request->text_len - request->text_sent);
+
+		if (n == 0)
+			return bw_resp__refused(s, 1);
+		request->text_sent += n;
+	}
+	if (request->value != NULL) {
+		bw_resp__emit_begin(
+			conn, request->value, request->value_is_bulk, request->value_off, request->value_len);
+		request->value = NULL;
+		return true;
+	}
+	if (request->list_left > 0)
+		return list_continue(s, conn, request);
+	for (struct bw_resp__request *part = request->parts; part != NULL; part = request->parts) {
+		struct bw_resp__block *value = part->value;
+
+		request->parts = part->next;
+		part->value = NULL;
+		bw_resp__request_free(r, part);
+		if (value == NULL)
+			continue;
+		bw_resp__emit_begin(
+			conn, value, request->parts == NULL, 0, bw_resp__block_value_bytes(value));
+		return true;
+	}
+	conn->first = request->next;
+	if (conn->first == NULL)
+		conn->last = NULL;
+	conn->waiting_count--;
+	bw_resp__request_free(r, request);
+	return true;
+}
+
+bool bw_resp__pump(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	if (bw_likely(conn->emit == NULL && conn->first == NULL))
+		return true;
+	bw_resp__window_commit(r);
+	for (;;) {
+		if (conn->emit != NULL) {
+			if (!emit_continue(s, conn))
+				return false;
+		} else if (conn->first == NULL || !conn->first->is_done) {
+			return true;
+		} else if (!request_emit(r, s, conn)) {
+			return false;
+		}
+	}
+}
