@@ -156,8 +156,9 @@ bool bw_resp__slab_is_roomy(const struct bw_resp__slab *slab, uint32_t class_ind
 
 void bw_resp__slab_drain(struct bw_resp__slab *slab, struct bw_resp__page *page)
 {
-	BW_ASSERT(slab->draining == NULL && page->used < page->block_count);
-	partial_remove(slab, page);
+	BW_ASSERT(slab->draining == NULL);
+	if (page->used < page->block_count)
+		partial_remove(slab, page);
 	slab->holes[page->class_index] -= (uint32_t)page->block_count - page->used;
 	page->is_draining = true;
 	slab->draining = page;
@@ -170,7 +171,8 @@ void bw_resp__slab_undrain(struct bw_resp__slab *slab)
 	page->is_draining = false;
 	slab->draining = NULL;
 	slab->holes[page->class_index] += (uint32_t)page->block_count - page->used;
-	partial_push(slab, page);
+	if (page->used < page->block_count)
+		partial_push(slab, page);
 }
 
 static void page_free(struct bw_resp__slab *slab, struct bw_resp__page *page)

@@ -105,7 +105,7 @@ struct bw_resp__block *bw_resp__slab_take_hole(
 uint32_t bw_resp__slab_class_of(const struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind);
 /** Has the class so many holes that it could do with a page less, and keep some? */
 bool bw_resp__slab_is_roomy(const struct bw_resp__slab *slab, uint32_t class_index);
-/** Hand out nothing of this partial page any more. There is none yet. */
+/** Hand out nothing of this page any more. There is no such page yet. */
 void bw_resp__slab_drain(struct bw_resp__slab *slab, struct bw_resp__page *page);
 /** Again, where its last block did not go. */
 void bw_resp__slab_undrain(struct bw_resp__slab *slab);

@@ -51,21 +51,21 @@
 
 #define SPARE_PAGES_MIN 2u /* kept free where keys are evicted: a 256th of all, within these */
 #define SPARE_PAGES_MAX 64u
-#define ROOM_STEPS      12  /* towards that, for an allocation or a slice of the sweep */
-#define HOLE_STEPS      6   /* in the hope for a hole of the right size, before one of them is taken */
-#define ROOM_STEPS_MAX  32  /* where nothing is free */
-#define MOVE_BLOCKS     16  /* blocks looked at in a step that empties a page by moving */
-#define MOVE_CHAIN      64  /* chunks of a value, beyond which none of them is moved */
-#define MOVE_PAGES      8   /* of the size, among which the one with the least to move is chosen */
+#define ROOM_STEPS      20 /* towards that, for an allocation or a slice of the sweep */
+#define HOLE_STEPS      4  /* in the hope for a hole of the right size, before one of them is taken */
+#define ROOM_STEPS_MAX  48 /* where nothing is free */
+#define CLEAR_BLOCKS    8  /* blocks looked at in a step that empties a page */
+#define MOVE_CHAIN      64 /* chunks of a value, beyond which none of them is moved */
+#define MOVE_PAGES      8  /* of the size, among which the one with the least to move is chosen */
+#define FETCH_AHEAD     8
 #define EVICT_SAMPLES   8   /* items compared for each victim */
 #define EVICT_BUCKETS   64  /* buckets looked at for those */
 #define EVICT_SWEEP     128 /* and where none of them has a time to live */
-#define PAGE_TRIES      4   /* pages whose keys go together, for an allocation */
 #define PAGE_BLOCKS     4   /* keys looked at in each */
 #define PAGE_LOOKS      64u /* blocks, to find those */
 #define PAGE_SAMPLES    8   /* pages compared for each */
-#define DEAD_SWEEPS     16  /* slices of DEAD_BUCKETS swept for an allocation while there are dead items */
-#define DEAD_BUCKETS    64
+#define DEAD_BUCKETS    64  /* swept at a flush */
+#define DEAD_STEP       4   /* and in a step, while there are dead items */
 
 struct bw_resp__bucket {
 	uint64_t slot[BUCKET_SLOTS]; /* hash << 32 | item; 0 when empty */
@@ -449,7 +449,9 @@ static uint64_t rank_of(const struct bw_resp__store *store, const struct bw_resp
 		return rank;
 	if (store->policy == BW_RESP_ALLKEYS_LFU)
 		return (uint64_t)(UINT8_MAX - bw_resp__store_frequency(store, item)) << 32 | rank;
-	return bw_resp__item_expires_ms(item) != 0 ? UINT64_MAX - bw_resp__item_expires_ms(item) : 0;
+	if (store->policy == BW_RESP_VOLATILE_TTL && bw_resp__item_expires_ms(item) != 0)
+		return UINT64_MAX - bw_resp__item_expires_ms(item);
+	return 0;
 }
 
 /* ---- the pool: the keys that the policy gives up first, as far as they were met ---- */
@@ -758,6 +760,15 @@ static struct bw_resp__item *owner_of(
 	return item != NULL && item != store->keep && !item_is_pinned(item) ? item : NULL;
 }
 
+/* Blocks of a page are gone through one after the other, but each has its entry somewhere else. */
+static void bucket_prefetch(const struct bw_resp__store *store, const struct bw_resp__page *page, unsigned i)
+{
+	const struct bw_resp__block *block = block_at(page, i);
+
+	if (i < page->fresh && block->kind == BW_RESP__ITEM)
+		__builtin_prefetch(bucket_of(store, ((const struct bw_resp__item *)block)->hash), 1);
+}
+
 /* Whoever refers to the chunk now refers to `to`, its copy. False: they are too many to ask. */
 static bool chunk_relink(struct bw_resp__chunk *chunk, struct bw_resp__chunk *to)
 {
@@ -845,7 +856,15 @@ static struct bw_resp__page *page_to_drain(const struct bw_resp__store *store, u
 	return best != NULL && page_can_be_moved(store, best) ? best : NULL;
 }
 
-static bool drain_begin(struct bw_resp__store *store)
+static void drain_from(struct bw_resp__store *store, struct bw_resp__page *page, bool evicts)
+{
+	bw_resp__slab_drain(&store->slab, page);
+	store->drain_next = 0;
+	store->drain_evicts = evicts;
+}
+
+/* A page whose keys all find holes elsewhere. False: no size has that many. */
+static bool drain_a_roomy_page(struct bw_resp__store *store)
 {
 	struct bw_resp__slab *slab = &store->slab;
 	uint64_t left = slab->roomy;
@@ -862,30 +881,10 @@ static bool drain_begin(struct bw_resp__store *store)
 		if (page == NULL)
 			return false;
 		slab->roomy |= 1ull << i;
-		bw_resp__slab_drain(slab, page);
-		store->drain_next = 0;
+		drain_from(store, page, false);
 		return true;
 	}
 	return false;
-}
-
-/* Move a few keys, so that a page becomes free. False: no size has the holes for that. */
-static bool drain_step(struct bw_resp__store *store)
-{
-	struct bw_resp__slab *slab = &store->slab;
-	struct bw_resp__page *page;
-
-	if (slab->draining == NULL && !drain_begin(store))
-		return false;
-	page = slab->draining;
-	for (unsigned n = 0; n < MOVE_BLOCKS && slab->draining == page; n++) {
-		unsigned i = store->drain_next++;
-
-		if (i == page->fresh ||
-			(block_at(page, i)->kind != BW_RESP__FREE && !block_move(store, page, i)))
-			bw_resp__slab_undrain(slab);
-	}
-	return true;
 }
 
 /* What the policy thinks of a few blocks of the page, the highest rank first. 0: there is nobody to evict. */
@@ -900,7 +899,8 @@ static uint64_t page_rank(struct bw_resp__store *store, const struct bw_resp__pa
 
 		if (item == NULL)
 			continue;
-		rank = BW_MIN(rank, rank_of(store, item));
+		if (!item_is_dead(store, item))
+			rank = BW_MIN(rank, rank_of(store, item));
 		looked_at++;
 	}
 	return looked_at > 0 ? rank : 0;
@@ -910,27 +910,24 @@ static uint64_t page_rank(struct bw_resp__store *store, const struct bw_resp__pa
 static bool page_can_be_emptied(const struct bw_resp__store *store, const struct bw_resp__page *page)
 {
 	for (unsigned i = 0; i < page->fresh; i++) {
-		const struct bw_resp__block *block = block_at(page, i);
-		const struct bw_resp__item *item = owner_of(store, page, i);
+		const struct bw_resp__item *item;
 
-		if (block->kind != BW_RESP__FREE && (item == NULL || rank_of(store, item) == 0))
+		if (block_at(page, i)->kind == BW_RESP__FREE)
+			continue;
+		item = owner_of(store, page, i);
+		if (item == NULL || (!item_is_dead(store, item) && rank_of(store, item) == 0))
 			return false;
 	}
 	return true;
 }
 
-/*
- * Evict every key that has something in one page: of a few at random, the one that the policy gives up first.
- * What TX still reads, commands that are arriving, and the index cannot be moved.
- */
-static void empty_a_page(struct bw_resp__store *store)
+/* Of a few pages at random, the one that the policy gives up first: its keys go. False: none of them can be emptied. */
+static bool drain_an_old_page(struct bw_resp__store *store)
 {
 	struct bw_resp__page *page = NULL;
 	uint64_t first = 0;
 
-	if (store->slab.pages_touched == 0)
-		return;
-	for (unsigned i = 0; i < PAGE_SAMPLES; i++) {
+	for (unsigned i = 0; i < PAGE_SAMPLES && store->slab.pages_touched > 0; i++) {
 		uint64_t n = random_below(store, store->slab.pages_touched);
 		struct bw_resp__page *p = (struct bw_resp__page *)(store->arena + n * BW_RESP__PAGE_BYTES);
 		uint64_t rank;
@@ -938,19 +935,45 @@ static void empty_a_page(struct bw_resp__store *store)
 		if (!p->is_in_use || p->class_index == store->slab.bucket_class)
 			continue;
 		rank = page_rank(store, p);
-		if (rank <= first || (!evicts_any(store) && !page_can_be_emptied(store, p)))
+		if (rank <= first || !page_can_be_emptied(store, p))
 			continue;
 		first = rank;
 		page = p;
 	}
-	for (unsigned i = 0; page != NULL && page->is_in_use && i < page->fresh; i++) {
-		struct bw_resp__item *item = owner_of(store, page, i);
+	if (page != NULL)
+		drain_from(store, page, true);
+	return page != NULL;
+}
 
-		if (item == NULL)
-			continue;
-		if (!item_is_dead(store, item))
-			store->evicted++;
-		bw_resp__store_remove(store, item);
+/* Out of the page: freed, evicted or moved. False: it has to stay. */
+static bool block_clear(struct bw_resp__store *store, struct bw_resp__page *page, unsigned i)
+{
+	struct bw_resp__item *item = owner_of(store, page, i);
+
+	if (item == NULL)
+		return false;
+	if (item_is_dead(store, item) || item_has_expired(store, item))
+		return item_collect(store, item, find_slot(store, item));
+	if (!store->drain_evicts || rank_of(store, item) == 0)
+		return block_move(store, page, i);
+	store->evicted++;
+	bw_resp__store_remove(store, item);
+	return true;
+}
+
+/* Take a few keys out of the page that is being emptied. */
+static void drain_step(struct bw_resp__store *store)
+{
+	struct bw_resp__slab *slab = &store->slab;
+	struct bw_resp__page *page = slab->draining;
+
+	for (unsigned n = 0; n < CLEAR_BLOCKS && slab->draining == page; n++) {
+		unsigned i = store->drain_next++;
+
+		bucket_prefetch(store, page, i + FETCH_AHEAD);
+		if (i == page->fresh ||
+			(block_at(page, i)->kind != BW_RESP__FREE && !block_clear(store, page, i)))
+			bw_resp__slab_undrain(slab);
 	}
 }
 
@@ -963,15 +986,29 @@ static bool is_short(const struct bw_resp__store *store)
 	       used - BW_MIN(store->staged_bytes, store->reserve_bytes) > store->high_water;
 }
 
-/* A key moved or evicted, or a few. False: there is nothing to do it with. */
-static bool room_step(struct bw_resp__store *store)
+/* More than half of what was to spare is gone: evicting one by one does not keep up. */
+static bool is_dire(const struct bw_resp__store *store)
 {
-	return drain_step(store) || (evicts(store) && evict_one(store));
+	return store->slab.bytes_max == store->bytes_wanted &&
+	       bw_resp__slab_used_bytes(&store->slab) > store->high_water / 2 + store->bytes_wanted / 2;
+}
+
+/* A key evicted, or a few moved; if need be, a few of one page evicted. False: there is nothing to do it with. */
+static bool room_step(struct bw_resp__store *store, bool is_urgent)
+{
+	if (store->slab.draining != NULL || drain_a_roomy_page(store) ||
+		(is_urgent && drain_an_old_page(store)))
+		drain_step(store);
+	else if (store->dead > 0)
+		sweep_buckets(store, DEAD_STEP);
+	else
+		return evicts(store) && evict_one(store);
+	return true;
 }
 
 static void make_room(struct bw_resp__store *store, unsigned steps)
 {
-	while (steps-- > 0 && is_short(store) && room_step(store))
+	while (steps-- > 0 && is_short(store) && room_step(store, is_dire(store)))
 		;
 }
 
@@ -991,27 +1028,18 @@ static struct bw_resp__block *block_alloc_tight(
 	struct bw_resp__store *store, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes)
 {
 	struct bw_resp__slab *slab = &store->slab;
-	uint32_t class_index = bw_resp__slab_class_of(slab, bytes, kind);
 	struct bw_resp__block *block = NULL;
 
 	bw_resp__store_reap(store);
-	if (slab->draining != NULL && slab->draining->class_index == class_index)
+	if (slab->draining != NULL &&
+		slab->draining->class_index == bw_resp__slab_class_of(slab, bytes, kind))
 		bw_resp__slab_undrain(slab);
-	for (unsigned i = 0; store->dead > 0 && i < DEAD_SWEEPS; i++) {
-		sweep_buckets(store, DEAD_BUCKETS);
-		if ((block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes)) != NULL)
-			return block;
-	}
 	for (unsigned i = 0; evicts(store) && i < HOLE_STEPS && evict_one(store); i++)
 		if ((block = block_at_hand(store, bytes, kind, reserve_bytes)) != NULL)
 			return block;
 	block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
-	for (unsigned i = 0; block == NULL && i < ROOM_STEPS_MAX && room_step(store); i++)
+	for (unsigned i = 0; block == NULL && i < ROOM_STEPS_MAX && room_step(store, i >= HOLE_STEPS); i++)
 		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
-	for (unsigned i = 0; block == NULL && evicts(store) && i < PAGE_TRIES; i++) {
-		empty_a_page(store);
-		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
-	}
 	return block != NULL ? block : bw_resp__slab_alloc_larger(slab, bytes, kind);
 }
 

@@ -89,6 +89,7 @@ struct bw_resp__store {
 	} pool[16]; /* keys to evict, the first first, see store.c */
 	unsigned pool_count;
 	unsigned drain_next;              /* the next block of the page that is being emptied */
+	bool drain_evicts;                /* its keys go; otherwise they move */
 	const struct bw_resp__item *keep; /* not to be evicted: the caller is working on it */
 	struct bw_resp__slab slab;
 };
