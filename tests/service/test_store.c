@@ -261,6 +261,14 @@ static void random_operations_match_a_model(void **state)
 	rig_end(&rig);
 }
 
+static unsigned key_of(const struct bw_resp__item *item)
+{
+	char text[64] = { 0 };
+
+	memcpy(text, bw_resp__item_key(item), bw_resp__item_key_len(item));
+	return (unsigned)strtoul(text + strlen("key:"), NULL, 10);
+}
+
 /* The bound is a bound, whatever the sizes do; what is there is right; the latest key is always there. */
 static void memory_stays_within_its_bound(void **state)
 {
@@ -280,6 +288,9 @@ static void memory_stays_within_its_bound(void **state)
 
 		if (phase == 1 && n % 50 != 0)
 			continue;
+		item = find(&rig, rnd(500000));
+		if (item != NULL) /* wherever it was moved to */
+			assert_value(item, bytes + key_of(item) % 251, item->value_bytes);
 		item = put(&rig, key, bytes + key % 251, len, 0);
 		assert_non_null(item);
 		assert_ptr_equal(find(&rig, key), item);
@@ -522,6 +533,175 @@ static void only_keys_with_a_time_make_room(void **state)
 	rig_end(&rig);
 }
 
+/*
+ * Commands that are gathered take memory of other sizes than the keys, for as long as they arrive. That memory comes out
+ * of keys once, and goes back to keys: as many are evicted as are stored.
+ */
+static void evicting_takes_what_is_stored(void **state)
+{
+	static const uint8_t bytes[1000];
+	const unsigned stored = 20000;
+	unsigned key = 1, oldest;
+	uint64_t before, gone;
+	struct rig rig;
+
+	seed = 3;
+	rig_make(&rig, 16u << 20, BW_RESP_ALLKEYS_LRU);
+	while (rig.store.evicted == 0)
+		assert_non_null(put(&rig, key++, bytes, sizeof(bytes), 0));
+	before = rig.store.evicted;
+	for (unsigned n = 0; n < stored; n++) {
+		struct bw_resp__chunk *blob = NULL;
+
+		for (unsigned part = rnd(4) + 1; part > 0; part--)
+			assert_true(bw_resp__blob_append(&rig.store, &blob, bytes, 1 + rnd(1000), rnd(8000)));
+		assert_non_null(put(&rig, key++, bytes, sizeof(bytes), 0));
+		bw_resp__blob_free(&rig.store, blob);
+		rig_pass(&rig, n % 2 == 0 ? 128 : 0);
+	}
+	gone = rig.store.evicted - before;
+	print_message("%llu evicted for %u stored\n", (unsigned long long)gone, stored);
+	assert_in_range(gone, stored, stored + stored / 100);
+	/* By the policy: of the latest half of what fits, nearly all are there. */
+	oldest = key - (unsigned)rig.store.keys / 2;
+	assert_true(count_keys(&rig, oldest, key) >= (key - oldest) * 99 / 100);
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
+/* ---- hits, beside an LRU that is exact ---- */
+
+#define LRU_KEYS 400000u
+
+struct lru {
+	struct {
+		unsigned prev, next;
+		uint32_t bytes;
+		bool is_in;
+	} keys[LRU_KEYS + 1]; /* the last: the list's head */
+	uint64_t bytes, bytes_max, hits;
+};
+
+static void lru_unlink(struct lru *lru, unsigned key)
+{
+	lru->keys[lru->keys[key].prev].next = lru->keys[key].next;
+	lru->keys[lru->keys[key].next].prev = lru->keys[key].prev;
+	lru->keys[key].is_in = false;
+	lru->bytes -= lru->keys[key].bytes;
+}
+
+static void lru_use(struct lru *lru, unsigned key, uint32_t bytes)
+{
+	unsigned first;
+
+	lru->hits += lru->keys[key].is_in;
+	if (lru->keys[key].is_in)
+		lru_unlink(lru, key);
+	while (lru->bytes + bytes > lru->bytes_max)
+		lru_unlink(lru, lru->keys[LRU_KEYS].prev);
+	first = lru->keys[LRU_KEYS].next;
+	lru->keys[key].prev = LRU_KEYS;
+	lru->keys[key].next = first;
+	lru->keys[first].prev = lru->keys[LRU_KEYS].next = key;
+	lru->keys[key].bytes = bytes;
+	lru->keys[key].is_in = true;
+	lru->bytes += bytes;
+}
+
+/* As 1 / x: a few keys are wanted often, most hardly ever. */
+static unsigned zipf(void)
+{
+	static double sums[LRU_KEYS];
+	unsigned low = 0, high = LRU_KEYS - 1;
+	double x;
+
+	if (sums[0] == 0)
+		for (unsigned i = 0; i < LRU_KEYS; i++)
+			sums[i] = (i > 0 ? sums[i - 1] : 0) + 1.0 / (i + 1);
+	x = sums[LRU_KEYS - 1] * rnd(1u << 30) / (1u << 30);
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+
+		if (sums[middle] > x)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+/* Look for it, and store it where it is not: what a cache is for. */
+static void want(struct rig *rig, struct lru *lru, unsigned key, uint32_t len, uint64_t *hits)
+{
+	static const uint8_t bytes[8192];
+	bool is_hit = find(rig, key) != NULL;
+	uint32_t block;
+
+	*hits += is_hit;
+	if (!is_hit)
+		assert_non_null(put(rig, key, bytes, len, 0));
+	block = (uint32_t)bw_resp__store_item_bytes(find(rig, key));
+	lru_use(lru, key, block);
+}
+
+/* From 16 bytes to 4 KiB, each power of two as often. */
+static uint32_t mixed_len(unsigned key)
+{
+	uint32_t low = 16u << hash_of(2 * key + 1) % 8;
+
+	return low + hash_of(2 * key + 129) % low;
+}
+
+static uint32_t small_len(unsigned key)
+{
+	return 16 + hash_of(2 * key + 1) % 100;
+}
+
+static uint32_t large_len(unsigned key)
+{
+	return 2000 + hash_of(2 * key + 1) % 2000;
+}
+
+static void compare_hits(const char *what, uint32_t (*len)(unsigned key), uint32_t (*then)(unsigned key))
+{
+	const unsigned wants = 600000;
+	struct lru *lru = calloc(1, sizeof(*lru));
+	uint64_t hits = 0;
+	struct rig rig;
+
+	seed = 11;
+	rig_make(&rig, 16u << 20, BW_RESP_ALLKEYS_LRU);
+	lru->bytes_max = 16u << 20;
+	lru->keys[LRU_KEYS].prev = lru->keys[LRU_KEYS].next = LRU_KEYS;
+	for (unsigned n = 0; n < 2 * wants; n++) {
+		unsigned rank = zipf();
+
+		if (n == wants) {
+			hits = lru->hits = 0;
+			bw_resp__store_check(&rig.store);
+		}
+		/* Other keys, too, where the sizes change. */
+		if (n >= wants && then != len)
+			want(&rig, lru, LRU_KEYS - 1 - rank, then(LRU_KEYS - 1 - rank), &hits);
+		else
+			want(&rig, lru, rank, len(rank), &hits);
+		rig_pass(&rig, n % 4 == 0);
+	}
+	print_message("%s: hits %.2f %%, of an exact LRU without any waste %.2f %%\n", what,
+		100.0 * (double)hits / wants, 100.0 * (double)lru->hits / wants);
+	assert_true(hits + wants * 2 / 100 >= lru->hits);
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+	free(lru);
+}
+
+static void hits_are_nearly_those_of_an_exact_lru(void **state)
+{
+	compare_hits("sizes mixed", mixed_len, mixed_len);
+	compare_hits("small, then large", small_len, large_len);
+	compare_hits("large, then small", large_len, small_len);
+}
+
 /* A lower bound is reached in slices, by the policy, and nobody who stores meanwhile is refused. */
 static void a_lower_bound_is_reached_in_slices(void **state)
 {
@@ -756,6 +936,8 @@ int main(void)
 		cmocka_unit_test(what_is_used_often_is_kept),
 		cmocka_unit_test(the_frequency_rises_slowly_and_decays),
 		cmocka_unit_test(only_keys_with_a_time_make_room),
+		cmocka_unit_test(evicting_takes_what_is_stored),
+		cmocka_unit_test(hits_are_nearly_those_of_an_exact_lru),
 		cmocka_unit_test(a_lower_bound_is_reached_in_slices),
 		cmocka_unit_test(a_flushed_key_never_comes_back),
 		cmocka_unit_test(a_flushed_key_does_not_come_back_when_epochs_wrap),
