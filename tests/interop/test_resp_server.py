@@ -207,14 +207,17 @@ def test_clients_are_listed_and_killed_over_workers(bench):
 
 def filled(client, prefix, count, *options, batch=500):
     for start in range(0, count, batch):
-        commands = [encoded("SET", f"{prefix}:{i}", "x" * 1000, *options) for i in range(start, start + batch)]
-        # A few: each in a segment of its own.
-        for data in commands if batch < 10 else [b"".join(commands)]:
-            client.send(data)
+        client.send(b"".join(encoded("SET", f"{prefix}:{i}", "x" * 1000, *options) for i in range(start, start + batch)))
         answer = client.until(b"\r\n")
         while answer.count(b"\r\n") < batch:
             answer += client.until(b"\r\n")
         assert answer.count(b"+OK\r\n") == batch, answer[:200]
+
+
+def filled_by_mset(client, prefix, count, batch=50):
+    for start in range(0, count, batch):
+        pairs = (word for i in range(start, start + batch) for word in (f"{prefix}:{i}", "x" * 1000))
+        assert client.ask("MSET", *pairs) == b"+OK\r\n"
 
 
 def left(part, all_keys, evicted, sample=8):
@@ -253,16 +256,18 @@ def test_policies_by_traffic(bench, tmp_path, workers):
     client.ask("FLUSHALL")
     assert client.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru") == b"+OK\r\n"
     before = evicted()
-    client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for prefix, count in (("old", 5000), ("mid", 15000), ("new", 20000)):
-        filled(client, prefix, count)
+    for prefix, count, fill in (("old", 5000, filled), ("mid", 15000, filled_by_mset), ("new", 20000, filled)):
+        fill(client, prefix, count)
         time.sleep(0.3)
     gone, keys = evicted() - before, int(client.ask("DBSIZE")[1:])
     assert gone > 5000
-    assert existing("old", 5000) < left(5000, keys, gone) * 1.1 + 100
+    # Memory is full of keys, whatever sizes commands took meanwhile; and the oldest went first, if a pool of what was nearly
+    # taken is no worse than a single sample.
+    assert keys > 29000
+    assert existing("old", 5000) < left(5000, keys, gone)
     # All of a sample are new: the integral of x ** 8, x from their part at the first eviction to that at the last.
     lost = keys / 9 * ((20000 / keys) ** 9 - ((20000 - gone) / keys) ** 9)
-    assert existing("new", 20000) > 20000 - 2 * lost - 100
+    assert existing("new", 20000) > 20000 - lost - 10
     # Only what expires goes, and what expires first. There is not room for all.
     client.ask("FLUSHALL")
     assert client.ask("CONFIG", "SET", "maxmemory-policy", "volatile-ttl") == b"+OK\r\n"
