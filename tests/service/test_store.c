@@ -720,7 +720,7 @@ static void a_lower_bound_is_reached_in_slices(void **state)
 		uint64_t evicted = rig.store.evicted;
 
 		bw_resp__store_sweep(&rig.store, 32);
-		assert_true(rig.store.evicted - evicted <= 20);
+		assert_true(rig.store.evicted - evicted <= 8);
 		if (slices % 16 == 0)
 			assert_non_null(put(&rig, key++, filler, sizeof(filler), 0));
 		assert_true(++slices < 20000);

@@ -51,7 +51,8 @@
 
 #define SPARE_PAGES_MIN 2u /* kept free where keys are evicted: a 256th of all, within these */
 #define SPARE_PAGES_MAX 64u
-#define ROOM_STEPS      20 /* towards that, for an allocation or a slice of the sweep */
+#define ROOM_STEPS      20 /* towards that, for an allocation */
+#define TEND_STEPS      8  /* and for a batch of the sweep */
 #define HOLE_STEPS      4  /* in the hope for a hole of the right size, before one of them is taken */
 #define ROOM_STEPS_MAX  48 /* where nothing is free */
 #define CLEAR_BLOCKS    8  /* blocks looked at in a step that empties a page */
@@ -83,6 +84,11 @@ uint64_t bw_resp__store_index_bytes(uint64_t bytes_max)
 {
 	/* Were all of it the smallest items: 48 bytes, LOAD of them a bucket. */
 	return BW_MAX(bytes_max / 48 / LOAD, (uint64_t)BUCKETS_MIN) * sizeof(struct bw_resp__bucket);
+}
+
+uint64_t bw_resp__store_index_used_bytes(const struct bw_resp__store *store)
+{
+	return (uint64_t)store->bucket_count * sizeof(struct bw_resp__bucket);
 }
 
 static bool evicts(const struct bw_resp__store *store)
@@ -612,21 +618,20 @@ static unsigned sweep_buckets(struct bw_resp__store *store, unsigned buckets)
 	return freed;
 }
 
-static bool is_short(const struct bw_resp__store *store);
-static void make_room(struct bw_resp__store *store, unsigned steps);
+static unsigned make_room(struct bw_resp__store *store, unsigned steps);
 
 unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
 {
 	struct bw_resp__slab *slab = &store->slab;
+	unsigned did;
 
 	bw_resp__store_reap(store);
-	if (bw_unlikely(is_short(store)))
-		make_room(store, ROOM_STEPS);
+	did = make_room(store, TEND_STEPS);
 	/* A lower bound comes with what is used, so that nobody who stores meanwhile is refused. */
 	if (bw_unlikely(slab->bytes_max > store->bytes_wanted))
 		slab->bytes_max =
 			BW_MAX(store->bytes_wanted, BW_MIN(bw_resp__slab_used_bytes(slab), slab->bytes_max));
-	return store->expiring + store->dead > 0 ? sweep_buckets(store, buckets) : 0;
+	return did + (store->expiring + store->dead > 0 ? sweep_buckets(store, buckets) : 0);
 }
 
 void bw_resp__store_flush(struct bw_resp__store *store)
@@ -1006,10 +1011,14 @@ static bool room_step(struct bw_resp__store *store, bool is_urgent)
 	return true;
 }
 
-static void make_room(struct bw_resp__store *store, unsigned steps)
+/* Returns the number of steps that were made. */
+static unsigned make_room(struct bw_resp__store *store, unsigned steps)
 {
-	while (steps-- > 0 && is_short(store) && room_step(store, is_dire(store)))
-		;
+	unsigned n = 0;
+
+	while (n < steps && is_short(store) && room_step(store, is_dire(store)))
+		n++;
+	return n;
 }
 
 /* A hole of the right size, or a page while there are more than what is to be kept free. */

@@ -111,6 +111,8 @@ struct bw_resp__value {
 };
 
 uint64_t bw_resp__store_index_bytes(uint64_t bytes_max);
+/** How far the index is touched. */
+uint64_t bw_resp__store_index_used_bytes(const struct bw_resp__store *store);
 void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__store_conf *conf);
 /**
  * Another bound, at most that of the start, and another policy. Where keys are evicted, the bound comes down with
@@ -152,7 +154,10 @@ void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__ite
 void bw_resp__store_remove(struct bw_resp__store *store, struct bw_resp__item *item);
 /** All keys are gone at once. Their memory comes back in slices: at each sweep, and when it is needed. */
 void bw_resp__store_flush(struct bw_resp__store *store);
-/** Housekeeping: take back what TX returned, look at up to `buckets` buckets. Returns how many items it freed. */
+/**
+ * Housekeeping: take back what TX returned, look at up to `buckets` buckets, make a few steps towards the room that is to
+ * be kept free. Returns how many items it freed, and steps it made.
+ */
 unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets);
 /**
  * Visit the keys of one bucket: the one at `position`, from 0 on. Returns the next position; WALK_END behind the last.

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What the store does when nobody asks, in slices of bounded time: see sweep.c. */
+#pragma once
+
+#include "store.h"
+
+/** A slice ends with the batch in which this has passed. */
+#define BW_RESP__SWEEP_SLICE_NS (20 * BW_NS_PER_US)
+
+struct bw_resp__sweep {
+	bw_ns last_at, next_at;
+	bool is_behind; /* the last slice found much, and its time was over before it found little */
+};
+
+/** A slice, if its time has come. @now  the turn's */
+void bw_resp__sweep_turn(struct bw_resp__sweep *sweep, struct bw_resp__store *store, bw_ns now);
