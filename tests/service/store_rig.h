@@ -14,23 +14,31 @@
 
 struct rig {
 	struct bw_resp__store store;
-	uint8_t *memory;
-	size_t memory_bytes;
+	uint8_t *memory, *values, *index;
+	size_t memory_bytes, values_bytes, index_bytes;
 	uint64_t now_ms;
 };
 
+#define RIG_HUGE_BYTES (2ull << 20)
+
+static inline uint64_t rig_round_up(uint64_t bytes)
+{
+	return (bytes + RIG_HUGE_BYTES - 1) & ~(RIG_HUGE_BYTES - 1);
+}
+
 static inline void rig_make(struct rig *rig, uint64_t bytes_max, enum bw_resp_policy policy)
 {
-	uint64_t index = (bw_resp__store_index_bytes(bytes_max) + 16383) & ~16383ull;
-
-	rig->memory_bytes = bytes_max + index + BW_RESP__PAGE_BYTES;
+	rig->values_bytes = bytes_max;
+	rig->index_bytes = bw_resp__store_index_bytes(bytes_max);
+	rig->memory_bytes = rig_round_up(bytes_max) + rig_round_up(rig->index_bytes) + RIG_HUGE_BYTES;
 	rig->memory = mmap(NULL, rig->memory_bytes, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert_true(rig->memory != MAP_FAILED);
-	uint8_t *base = (uint8_t *)(((uintptr_t)rig->memory + 16383) & ~16383ull);
+	rig->values = (uint8_t *)rig_round_up((uintptr_t)rig->memory);
+	rig->index = rig->values + rig_round_up(bytes_max);
 	bw_resp__store_init(&rig->store, &(struct bw_resp__store_conf){
-						 .arena = base,
-						 .index = base + bytes_max,
+						 .arena = rig->values,
+						 .index = rig->index,
 						 .bytes_max = bytes_max,
 						 .random_seed = 1,
 						 .policy = policy,

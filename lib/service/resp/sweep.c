@@ -19,8 +19,7 @@
 #define ROUND_BUCKETS_MAX 1024u /* after a sleep */
 #define ROUND_NS          BW_NS_PER_MS
 #define ROUND_WORTH       16u /* items freed of some 160, for which another round follows */
-#define BATCH_BUCKETS     4u
-#define REST              3u /* times what a slice took */
+#define REST              3u  /* times what a slice took */
 
 void bw_resp__sweep_turn(struct bw_resp__sweep *sweep, struct bw_resp__store *store, bw_ns now)
 {
@@ -33,8 +32,8 @@ void bw_resp__sweep_turn(struct bw_resp__sweep *sweep, struct bw_resp__store *st
 	due = BW_MAX(due, (uint64_t)ROUND_BUCKETS);
 	from = bw_clock_now();
 	do {
-		freed += bw_resp__store_sweep(store, BATCH_BUCKETS);
-		buckets += BATCH_BUCKETS;
+		freed += bw_resp__store_sweep(store, BW_RESP__SWEEP_BATCH);
+		buckets += BW_RESP__SWEEP_BATCH;
 		spent = bw_clock_now() - from;
 		sweep->is_behind = freed * ROUND_BUCKETS >= buckets * ROUND_WORTH;
 	} while (spent < BW_RESP__SWEEP_SLICE_NS && (buckets < due || sweep->is_behind));
