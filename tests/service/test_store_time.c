@@ -281,7 +281,7 @@ static void what_expires_at_once_goes_in_slices(void **state)
 		"the host took, the longest %u ns\n",
 		(unsigned long long)(took / BW_NS_PER_MS), count, slices[count / 2],
 		slices[count - count / 100 - 1], slices[count - count / 1000 - 1], slices[count - 1]);
-	assert_true(took <= 5 * BW_NS_PER_SEC);
+	assert_true(took <= 20 * BW_NS_PER_SEC); /* of which most is rest */
 	assert_true(slices[count - count / 100 - 1] <= PAUSE_NS_MAX);
 	bw_resp__store_check(&rig.store);
 	rig_end(&rig);

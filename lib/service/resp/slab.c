@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define UNITS(bytes) (((bytes) + BW_RESP__BLOCK_ALIGN - 1) / BW_RESP__BLOCK_ALIGN)
-
 void bw_resp__slab_init(struct bw_resp__slab *slab, void *arena, uint64_t bytes_max, uint32_t bucket_bytes)
 {
 	uint32_t parts, units = 0;
@@ -23,11 +21,12 @@ void bw_resp__slab_init(struct bw_resp__slab *slab, void *arena, uint64_t bytes_
 			(uint16_t)(BW_RESP__BLOCK_MAX / parts / BW_RESP__BLOCK_ALIGN * BW_RESP__BLOCK_ALIGN);
 	BW_ASSERT_LT(slab->class_count, BW_RESP__CLASSES);
 	for (uint32_t i = 0; i < slab->class_count; i++)
-		for (; units <= UNITS(slab->class_bytes[i]); units++)
+		for (; units <= BW_RESP__UNITS(slab->class_bytes[i]); units++)
 			slab->class_of_units[units] = (uint8_t)i;
 	BW_ASSERT_EQ(units, BW_RESP__BLOCK_MAX / BW_RESP__BLOCK_ALIGN + 1);
 	slab->bucket_class = slab->class_count++;
-	slab->class_bytes[slab->bucket_class] = (uint16_t)(UNITS(bucket_bytes) * BW_RESP__BLOCK_ALIGN);
+	slab->class_bytes[slab->bucket_class] =
+		(uint16_t)(BW_RESP__UNITS(bucket_bytes) * BW_RESP__BLOCK_ALIGN);
 	for (uint32_t i = 0; i < slab->class_count; i++)
 		slab->class_blocks[i] = (uint16_t)(BW_RESP__BLOCK_MAX / slab->class_bytes[i]);
 }
@@ -103,11 +102,6 @@ static struct bw_resp__block *block_take(
 	return block;
 }
 
-uint32_t bw_resp__slab_class_of(const struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind)
-{
-	return kind == BW_RESP__BUCKET ? slab->bucket_class : slab->class_of_units[UNITS(bytes)];
-}
-
 struct bw_resp__block *bw_resp__slab_alloc(
 	struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes)
 {
@@ -127,7 +121,7 @@ struct bw_resp__block *bw_resp__slab_alloc_larger(
 {
 	if (kind == BW_RESP__BUCKET)
 		return NULL;
-	for (uint32_t i = slab->class_of_units[UNITS(bytes)] + 1u; i < slab->bucket_class; i++)
+	for (uint32_t i = slab->class_of_units[BW_RESP__UNITS(bytes)] + 1u; i < slab->bucket_class; i++)
 		if (slab->partial[i] != NULL)
 			return block_take(slab, slab->partial[i], kind);
 	return NULL;

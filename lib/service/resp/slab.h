@@ -25,10 +25,11 @@
 #include <base/assert.h>
 #include <base/types.h>
 
-#define BW_RESP__PAGE_BYTES  16384u
-#define BW_RESP__BLOCK_MAX   (BW_RESP__PAGE_BYTES - 64) /* the largest block */
-#define BW_RESP__BLOCK_ALIGN 16u
-#define BW_RESP__CLASSES     64
+#define BW_RESP__PAGE_BYTES   16384u
+#define BW_RESP__BLOCK_MAX    (BW_RESP__PAGE_BYTES - 64) /* the largest block */
+#define BW_RESP__BLOCK_ALIGN  16u
+#define BW_RESP__CLASSES      64
+#define BW_RESP__UNITS(bytes) (((bytes) + BW_RESP__BLOCK_ALIGN - 1) / BW_RESP__BLOCK_ALIGN)
 
 enum bw_resp__kind {
 	BW_RESP__FREE,
@@ -101,8 +102,11 @@ struct bw_resp__block *bw_resp__slab_alloc_larger(
 /** A free block of a class's pages; NULL: there is none. */
 struct bw_resp__block *bw_resp__slab_take_hole(
 	struct bw_resp__slab *slab, uint32_t class_index, enum bw_resp__kind kind);
-/** Of the class that a block would be of. */
-uint32_t bw_resp__slab_class_of(const struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind);
+static inline uint32_t bw_resp__slab_class_of(
+	const struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind)
+{
+	return kind == BW_RESP__BUCKET ? slab->bucket_class : slab->class_of_units[BW_RESP__UNITS(bytes)];
+}
 /** Has the class so many holes that it could do with a page less, and keep some? */
 bool bw_resp__slab_is_roomy(const struct bw_resp__slab *slab, uint32_t class_index);
 /** Hand out nothing of this page any more. There is no such page yet. */

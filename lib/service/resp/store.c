@@ -51,7 +51,7 @@
 
 #define SPARE_PAGES_MIN 2u /* kept free where keys are evicted: a 256th of all, within these */
 #define SPARE_PAGES_MAX 64u
-#define ROOM_STEPS      20 /* towards that, for an allocation */
+#define ROOM_STEPS      12 /* towards that, for an allocation */
 #define TEND_STEPS      8  /* and for a batch of the sweep */
 #define HOLE_STEPS      4  /* in the hope for a hole of the right size, before one of them is taken */
 #define ROOM_STEPS_MAX  48 /* where nothing is free */
@@ -124,8 +124,10 @@ void bw_resp__store_limit(struct bw_resp__store *store, uint64_t bytes_max, enum
 				 (uint64_t)SPARE_PAGES_MAX) *
 			 BW_RESP__PAGE_BYTES;
 
-	if (policy != store->policy)
-		store->pool_count = 0;
+	if (policy != store->policy) {
+		memset(store->pool, 0, sizeof(store->pool));
+		store->pool_least = 0;
+	}
 	store->policy = (uint8_t)policy;
 	store->bytes_wanted = bytes_max;
 	store->slab.bytes_max = evicts(store) ? BW_MAX(bytes_max, used) : bytes_max;
@@ -462,27 +464,33 @@ static uint64_t rank_of(const struct bw_resp__store *store, const struct bw_resp
 
 /* ---- the pool: the keys that the policy gives up first, as far as they were met ---- */
 
-static void pool_offer(struct bw_resp__store *store, const struct bw_resp__item *item, uint64_t rank)
+static void pool_insert(struct bw_resp__store *store, uint64_t slot, uint64_t rank)
 {
-	unsigned at, end = store->pool_count;
-	uint64_t slot;
+	uint64_t least = UINT64_MAX;
+	unsigned at = 0;
 
-	if (rank == 0 || (end == BW_ARRAY_LEN(store->pool) && rank <= store->pool[end - 1].rank))
-		return;
-	slot = slot_of(store, item);
-	for (at = 0; at < end; at++) {
-		if (store->pool[at].slot != slot)
-			continue;
-		memmove(&store->pool[at], &store->pool[at + 1], sizeof(store->pool[0]) * (--end - at));
-		break;
+	/* In the place of what is known of it already, or else of the least. */
+	for (unsigned i = 0; i < BW_ARRAY_LEN(store->pool); i++) {
+		if (store->pool[i].slot == slot) {
+			at = i;
+			break;
+		}
+		if (store->pool[i].rank < least) {
+			least = store->pool[i].rank;
+			at = i;
+		}
 	}
-	for (at = end; at > 0 && store->pool[at - 1].rank < rank; at--)
-		;
-	end = BW_MIN(end + 1, (unsigned)BW_ARRAY_LEN(store->pool));
-	memmove(&store->pool[at + 1], &store->pool[at], sizeof(store->pool[0]) * (end - 1 - at));
 	store->pool[at].slot = slot;
 	store->pool[at].rank = rank;
-	store->pool_count = end;
+	store->pool_least = rank;
+	for (unsigned i = 0; i < BW_ARRAY_LEN(store->pool); i++)
+		store->pool_least = BW_MIN(store->pool_least, store->pool[i].rank);
+}
+
+static inline void pool_offer(struct bw_resp__store *store, const struct bw_resp__item *item, uint64_t rank)
+{
+	if (rank > store->pool_least)
+		pool_insert(store, slot_of(store, item), rank);
 }
 
 /* Where samples may miss those that may go, they are remembered when they are met. */
@@ -495,23 +503,32 @@ static void pool_meet(struct bw_resp__store *store, const struct bw_resp__item *
 /* The entry of the first of them that is still there, may go, and was not used since. NULL: there is none. */
 static uint64_t *pool_take(struct bw_resp__store *store)
 {
-	while (store->pool_count > 0) {
-		uint64_t rank = store->pool[0].rank, *slot = slot_with(store, store->pool[0].slot);
+	for (;;) {
+		uint64_t rank = 0, *slot;
 		struct bw_resp__item *item;
+		unsigned at = 0;
 
-		memmove(&store->pool[0], &store->pool[1], sizeof(store->pool[0]) * --store->pool_count);
+		for (unsigned i = 0; i < BW_ARRAY_LEN(store->pool); i++) {
+			if (store->pool[i].rank > rank) {
+				rank = store->pool[i].rank;
+				at = i;
+			}
+		}
+		if (rank == 0)
+			return NULL;
+		store->pool[at].rank = store->pool_least = 0;
+		slot = slot_with(store, store->pool[at].slot);
 		if (slot == NULL)
 			continue;
 		item = item_at(store, *slot);
 		if (item != store->keep && !item_is_pinned(item) && rank_of(store, item) >= rank)
 			return slot;
 	}
-	return NULL;
 }
 
 static void pool_rename(struct bw_resp__store *store, uint64_t from, uint64_t to)
 {
-	for (unsigned i = 0; i < store->pool_count; i++)
+	for (unsigned i = 0; i < BW_ARRAY_LEN(store->pool); i++)
 		if (store->pool[i].slot == from)
 			store->pool[i].slot = to;
 }

@@ -86,8 +86,8 @@ struct bw_resp__store {
 	uint64_t random;
 	struct {
 		uint64_t slot, rank;
-	} pool[16]; /* keys to evict, the first first, see store.c */
-	unsigned pool_count;
+	} pool[16];                       /* keys to evict, see store.c; rank 0: an empty place */
+	uint64_t pool_least;              /* the least rank of them */
 	unsigned drain_next;              /* the next block of the page that is being emptied */
 	bool drain_evicts;                /* its keys go; otherwise they move */
 	const struct bw_resp__item *keep; /* not to be evicted: the caller is working on it */

@@ -5,7 +5,7 @@
 #include "store.h"
 
 /** A slice ends with the batch in which this has passed. */
-#define BW_RESP__SWEEP_SLICE_NS (20 * BW_NS_PER_US)
+#define BW_RESP__SWEEP_SLICE_NS (15 * BW_NS_PER_US)
 #define BW_RESP__SWEEP_BATCH    4u /* buckets */
 
 struct bw_resp__sweep {
