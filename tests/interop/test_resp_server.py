@@ -290,3 +290,49 @@ def test_policies_by_traffic(bench, tmp_path, workers):
     assert answer == b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
     assert used() <= 16 << 20
     assert b"evicted_keys:0\r\n" not in client.ask("INFO", "stats")  # of the policies before
+
+
+def round_trips(client, until):
+    """µs of GETs, one after the other, as long as `until` says."""
+    times, query = [], encoded("GET", "lives")
+    while not until():
+        begun = time.perf_counter_ns()
+        client.send(query)
+        assert client.until(b"\r\n") == b"$-1\r\n"
+        times.append((time.perf_counter_ns() - begun) / 1000)
+    return sorted(times)
+
+
+def test_a_million_keys_expire_at_once_and_nobody_notices(bench, tmp_path):
+    bench.serve("tap", (), extra=["--workers", 1, *config(tmp_path, "memory: 256MiB")])
+    client, other = Client(bench.client, V4), Client(bench.client, V4)
+    at = int(time.time() * 1000) + 20000
+    for start in range(0, 1_000_000, 2000):
+        client.send(b"".join(b"*5\r\n$3\r\nSET\r\n$10\r\nkey:%06d\r\n$1\r\nv\r\n$4\r\nPXAT\r\n$13\r\n%d\r\n" % (i, at)
+                             for i in range(start, start + 2000)))
+        answer = client.until(b"\r\n")
+        while len(answer) < 2000 * len("+OK\r\n"):
+            answer += client.until(b"\r\n")
+    assert client.ask("DBSIZE") == b":1000000\r\n", "loading took longer than the keys live"
+    client.socket.settimeout(30)
+
+    before = round_trips(client, lambda: time.time() * 1000 > at - 100)
+    time.sleep(max(0, at / 1000 - time.time()))
+    begun, asked = time.monotonic(), 0
+
+    def is_over():
+        nonlocal asked
+        if time.monotonic() - asked < 0.05:
+            return False
+        asked = time.monotonic()
+        return other.ask("DBSIZE") == b":0\r\n"
+
+    during = round_trips(client, is_over)
+    took = time.monotonic() - begun
+    print(f"gone in {took:.2f} s; a GET before: p50 {before[len(before) // 2]:.0f}, p99 {before[len(before) * 99 // 100]:.0f} µs; "
+          f"meanwhile: p50 {during[len(during) // 2]:.0f}, p99 {during[len(during) * 99 // 100]:.0f} µs")
+    assert took < 10
+    assert b"expired_keys:1000000\r\n" in client.ask("INFO", "stats")
+    # What the machine takes is in both. A slice more at most is what the sweep may add.
+    assert during[len(during) // 2] < before[len(before) // 2] + 50
+    assert during[len(during) * 99 // 100] < 2 * before[len(before) * 99 // 100] + 50
