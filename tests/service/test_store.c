@@ -329,6 +329,16 @@ static void without_eviction_the_store_fills_up_and_says_so(void **state)
 	for (unsigned i = 0; i < n; i++)
 		assert_non_null(put(&rig, i, bytes, 1000, 0));
 	bw_resp__store_check(&rig.store);
+	/* Also for values of another size, among what is left of 50,000 small ones. */
+	bw_resp__store_flush(&rig.store);
+	bw_resp__store_sweep(&rig.store, rig.store.bucket_count);
+	for (n = 0; put(&rig, n, bytes, 10, 0) != NULL; n++)
+		;
+	assert_true(n > 40000);
+	bw_resp__store_flush(&rig.store);
+	for (unsigned i = 0; i < 700; i++)
+		assert_non_null(put(&rig, i, bytes, sizeof(bytes), 0));
+	bw_resp__store_check(&rig.store);
 	rig_end(&rig);
 }
 

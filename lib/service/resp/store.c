@@ -54,9 +54,9 @@
 #define ROOM_STEPS      12 /* towards that, for an allocation */
 #define TEND_STEPS      8  /* and for a batch of the sweep */
 #define HOLE_STEPS      4  /* in the hope for a hole of the right size, before one of them is taken */
-#define ROOM_STEPS_MAX  48 /* where nothing is free */
+#define ROOM_STEPS_MAX  64 /* where nothing is free */
 #define CLEAR_BLOCKS    8  /* blocks looked at in a step that empties a page */
-#define MOVE_CHAIN      64 /* chunks of a value, beyond which none of them is moved */
+#define MOVE_CHAIN      8  /* chunks of a value, beyond which none of them is moved */
 #define MOVE_PAGES      8  /* of the size, among which the one with the least to move is chosen */
 #define FETCH_AHEAD     8
 #define EVICT_SAMPLES   8   /* items compared for each victim */
@@ -967,24 +967,28 @@ static bool drain_an_old_page(struct bw_resp__store *store)
 	return page != NULL;
 }
 
-/* Out of the page: freed, evicted or moved. False: it has to stay. */
-static bool block_clear(struct bw_resp__store *store, struct bw_resp__page *page, unsigned i)
+/* Out of the page: freed, evicted or moved; in need evicted where it cannot move. False: it has to stay. */
+static bool block_clear(struct bw_resp__store *store, struct bw_resp__page *page, unsigned i, bool is_urgent)
 {
 	struct bw_resp__item *item = owner_of(store, page, i);
+	bool may_go;
 
 	if (item == NULL)
 		return false;
 	if (item_is_dead(store, item) || item_has_expired(store, item))
 		return item_collect(store, item, find_slot(store, item));
-	if (!store->drain_evicts || rank_of(store, item) == 0)
-		return block_move(store, page, i);
+	may_go = rank_of(store, item) != 0;
+	if ((!store->drain_evicts || !may_go) && block_move(store, page, i))
+		return true;
+	if (!may_go || (!store->drain_evicts && !is_urgent))
+		return false;
 	store->evicted++;
 	bw_resp__store_remove(store, item);
 	return true;
 }
 
 /* Take a few keys out of the page that is being emptied. */
-static void drain_step(struct bw_resp__store *store)
+static void drain_step(struct bw_resp__store *store, bool is_urgent)
 {
 	struct bw_resp__slab *slab = &store->slab;
 	struct bw_resp__page *page = slab->draining;
@@ -993,9 +997,11 @@ static void drain_step(struct bw_resp__store *store)
 		unsigned i = store->drain_next++;
 
 		bucket_prefetch(store, page, i + FETCH_AHEAD);
-		if (i == page->fresh ||
-			(block_at(page, i)->kind != BW_RESP__FREE && !block_clear(store, page, i)))
-			bw_resp__slab_undrain(slab);
+		if (i < page->fresh &&
+			(block_at(page, i)->kind == BW_RESP__FREE || block_clear(store, page, i, is_urgent)))
+			continue;
+		bw_resp__slab_undrain(slab);
+		slab->roomy &= ~(1ull << page->class_index); /* or the same page would be tried again */
 	}
 }
 
@@ -1020,7 +1026,7 @@ static bool room_step(struct bw_resp__store *store, bool is_urgent)
 {
 	if (store->slab.draining != NULL || drain_a_roomy_page(store) ||
 		(is_urgent && drain_an_old_page(store)))
-		drain_step(store);
+		drain_step(store, is_urgent);
 	else if (store->dead > 0)
 		sweep_buckets(store, DEAD_STEP);
 	else
@@ -1064,7 +1070,9 @@ static struct bw_resp__block *block_alloc_tight(
 		if ((block = block_at_hand(store, bytes, kind, reserve_bytes)) != NULL)
 			return block;
 	block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
-	for (unsigned i = 0; block == NULL && i < ROOM_STEPS_MAX && room_step(store, i >= HOLE_STEPS); i++)
+	for (unsigned i = 0;
+		block == NULL && i < ROOM_STEPS_MAX && room_step(store, i >= HOLE_STEPS || store->dead > 0);
+		i++)
 		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
 	return block != NULL ? block : bw_resp__slab_alloc_larger(slab, bytes, kind);
 }
