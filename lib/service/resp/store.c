@@ -1061,6 +1061,7 @@ static struct bw_resp__block *block_alloc_tight(
 {
 	struct bw_resp__slab *slab = &store->slab;
 	struct bw_resp__block *block = NULL;
+	bool is_urgent = store->dead > 0;
 
 	bw_resp__store_reap(store);
 	if (slab->draining != NULL &&
@@ -1070,10 +1071,16 @@ static struct bw_resp__block *block_alloc_tight(
 		if ((block = block_at_hand(store, bytes, kind, reserve_bytes)) != NULL)
 			return block;
 	block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
-	for (unsigned i = 0;
-		block == NULL && i < ROOM_STEPS_MAX && room_step(store, i >= HOLE_STEPS || store->dead > 0);
-		i++)
+	for (unsigned i = 0; block == NULL && i < ROOM_STEPS_MAX; i++) {
+		if (!room_step(store, is_urgent)) {
+			if (is_urgent)
+				break;
+			/* Few keys in a large index are hard to find by samples; pages know whose they are. */
+			is_urgent = true;
+		}
+		is_urgent |= i == HOLE_STEPS;
 		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+	}
 	return block != NULL ? block : bw_resp__slab_alloc_larger(slab, bytes, kind);
 }
 
