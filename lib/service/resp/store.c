@@ -614,6 +614,7 @@ static unsigned sweep_buckets(struct bw_resp__store *store, unsigned buckets)
 			while (i < BUCKET_SLOTS && b->slot[i] != 0) {
 				struct bw_resp__item *item = item_at(store, b->slot[i]);
 
+				store->swept++;
 				if (item == store->keep ||
 					(!item_is_dead(store, item) && !item_has_expired(store, item))) {
 					pool_meet(store, item);

@@ -81,6 +81,7 @@ struct bw_resp__store {
 	uint64_t bytes_wanted;  /* the bound that slab.bytes_max is on its way down to */
 	uint64_t high_water;    /* what is used beyond that, evictions bring down again */
 	uint64_t moved;         /* entries of the index that splits have looked at, ever */
+	uint64_t swept;         /* items that the sweep has looked at, ever */
 	uint32_t bucket_max;
 	uint32_t sweep_next; /* the bucket that the sweep comes to next */
 	uint64_t random;

@@ -18,12 +18,12 @@
 #define ROUND_BUCKETS     32u
 #define ROUND_BUCKETS_MAX 1024u /* after a sleep */
 #define ROUND_NS          BW_NS_PER_MS
-#define ROUND_WORTH       16u /* items freed of some 160, for which another round follows */
+#define ROUND_WORTH       10u /* one item freed of so many, for which another round follows */
 #define REST              3u  /* times what a slice took */
 
 void bw_resp__sweep_turn(struct bw_resp__sweep *sweep, struct bw_resp__store *store, bw_ns now)
 {
-	uint64_t due, buckets = 0, freed = 0;
+	uint64_t due, buckets = 0;
 	bw_ns from, spent;
 
 	if (now < sweep->next_at)
@@ -32,10 +32,16 @@ void bw_resp__sweep_turn(struct bw_resp__sweep *sweep, struct bw_resp__store *st
 	due = BW_MAX(due, (uint64_t)ROUND_BUCKETS);
 	from = bw_clock_now();
 	do {
-		freed += bw_resp__store_sweep(store, BW_RESP__SWEEP_BATCH);
+		sweep->freed += bw_resp__store_sweep(store, BW_RESP__SWEEP_BATCH);
+		sweep->looked += BW_RESP__SWEEP_BATCH;
 		buckets += BW_RESP__SWEEP_BATCH;
+		/* By whole rounds, also where a slice is shorter: a few buckets say nothing. */
+		if (sweep->looked >= ROUND_BUCKETS) {
+			sweep->is_behind = sweep->freed * ROUND_WORTH > store->swept - sweep->swept;
+			sweep->swept = store->swept;
+			sweep->looked = sweep->freed = 0;
+		}
 		spent = bw_clock_now() - from;
-		sweep->is_behind = freed * ROUND_BUCKETS >= buckets * ROUND_WORTH;
 	} while (spent < BW_RESP__SWEEP_SLICE_NS && (buckets < due || sweep->is_behind));
 	sweep->last_at = now;
 	sweep->next_at = now + (sweep->is_behind ? (1 + REST) * spent : ROUND_NS);

@@ -10,7 +10,9 @@
 
 struct bw_resp__sweep {
 	bw_ns last_at, next_at;
-	bool is_behind; /* the last slice found much, and its time was over before it found little */
+	uint32_t looked, freed; /* buckets and items of the round that is under way */
+	uint64_t swept;         /* what the store had swept before it */
+	bool is_behind;         /* the last round found much */
 };
 
 /** A slice, if its time has come. @now  the turn's */
