@@ -269,10 +269,31 @@ static unsigned key_of(const struct bw_resp__item *item)
 	return (unsigned)strtoul(text + strlen("key:"), NULL, 10);
 }
 
+/* What TX reads, though the key may have gone or changed since. */
+struct pin {
+	struct bw_resp__block *block;
+	const uint8_t *data;
+	uint32_t len;
+};
+
+static void pin_end(struct pin *pin)
+{
+	uint8_t *copy = malloc(pin->len + 1);
+
+	if (pin->block->kind == BW_RESP__CHUNK)
+		bw_resp__blob_copy((struct bw_resp__chunk *)pin->block, copy, pin->len);
+	else
+		memcpy(copy, bw_resp__item_value((struct bw_resp__item *)pin->block), pin->len);
+	assert_memory_equal(copy, pin->data, pin->len);
+	bw_resp__block_unpin(pin->block);
+	free(copy);
+}
+
 /* The bound is a bound, whatever the sizes do; what is there is right; the latest key is always there. */
 static void memory_stays_within(uint64_t run)
 {
 	static uint8_t bytes[600000];
+	struct pin pins[8] = { { 0 } };
 	struct rig rig;
 
 	seed = run;
@@ -289,8 +310,17 @@ static void memory_stays_within(uint64_t run)
 		if (phase == 1 && n % 50 != 0)
 			continue;
 		item = find(&rig, rnd(500000));
-		if (item != NULL) /* wherever it was moved to */
+		if (item != NULL) { /* wherever it was moved to */
+			struct pin *pin = &pins[rnd(BW_ARRAY_LEN(pins))];
+
 			assert_value(item, bytes + key_of(item) % 251, item->value_bytes);
+			if (pin->block != NULL)
+				pin_end(pin);
+			*pin = (struct pin){ .block = bw_resp__item_value_block(item),
+				.data = bytes + key_of(item) % 251,
+				.len = item->value_bytes };
+			bw_resp__block_pin(pin->block);
+		}
 		item = put(&rig, key, bytes + key % 251, len, 0);
 		assert_non_null(item);
 		assert_ptr_equal(find(&rig, key), item);
@@ -300,6 +330,9 @@ static void memory_stays_within(uint64_t run)
 		rig_pass(&rig, n % 4 == 0);
 	}
 	assert_true(rig.store.evicted > 0);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(pins); i++)
+		if (pins[i].block != NULL)
+			pin_end(&pins[i]);
 	bw_resp__store_check(&rig.store);
 	rig_end(&rig);
 }
