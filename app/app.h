@@ -2,6 +2,7 @@
 /** The commands of the one binary. Each takes what is behind its name and returns the exit status. */
 #pragma once
 
+#include <signal.h>
 #include <stdio.h>
 
 #include <control/conf.h>
@@ -13,7 +14,31 @@ enum {
 	EXIT_REFUSED = 2, /* it did not start; one line said why */
 };
 
+/** What a command runs: device, EAL and engine. */
+struct bw_app_instance {
+	const struct bw_conf_view *view; /* the caller's */
+	bool is_quiet;                   /* the caller's: says nothing when all has gone well */
+	struct bw_nic_plan plan;
+	struct bw_nic nic;
+	struct bw_engine *engine;
+	sigset_t signals;
+};
+
+/** Before any thread is made, so that all inherit it: signals come to bw_app_signal_wait() and nowhere else. */
+void bw_app_signals_block(struct bw_app_instance *instance);
+/** The next signal, or 0 when none came in time. BW_NEVER waits as long as it takes. */
+int bw_app_signal_wait(const struct bw_app_instance *instance, bw_ns timeout_ns);
+/** Choose the device. 0, or -errno after one line. */
+int bw_app_plan(struct bw_app_instance *instance);
+/** 0 with the workers running, or -errno after one line and nothing left behind. */
+int bw_app_start(struct bw_app_instance *instance);
+/** Returns how many mbufs did not come home, which is printed. */
+unsigned bw_app_stop(struct bw_app_instance *instance);
+/** Every counter of the engine, its services and the device that is not zero. */
+void bw_app_totals(const struct bw_app_instance *instance, FILE *out);
+
 int bw_app_serve(int argc, char **argv);
+int bw_app_load(int argc, char **argv);
 int bw_app_check(int argc, char **argv);
 int bw_app_doctor(int argc, char **argv);
 

@@ -14,6 +14,7 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{ "serve", "[flags] [-- EAL]", "serve until Ctrl-C", bw_app_serve },
+	{ "load", "[flags] URL...", "put load on a server, and tell how it took it", bw_app_load },
 	{ "check", "[flags]", "check a configuration and print what is in force", bw_app_check },
 	{ "doctor", "", "what this machine can do, and how to make it faster", bw_app_doctor },
 	{ "help", "", "this", help },

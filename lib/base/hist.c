@@ -54,6 +54,22 @@ void bw_hist_merge(struct bw_hist *into, const struct bw_hist *from)
 		into->bucket[i] += from->bucket[i];
 }
 
+void bw_hist_subtract(struct bw_hist *from, const struct bw_hist *earlier)
+{
+	from->count -= earlier->count;
+	from->sum -= earlier->sum;
+	from->min = UINT64_MAX;
+	from->max = 0;
+	for (unsigned i = 0; i < BW_HIST_BUCKETS; i++) {
+		from->bucket[i] -= earlier->bucket[i];
+		if (from->bucket[i] == 0)
+			continue;
+		if (from->min == UINT64_MAX)
+			from->min = i > 0 ? bucket_last(i - 1) + 1 : 0;
+		from->max = bucket_last(i);
+	}
+}
+
 uint64_t bw_hist_percentile(const struct bw_hist *hist, double percent)
 {
 	uint64_t seen = 0;

@@ -13,9 +13,10 @@
 #include "internal.h"
 
 /* RFC 2544 section 20 sets 198.18.0.0/15 aside for tests of devices, so it meets no network that is in use. */
-#define TAP_ADDR4 "198.18.77.2/24"
-#define TAP_ADDR6 "fd77:ba5e::2/64"
-/* RFC 8200 section 5. */
+#define TAP_ADDR4    "198.18.77.2/24"
+#define TAP_ADDR6    "fd77:ba5e::2/64"
+/* Connections beyond those that are asked for: some are still ending. */
+#define CLIENT_SPARE 1024
 
 #define ROW(structure, target_structure, key, kind, target, min, max)                                        \
 	{ #key, KEY_##kind, offsetof(structure, key), offsetof(target_structure, target),                    \
@@ -979,11 +980,36 @@ static int plain_apply(struct services *services, const char *name, struct bw_ra
 	return 0;
 }
 
+/** What only connects has no port, and nothing is served beside it. */
+static int client_apply(struct bw_conf *conf)
+{
+	const struct bw_raw *raw = conf->raw;
+	struct bw_engine_conf *engine = &conf->view.engine;
+	const char *path = raw->http_count > 0      ? "http[0]"
+			   : raw->resp_count > 0    ? "resp[0]"
+			   : raw->echo_count > 0    ? "echo[0]"
+			   : raw->discard_count > 0 ? "discard[0]"
+						    : NULL;
+
+	if (path != NULL)
+		return bw_control__fail(
+			conf, path, "%s serves nothing; leave services out", conf->client.service->name);
+	engine->services[engine->service_count++] = conf->client;
+	if (bw_control__origin(conf, "tcp.connections") == NULL)
+		engine->tcp.connections_max =
+			(uint32_t)(conf->client_connections / engine->worker_count + CLIENT_SPARE);
+	return 0;
+}
+
 static int services_apply(struct bw_conf *conf)
 {
 	struct services services = { .conf = conf };
 	const struct bw_raw *raw = conf->raw;
-	int error = http_apply(&services);
+	int error;
+
+	if (conf->client.service != NULL)
+		return client_apply(conf);
+	error = http_apply(&services);
 
 	if (error == 0)
 		error = resp_apply(&services);
@@ -1049,6 +1075,17 @@ static int finish(struct bw_conf *conf)
 int bw_conf_finish(struct bw_conf *conf)
 {
 	return or_out_of_memory(finish(conf));
+}
+
+void bw_conf_set_client(struct bw_conf *conf, const struct bw_service *service, void *service_conf,
+	uint64_t connections, const struct bw_cidr *range)
+{
+	conf->client = (struct bw_engine_service){ .service = service, .conf = service_conf };
+	conf->client_connections = connections;
+	conf->view.engine.range = *range;
+	conf->view.engine.poll = BW_POLL_BUSY;
+	conf->view.drain_timeout_ns = BW_NS_PER_SEC;
+	conf->view.stats_interval_s = 0;
 }
 
 int bw_conf_print(const struct bw_conf *conf, FILE *out)

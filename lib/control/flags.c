@@ -66,25 +66,72 @@ static const struct flag flags[] = {
 	{ "--help", "-h", NULL, FLAG_HELP, NULL, 0, "this" },
 };
 
+void bw_conf_flag_usage(
+	FILE *out, const char *name, const char *short_name, const char *arg, const char *help)
+{
+	char left[48];
+
+	snprintf(left, sizeof(left), "%s%s%s%s%s", short_name != NULL ? short_name : "",
+		short_name != NULL ? ", " : "", name, arg != NULL ? " " : "", arg != NULL ? arg : "");
+	fprintf(out, "  %-24s", left);
+	for (const char *line = help; line != NULL;) {
+		const char *end = strchr(line, '\n');
+
+		fprintf(out, "%*s%.*s\n", line == help ? 1 : 27, "",
+			(int)(end != NULL ? end - line : (long)strlen(line)), line);
+		line = end != NULL ? end + 1 : NULL;
+	}
+}
+
 void bw_conf_usage(FILE *out)
 {
-	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++) {
-		const struct flag *flag = &flags[i];
-		char left[48];
+	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++)
+		bw_conf_flag_usage(out, flags[i].name, flags[i].short_name, flags[i].arg, flags[i].help);
+	bw_conf_flag_usage(out, "--", NULL, NULL, "whatever follows goes to DPDK's EAL");
+}
 
-		snprintf(left, sizeof(left), "%s%s%s%s%s", flag->short_name != NULL ? flag->short_name : "",
-			flag->short_name != NULL ? ", " : "", flag->name, flag->arg != NULL ? " " : "",
-			flag->arg != NULL ? flag->arg : "");
-		fprintf(out, "  %-24s", left);
-		for (const char *line = flag->help; line != NULL;) {
-			const char *end = strchr(line, '\n');
+/* ---- for commands with flags of their own ----------------------------------------------------------------- */
 
-			fprintf(out, "%*s%.*s\n", line == flag->help ? 1 : 27, "",
-				(int)(end != NULL ? end - line : (long)strlen(line)), line);
-			line = end != NULL ? end + 1 : NULL;
-		}
-	}
-	fprintf(out, "  %-24s whatever follows goes to DPDK's EAL\n", "--");
+/** Is the flag about the device, the network or the engine, and not about what is served? */
+static bool is_of_network(const struct flag *flag)
+{
+	return flag->kind < FLAG_HTTP && flag->kind != FLAG_HELP &&
+	       strcmp(flag->name, "--connections") != 0 && strcmp(flag->name, "--drain") != 0 &&
+	       strcmp(flag->name, "--stats") != 0;
+}
+
+void bw_conf_network_usage(FILE *out)
+{
+	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++)
+		if (is_of_network(&flags[i]))
+			bw_conf_flag_usage(out, flags[i].name, NULL, flags[i].arg, flags[i].help);
+	bw_conf_flag_usage(out, "--", NULL, NULL, "whatever follows goes to DPDK's EAL");
+}
+
+int bw_conf_network_flag(const char *arg)
+{
+	size_t len = strcspn(arg, "=");
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++)
+		if (is_of_network(&flags[i]) && strlen(flags[i].name) == len &&
+			strncmp(flags[i].name, arg, len) == 0)
+			return flags[i].arg != NULL && arg[len] == '\0' ? 1 : 0;
+	return -1;
+}
+
+const char *bw_conf_nearest_flag(const char *arg, const char *const *own, unsigned own_count)
+{
+	const char *names[BW_ARRAY_LEN(flags) + BW_CONF_OWN_FLAGS_MAX];
+	unsigned count = 0;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%.*s", (int)BW_MIN(strcspn(arg, "="), sizeof(name) - 1), arg);
+	for (unsigned i = 0; i < BW_MIN(own_count, BW_CONF_OWN_FLAGS_MAX); i++)
+		names[count++] = own[i];
+	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++)
+		if (is_of_network(&flags[i]))
+			names[count++] = flags[i].name;
+	return bw_control__nearest(name, names, count);
 }
 
 /* ---- lists: the first flag of a kind replaces the file's list ----------------------------------------------- */

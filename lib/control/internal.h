@@ -159,6 +159,8 @@ struct bw_conf {
 	struct bw_raw *raw;
 	struct bw_origin *origins;
 	unsigned origin_count;
+	struct bw_engine_service client; /* instead of services; without `service`: none */
+	uint64_t client_connections;     /* of all workers */
 	struct bw_conf_view view;
 	struct bw_mac mac;
 	struct bw_http_conf http[BW_SERVICES_MAX];

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/log.h>
+
 #include "internal.h"
 
 #define TEXT_BYTES 32
@@ -145,8 +147,11 @@ static void quantity_format(enum bw_key_kind kind, uint64_t value, char out[TEXT
 	}
 }
 
-static int quantity_apply(const struct bw_conf *conf, const char *path, const struct bw_key *key,
-	const char *text, uint64_t *value)
+#define FAULT_BYTES 256
+
+/** Read a quantity within its bounds, or say into `fault` what is wrong with it and what to give. */
+static bool quantity_read(
+	const struct bw_key *key, const char *text, uint64_t *value, char fault[FAULT_BYTES])
 {
 	static const char *const wants[] = {
 		[KEY_NUMBER] = "a whole number",
@@ -158,11 +163,38 @@ static int quantity_apply(const struct bw_conf *conf, const char *path, const st
 	quantity_format(key->kind, key->min, min);
 	quantity_format(key->kind, key->max, max);
 	if (!quantity_parse(key->kind, text, value))
-		return bw_control__fail(
-			conf, path, "'%.60s' is not %s; give %s to %s", text, wants[key->kind], min, max);
-	if (*value < key->min || *value > key->max)
-		return bw_control__fail(conf, path, "%.60s is out of range; give %s to %s", text, min, max);
-	return 0;
+		snprintf(fault, FAULT_BYTES, "'%.60s' is not %s; give %s to %s", text, wants[key->kind], min,
+			max);
+	else if (*value < key->min || *value > key->max)
+		snprintf(fault, FAULT_BYTES, "%.60s is out of range; give %s to %s", text, min, max);
+	else
+		return true;
+	return false;
+}
+
+static int quantity_apply(const struct bw_conf *conf, const char *path, const struct bw_key *key,
+	const char *text, uint64_t *value)
+{
+	char fault[FAULT_BYTES];
+
+	return quantity_read(key, text, value, fault) ? 0 : bw_control__fail(conf, path, "%s", fault);
+}
+
+int bw_conf_quantity(const char *flag, enum bw_conf_unit unit, const char *text, uint64_t min, uint64_t max,
+	uint64_t *value)
+{
+	static const enum bw_key_kind kinds[] = {
+		[BW_CONF_NUMBER] = KEY_NUMBER,
+		[BW_CONF_BYTES] = KEY_BYTES,
+		[BW_CONF_DURATION] = KEY_DURATION,
+	};
+	const struct bw_key key = { .kind = kinds[unit], .min = min, .max = max };
+	char fault[FAULT_BYTES];
+
+	if (quantity_read(&key, text, value, fault))
+		return 0;
+	bw_error("%s: %s", flag, fault);
+	return -EINVAL;
 }
 
 static int bool_apply(const struct bw_conf *conf, const char *path, const char *text, uint64_t *value)

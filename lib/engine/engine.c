@@ -142,6 +142,7 @@ static int init_worker(struct bw_engine *engine, unsigned index)
 		.accepts_partial_checksum = nic->accepts_partial_checksum,
 		.addr_count = (uint8_t)engine->addr_count,
 		.addrs = engine->addrs,
+		.range = engine->conf.range.prefix_len > 0 ? &engine->conf.range : NULL,
 	};
 	w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	w->outbox = calloc(engine->worker_count, sizeof(*w->outbox));

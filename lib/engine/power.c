@@ -49,6 +49,8 @@ void bw_power_idle(struct bw_worker *w)
 		rte_pause();
 		return;
 	}
+	if (w->has_ticks)
+		next = BW_MIN(next, w->tick_due_at);
 	if (is_stuck || (w->has_own_rx && !w->nic->has_rx_interrupt)) {
 		w->sleep_ns = w->sleep_ns == 0 ? STEP_MIN_NS : BW_MIN(w->sleep_ns * 2, STEP_MAX_NS);
 		limit = w->sleep_ns;

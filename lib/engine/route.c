@@ -7,7 +7,7 @@ bool bw_route_is_ours(const struct bw_engine *engine, const struct bw_ip *ip)
 	for (unsigned i = 0; i < engine->addr_count; i++)
 		if (bw_ip_eq(&engine->addrs[i].ip, ip))
 			return true;
-	return false;
+	return engine->conf.range.prefix_len > 0 && bw_cidr_contains(&engine->conf.range, ip);
 }
 
 bool bw_route_is_broadcast(const struct bw_engine *engine, const struct bw_ip *ip)

@@ -138,8 +138,13 @@ void bw_stream_drain_all(struct bw_worker *w)
 
 struct bw_stream *bw_stream_connect(struct bw_context *ctx, const struct bw_ip *remote, uint16_t port)
 {
+	return bw_stream_connect_from(ctx, bw_route_source(ctx->worker->engine, remote), remote, port);
+}
+
+struct bw_stream *bw_stream_connect_from(
+	struct bw_context *ctx, const struct bw_ip *local, const struct bw_ip *remote, uint16_t port)
+{
 	struct bw_worker *w = ctx->worker;
-	const struct bw_ip *local = bw_route_source(w->engine, remote);
 	struct bw_flow flow = { .remote = *remote, .remote_port_be = __builtin_bswap16(port) };
 
 	if (w->has_cut_off) {
@@ -151,7 +156,7 @@ struct bw_stream *bw_stream_connect(struct bw_context *ctx, const struct bw_ip *
 		errno = ENETUNREACH;
 		return NULL;
 	}
-	if (bw_route_is_ours(w->engine, remote)) {
+	if (bw_route_is_ours(w->engine, remote) || !bw_route_is_ours(w->engine, local)) {
 		errno = EINVAL;
 		return NULL;
 	}
@@ -319,6 +324,21 @@ unsigned bw_context_worker_count(const struct bw_context *ctx)
 bw_ns bw_context_now(const struct bw_context *ctx)
 {
 	return ctx->worker->now;
+}
+
+void bw_context_tick_at(struct bw_context *ctx, bw_ns at)
+{
+	ctx->worker->tick_due_at = BW_MIN(ctx->worker->tick_due_at, at);
+}
+
+const struct bw_ip *bw_context_source(const struct bw_context *ctx, const struct bw_ip *remote)
+{
+	return bw_route_source(ctx->worker->engine, remote);
+}
+
+bool bw_context_receives(const struct bw_context *ctx, const struct bw_flow *flow)
+{
+	return ctx->worker->worker_count == 1 || bw_ingress_is_local(ctx->worker, flow);
 }
 
 const void *bw_context_peer_state(const struct bw_context *ctx, unsigned worker)

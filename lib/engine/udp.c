@@ -11,11 +11,20 @@
 
 static struct bw_context *context_at(struct bw_worker *w, const struct bw_ip *addr, uint16_t port)
 {
-	for (unsigned i = 0; i < w->engine->conf.service_count; i++)
-		if (w->contexts[i].port == port && w->contexts[i].service->datagram != NULL &&
-			bw_engine_service_is_at(&w->engine->conf.services[i], addr))
-			return &w->contexts[i];
-	return NULL;
+	struct bw_context *any = NULL;
+
+	for (unsigned i = 0; i < w->engine->conf.service_count; i++) {
+		struct bw_context *ctx = &w->contexts[i];
+
+		if (ctx->service->datagram == NULL ||
+			!bw_engine_service_is_at(&w->engine->conf.services[i], addr))
+			continue;
+		if (ctx->port == port)
+			return ctx;
+		if (ctx->port == 0)
+			any = ctx;
+	}
+	return any;
 }
 
 void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt)

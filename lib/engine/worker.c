@@ -65,13 +65,13 @@ static void timers(struct bw_worker *w)
 
 static void ticks(struct bw_worker *w)
 {
+	w->tick_due_at = w->now + TICK_INTERVAL_NS;
 	for (unsigned i = 0; i < w->engine->conf.service_count; i++) {
 		struct bw_context *ctx = &w->contexts[i];
 
 		if (ctx->service->tick != NULL)
 			ctx->service->tick(ctx, w->now);
 	}
-	w->ticked_at = w->now;
 }
 
 /** Everything that one core does, once. Returns whether there was anything to do. */
@@ -86,7 +86,7 @@ static bool turn(struct bw_worker *w)
 	work += bw_mail_deliver(w);
 	work += bw_jobs_deliver(w);
 	timers(w);
-	if (w->has_ticks && (work > 0 || w->now - w->ticked_at >= TICK_INTERVAL_NS))
+	if (w->has_ticks && (work > 0 || w->now >= w->tick_due_at))
 		ticks(w);
 	work += bw_mail_flush(w);
 	work += bw_egress(w);

@@ -113,7 +113,7 @@ struct bw_worker {
 
 	/* services */
 	struct bw_context *contexts; /* [engine's service_count] */
-	bw_ns ticked_at;
+	bw_ns tick_due_at;           /* when ticks are due although nothing has happened */
 	bool has_ticks;
 	uint8_t *datagram_scratch; /* 64 KiB: a datagram in one piece */
 

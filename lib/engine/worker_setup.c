@@ -96,7 +96,7 @@ int bw_worker_setup(struct bw_worker *w)
 	int error;
 
 	w->now = bw_clock_now();
-	w->active_at = w->icmp_refilled_at = w->ticked_at = w->now;
+	w->active_at = w->icmp_refilled_at = w->tick_due_at = w->now;
 	w->icmp_tokens = engine->conf.icmp_errors_per_s;
 	w->ttl = engine->conf.ttl;
 	/* Not to be guessed from outside (RFC 7739), and no two workers count from the same. */

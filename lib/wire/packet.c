@@ -326,6 +326,11 @@ static uint32_t ip4_broadcast_of(const struct bw_cidr *cidr)
 	return cidr->prefix_len < 31 ? ip | UINT32_MAX >> cidr->prefix_len : ip;
 }
 
+static bool is_in_range(const struct parse *p)
+{
+	return p->host->range != NULL && bw_cidr_contains(p->host->range, &p->pkt->flow.local);
+}
+
 /* RFC 1122 section 3.2.1.3: who may send, and whom we are. */
 static bool admit_ip4(struct parse *p)
 {
@@ -352,7 +357,7 @@ static bool admit_ip4(struct parse *p)
 
 	if (bw_unlikely(src >> 24 == 0 || src >> 24 == 127 || src >> 28 == 0xe || src == UINT32_MAX))
 		return drop(p, BW_DROP_MARTIAN);
-	if (bw_unlikely(!is_ours && !pkt->is_to_multicast)) {
+	if (bw_unlikely(!is_ours && !pkt->is_to_multicast && !is_in_range(p))) {
 		const bool is_impossible = dst >> 24 == 0 || dst >> 24 == 127;
 
 		return drop(p, is_impossible ? BW_DROP_MARTIAN : BW_DROP_NOT_FOR_US_IP);
@@ -494,7 +499,7 @@ static bool admit_ip6(struct parse *p)
 		if (bw_unlikely(bw_ip_eq(src, ip)))
 			p->odd_source = SOURCE_OURS;
 	}
-	if (bw_unlikely(!is_ours && !pkt->is_to_multicast)) {
+	if (bw_unlikely(!is_ours && !pkt->is_to_multicast && !is_in_range(p))) {
 		const bool is_impossible = bw_ip_is_unspecified(dst) || bw_ip_is_loopback(dst);
 
 		return drop(p, is_impossible ? BW_DROP_MARTIAN : BW_DROP_NOT_FOR_US_IP);

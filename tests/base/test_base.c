@@ -244,6 +244,31 @@ static void histogram_is_exact_below_128_and_within_a_percent_above(void **state
 	}
 }
 
+static void histogram_without_what_was_in_it_earlier(void **state)
+{
+	static struct bw_hist earlier;
+
+	(void)state;
+	bw_hist_init(&hist);
+	bw_hist_add(&hist, 5);
+	bw_hist_add(&hist, 1000000);
+	earlier = hist;
+	for (uint64_t value = 100; value < 200; value++)
+		bw_hist_add(&hist, value);
+	bw_hist_subtract(&hist, &earlier);
+	assert_int_equal(hist.count, 100);
+	assert_int_equal(hist.sum, (100 + 199) * 50);
+	assert_int_equal(hist.min, 100);
+	assert_int_equal(hist.max, 199);
+	assert_int_equal(bw_hist_percentile(&hist, 50), 149);
+	/* Nothing is left of nothing. */
+	earlier = hist;
+	bw_hist_subtract(&hist, &earlier);
+	assert_int_equal(hist.count, 0);
+	assert_int_equal(hist.max, 0);
+	assert_int_equal(bw_hist_percentile(&hist, 100), 0);
+}
+
 static void histogram_percentiles_of_known_samples(void **state)
 {
 	bw_hist_init(&hist);
@@ -422,6 +447,7 @@ int main(void)
 		cmocka_unit_test(sequence_numbers_wrap),
 		cmocka_unit_test(siphash_agrees_with_the_paper),
 		cmocka_unit_test(histogram_is_exact_below_128_and_within_a_percent_above),
+		cmocka_unit_test(histogram_without_what_was_in_it_earlier),
 		cmocka_unit_test(histogram_percentiles_of_known_samples),
 		cmocka_unit_test(every_counter_has_a_name_of_its_own),
 		cmocka_unit_test(clock_goes_forward_at_the_speed_of_the_system_clock),

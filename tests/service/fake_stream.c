@@ -68,7 +68,8 @@ struct bw_stream {
 	void (*sink)(void *arg, const void *data, size_t len);
 	void *sink_arg;
 
-	bool peer_is_closed, peer_close_told, is_shut, is_closing, is_aborted, is_reset, is_closed;
+	bool is_connecting, peer_is_closed, peer_close_told, is_shut, is_closing, is_aborted, is_reset,
+		is_closed;
 	enum bw_close_reason reason;
 	bw_ns timer_at;
 };
@@ -117,6 +118,7 @@ struct fake {
 	uint8_t *reply;
 	size_t reply_len;
 	unsigned reply_count;
+	struct bw_flow reply_flow;
 	char stats[65536];
 };
 
@@ -339,7 +341,7 @@ static bool turn_stream(struct bw_stream *s)
 		did = true;
 	}
 	did |= tell_peer_close(s);
-	if (s->has_auto_ack && s->queued > 0) {
+	if (s->has_auto_ack && s->queued > 0 && !s->is_connecting) {
 		ack(s, s->queued);
 		did = true;
 	}
@@ -555,7 +557,7 @@ void fake_set_addresses(struct fake *f, struct bw_ip local, struct bw_ip remote)
 	f->remote = remote;
 }
 
-struct bw_stream *fake_open(struct fake *f, unsigned worker)
+static struct bw_stream *stream_new(struct fake *f, unsigned worker)
 {
 	struct bw_stream *s = must_alloc(sizeof(*s));
 
@@ -574,11 +576,75 @@ struct bw_stream *fake_open(struct fake *f, unsigned worker)
 	bw_list_init(&s->in);
 	bw_list_init(&s->out);
 	bw_list_push_back(&f->streams, &s->link);
+	return s;
+}
+
+static void tell_opened(struct bw_stream *s)
+{
+	struct fake *f = s->ctx->f;
+
 	if (f->service->opened != NULL)
 		UPCALL(f, f->service->opened(s));
 	reserve_drop(s);
 	fake_run(f);
+}
+
+struct bw_stream *fake_open(struct fake *f, unsigned worker)
+{
+	struct bw_stream *s = stream_new(f, worker);
+
+	tell_opened(s);
 	return s;
+}
+
+struct bw_stream *bw_stream_connect_from(
+	struct bw_context *ctx, const struct bw_ip *local, const struct bw_ip *remote, uint16_t port)
+{
+	struct bw_stream *s = stream_new(ctx->f, ctx->worker);
+
+	s->flow.local = *local;
+	s->flow.remote = *remote;
+	s->flow.local_port_be = (uint16_t)s->id;
+	s->flow.remote_port_be = __builtin_bswap16(port);
+	s->is_connecting = true;
+	return s;
+}
+
+struct bw_stream *bw_stream_connect(struct bw_context *ctx, const struct bw_ip *remote, uint16_t port)
+{
+	return bw_stream_connect_from(ctx, &ctx->f->local, remote, port);
+}
+
+void bw_stream_set_user_timeout(struct bw_stream *s, bw_ns timeout_ns)
+{
+	(void)s;
+	(void)timeout_ns;
+}
+
+struct bw_stream *fake_connecting(struct fake *f)
+{
+	BW_LIST_FOREACH (link, &f->streams) {
+		struct bw_stream *s = bw_container_of(link, struct bw_stream, link);
+
+		if (s->is_connecting && is_open(s))
+			return s;
+	}
+	return NULL;
+}
+
+void fake_accept(struct bw_stream *s)
+{
+	MUST(s->is_connecting && is_open(s));
+	s->is_connecting = false;
+	tell_opened(s);
+}
+
+void fake_refuse(struct bw_stream *s, enum bw_close_reason reason)
+{
+	MUST(s->is_connecting && is_open(s));
+	s->is_connecting = false;
+	end_stream(s, reason);
+	fake_run(s->ctx->f);
 }
 
 void fake_queue(struct bw_stream *s, const void *data, size_t len)
@@ -957,7 +1023,7 @@ int bw_stream_send_ref(
 {
 	struct out *out;
 
-	MUST(s->reserved == NULL && len > 0 && release != NULL);
+	MUST(s->reserved == NULL && len > 0);
 	if (!sends(s))
 		return -EPIPE;
 	if (is_starved(s))
@@ -970,7 +1036,7 @@ int bw_stream_send_ref(
 	out->data = data;
 	out->release = release;
 	out->arg = arg;
-	s->ctx->f->refs_sent++;
+	s->ctx->f->refs_sent += release != NULL;
 	s->ctx->f->bytes_by_ref += len;
 	return 0;
 }
@@ -1039,6 +1105,22 @@ unsigned bw_context_worker_count(const struct bw_context *ctx)
 bw_ns bw_context_now(const struct bw_context *ctx)
 {
 	return ctx->f->now;
+}
+
+void bw_context_tick_at(struct bw_context *ctx, bw_ns at)
+{
+	ctx->f->tick_at = BW_MIN(ctx->f->tick_at, BW_MAX(at, ctx->f->now + BW_NS_PER_US));
+}
+
+const struct bw_ip *bw_context_source(const struct bw_context *ctx, const struct bw_ip *remote)
+{
+	(void)remote;
+	return &ctx->f->local;
+}
+
+bool bw_context_receives(const struct bw_context *ctx, const struct bw_flow *flow)
+{
+	return flow->local_port_be % ctx->f->workers == ctx->worker;
 }
 
 const void *bw_context_peer_state(const struct bw_context *ctx, unsigned worker)
@@ -1215,6 +1297,7 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 	struct fake *f = ctx->f;
 
 	MUST(f->upcall_depth == 1);
+	f->reply_flow = *to->flow;
 	if (len > 65507)
 		return -EMSGSIZE;
 	free(f->reply);

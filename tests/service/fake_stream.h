@@ -69,6 +69,13 @@ void fake_ack_and_close(struct bw_stream *s, size_t len);
 /** Let the next `count` sends fail with -ENOBUFS (or 0 bytes, or NULL) as an empty pool makes them. */
 void fake_starve(struct bw_stream *s, unsigned count);
 
+/* ---- what a server does, to services that connect ---- */
+
+/** The oldest stream that the service has begun to connect; NULL: none. What is sent on it waits. */
+struct bw_stream *fake_connecting(struct fake *f);
+void fake_accept(struct bw_stream *s);                              /* opened() */
+void fake_refuse(struct bw_stream *s, enum bw_close_reason reason); /* closed() */
+
 /* ---- what the peer saw ---- */
 
 /** What was acknowledged so far, always followed by a NUL that is not counted. Valid until the next call. */

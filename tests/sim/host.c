@@ -15,7 +15,6 @@
 
 #define TURN_NS     (2 * BW_NS_PER_US) /* what a turn with work takes */
 #define STEP_MIN_NS (20 * BW_NS_PER_US)
-#define TICK_NS     (100 * BW_NS_PER_MS)
 #define JOB_NS      (50 * BW_NS_PER_US) /* what a helper thread takes */
 #define MBUFS       8192
 #define CHECK_TURNS 32 /* every so many turns of a host the inside is looked at */
@@ -281,7 +280,7 @@ static bw_ns next_turn(struct sim_host *h, struct bw_worker *w)
 	bw_ns next = BW_MIN(bw_tcp_next_deadline(w->tcp), bw_wheel_next(&w->wheel));
 
 	if (w->has_ticks)
-		next = BW_MIN(next, w->ticked_at + TICK_NS);
+		next = BW_MIN(next, w->tick_due_at);
 	if (next > sim.now && w->tx_count == 0)
 		return next;
 	/* It waits for its device or for buffers. */

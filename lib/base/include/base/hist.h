@@ -19,6 +19,8 @@ struct bw_hist {
 void bw_hist_init(struct bw_hist *hist);
 void bw_hist_add(struct bw_hist *hist, uint64_t value);
 void bw_hist_merge(struct bw_hist *into, const struct bw_hist *from);
+/** Take away what was in it earlier. Its min and max are then those of their buckets. */
+void bw_hist_subtract(struct bw_hist *from, const struct bw_hist *earlier);
 /**
  * The value below which `percent` (0 to 100) of the samples lie, as its bucket's upper bound; 0 when empty.
  */

@@ -27,6 +27,35 @@ int bw_conf_parse(struct bw_conf *conf, int argc, char **argv);
 /** The flags' help text. */
 void bw_conf_usage(FILE *out);
 
+/**
+ * For a command that only connects, and has flags of its own: which of its arguments are about the device, the network
+ * and the engine? -1: `arg` is no such flag; else how many of the arguments that follow belong to it.
+ */
+int bw_conf_network_flag(const char *arg);
+/** The help text of those, and of one flag: of the command's own, too. */
+void bw_conf_network_usage(FILE *out);
+void bw_conf_flag_usage(
+	FILE *out, const char *name, const char *short_name, const char *arg, const char *help);
+#define BW_CONF_OWN_FLAGS_MAX 64u
+/** What is near enough to a mistyped flag to be meant: one of those, or of the command's `own`. NULL: none. */
+const char *bw_conf_nearest_flag(const char *arg, const char *const *own, unsigned own_count);
+/**
+ * Run this instead of services that listen; before bw_conf_finish(), which refuses any of those.
+ * @connections  of all workers, where tcp.connections says nothing
+ */
+void bw_conf_set_client(struct bw_conf *conf, const struct bw_service *service, void *service_conf,
+	uint64_t connections, const struct bw_cidr *range);
+
+/** Units in which a quantity may be given, as in the file. */
+enum bw_conf_unit {
+	BW_CONF_NUMBER,
+	BW_CONF_BYTES,
+	BW_CONF_DURATION
+};
+/** A flag's value. 0, or -EINVAL after one line. */
+int bw_conf_quantity(const char *flag, enum bw_conf_unit unit, const char *text, uint64_t min, uint64_t max,
+	uint64_t *value);
+
 /** Checks over all: overlapping ports, addresses, gateway on-link, roots. Fills the views below. 0 or -EINVAL. */
 int bw_conf_finish(struct bw_conf *conf);
 

@@ -53,6 +53,11 @@ struct bw_route {
 struct bw_engine_conf {
 	struct bw_cidr addrs[BW_ADDRS_MAX]; /* ours, with their on-link prefixes; IPv6 link-local is added */
 	unsigned addr_count;
+	/**
+	 * Addresses that are ours, too, whatever their number, for bw_stream_connect_from(). In IPv4 we answer ARP for
+	 * them; IPv6 ones have to be routed to us. A prefix_len of 0: none.
+	 */
+	struct bw_cidr range;
 	struct bw_route
 		routes[BW_ROUTES_MAX]; /* longest prefix wins; default gateways are 0.0.0.0/0 and ::/0 */
 	unsigned route_count;

@@ -79,7 +79,7 @@ struct bw_service {
 	void (*closed)(struct bw_stream *s, enum bw_close_reason reason);
 	void (*timer)(struct bw_stream *s);
 
-	/** A UDP datagram on the service's port. NULL: the port is TCP only. */
+	/** A UDP datagram on the service's port, or on any that is nobody's if that is 0. NULL: the port is TCP only. */
 	void (*datagram)(struct bw_context *ctx, const struct bw_datagram *dgram);
 	/** Mail from another worker's context of the same service, or from itself. */
 	void (*mail)(struct bw_context *ctx, struct bw_mail *mail);
@@ -102,6 +102,9 @@ struct bw_service {
  * remote), ENOBUFS (connections or buffers run low), EINVAL (not a host to talk to), ESHUTDOWN (the engine is ending).
  */
 struct bw_stream *bw_stream_connect(struct bw_context *ctx, const struct bw_ip *remote, uint16_t port);
+/** The same from an address of ours that the caller chooses. EINVAL: it is not ours, or of the other family. */
+struct bw_stream *bw_stream_connect_from(
+	struct bw_context *ctx, const struct bw_ip *local, const struct bw_ip *remote, uint16_t port);
 
 void *bw_stream_state(const struct bw_stream *s);
 struct bw_context *bw_stream_context(const struct bw_stream *s);
@@ -136,7 +139,7 @@ void *bw_stream_reserve(struct bw_stream *s, uint32_t len);
 void bw_stream_commit(struct bw_stream *s, uint32_t len);
 /**
  * Send memory without copying it. It must not change until `release(arg)`, which is called once, on any core,
- * when the peer has acknowledged all or the connection is over. 0; -ENOBUFS: over bw_stream_space(), or no buffers,
+ * when the peer has acknowledged all or the connection is over; NULL for memory that outlives the engine. 0; -ENOBUFS: over bw_stream_space(), or no buffers,
  * nothing taken; -EPIPE: the connection no longer sends. Cut to bw_stream_space() what may be larger, and go on in
  * writable(): with nothing queued, no acknowledgment would make it follow what was too large.
  */
@@ -171,10 +174,16 @@ void *bw_context_state(struct bw_context *ctx);
 unsigned bw_context_worker(const struct bw_context *ctx); /* 0 .. workers - 1 */
 unsigned bw_context_worker_count(const struct bw_context *ctx);
 bw_ns bw_context_now(const struct bw_context *ctx);
+/** Call tick() at that time at the latest; once, and no worker's sleep is longer. The past: in the next turn. */
+void bw_context_tick_at(struct bw_context *ctx, bw_ns at);
+/** Our address for talking to `remote`; NULL: none. What bw_stream_connect() takes. */
+const struct bw_ip *bw_context_source(const struct bw_context *ctx, const struct bw_ip *remote);
+/** Do the flow's packets come to this worker? For who chooses the port of a flow by itself. */
+bool bw_context_receives(const struct bw_context *ctx, const struct bw_flow *flow);
 /** Another worker's context state: for reading figures that their owner alone writes. */
 const void *bw_context_peer_state(const struct bw_context *ctx, unsigned worker);
 
-/** Answer a datagram: the payload is copied. 0, -ENOBUFS, -EMSGSIZE (over 65,507 bytes; fragments over the MTU). */
+/** Answer a datagram, or begin with one, in a flow from an address of ours: the payload is copied. 0, -ENOBUFS, -EMSGSIZE (over 65,507 bytes; fragments over the MTU). */
 int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, const void *data, uint32_t len);
 
 /**

@@ -99,6 +99,7 @@ struct bw_wire_host {
 	bool accepts_partial_checksum;
 	uint8_t addr_count;
 	const struct bw_cidr *addrs; /* ours, IPv6 link-local included */
+	const struct bw_cidr *range; /* all of whose addresses are ours, too; NULL: none */
 };
 
 /**

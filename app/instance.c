@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Device, EAL and engine of a command that runs one: started in order, ended in reverse order, whatever failed. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <base/log.h>
+#include <control/stats.h>
+
+#include "app.h"
+
+#define SERVICE_LINES_BYTES 65536
+
+/* ---- signals ----------------------------------------------------------------------------------------------- */
+
+void bw_app_signals_block(struct bw_app_instance *instance)
+{
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&instance->signals);
+	sigaddset(&instance->signals, SIGINT);
+	sigaddset(&instance->signals, SIGTERM);
+	sigaddset(&instance->signals, SIGHUP);
+	sigaddset(&instance->signals, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &instance->signals, NULL);
+}
+
+int bw_app_signal_wait(const struct bw_app_instance *instance, bw_ns timeout_ns)
+{
+	struct timespec timeout = {
+		.tv_sec = (time_t)(timeout_ns / BW_NS_PER_SEC),
+		.tv_nsec = (long)(timeout_ns % BW_NS_PER_SEC),
+	};
+	int which;
+
+	if (timeout_ns == BW_NEVER)
+		which = sigwaitinfo(&instance->signals, NULL);
+	else
+		which = sigtimedwait(&instance->signals, NULL, &timeout);
+	return which > 0 ? which : 0;
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------- */
+
+int bw_app_plan(struct bw_app_instance *instance)
+{
+	const struct bw_conf_view *view = instance->view;
+	int error = bw_nic_plan(view->dev, view->engine.worker_count, &instance->plan);
+
+	if (error != 0)
+		return error;
+	if (view->has_default_addrs && instance->plan.kind != BW_NIC_TAP) {
+		bw_error(
+			"--dev auto: took %s, which has no address for Barewire; give --addr CIDR, one that nobody on "
+			"that network has",
+			instance->plan.spec);
+		return -EINVAL;
+	}
+	if (view->without_host != NULL && instance->plan.kind == BW_NIC_TAP) {
+		char text[BW_CIDR_STRLEN];
+
+		bw_error(
+			"--dev auto: took %s, and %s leaves no address for its kernel's end; give a shorter prefix, "
+			"such as /%u",
+			instance->plan.spec, bw_cidr_format(view->without_host, text),
+			bw_ip_is_v4(&view->without_host->ip) ? 24u : 64u);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int eal_start(const struct bw_app_instance *instance)
+{
+	const struct bw_conf_view *view = instance->view;
+	const struct bw_eal_conf eal = {
+		.plan = &instance->plan,
+		.cpus = view->engine.cpus,
+		.cpu_count = view->engine.worker_count,
+		.memory_mib = bw_nic_memory_mib(
+			&instance->plan, view->engine.worker_count, view->mbufs_per_worker, view->mtu),
+		.extra = view->eal_args,
+		.extra_count = view->eal_arg_count,
+	};
+
+	return bw_eal_start(&eal);
+}
+
+static int nic_open(struct bw_app_instance *instance)
+{
+	const struct bw_conf_view *view = instance->view;
+	const struct bw_nic_conf nic = {
+		.plan = &instance->plan,
+		.worker_count = view->engine.worker_count,
+		.mtu = view->mtu,
+		.mbufs_per_worker = view->mbufs_per_worker,
+		.mac = view->mac,
+		.wants_interrupts = view->engine.poll != BW_POLL_BUSY,
+		.host_addrs = view->host_addrs,
+		.host_addr_count = view->host_addr_count,
+	};
+
+	return bw_nic_open(&instance->nic, &nic);
+}
+
+int bw_app_start(struct bw_app_instance *instance)
+{
+	int error = eal_start(instance);
+
+	if (error != 0)
+		return error;
+	error = nic_open(instance);
+	if (error != 0)
+		goto stop_eal;
+	error = bw_engine_create(&instance->view->engine, &instance->nic, &instance->engine);
+	if (error != 0)
+		goto close_nic;
+	error = bw_engine_start(instance->engine);
+	if (error == 0)
+		return 0;
+	bw_engine_destroy(instance->engine);
+	bw_nic_stop_queues(&instance->nic);
+close_nic:
+	bw_nic_close(&instance->nic);
+stop_eal:
+	bw_eal_stop();
+	return error;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------- */
+
+unsigned bw_app_stop(struct bw_app_instance *instance)
+{
+	const struct bw_nic *nic = &instance->nic;
+	unsigned lost;
+
+	bw_engine_destroy(instance->engine);
+	bw_nic_stop_queues(&instance->nic);
+	/* With the engine gone and the rings emptied, every mbuf is at home. */
+	lost = bw_nic_mbufs_in_use(nic);
+	if (lost != 0 || !instance->is_quiet)
+		printf("mbufs: %u in pools, %u lost\n", nic->worker_count * nic->mbufs_per_worker - lost,
+			lost);
+	fflush(stdout);
+	bw_nic_close(&instance->nic);
+	bw_eal_stop();
+	return lost;
+}
+
+void bw_app_totals(const struct bw_app_instance *instance, FILE *out)
+{
+	char *lines = malloc(SERVICE_LINES_BYTES);
+	struct bw_counters counters;
+	struct bw_nic_losses losses;
+
+	bw_engine_counters(instance->engine, &counters);
+	bw_nic_losses(&instance->nic, &losses);
+
+	const struct {
+		const char *name, *help;
+		uint64_t value;
+	} device[] = {
+		{ "device.rx_missed", "packets that the device had no room for", losses.rx_missed },
+		{ "device.rx_errors", "packets that the device refused", losses.rx_errors },
+		{ "device.rx_no_mbuf", "packets for which the device found no buffer", losses.rx_no_mbuf },
+		{ "device.tx_errors", "packets that the device did not send", losses.tx_errors },
+	};
+
+	fprintf(out, "\n");
+	bw_stats_table(&counters, out);
+	if (lines != NULL) {
+		lines[bw_engine_service_stats(instance->engine, lines, SERVICE_LINES_BYTES - 1)] = '\0';
+		bw_stats_services(lines, out);
+		free(lines);
+	}
+	for (unsigned i = 0; i < BW_ARRAY_LEN(device); i++)
+		if (device[i].value != 0)
+			fprintf(out, "  %-24s %14" PRIu64 "  %s\n", device[i].name, device[i].value,
+				device[i].help);
+	fflush(out);
+}
