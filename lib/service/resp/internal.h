@@ -7,6 +7,8 @@
 #include <service/service.h>
 
 #include "parse.h"
+#include "sweep.h"
+#include "warm.h"
 
 /** The longest reply that is written at once; what is longer goes by reference. Fits a reservation of 1,024. */
 #define BW_RESP__TEXT_MAX    640u
@@ -252,7 +254,11 @@ struct bw_resp {
 	struct bw_resp__request *requests_free;
 	uint32_t requests_free_count;
 	uint64_t clients_bytes; /* staged for names */
-	bw_ns sweep_at, resync_at, started_at;
+	struct bw_resp__sweep sweep;
+	struct bw_resp__warm warm;
+	struct bw_mail wake; /* to ourselves, for another turn soon */
+	bool is_wake_out;
+	bw_ns tick_at, resync_at, started_at;
 	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled, denied;
 	uint64_t bytes_in, bytes_out; /* of commands as they are read, of replies as they are sent */
 	uint64_t memory_peak_bytes;

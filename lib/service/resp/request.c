@@ -251,6 +251,10 @@ void bw_resp__mail(struct bw_context *ctx, struct bw_mail *mail)
 	struct bw_resp__request *request = bw_container_of(mail, struct bw_resp__request, mail);
 	struct bw_resp *r = bw_resp__of(ctx);
 
+	if (mail == &r->wake) {
+		r->is_wake_out = false;
+		return;
+	}
 	bw_resp__set_now(r, bw_context_now(ctx));
 	if (request->command->spread >= BW_RESP__TELL && request->parent != NULL && !request->is_answered) {
 		told(r, request);
