@@ -32,7 +32,8 @@
 #define SWEEP_NS         BW_NS_PER_MS
 #define DATAGRAM_NS      BW_NS_PER_SEC       /* the first one of a flow is sent again, as a SYN would be */
 #define REST_NS          (10 * BW_NS_PER_MS) /* after a connection has failed */
-#define REFERENCED_BYTES 512                 /* payloads from here on are sent without copying them */
+#define LAST_NS          BW_NS_PER_SEC /* after an answer that was to be the last, for the server to close */
+#define REFERENCED_BYTES 512           /* payloads from here on are sent without copying them */
 
 /* ---- lists of slots ------------------------------------------------------------------------------------ */
 
@@ -146,6 +147,7 @@ static bool ask(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_l
 
 	p->kind = (uint8_t)kind;
 	p->is_taken = false;
+	p->is_counted = kind == BW_LOAD__ASK && w->stage == BW_LOAD_RUN;
 	p->due_at = due_at;
 	p->sent_at = bw_context_now(w->ctx);
 	asked = w->protocol->ask(w, slot, p);
@@ -155,7 +157,7 @@ static bool ask(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_l
 	w->figures.under_way++;
 	if (kind == BW_LOAD__ASK) {
 		w->figures.requests++;
-		w->issued += w->stage == BW_LOAD_RUN;
+		w->issued += p->is_counted;
 	}
 	if (bw_unlikely(asked == BW_LOAD__IN_PARTS)) {
 		slot->is_sending = true;
@@ -215,6 +217,9 @@ void bw_load__answered(
 		w->figures.error[slot->fault]++;
 	switch ((enum bw_load__kind)p->kind) {
 	case BW_LOAD__ASK:
+		/* A count is exact: what the warm-up has left under way is not of it. */
+		if (w->stage == BW_LOAD_RUN && w->load->conf.count > 0 && !p->is_counted)
+			break;
 		w->figures.responses++;
 		w->figures.misses += slot->is_missed;
 		if (is_right)
@@ -244,7 +249,7 @@ static void lose(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_
 			w->figures.error[why]++;
 		if (p->kind == BW_LOAD__FILLING)
 			w->fill_done++;
-		if (p->kind == BW_LOAD__ASK && why == BW_LOAD_ERRORS && w->stage == BW_LOAD_RUN)
+		if (p->is_counted && why == BW_LOAD_ERRORS)
 			w->issued--;
 	}
 	slot->reading = 0;
@@ -287,7 +292,8 @@ struct bw_ip bw_load__source_next(struct bw_load__worker *w)
 	struct bw_ip ip = w->load->conf.from;
 	uint64_t low, at = w->source_next;
 
-	w->source_next = at + w->workers < w->load->conf.from_count ? at + w->workers : w->index;
+	w->source_next = at + w->workers < w->load->conf.from_count ? at + w->workers
+								    : w->index % w->load->conf.from_count;
 	memcpy(&low, ip.b + 8, sizeof(low));
 	low = __builtin_bswap64(__builtin_bswap64(low) + at);
 	memcpy(ip.b + 8, &low, sizeof(low));
@@ -485,6 +491,7 @@ static uint32_t load_data(struct bw_stream *s, const struct bw_view *views, unsi
 			return taken;
 		}
 		taken += used;
+		w->figures.bytes_in += used;
 		cursor_advance(&c, used);
 		if (outcome == BW_LOAD__MORE)
 			break;
@@ -492,10 +499,17 @@ static uint32_t load_data(struct bw_stream *s, const struct bw_view *views, unsi
 			slot->reading = 0;
 			bw_load__answered(w, slot, bw_load__ring_at(w, slot, 0), bw_stream_now(s));
 			bw_load__ring_pop(w, slot);
+			if (slot->count == 0 && slot->is_sending) {
+				/* Answered before it was all out: nobody wants the rest (RFC 9112 9.5). */
+				give_up(w, slot, BW_LOAD_RESET);
+				return taken;
+			}
+			if (slot->closes)
+				bw_stream_set_timer(s, bw_stream_now(s) + LAST_NS);
 		}
 	}
-	w->figures.bytes_in += taken;
-	if (w->load->conf.think_ns > 0 && slot->count < w->depth && !slot->thinks) {
+	if (w->load->conf.think_ns > 0 && w->stage != BW_LOAD_FILL && slot->count < w->depth &&
+		!slot->thinks && !slot->closes) {
 		slot->thinks = true;
 		bw_stream_set_timer(s, bw_stream_now(s) + w->load->conf.think_ns);
 	} else {
@@ -520,6 +534,11 @@ static void load_timer(struct bw_stream *s)
 	struct bw_load__slot *slot = slot_of(w, s);
 
 	slot->thinks = false;
+	if (slot->closes && !slot->is_ending) {
+		/* The server has said that it would close, and does not. */
+		lose(w, slot, BW_LOAD_ERRORS);
+		finish(slot);
+	}
 	go_on(w, slot);
 }
 
@@ -562,11 +581,10 @@ static void kick(struct bw_load__worker *w)
 
 		if (!slot->is_idle)
 			go_on(w, slot);
-		else if (w->stage == BW_LOAD_CHECK && slot->state == SLOT_OPEN && slot->count == 0) {
-			if (w->figures.under_way >= PROBES_MAX)
-				return;
-			ask(w, slot, BW_LOAD__PROBE, bw_context_now(w->ctx));
-		}
+		else if (w->stage == BW_LOAD_CHECK && slot->count == 0 && has_room(w, slot) &&
+			 (w->figures.under_way >= PROBES_MAX ||
+				 !ask(w, slot, BW_LOAD__PROBE, bw_context_now(w->ctx))))
+			return; /* in the next turn */
 	}
 }
 
@@ -719,10 +737,11 @@ static void load_tick(struct bw_context *ctx, bw_ns now)
 		kick(w);
 		again_at = w->kick_at < w->slots ? now : again_at;
 	}
-	if (w->is_open_loop && stage != BW_LOAD_FILL) {
-		again_at = BW_MIN(again_at, arrivals(w, now));
-	} else if (w->is_churn) {
-		churn(w, now);
+	if (stage != BW_LOAD_FILL) { /* every connection stores, by pump() */
+		if (w->is_open_loop)
+			again_at = BW_MIN(again_at, arrivals(w, now));
+		else if (w->is_churn)
+			churn(w, now);
 	}
 	sweep(w, now);
 	w->figures.filled_workers = w->fill_done == w->fill_end - w->fill_first;
@@ -798,6 +817,7 @@ static int load_start(struct bw_context *ctx, void *conf)
 	struct bw_load__worker *w = bw_context_state(ctx);
 	struct bw_load *load = conf;
 	const struct bw_load_conf *c = &load->conf;
+	int error = -ENOMEM;
 
 	w->load = load;
 	w->ctx = ctx;
@@ -828,14 +848,16 @@ static int load_start(struct bw_context *ctx, void *conf)
 	if (w->slot == NULL || w->pending == NULL || w->gather == NULL)
 		goto fail;
 	slots_init(w);
-	if (w->protocol->start != NULL && w->protocol->start(w) != 0)
+	error = w->protocol->start != NULL ? w->protocol->start(w) : 0;
+	if (error != 0)
 		goto fail;
 	load->figures[w->index] = &w->figures;
 	return 0;
 fail:
-	bw_error("load: no memory for %u connections; give fewer, or a smaller depth", w->slots);
+	if (error == -ENOMEM)
+		bw_error("load: no memory for %u connections; give fewer, or a smaller depth", w->slots);
 	load_stop(ctx);
-	return -ENOMEM;
+	return error;
 }
 
 static size_t load_stats(const struct bw_context *ctx, char *out, size_t out_bytes)
