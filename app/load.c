@@ -809,6 +809,15 @@ static int hopeless(const struct load_run *run, const char *what)
 	return -EIO;
 }
 
+/** A count is exact: what was asked before is answered before. 0; -EINTR: a signal. */
+static int come_to_rest(struct load_run *run)
+{
+	bw_load_set_stage(run->load, BW_LOAD_OPEN);
+	if (is_asked_to_stop(run, LOOK_NS)) /* every worker has seen it */
+		return -EINTR;
+	return wait_for(run, nothing_is_under_way) == -EINTR ? -EINTR : 0;
+}
+
 /** Everything before the measurement. 0; -EINTR: a signal; -EIO after one line. */
 static int prepare(struct load_run *run)
 {
@@ -841,7 +850,7 @@ static int prepare(struct load_run *run)
 			if (is_asked_to_stop(run, end - now))
 				return -EINTR;
 	}
-	return 0;
+	return conf->count > 0 ? come_to_rest(run) : 0;
 }
 
 /** The measurement: a look each second, until the time is over, all is answered or a signal comes. */

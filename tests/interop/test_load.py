@@ -290,6 +290,9 @@ def test_ramp_warm_up_and_thinking(place, files):
     # 20 clients that think for a tenth of a second: 200 a second, only in the measured two.
     assert 360 <= load["responses"] <= 404
     assert len(lines()) > load["responses"] + 150
+    # What the warm-up asked is not of a count.
+    load = place.load("--warmup", "500ms", "-n", 1000, "-c", 20, "-P", 8, url())
+    assert load.errors == {} and load["responses"] == load["requests"] == 1000
 
 
 # ---- idle connections ----------------------------------------------------------------------------------------------
