@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <rte_config.h>
+
 #include <base/clock.h>
 #include <base/log.h>
 
@@ -22,6 +24,7 @@
 #define ZIPF_DEFAULT    0.99  /* as YCSB has it */
 #define CONNECTIONS_MAX 16000000
 #define PATHS_MAX       1000000
+#define UDP_HEADER      8u
 
 /** The command line, and what it stands for. */
 struct load_run {
@@ -977,6 +980,27 @@ static int report_write(struct load_run *run)
 	return error;
 }
 
+/** Answers beyond the MTU come in fragments, of which we put no more than so many together. */
+static int datagrams_check(const struct load_run *run)
+{
+	unsigned mtu = run->instance.nic.mtu;
+	bool is_v4 = true;
+	uint32_t most;
+
+	if (run->conf.protocol != BW_LOAD_UDP)
+		return 0;
+	for (unsigned i = 0; i < run->conf.target_count; i++)
+		is_v4 &= bw_ip_is_v4(&run->conf.targets[i].ip);
+	/* RFC 791 and RFC 8200 4.5: a fragment but the last carries a multiple of eight bytes. */
+	most = RTE_LIBRTE_IP_FRAG_MAX_FRAG * ((mtu - (is_v4 ? 20u : 48u)) & ~7u) - UDP_HEADER;
+	if (run->conf.size <= most)
+		return 0;
+	bw_error(
+		"load: --size is at most %u bytes of a datagram with an MTU of %u, or its fragments are too many",
+		most, mtu);
+	return -EMSGSIZE;
+}
+
 static int run_load(struct load_run *run)
 {
 	struct bw_load_figures *measured = malloc(sizeof(*measured));
@@ -985,6 +1009,11 @@ static int run_load(struct load_run *run)
 	if (measured == NULL)
 		return EXIT_REFUSED;
 	if (bw_app_plan(&run->instance) != 0 || bw_app_start(&run->instance) != 0) {
+		free(measured);
+		return EXIT_REFUSED;
+	}
+	if (datagrams_check(run) != 0) {
+		bw_app_stop(&run->instance);
 		free(measured);
 		return EXIT_REFUSED;
 	}

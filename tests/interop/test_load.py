@@ -406,6 +406,15 @@ def test_echo(place):
         assert load.errors == {} and load["responses"] == 2000
 
 
+def test_largest_datagram(place):
+    """What comes back in more fragments than are put together is refused, and the rest arrives."""
+    echo_server(place)
+    load = place.load("--size", 11832, "-c", 2, "-n", 100, f"udp://{SERVER}:{ECHO}")
+    assert load.errors == {} and load["responses"] == 100
+    load = place.load("--size", 11833, "-c", 2, "-n", 100, f"udp://{SERVER}:{ECHO}", status=2)
+    assert "at most 11832" in load.said and load.report is None
+
+
 def test_wrong_echoes(place):
     echo_server(place, wrong=True)
     load = place.load("-c", 2, "-n", 100, f"echo://{SERVER}:{ECHO}", status=1)
