@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <base/log.h>
@@ -579,6 +580,27 @@ static int root_check(const struct bw_conf *conf, const char *path, const char *
 	return 0;
 }
 
+/**
+ * What bears a file's name now must not be a directory; whether it is there and can be read is seen at the start.
+ *
+ * @entry  what the key is in
+ * @name   NULL: not given
+ * @other  what may stand in the place of a path
+ */
+static int file_check(
+	const struct bw_conf *conf, const char *entry, const char *key, const char *name, const char *other)
+{
+	struct stat status;
+	char path[PATH_BYTES];
+
+	snprintf(path, sizeof(path), "%.80s.%s", entry, key);
+	if (name != NULL && name[0] == '\0')
+		return bw_control__fail(conf, path, "is empty; give a path%s, or leave the key out", other);
+	if (name != NULL && stat(name, &status) == 0 && S_ISDIR(status.st_mode))
+		return bw_control__fail(conf, path, "%.200s is a directory; give a file", name);
+	return 0;
+}
+
 /** Zeroed, and freed with the configuration. */
 static void *conf_alloc(struct bw_conf *conf, size_t count, size_t bytes)
 {
@@ -609,6 +631,11 @@ static int constant_apply(struct bw_conf *conf, const char *entry, struct bw_raw
 		snprintf(path, sizeof(path), "%.100s.path", entry);
 		return bw_control__fail(conf, path,
 			"'%.60s' does not begin with /; give a path such as /health", constant->path);
+	}
+	if (constant->content_type[0] == '\0') {
+		snprintf(path, sizeof(path), "%.100s.type", entry);
+		return bw_control__fail(
+			conf, path, "is empty; give one such as text/plain, or leave the key out");
 	}
 	/* They would end the header, or begin another (RFC 9110 section 5.5). */
 	for (const char *c = constant->content_type; *c != '\0'; c++) {
@@ -900,14 +927,15 @@ static int http_apply(struct services *services)
 				"request_line (%u) is part of header_bytes (%u) and cannot be more; give less of it",
 				http->request_line_bytes_max, http->header_bytes_max);
 		}
-		if (http->access_log != NULL && http->access_log[0] == '\0') {
-			snprintf(path, sizeof(path), "%s.access_log", entry);
-			return bw_control__fail(conf, path,
-				"is empty; give a path, or - for standard output, or leave the key out");
-		}
-		error = site_apply(conf, entry, &raw->site, &http->site);
+		error = file_check(conf, entry, "access_log", http->access_log, ", or - for standard output");
+		if (error == 0)
+			error = file_check(conf, entry, "mime_types", http->mime_types, "");
+		if (error == 0)
+			error = site_apply(conf, entry, &raw->site, &http->site);
 		if (error == 0)
 			error = hosts_apply(conf, entry, raw, http);
+		if (error == 0 && bw_http_conf_check(http) != 0)
+			error = -EINVAL; /* and it is said */
 		if (error != 0)
 			return error;
 		if (http->site.root == NULL && http->site.constant_count == 0 && http->host_count == 0) {
@@ -946,19 +974,21 @@ static int resp_apply(struct services *services)
 
 	for (unsigned i = 0; i < conf->raw->resp_count; i++) {
 		struct bw_raw_resp *raw = &conf->raw->resp[i];
-		char prefix[PATH_BYTES];
+		char prefix[PATH_BYTES], entry[PATH_BYTES / 4];
 		unsigned slot;
 		int error = service_add(services, "resp", i, raw, resp_service_keys, &bw_resp_service, &slot);
 
 		if (error != 0)
 			return error;
 		bw_resp_conf_init(&conf->resp[slot]);
-		snprintf(prefix, sizeof(prefix), "resp[%u].", i);
+		snprintf(entry, sizeof(entry), "resp[%u]", i);
+		snprintf(prefix, sizeof(prefix), "%s.", entry);
 		error = bw_control__keys_apply(
 			conf, prefix, resp_keys, BW_ARRAY_LEN(resp_keys), raw, &conf->resp[slot]);
-		if (error != 0)
-			return error;
-		error = resp_memory_check(conf, i, &conf->resp[slot]);
+		if (error == 0)
+			error = file_check(conf, entry, "password_file", conf->resp[slot].password_file, "");
+		if (error == 0)
+			error = resp_memory_check(conf, i, &conf->resp[slot]);
 		if (error != 0)
 			return error;
 		conf->view.resp[slot] = &conf->resp[slot];

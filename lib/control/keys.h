@@ -67,6 +67,7 @@
 	X(mime_types, TEXT, mime_types, 0, 0)                                                                \
 	X(cache, BYTES, cache_bytes_max, 1 * MIB, 1024 * GIB)                                                \
 	X(cache_file_max, BYTES, cache_file_bytes_max, 4 * KIB, 1024 * GIB)                                  \
+	X(cache_watches, NUMBER, watches_max, 0, 1000000)                                                    \
 	X(request_line, BYTES, request_line_bytes_max, 64, 16 * KIB)                                         \
 	X(header_bytes, BYTES, header_bytes_max, 64, 16 * KIB)                                               \
 	X(header_count, NUMBER, header_count_max, 1, 1000)                                                   \

@@ -213,6 +213,44 @@ static void services(void **state)
 		"of workers");
 }
 
+/* What the start would refuse, check does. */
+static void what_only_the_start_would_see(void **state)
+{
+	static const char *const files[] = { "resp:\n  - port: 6379\n    password_file",
+		"http:\n  - port: 80\n    mime_types", "http:\n  - port: 80\n    access_log" };
+	char text[200], expected[200];
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(files); i++) {
+		const char *key = strrchr(files[i], ' ') + 1,
+			   *other = i == 2 ? ", or - for standard output" : "";
+
+		snprintf(text, sizeof(text), "%s: ''\n", files[i]);
+		snprintf(expected, sizeof(expected),
+			"c.yaml:3: %s: is empty; give a path%s, or leave the key out", key, other);
+		REFUSED(text, FLAGS(), expected);
+		snprintf(text, sizeof(text), "%s: /\n", files[i]);
+		snprintf(expected, sizeof(expected), "c.yaml:3: %s: / is a directory; give a file", key);
+		REFUSED(text, FLAGS(), expected);
+	}
+	REFUSED("http:\n  - port: 80\n    constants:\n      - {path: /, body: b, type: ''}\n", FLAGS(),
+		"c.yaml:4: type: is empty; give one such as text/plain, or leave the key out");
+	REFUSED("http:\n  - port: 80\n    index: ''\n", FLAGS(),
+		"http: index '' is not a file name: give one without a slash, such as index.html");
+	REFUSED("http:\n  - port: 80\n    index: ..\n", FLAGS(),
+		"http: index '..' is not a file name: give one without a slash, such as index.html");
+	REFUSED("http:\n  - port: 80\n    charset: ''\n", FLAGS(),
+		"http: charset '' is no name of one: give one such as utf-8, or off");
+	REFUSED("http:\n  - port: 80\n    hosts:\n      - {names: [a], index: ''}\n", FLAGS(),
+		"http: index '' is not a file name: give one without a slash, such as index.html");
+	REFUSED("http:\n  - port: 80\n    hosts:\n      - names: ['']\n", FLAGS(),
+		"http: '' is no name of a host; give one in lower case and without a port, such as www.example.org or "
+		"*.example.org");
+	REFUSED("http:\n  - port: 80\n    hosts:\n      - names: [a]\n      - names: [b, a]\n", FLAGS(),
+		"http: two hosts are named a; take it from one");
+	REFUSED("http:\n  - port: 80\n    routes:\n      - {path: /a, handler: echo}\n      - {path: /a, handler: health}\n",
+		FLAGS(), "http: two routes for the same methods of /a; remove one");
+}
+
 static void a_document_root_without_permission(void **state)
 {
 	uid_t user = geteuid();
@@ -325,6 +363,7 @@ int main(void)
 		cmocka_unit_test(routes),
 		cmocka_unit_test(services),
 		cmocka_unit_test(a_document_root_without_permission),
+		cmocka_unit_test(what_only_the_start_would_see),
 		cmocka_unit_test(cpus),
 		cmocka_unit_test(files),
 		cmocka_unit_test(a_value_of_many_lines),

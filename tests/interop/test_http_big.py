@@ -3,8 +3,11 @@
 
 import hashlib
 import pathlib
+import random
 import re
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -71,3 +74,46 @@ def test_three_gibibytes(bench, files, sparse):
     slow.wait()
     server.assert_runs()
     server.stop()
+
+
+@pytest.fixture
+def served(bench, tmp_path):
+    """A root whose files are held up to 1 MiB only."""
+    root = tmp_path / "www"
+    root.mkdir()
+    conf = tmp_path / "barewire.yaml"
+    conf.write_text(f"http:\n  - port: {HTTP}\n    root: {root}\n    cache: 64MiB\n    cache_file_max: 1MiB\n")
+    (root / "app.js").write_bytes(b"x" * 100)
+    for number, name in enumerate(("app.js.br", "app.js.gz", "big")):
+        (root / name).write_bytes(random.Random(number).randbytes((24 + number) * MIB + 4321))
+    bench.serve("tap", extra=["-c", conf])
+    return root
+
+
+def test_large_copies(bench, served):
+    """Of a small file: each client gets the one that it takes, at the same time."""
+    url = bench.url("v4", "app.js")
+    started = {name: bench.client.start(["sh", "-c", f"curl -sS --fail -H 'Accept-Encoding: {coding}' {url} | sha256sum"],
+                                        stdout=subprocess.PIPE)
+               for coding, name in (("br", "app.js.br"), ("gzip", "app.js.gz"), ("identity", "app.js"))}
+    for name, curl in started.items():
+        said = curl.communicate(timeout=60)[0].split()[0].decode()
+        assert said == hashlib.sha256((served / name).read_bytes()).hexdigest(), name
+    bench.server.assert_runs()
+
+
+@pytest.mark.sanitize
+def test_a_drain_in_the_middle_of_a_large_file(bench, served):
+    """SIGTERM: what is being read and sent is sent whole, and then it is over."""
+    curl = bench.client.start(["sh", "-c", f"curl -sS --fail --limit-rate 8M {bench.url('v4', 'big')} | sha256sum"],
+                              stdout=subprocess.PIPE)
+    time.sleep(1)
+    server = bench.server
+    server.is_checked = True
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert server.process.poll() is None and curl.poll() is None, "it did not wait for the transfer"
+    said = curl.communicate(timeout=30)[0].split()[0].decode()
+    assert said == hashlib.sha256((served / "big").read_bytes()).hexdigest()
+    assert server.process.wait(10) == 0
+    assert re.search(r"\b0 lost\b", server.output())

@@ -4,10 +4,14 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -69,6 +73,9 @@ static void write_big(const char *name, size_t bytes, char fill)
 	wait_a_tick();
 }
 
+static unsigned fstats_until_hook; /* 0: none */
+static void (*hook)(void);
+
 /*
  * In the place of the C library's: the clock of every file system ticks each 10 ms at most, which is what kernels
  * before 6.13 have, and later ones on some file systems.
@@ -77,6 +84,8 @@ int fstat(int fd, struct stat *st)
 {
 	int rc = fstatat(fd, "", st, AT_EMPTY_PATH);
 
+	if (fstats_until_hook > 0 && --fstats_until_hook == 0)
+		hook();
 	st->st_mtim.tv_nsec -= st->st_mtim.tv_nsec % 10000000;
 	st->st_ctim.tv_nsec -= st->st_ctim.tv_nsec % 10000000;
 	return rc;
@@ -98,6 +107,7 @@ static void site_init(uint64_t cache_bytes_max)
 	conf.site.root = root;
 	conf.cache_bytes_max = cache_bytes_max;
 	conf.cache_file_bytes_max = cache_bytes_max; /* what fits is held */
+	conf.watches_max = 0;                        /* a change is found by looking; told ones are below */
 }
 
 static void site_start(unsigned workers)
@@ -1457,6 +1467,122 @@ static void copies_count_against_the_cache(void **state)
 	site_close();
 }
 
+static void remove_all(const char *names)
+{
+	char command[600];
+
+	snprintf(command, sizeof(command), "rm -r %s/%s", root, names);
+	assert_int_equal(system(command), 0);
+}
+
+static unsigned open_descriptors(void)
+{
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* Copies above the bound, of a file that is above or below it. */
+static void large_copies_are_read_while_they_are_sent(void **state)
+{
+	static const char *const names[] = { "big.js", "small.js" };
+	char path[32], name[32], tag[64], fields[200];
+	unsigned descriptors = open_descriptors();
+	struct bw_stream *s, *slow;
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (i == 0)
+			write_big(names[i], 200000, 'p');
+		else
+			write_file(names[i], "plain");
+		snprintf(name, sizeof(name), "%s.br", names[i]);
+		write_streamed(name, STREAMED);
+		snprintf(name, sizeof(name), "%s.gz", names[i]);
+		write_big(name, 300000, 'z');
+	}
+	stream_open();
+	s = fake_open(f, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/%s", names[i]);
+		ask_for(s, path, "Accept-Encoding: br\r\n");
+		expect_streamed(s, 200, 0, STREAMED, true);
+		assert_string_equal(told(s, "Content-Encoding: "), "br");
+		assert_string_equal(told(s, "Vary: "), "Accept-Encoding");
+		strcpy(tag, told(s, "ETag: "));
+		ask_for(s, path, "Accept-Encoding: gzip\r\n");
+		assert_int_equal(span(s, "z"), 300000);
+		assert_string_not_equal(told(s, "ETag: "), tag);
+		ask_for(s, path, "");
+		assert_int_equal(span(s, "plain"), i == 0 ? 200000 : 5);
+		assert_string_equal(told(s, "Content-Encoding: "), "");
+		/* Ranges and conditions are about the copy. */
+		snprintf(fields, sizeof(fields),
+			"Accept-Encoding: br\r\nIf-Range: %s\r\nRange: bytes=131000-\r\n", tag);
+		ask_for(s, path, fields);
+		expect_streamed(s, 206, 131000, STREAMED - 131000, true);
+		snprintf(fields, sizeof(fields), "Accept-Encoding: br\r\nIf-None-Match: %s\r\n", tag);
+		ask_for(s, path, fields);
+		assert_int_equal(status_of(s), 304);
+	}
+	/* Each that is open has its share of the cache, five of them. */
+	assert_true(figure(0, "cache_bytes") > 5 * 2 * MIB / 256);
+	assert_true(figure(0, "cache_bytes") < 100000);
+	/* A copy that is replaced while it is sent is sent as it was. */
+	slow = fake_open(f, 0);
+	fake_set_space(slow, 50000);
+	fake_set_auto_ack(slow, false);
+	ask_for(slow, "/small.js", "Accept-Encoding: br\r\n");
+	write_file("small.js.br", "new");
+	fake_advance(f, SEC(5));
+	ask_for(s, "/small.js", "Accept-Encoding: br\r\n");
+	assert_string_equal(body_of(s), "new");
+	while (fake_ack(slow, 40000) > 0)
+		;
+	expect_streamed(slow, 200, 0, STREAMED, true);
+	fake_advance(f, MS(100));
+	assert_int_equal(figure(0, "file_blocks"), 0);
+	site_close();
+	assert_int_equal(open_descriptors(), descriptors);
+	remove_all("*.js*");
+}
+
+/* A drain lets go of who is between requests, not of who is being sent a large file. */
+static void a_drain_waits_for_a_large_file(void **state)
+{
+	struct bw_stream *s, *waiting, *idle;
+
+	write_streamed("big", STREAMED);
+	stream_open();
+	idle = fake_open(f, 0);
+	ask_range(idle, "/big", "Range: bytes=0-0\r\n");
+	s = fake_open(f, 0);
+	fake_set_space(s, 50000);
+	fake_set_auto_ack(s, false);
+	ask(s, "/big");
+	/* One whose first block is being read. */
+	fake_hold_jobs(f, true);
+	waiting = fake_open(f, 0);
+	ask(waiting, "/big");
+	fake_drain(f);
+	assert_true(fake_is_closed(idle));
+	assert_false(fake_is_closing(s));
+	assert_false(fake_is_closing(waiting));
+	fake_hold_jobs(f, false);
+	fake_run(f);
+	expect_streamed(waiting, 200, 0, STREAMED, true);
+	assert_true(fake_is_closed(waiting));
+	while (fake_ack(s, 40000) > 0)
+		assert_false(fake_is_aborted(s));
+	expect_streamed(s, 200, 0, STREAMED, true);
+	assert_true(fake_is_closed(s));
+	assert_false(fake_is_aborted(s));
+	fake_advance(f, MS(100));
+	assert_int_equal(figure(0, "file_blocks"), 0);
+	site_close();
+}
+
 /* ---- listings ----------------------------------------------------------------------------------------- */
 
 static void make_listed(void)
@@ -1556,6 +1682,715 @@ static void a_long_listing_is_cut(void **state)
 	}
 	assert_non_null(memmem(fake_output(s, NULL), strlen(fake_output(s, NULL)), "There is more", 13));
 	rmdir(in_root("many"));
+	site_close();
+}
+
+/* ---- told by inotify ---------------------------------------------------------------------------------- */
+
+static atomic_bool says_overflow, has_no_watches, is_remote;
+static unsigned watches_until_hook; /* 0: none */
+
+/* In the place of the C library's, too: what the kernel does when its queue or its table is full. */
+ssize_t read(int fd, void *into, size_t bytes)
+{
+	const struct inotify_event overflow = { .wd = -1, .mask = IN_Q_OVERFLOW };
+	ssize_t n = syscall(SYS_read, fd, into, bytes);
+
+	if (n < (ssize_t)sizeof(overflow) || !atomic_exchange(&says_overflow, false))
+		return n;
+	memcpy(into, &overflow, sizeof(overflow)); /* and what there was is lost */
+	return sizeof(overflow);
+}
+
+int inotify_add_watch(int fd, const char *path, uint32_t events)
+{
+	if (watches_until_hook > 0 && --watches_until_hook == 0)
+		hook();
+	if (!has_no_watches)
+		return (int)syscall(SYS_inotify_add_watch, fd, path, events);
+	errno = ENOSPC;
+	return -1;
+}
+
+int fstatfs(int fd, struct statfs *fs)
+{
+	int rc = (int)syscall(SYS_fstatfs, fd, fs);
+
+	if (is_remote)
+		fs->f_type = 0x6969; /* NFS */
+	return rc;
+}
+
+static void watched_init(void)
+{
+	site_init(4 * MIB);
+	conf.watches_max = 100;
+}
+
+static struct bw_stream *watched_open(void)
+{
+	watched_init();
+	site_start(1);
+	return fake_open(f, 0);
+}
+
+/* The events are real, and so is the time that they take: five seconds at most. The service's time does not go on, so
+ * that nothing is found by looking. */
+#define SOON(condition)                                                                                      \
+	do {                                                                                                 \
+		unsigned left;                                                                               \
+		for (left = 5000; left > 0 && !(condition); left--)                                          \
+			usleep(1000);                                                                        \
+		if (left == 0)                                                                               \
+			fail_msg("not in time: %s, but %s", #condition, fake_output(s, NULL));               \
+	} while (0)
+
+static bool has_body(struct bw_stream *s, const char *path, const char *body)
+{
+	ask(s, path);
+	return status_of(s) == 200 && strcmp(body_of(s), body) == 0;
+}
+
+static bool has_status(struct bw_stream *s, const char *path, unsigned status)
+{
+	ask(s, path);
+	return status_of(s) == status;
+}
+
+/* It was looked at long enough ago for another look. */
+static void expect_soon(struct bw_stream *s, const char *path, const char *body)
+{
+	fake_advance(f, MS(30));
+	SOON(has_body(s, path, body));
+}
+
+static void expect_status_soon(struct bw_stream *s, const char *path, unsigned status)
+{
+	fake_advance(f, MS(30));
+	SOON(has_status(s, path, status));
+}
+
+/* Is it believed for more than a second? What was changed a moment ago is not, the first time. */
+static void expect_trust(struct bw_stream *s, const char *path, bool is_trusted)
+{
+	wait_a_tick();
+	for (unsigned i = 0; i < 2; i++) {
+		ask(s, path);
+		fake_advance(f, MS(1500));
+	}
+	fake_hold_jobs(f, true);
+	ask(s, path);
+	assert_int_equal(fake_jobs_waiting(f), !is_trusted);
+	fake_hold_jobs(f, false);
+	fake_run(f);
+}
+
+static void move(const char *from, const char *to)
+{
+	char path[512];
+
+	strcpy(path, in_root(from));
+	assert_int_equal(rename(path, in_root(to)), 0);
+}
+
+static void add_name(const char *name, const char *other)
+{
+	char path[512];
+
+	strcpy(path, in_root(name));
+	assert_int_equal(link(path, in_root(other)), 0);
+}
+
+static void what_is_watched_is_trusted(void **state)
+{
+	struct bw_stream *s;
+
+	mkdir(in_root("w"), 0755);
+	write_file("w/a", "one");
+	s = watched_open();
+	assert_string_equal(get(s, "/w/a"), "one");
+	assert_int_equal(figure(0, "cache_watches"), 2); /* the root, and w */
+	expect_trust(s, "/w/a", true);
+	fake_hold_jobs(f, true);
+	fake_advance(f, SEC(50));
+	assert_string_equal(get(s, "/w/a"), "one");
+	assert_int_equal(fake_jobs_waiting(f), 0);
+	/* Not everything is told: once a minute it is looked at, and nobody waits for that, however late he comes. */
+	fake_advance(f, SEC(5000));
+	s = fake_open(f, 0);
+	assert_string_equal(get(s, "/w/a"), "one");
+	assert_int_equal(fake_jobs_waiting(f), 1);
+	fake_hold_jobs(f, false);
+	fake_run(f);
+	assert_int_equal(figure(0, "cache_loads"), 1);
+	assert_int_equal(figure(0, "cache_checks"), 1);
+	assert_int_equal(figure(0, "cache_watch_refused"), 0);
+	site_close();
+}
+
+static void a_change_is_told(void **state)
+{
+	static const struct timespec then[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	struct bw_stream *s;
+	unsigned long long loads;
+
+	write_file("a", "one");
+	write_file("other", "other");
+	s = watched_open();
+	get(s, "/other");
+	assert_string_equal(get(s, "/a"), "one");
+	write_file("a", "two"); /* renamed over it */
+	expect_soon(s, "/a", "two");
+	overwrite("a", "six");
+	expect_soon(s, "/a", "six");
+	assert_int_equal(truncate(in_root("a"), 2), 0);
+	expect_soon(s, "/a", "si");
+	assert_int_equal(unlink(in_root("a")), 0);
+	expect_status_soon(s, "/a", 404);
+	write_file("a", "again");
+	expect_soon(s, "/a", "again");
+	move("a", "b");
+	expect_status_soon(s, "/a", 404);
+	expect_soon(s, "/b", "again");
+	wait_a_tick();
+	fake_advance(f, SEC(2));
+	get(s, "/b");
+	assert_int_equal(utimensat(AT_FDCWD, in_root("b"), then, 0), 0);
+	fake_advance(f, MS(30));
+	SOON(has_body(s, "/b", "again") &&
+		strcmp(told(s, "Last-Modified: "), "Sun, 09 Sep 2001 01:46:40 GMT") == 0);
+	/* What else is in the directory is not asked for again. */
+	loads = figure(0, "cache_loads");
+	fake_hold_jobs(f, true);
+	assert_true(has_body(s, "/other", "other"));
+	assert_int_equal(fake_jobs_waiting(f), 0);
+	fake_hold_jobs(f, false);
+	assert_int_equal(figure(0, "cache_loads"), loads);
+	unlink(in_root("b"));
+	site_close();
+}
+
+/* A log below the root: it is told of all the time, but looked at twenty times a second at most. */
+static void what_changes_all_the_time_is_no_work_all_the_time(void **state)
+{
+	struct bw_stream *s;
+	unsigned long long events;
+
+	write_file("log", "");
+	s = watched_open();
+	get(s, "/log");
+	for (unsigned i = 0; i < 50; i++) {
+		FILE *file = fopen(in_root("log"), "a");
+
+		events = figure(0, "cache_watch_events");
+		fputs("line\n", file);
+		fclose(file);
+		SOON(figure(0, "cache_watch_events") >= events + 2);
+		fake_advance(f, MS(2));
+		get(s, "/log");
+	}
+	assert_true(figure(0, "cache_loads") > 2 && figure(0, "cache_loads") <= 7);
+	write_file("log", "another");
+	expect_soon(s, "/log", "another");
+	site_close();
+}
+
+static void a_new_name_ends_a_refusal(void **state)
+{
+	struct bw_stream *s;
+
+	mkdir(in_root("w"), 0755);
+	mkdir(in_root("w/x"), 0755);
+	unlink(in_root("w/late"));
+	s = watched_open();
+	ask(s, "/w/late");
+	assert_int_equal(status_of(s), 404);
+	ask(s, "/w/far/away");
+	assert_int_equal(status_of(s), 404);
+	ask(s, "/w/x/");
+	assert_int_equal(status_of(s), 403);
+	ask(s, "/w/x");
+	assert_int_equal(status_of(s), 301);
+	/* Remembered as ever. */
+	fake_hold_jobs(f, true);
+	ask(s, "/w/late");
+	assert_int_equal(status_of(s), 404);
+	fake_hold_jobs(f, false);
+	write_file("w/late", "here");
+	mkdir(in_root("w/far"), 0755);
+	write_file("w/far/away", "there");
+	write_file("w/x/index.html", "index");
+	SOON(has_body(s, "/w/late", "here"));
+	SOON(has_body(s, "/w/far/away", "there"));
+	SOON(has_body(s, "/w/x/", "index"));
+	unlink(in_root("w/x/index.html"));
+	expect_status_soon(s, "/w/x/", 403);
+	rmdir(in_root("w/x"));
+	write_file("w/x", "file");
+	SOON(has_body(s, "/w/x", "file"));
+	unlink(in_root("w/x"));
+	unlink(in_root("w/far/away"));
+	rmdir(in_root("w/far"));
+	unlink(in_root("w/late"));
+	site_close();
+}
+
+static void copies_and_listings_are_told_of(void **state)
+{
+	struct bw_stream *s;
+	const char *gzip = "Accept-Encoding: gzip\r\n";
+
+	mkdir(in_root("t"), 0755);
+	write_file("t/w.js", "plain");
+	watched_init();
+	conf.site.listing = true;
+	site_start(1);
+	s = fake_open(f, 0);
+	ask_for(s, "/t/w.js", gzip);
+	assert_string_equal(body_of(s), "plain");
+	assert_null(strstr(get(s, "/t/"), "w.js.gz"));
+	write_file("t/w.js.gz", "zipped");
+	fake_advance(f, MS(30));
+	SOON((ask_for(s, "/t/w.js", gzip), status_of(s) == 200 && strcmp(body_of(s), "zipped") == 0));
+	SOON(strstr(get(s, "/t/"), "w.js.gz") != NULL);
+	write_file("t/w.js.gz", "zipped 2");
+	fake_advance(f, MS(30));
+	SOON((ask_for(s, "/t/w.js", gzip), status_of(s) == 200 && strcmp(body_of(s), "zipped 2") == 0));
+	unlink(in_root("t/w.js.gz"));
+	fake_advance(f, MS(30));
+	SOON((ask_for(s, "/t/w.js", gzip), status_of(s) == 200 && strcmp(body_of(s), "plain") == 0));
+	/* An index in its place, and its copy. */
+	write_file("t/index.html", "index");
+	expect_soon(s, "/t/", "index");
+	write_file("t/index.html.gz", "packed");
+	fake_advance(f, MS(30));
+	SOON((ask_for(s, "/t/", gzip), status_of(s) == 200 && strcmp(body_of(s), "packed") == 0));
+	unlink(in_root("t/index.html"));
+	unlink(in_root("t/index.html.gz"));
+	fake_advance(f, MS(30));
+	SOON(strstr(get(s, "/t/"), "w.js") != NULL);
+	/* A listing tells of what lies elsewhere: it is looked at as before. */
+	expect_trust(s, "/t/", false);
+	site_close();
+}
+
+static void error_pages_are_told_of(void **state)
+{
+	static const struct bw_http_page pages[] = { { 404, "/404.html" } };
+	struct bw_stream *s;
+
+	write_file("404.html", "not here");
+	watched_init();
+	conf.site.pages = pages;
+	conf.site.page_count = 1;
+	site_start(1);
+	s = fake_open(f, 0);
+	assert_string_equal(get(s, "/no"), "not here");
+	fake_advance(f, SEC(5));
+	assert_int_equal(figure(0, "cache_checks"), 0);
+	write_file("404.html", "nowhere");
+	SOON((fake_advance(f, MS(1)), strcmp(get(s, "/no"), "nowhere") == 0));
+	site_close();
+}
+
+static void directories_are_moved(void **state)
+{
+	struct bw_stream *s;
+	int fd;
+
+	mkdir(in_root("p"), 0755);
+	mkdir(in_root("p/q"), 0755);
+	mkdir(in_root("p2"), 0755);
+	mkdir(in_root("p2/q"), 0755);
+	write_file("p/q/a", "one");
+	write_file("p2/q/a", "two");
+	s = watched_open();
+	assert_string_equal(get(s, "/p/q/a"), "one");
+	assert_string_equal(get(s, "/p2/q/a"), "two");
+	/* Neither q nor a is told of anything. */
+	move("p", "p3");
+	expect_status_soon(s, "/p/q/a", 404);
+	move("p2", "p");
+	expect_soon(s, "/p/q/a", "two");
+	expect_soon(s, "/p3/q/a", "one");
+	expect_status_soon(s, "/p2/q/a", 404);
+	/* Where it is now, it is watched. */
+	write_file("p/q/a", "three");
+	expect_soon(s, "/p/q/a", "three");
+	fake_advance(f, SEC(2));
+	get(s, "/p/q/a");
+	expect_trust(s, "/p/q/a", true);
+	remove_all("p");
+	expect_status_soon(s, "/p/q/a", 404);
+	/* One that is removed, but lives on for who is in it, tells nothing of the next. */
+	mkdir(in_root("p"), 0755);
+	write_file("p/a", "one");
+	fd = open(in_root("p"), O_RDONLY);
+	expect_soon(s, "/p/a", "one");
+	remove_all("p");
+	mkdir(in_root("p"), 0755);
+	write_file("p/a", "two");
+	expect_soon(s, "/p/a", "two");
+	write_file("p/a", "three");
+	expect_soon(s, "/p/a", "three");
+	close(fd);
+	remove_all("p");
+	expect_status_soon(s, "/p/a", 404);
+	/* What nobody has anything of is not watched for long: the root, p3 and p3/q are left. */
+	fake_advance(f, SEC(3));
+	SOON(figure(0, "cache_watches") == 3);
+	site_close();
+}
+
+/* Names that lead elsewhere are looked at once a second, for nothing is told where they are. */
+static void what_lies_elsewhere_is_not_trusted(void **state)
+{
+	struct bw_stream *s;
+
+	mkdir(in_root("e"), 0755);
+	write_file("e/target", "one");
+	write_file("e/first", "linked");
+	wait_a_tick();
+	assert_int_equal(symlink("e", in_root("dirlink")), 0);
+	assert_int_equal(symlink("e/target", in_root("link")), 0);
+	s = watched_open();
+	expect_trust(s, "/dirlink/target", false);
+	expect_trust(s, "/link", false);
+	expect_trust(s, "/e/target", true);
+	assert_string_equal(get(s, "/dirlink/target"), "one");
+	assert_string_equal(get(s, "/link"), "one");
+	/* The link itself is told of. */
+	assert_int_equal(symlink("e/first", in_root("link2")), 0);
+	move("link2", "link");
+	expect_soon(s, "/link", "linked");
+	/* A second name. */
+	expect_trust(s, "/e/first", true);
+	add_name("e/first", "e/second");
+	write_file("e/first", "single");
+	expect_soon(s, "/e/first", "single");
+	add_name("e/target", "second");
+	expect_trust(s, "/second", false);
+	expect_trust(s, "/link", false);
+	for (unsigned i = 0; i < 2; i++)
+		unlink(in_root(i == 0 ? "link" : "dirlink"));
+	site_close();
+}
+
+static char hooked[32];
+
+static void change_hooked(void)
+{
+	unsigned long long before = figure(0, "cache_watch_events");
+
+	overwrite(hooked, "new");
+	/* Told, but where nothing is watched yet: then it is read afterwards. */
+	for (unsigned i = 0; i < 50 && figure(0, "cache_watch_events") < before + 2; i++)
+		usleep(1000);
+	usleep(2000);
+}
+
+/* Whenever a file is changed while it is looked at, that is not lost. */
+static void a_change_while_it_is_looked_at_is_told(void **state)
+{
+	static const struct timespec then[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
+	struct bw_stream *s;
+	char path[33];
+	unsigned n = 0;
+	bool was_hooked;
+
+	do {
+		n++;
+		snprintf(hooked, sizeof(hooked), "hooked%u", n);
+		snprintf(path, sizeof(path), "/%s", hooked);
+		write_file(hooked, "old");
+		utimensat(AT_FDCWD, in_root(hooked), then, 0);
+		wait_a_tick();
+		s = watched_open();
+		hook = change_hooked;
+		fstats_until_hook = n;
+		ask(s, path);
+		was_hooked = fstats_until_hook == 0;
+		fstats_until_hook = 0;
+		assert_int_equal(status_of(s), 200);
+		if (was_hooked)
+			expect_soon(s, path, "new");
+		site_close();
+	} while (was_hooked);
+	assert_true(n > 4);
+}
+
+static void swap_hooked(void)
+{
+	unsigned long long before = figure(0, "cache_watch_events");
+
+	move("g", "g2");
+	mkdir(in_root("g"), 0755);
+	write_file("g/a", "new");
+	for (unsigned i = 0; i < 50 && figure(0, "cache_watch_events") < before + 3; i++)
+		usleep(1000);
+}
+
+/* A directory takes another's place when that is just about to be watched: it is not the old one's watch that counts. */
+static void a_directory_is_swapped_while_a_watch_is_set(void **state)
+{
+	struct bw_stream *s;
+
+	for (unsigned n = 1; n <= 2; n++) {
+		mkdir(in_root("g"), 0755);
+		write_file("g/a", "old");
+		s = watched_open();
+		hook = swap_hooked;
+		watches_until_hook = n; /* that of the root, that of g */
+		assert_string_equal(get(s, "/g/a"), "new");
+		assert_int_equal(watches_until_hook, 0);
+		fake_advance(f, SEC(2));
+		expect_trust(s, "/g/a", true);
+		write_file("g/a", "newer");
+		expect_soon(s, "/g/a", "newer");
+		site_close();
+		remove_all("g*");
+	}
+}
+
+static void what_was_lost_is_looked_at(void **state)
+{
+	struct bw_stream *s;
+
+	mkdir(in_root("w"), 0755);
+	write_file("w/a", "one");
+	write_file("w/b", "one");
+	s = watched_open();
+	get(s, "/w/a");
+	get(s, "/w/b");
+	expect_trust(s, "/w/b", true);
+	atomic_store(&says_overflow, true);
+	write_file("w/b", "two");
+	SOON(figure(0, "cache_watch_overflows") == 1);
+	expect_soon(s, "/w/b", "two");
+	fake_hold_jobs(f, true);
+	ask(s, "/w/a");
+	assert_int_equal(fake_jobs_waiting(f), 1);
+	fake_hold_jobs(f, false);
+	fake_run(f);
+	/* And watched again. */
+	fake_advance(f, SEC(2));
+	expect_trust(s, "/w/a", true);
+	site_close();
+}
+
+static void what_cannot_be_watched_is_looked_at(void **state)
+{
+	struct bw_stream *s;
+
+	bw_log_set_level(BW_LOG_ERROR);
+	mkdir(in_root("w"), 0755);
+	mkdir(in_root("w/v"), 0755);
+	write_file("w/a", "one");
+	write_file("w/v/a", "one");
+	for (unsigned kind = 0; kind < 3; kind++) {
+		has_no_watches = kind == 0;
+		is_remote = kind == 1;
+		watched_init();
+		if (kind == 2)
+			conf.watches_max = 2;
+		site_start(1);
+		s = fake_open(f, 0);
+		expect_trust(s, "/w/v/a", false);
+		assert_true(figure(0, "cache_watch_refused") > 0);
+		assert_int_equal(figure(0, "cache_watches"), kind == 2 ? 2 : 0);
+		expect_trust(s, "/w/a", kind == 2);
+		write_file("w/v/a", "two");
+		fake_advance(f, SEC(4));
+		assert_string_equal(get(s, "/w/v/a"), "two");
+		write_file("w/v/a", "one");
+		/* Later there is room. */
+		has_no_watches = is_remote = false;
+		if (kind != 2) {
+			fake_advance(f, SEC(4));
+			expect_trust(s, "/w/v/a", true);
+		}
+		site_close();
+	}
+	bw_log_set_level(BW_LOG_INFO);
+}
+
+/* ---- roots that are swapped ---------------------------------------------------------------------------- */
+
+static char site_path[128];
+
+static void roots_init(void)
+{
+	mkdir(in_root("r1"), 0755);
+	mkdir(in_root("r2"), 0755);
+	write_file("r1/a", "one");
+	write_file("r2/a", "two");
+	write_file("r2/new", "new");
+	write_big("r1/big", 200000, 'A');
+	write_big("r2/big", 200000, 'B');
+	strcpy(site_path, in_root("current"));
+	unlink(site_path);
+}
+
+/* As `ln -sfn` does it. */
+static void point_to(const char *target)
+{
+	char temporary[160];
+
+	snprintf(temporary, sizeof(temporary), "%s.new", site_path);
+	assert_int_equal(symlink(target, temporary), 0);
+	assert_int_equal(rename(temporary, site_path), 0);
+}
+
+static void a_root_is_swapped(void **state)
+{
+	struct bw_stream *s, *slow;
+
+	bw_log_set_level(BW_LOG_ERROR);
+	roots_init();
+	/* With inotify and without. */
+	for (unsigned watches = 0; watches <= 100; watches += 100) {
+		point_to("r1");
+		watched_init();
+		conf.site.root = site_path;
+		conf.watches_max = watches;
+		site_start(1);
+		s = fake_open(f, 0);
+		slow = fake_open(f, 0);
+		fake_set_space(slow, 50000);
+		fake_set_auto_ack(slow, false);
+		ask(slow, "/big");
+		assert_string_equal(get(s, "/a"), "one");
+		ask(s, "/new");
+		assert_int_equal(status_of(s), 404);
+		point_to("r2");
+		SOON(figure(0, "root_swaps") == 1);
+		SOON(figure(0, "cache_entries") == 0); /* nothing of the old one is kept for nobody */
+		SOON(has_body(s, "/a", "two"));
+		if (watches > 0)
+			SOON(has_body(s, "/new", "new"));
+		get(s, "/big");
+		assert_int_equal(span(s, "B"), 200000);
+		while (fake_ack(slow, 20000) > 0)
+			;
+		assert_int_equal(span(slow, "A"), 200000);
+		if (watches > 0) {
+			write_file("r2/a", "three");
+			expect_soon(s, "/a", "three");
+			write_file("r2/a", "two");
+			expect_soon(s, "/a", "two");
+		}
+		site_close();
+	}
+	bw_log_set_level(BW_LOG_INFO);
+}
+
+/* Moved away, and another moved there; in between, there is none. */
+static void a_root_is_moved(void **state)
+{
+	struct bw_stream *s;
+
+	bw_log_set_level(BW_LOG_ERROR);
+	roots_init();
+	strcpy(site_path, in_root("r1"));
+	watched_init();
+	conf.site.root = site_path;
+	site_start(1);
+	s = fake_open(f, 0);
+	assert_string_equal(get(s, "/a"), "one");
+	move("r1", "r3");
+	usleep(500000); /* it is seen that there is none */
+	fake_advance(f, MS(30));
+	assert_string_equal(get(s, "/a"), "one");
+	assert_int_equal(figure(0, "root_swaps"), 0);
+	move("r2", "r1");
+	SOON(has_body(s, "/a", "two"));
+	assert_int_equal(figure(0, "root_swaps"), 1);
+	/* A file is no root. */
+	move("r1", "r2");
+	write_file("r1", "no root");
+	usleep(500000);
+	assert_int_equal(figure(0, "root_swaps"), 1);
+	fake_advance(f, MS(30));
+	assert_string_equal(get(s, "/a"), "two");
+	unlink(site_path);
+	bw_log_set_level(BW_LOG_INFO);
+	site_close();
+}
+
+/* A server's disk may hang: then it is not for the thread to look at, but for who asks. */
+static void a_remote_root_is_swapped(void **state)
+{
+	struct bw_stream *s;
+
+	bw_log_set_level(BW_LOG_ERROR);
+	remove_all("r?");
+	roots_init();
+	point_to("r1");
+	is_remote = true;
+	watched_init();
+	conf.site.root = site_path;
+	site_start(1);
+	s = fake_open(f, 0);
+	assert_string_equal(get(s, "/a"), "one");
+	point_to("r2");
+	usleep(300000);
+	assert_int_equal(figure(0, "root_swaps"), 0);
+	fake_advance(f, MS(1100));
+	get(s, "/a");
+	assert_int_equal(figure(0, "root_swaps"), 1);
+	assert_string_equal(get(s, "/a"), "two");
+	is_remote = false;
+	site_close();
+	bw_log_set_level(BW_LOG_INFO);
+}
+
+/* Whatever is changed by whom and when: in the end, it is what is there. */
+static void many_changes_on_real_threads(void **state)
+{
+	struct bw_stream *streams[8], *s;
+	char name[32], path[33], body[32];
+	unsigned version[8] = { 0 };
+	uint32_t seed = 1;
+
+	mkdir(in_root("c"), 0755);
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "c/%u", i);
+		overwrite(name, "0 0");
+	}
+	watched_init();
+	site_start(2);
+	fake_start_helpers(f, 4);
+	for (unsigned i = 0; i < 8; i++)
+		streams[i] = fake_open(f, i % 2);
+	for (unsigned round = 0; round < 200; round++) {
+		seed = seed * 1103515245u + 12345u;
+		for (unsigned i = 0; i < 8; i++) {
+			snprintf(path, sizeof(path), "/c/%u", (i + round) % 8);
+			ask(streams[i], path);
+		}
+		if (round % 10 == 9) {
+			move("c", "c2");
+			move("c2", "c");
+		} else {
+			unsigned i = seed >> 16 & 7;
+
+			snprintf(name, sizeof(name), "c/%u", i);
+			snprintf(body, sizeof(body), "%u %u", i, ++version[i]);
+			overwrite(name, body);
+		}
+		fake_settle(f);
+		fake_advance(f, MS(1));
+		fake_settle(f);
+	}
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(path, sizeof(path), "/c/%u", i);
+		snprintf(body, sizeof(body), "%u %u", i, version[i]);
+		if (version[i] == 0)
+			strcpy(body, "0 0");
+		fake_advance(f, MS(30));
+		s = streams[0];
+		SOON((ask(s, path), fake_settle(f), status_of(s) == 200) && strcmp(body_of(s), body) == 0);
+	}
 	site_close();
 }
 
@@ -1672,8 +2507,26 @@ int main(void)
 		cmocka_unit_test(what_is_taken_compressed_is_sent_so),
 		cmocka_unit_test(a_copy_that_comes_goes_or_is_old_is_seen),
 		cmocka_unit_test(copies_count_against_the_cache),
+		cmocka_unit_test(large_copies_are_read_while_they_are_sent),
+		cmocka_unit_test(a_drain_waits_for_a_large_file),
 		cmocka_unit_test(a_directory_is_listed_where_that_is_wanted),
 		cmocka_unit_test(a_long_listing_is_cut),
+		cmocka_unit_test(what_is_watched_is_trusted),
+		cmocka_unit_test(a_change_is_told),
+		cmocka_unit_test(what_changes_all_the_time_is_no_work_all_the_time),
+		cmocka_unit_test(a_new_name_ends_a_refusal),
+		cmocka_unit_test(copies_and_listings_are_told_of),
+		cmocka_unit_test(error_pages_are_told_of),
+		cmocka_unit_test(directories_are_moved),
+		cmocka_unit_test(what_lies_elsewhere_is_not_trusted),
+		cmocka_unit_test(a_change_while_it_is_looked_at_is_told),
+		cmocka_unit_test(a_directory_is_swapped_while_a_watch_is_set),
+		cmocka_unit_test(what_was_lost_is_looked_at),
+		cmocka_unit_test(what_cannot_be_watched_is_looked_at),
+		cmocka_unit_test(a_root_is_swapped),
+		cmocka_unit_test(a_root_is_moved),
+		cmocka_unit_test(a_remote_root_is_swapped),
+		cmocka_unit_test(many_changes_on_real_threads),
 	};
 
 	return cmocka_run_group_tests(tests, make_root, remove_root);

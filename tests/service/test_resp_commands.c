@@ -3,77 +3,21 @@
  * The commands, each with the texts of redis-server 7.0, and against models: parts of strings, walks over all keys,
  * and what several workers do as one.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "resp_client.h"
 
-#include <cmocka.h>
+/* ---- commands with any bytes in them ---- */
 
-#include "fake_stream.h"
-#include "resp/internal.h"
-
-static struct bw_resp_conf conf;
-
-static int setup(void **state)
-{
-	bw_resp_conf_init(&conf);
-	conf.memory_bytes_max = 64u << 20;
-	return bw_resp_conf_prepare(&conf);
-}
-
-static int teardown(void **state)
-{
-	bw_resp_conf_release(&conf);
-	return 0;
-}
-
-static struct fake *server(unsigned workers)
-{
-	return fake_create(&bw_resp_service, &conf, workers);
-}
-
-static struct bw_resp *worker(struct fake *f, unsigned n)
-{
-	return bw_context_state(fake_context(f, n));
-}
-
-/* Every store is consistent, and nothing is staged, held, deferred or out. */
-static void finish(struct fake *f)
-{
-	unsigned workers = bw_context_worker_count(fake_context(f, 0));
-
-	fake_advance(f, 200 * BW_NS_PER_MS);
-	for (unsigned i = 0; i < workers; i++) {
-		bw_resp__store_check(&worker(f, i)->store);
-		assert_int_equal(worker(f, i)->store.staged_bytes, 0);
-		assert_int_equal(worker(f, i)->requests_free_count, 8192);
-		assert_int_equal(worker(f, i)->store.slab.listed_bytes, 0);
-		assert_int_equal(worker(f, i)->holds, 0);
-		assert_null(worker(f, i)->deferred);
-		for (unsigned n = 0; n < BW_RESP__HELD; n++)
-			assert_int_equal(worker(f, i)->held[n] + worker(f, i)->waited[n], 0);
-	}
-	fake_destroy(f);
-}
-
-/* ---- what goes in and out ---- */
-
-static char command[1 << 20];
-static size_t command_len;
+static struct buf command;
 
 static void begin(unsigned args)
 {
-	command_len = (size_t)sprintf(command, "*%u\r\n", args);
+	command.len = 0;
+	put_count(&command, args);
 }
 
 static void arg(const void *bytes, size_t len)
 {
-	command_len += (size_t)sprintf(command + command_len, "$%zu\r\n", len);
-	memcpy(command + command_len, bytes, len);
-	memcpy(command + command_len + len, "\r\n", 2);
-	command_len += len + 2;
+	put_bulk(&command, bytes, len);
 }
 
 static void word(const char *text)
@@ -81,54 +25,19 @@ static void word(const char *text)
 	arg(text, strlen(text));
 }
 
-/* Words between single blanks; `''` is an empty one. */
-static void words(const char *text)
+static void send_command(struct bw_stream *s)
 {
-	unsigned count = 1;
-
-	for (const char *p = text; *p != '\0'; p++)
-		count += *p == ' ';
-	begin(count);
-	for (const char *p = text, *end;; p = end + 1) {
-		end = strchrnul(p, ' ');
-		arg(p, end - p == 2 && memcmp(p, "''", 2) == 0 ? 0 : (size_t)(end - p));
-		if (*end == '\0')
-			break;
-	}
+	fake_feed(s, command.p, command.len);
 }
 
-static void send_words(struct bw_stream *s, const char *text)
-{
-	words(text);
-	fake_feed(s, command, command_len);
-}
-
-static const char *reply(struct bw_stream *s, const char *text)
+/* Whatever came before. */
+static void ask_next(struct bw_stream *s, const char *text, const char *expected)
 {
 	fake_output_clear(s);
-	send_words(s, text);
-	return fake_output(s, NULL);
+	ask(s, text, expected);
 }
 
-static void ask(struct bw_stream *s, const char *text, const char *expected)
-{
-	assert_string_equal(reply(s, text), expected);
-	fake_output_clear(s);
-}
-
-#define ARITY(name)   "-ERR wrong number of arguments for '" name "' command\r\n"
-#define NOT_INT       "-ERR value is not an integer or out of range\r\n"
-#define NOT_FLOAT     "-ERR value is not a valid float\r\n"
-#define SYNTAX        "-ERR syntax error\r\n"
-#define EXPIRY(name)  "-ERR invalid expire time in '" name "' command\r\n"
-#define TOO_LONG      "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"
-#define BULK(n, text) "$" #n "\r\n" text "\r\n"
-#define OK            "+OK\r\n"
-#define NIL           "$-1\r\n"
-
-struct exchange {
-	const char *words, *reply;
-};
+/* ---- their texts ---- */
 
 static const struct exchange exchanges[] = {
 	/* GETEX */
@@ -272,11 +181,7 @@ static void run_exchanges(unsigned workers, unsigned at)
 	struct fake *f = server(workers);
 	struct bw_stream *s = fake_open(f, at);
 
-	for (unsigned i = 0; i < BW_ARRAY_LEN(exchanges); i++) {
-		if (strcmp(reply(s, exchanges[i].words), exchanges[i].reply) != 0)
-			print_error("%s\n", exchanges[i].words);
-		assert_string_equal(fake_output(s, NULL), exchanges[i].reply);
-	}
+	ask_all(s, exchanges, BW_ARRAY_LEN(exchanges));
 	/* 32 + 11 + 13 bytes in a block of 64, and its part of the index. */
 	ask(s, "SET costs-a-few a-few-bytes!!", OK);
 	ask(s, "MEMORY USAGE costs-a-few", ":76\r\n");
@@ -341,7 +246,7 @@ static void ranges_are_those_of_an_array(void **state)
 				begin(2);
 				word("DEL");
 				word(key);
-				fake_feed(s, command, command_len);
+				send_command(s);
 				expect_int(s, len[k] > 0);
 				len[k] = 0;
 				continue;
@@ -355,7 +260,7 @@ static void ranges_are_those_of_an_array(void **state)
 				word(key);
 				word(number[0]);
 				arg(bytes, n);
-				fake_feed(s, command, command_len);
+				send_command(s);
 				if (n > 0) {
 					memcpy(model[k] + offset, bytes, n);
 					len[k] = BW_MAX(len[k], offset + n);
@@ -367,7 +272,7 @@ static void ranges_are_those_of_an_array(void **state)
 				word("APPEND");
 				word(key);
 				arg(bytes, n + 1);
-				fake_feed(s, command, command_len);
+				send_command(s);
 				memcpy(model[k] + len[k], bytes, n + 1);
 				len[k] += n + 1;
 				expect_int(s, (int64_t)len[k]);
@@ -378,7 +283,7 @@ static void ranges_are_those_of_an_array(void **state)
 				begin(2);
 				word("GET");
 				word(key);
-				fake_feed(reader, command, command_len);
+				send_command(reader);
 				break;
 			default:
 				while (fake_ack(reader, 1 << 20) > 0)
@@ -389,7 +294,7 @@ static void ranges_are_those_of_an_array(void **state)
 				word(key);
 				word(number[0]);
 				word(number[1]);
-				fake_feed(s, command, command_len);
+				send_command(s);
 				end = BW_MIN(end + 1, len[k]);
 				n = offset < end ? end - offset : 0;
 				out = fake_output(s, &out_len);
@@ -437,7 +342,7 @@ static void only_use_is_use(void **state)
 			ask(s, "SET k v", OK);
 			fake_advance(f, 5200 * BW_NS_PER_MS); /* to 128 ms */
 			reply(s, cases[i].words);
-			ask(s, "OBJECT IDLETIME k", cases[i].uses ? ":0\r\n" : ":5\r\n");
+			ask_next(s, "OBJECT IDLETIME k", cases[i].uses ? ":0\r\n" : ":5\r\n");
 		}
 		fake_peer_close(s);
 		finish(f);
@@ -592,24 +497,19 @@ static void scan_has_options(void **state)
 	};
 	struct fake *f = server(1);
 	struct bw_stream *s = fake_open(f, 0);
+	static char stars[20000];
 
 	ask(s, "RANDOMKEY", NIL);
 	ask(s, "KEYS *", "*0\r\n");
 	ask(s, "SCAN 0", "*2\r\n" BULK(1, "0") "*0\r\n");
 	ask(s, "SET key v", OK);
-	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
-		if (strcmp(reply(s, cases[i].words), cases[i].reply) != 0)
-			print_error("%s\n", cases[i].words);
-		assert_string_equal(fake_output(s, NULL), cases[i].reply);
-	}
+	ask_all(s, cases, BW_ARRAY_LEN(cases));
+	memset(stars, '*', sizeof(stars));
 	begin(2);
 	word("KEYS");
-	memset(command + 30000, '*', 20000);
-	arg(command + 30000, 20000);
-	fake_output_clear(s);
-	fake_feed(s, command, command_len);
-	assert_string_equal(fake_output(s, NULL), "-ERR pattern is longer than 1024 bytes\r\n");
-	fake_output_clear(s);
+	arg(stars, sizeof(stars));
+	send_command(s);
+	assert_output(s, "-ERR pattern is longer than 1024 bytes\r\n");
 	/* What has expired is not there, though nobody looked. */
 	ask(s, "PEXPIRE key 5", ":1\r\n");
 	fake_advance(f, 6 * BW_NS_PER_MS);
@@ -631,11 +531,12 @@ static void keys_are_all_there_and_nothing_overtakes(void **state)
 
 		for (unsigned n = 0; n < 30000; n++)
 			set_key(s, n, true);
-		ask(s, "DBSIZE", ":30000\r\n");
+		ask_next(s, "DBSIZE", ":30000\r\n");
 		memset(seen, 0, sizeof(seen));
-		words("KEYS key:*");
-		memcpy(command + command_len, "PING\r\nDEL key:1\r\n", 17);
-		fake_feed(s, command, command_len + 17);
+		command.len = 0;
+		put_command(&command, "KEYS key:*");
+		put_text(&command, "PING\r\nDEL key:1\r\n");
+		send_command(s);
 		fake_run(f);
 		at = fake_output(s, NULL);
 		assert_int_equal(atoi(at + 1), 30000);
@@ -683,7 +584,7 @@ static void what_costs_much_is_cut_short(void **state)
 		word("SET");
 		arg(key, sizeof(key));
 		word("v");
-		fake_feed(s, command, command_len);
+		send_command(s);
 	}
 	do {
 		char text[32];
@@ -698,7 +599,7 @@ static void what_costs_much_is_cut_short(void **state)
 		arg(pattern, sizeof(pattern));
 		word("COUNT");
 		word("100000");
-		fake_feed(s, command, command_len);
+		send_command(s);
 		at = fake_output(s, NULL);
 		assert_int_equal(strncmp(at, "*2\r\n", 4), 0);
 		at += 4;
@@ -752,7 +653,7 @@ static void any_key_is_drawn(void **state)
 			set_key(s, n, true);
 		for (unsigned n = 1; n < 50000; n++)
 			set_key(s, n, false);
-		ask(s, "RANDOMKEY", BULK(5, "key:0"));
+		ask_next(s, "RANDOMKEY", BULK(5, "key:0"));
 		ask(s, "DEL key:0", ":1\r\n");
 		ask(s, "RANDOMKEY", NIL);
 		fake_peer_close(s);
@@ -861,7 +762,7 @@ static void values_move_between_workers(void **state)
 		word("SET");
 		word(from);
 		arg(bytes, size);
-		fake_feed(s, command, command_len);
+		send_command(s);
 		fake_set_space(slow, 1500);
 		fake_set_auto_ack(slow, false);
 		snprintf(text, sizeof(text), "GET %s", from);
@@ -869,7 +770,7 @@ static void values_move_between_workers(void **state)
 		snprintf(text, sizeof(text), "SET %s old", to);
 		send_words(s, text);
 		snprintf(text, sizeof(text), "RENAME %s %s", from, to);
-		ask(s, text, OK);
+		ask_next(s, text, OK);
 		snprintf(text, sizeof(text), "EXISTS %s", from);
 		ask(s, text, ":0\r\n");
 		snprintf(text, sizeof(text), "GET %s", to);
@@ -877,7 +778,7 @@ static void values_move_between_workers(void **state)
 		out = fake_output(s, &out_len);
 		assert_int_equal(atoi(out + 1), size);
 		assert_memory_equal(strchr(out, '\n') + 1, bytes, size);
-		ask(s, "FLUSHALL", OK);
+		ask_next(s, "FLUSHALL", OK);
 		while (fake_ack(slow, 1 << 20) > 0)
 			;
 		out = fake_output(slow, &out_len);
@@ -932,7 +833,7 @@ static void who_waits_keeps_the_order(void **state)
 						word(text);
 						word("1");
 					}
-					fake_feed(s, command, command_len);
+					send_command(s);
 					fake_run(f);
 					fake_hold_mail(f, true);
 					continue;
@@ -1092,7 +993,7 @@ static void who_dies_in_the_middle_leaves_nothing_half_done(void **state)
 			fake_hold_mail(f, false);
 			fake_run(f);
 			assert_int_equal(fake_output(s, NULL)[0], '*');
-			ask(s, text,
+			ask_next(s, text,
 				which == 0   ? "*3\r\n" BULK(1, "v") BULK(1, "v") BULK(1, "v")
 				: which == 1 ? "*3\r\n" BULK(1, "v") NIL NIL
 					     : "*3\r\n" NIL NIL BULK(1, "v"));
@@ -1124,7 +1025,7 @@ static void what_does_not_fit_is_not_begun(void **state)
 		word(keys[0]);
 		arg(value, full == 0 ? sizeof(value) : 300);
 		fake_output_clear(s);
-		fake_feed(s, command, command_len);
+		send_command(s);
 		full += fake_output(s, NULL)[0] == '-';
 	}
 	fake_output_clear(s);
@@ -1136,18 +1037,17 @@ static void what_does_not_fit_is_not_begun(void **state)
 	word("v");
 	word(keys[1]);
 	arg(value, 300);
-	fake_feed(s, command, command_len);
-	assert_string_equal(
-		fake_output(s, NULL), "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+	send_command(s);
+	assert_output(s, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
 	snprintf(text, sizeof(text), "EXISTS %s %s", keys[0], keys[1]);
 	ask(s, text, ":0\r\n");
 	begin(3);
 	word("SET");
 	word(keys[0]);
 	arg(value, 300);
-	fake_feed(s, command, command_len);
+	send_command(s);
 	snprintf(text, sizeof(text), "RENAME %s %s", keys[0], keys[1]);
-	ask(s, text, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+	ask_next(s, text, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
 	snprintf(text, sizeof(text), "EXISTS %s", keys[0]);
 	ask(s, text, ":1\r\n");
 	fake_peer_close(s);
@@ -1163,11 +1063,11 @@ static void what_a_connection_is_stays_so(void **state)
 	struct bw_stream *s = fake_open(f, 0);
 
 	send_words(s, "HELLO 3");
-	ask(s, "CLIENT NO-EVICT on", OK);
+	ask_next(s, "CLIENT NO-EVICT on", OK);
 	ask(s, "MSETNX a 1 b 2 c 3 d 4 e 5", ":1\r\n");
 	for (char key[8] = "GET a"; key[4] < 'f'; key[4]++)
 		assert_non_null(strstr(reply(s, key), "$1\r\n"));
-	ask(s, "KEYS nosuch", "*0\r\n");
+	ask_next(s, "KEYS nosuch", "*0\r\n");
 	assert_non_null(strstr(reply(s, "CLIENT INFO"), " flags=e "));
 	assert_non_null(strstr(reply(s, "CLIENT INFO"), " resp=3 "));
 	/* SKIP is for the next command, though one that came before has its reply only then. */
@@ -1288,6 +1188,150 @@ static void settings_are_told_while_a_key_is_held(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- what INFO says of commands ---- */
+
+/* A command's calls, rejected and failed calls, and the time it took. False: INFO has no line of it. */
+static bool stat_of(struct bw_stream *s, const char *name, unsigned long long counts[3], double *us)
+{
+	const char *line;
+	char head[64];
+	double each;
+
+	snprintf(head, sizeof(head), "\ncmdstat_%s:", name);
+	line = strstr(reply(s, "INFO commandstats"), head);
+	if (line != NULL)
+		assert_int_equal(
+			sscanf(line + strlen(head),
+				"calls=%llu,usec=%lf,usec_per_call=%lf,rejected_calls=%llu,failed_calls=%llu\r\n",
+				&counts[0], us, &each, &counts[1], &counts[2]),
+			5);
+	fake_output_clear(s);
+	return line != NULL;
+}
+
+static void assert_stat(struct bw_stream *s, const char *name, unsigned long long calls,
+	unsigned long long rejected, unsigned long long failed)
+{
+	unsigned long long counts[3] = { 0 };
+	double us = 0;
+
+	assert_true(stat_of(s, name, counts, &us));
+	assert_int_equal(counts[0], calls);
+	assert_int_equal(counts[1], rejected);
+	assert_int_equal(counts[2], failed);
+	assert_true(calls == 0 ? us == 0 : us >= 0);
+}
+
+/* Counted once, wherever it ran; told apart: what ran, what ran and failed, and what did not run at all. */
+static void commands_are_counted(void **state)
+{
+	for (unsigned workers = 1; workers <= 3; workers += 2) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0), *other = fake_open(f, workers - 1);
+		unsigned long long counts[3];
+		char text[64];
+		double us;
+
+		assert_false(stat_of(s, "info", counts, &us)); /* of itself it says nothing yet */
+		assert_stat(s, "info", 1, 0, 0);
+		for (unsigned i = 0; i < 1000; i++) {
+			snprintf(text, sizeof(text), "SET key:%u x", i);
+			send_words(i % 2 ? s : other, text);
+			fake_output_clear(s);
+			snprintf(text, sizeof(text), "INCR key:%u", i % 10);
+			send_words(other, text);
+		}
+		assert_stat(s, "set", 1000, 0, 0);
+		assert_stat(s, "incr", 1000, 0, 1000);
+		ask(s, "GET", ARITY("get"));
+		ask(s, "GET a b", ARITY("get"));
+		assert_stat(s, "get", 0, 2, 0);
+		send_words(s, "MGET key:1 key:2 key:3 key:4");
+		send_words(s, "DEL key:1 key:2 key:3 key:4");
+		send_words(s, "MSETNX a 1 b 2 c 3");
+		send_words(s, "RENAME nosuch a");
+		send_words(s, "KEYS *");
+		send_words(s, "MSET a 1 b");
+		send_words(s, "FLUSHALL NOW");
+		send_words(s, "CLIENT LIST");
+		send_words(s, "CLIENT NOSUCH");
+		send_words(s, "CLIENT ID x");
+		send_words(s, "OBJECT ENCODING a");
+		send_words(s, "NOSUCH");
+		fake_run(f);
+		assert_stat(s, "mget", 1, 0, 0);
+		assert_stat(s, "del", 1, 0, 0);
+		assert_stat(s, "msetnx", 1, 0, 0);
+		assert_stat(s, "rename", 1, 0, 1);
+		assert_stat(s, "keys", 1, 0, 0);
+		assert_stat(s, "mset", 1, 0, 1);
+		assert_stat(s, "flushall", 1, 0, 1);
+		assert_stat(s, "client|list", 1, 0, 0);
+		assert_stat(s, "client|id", 0, 1, 0);
+		assert_stat(s, "object|encoding", 1, 0, 0);
+		assert_false(stat_of(s, "client", counts, &us));
+		assert_non_null(
+			strstr(reply(s, "INFO errorstats"), "# Errorstats\r\nerrorstat_ERR:count=1008\r\n"));
+		send_words(s, "AUTH default wrong");
+		send_words(s, "HELLO 9");
+		assert_non_null(strstr(reply(s, "INFO errorstats"),
+			"errorstat_ERR:count=1008\r\nerrorstat_NOPROTO:count=1\r\n"));
+		fake_output_clear(s);
+		/* Also of all that they are asked for the second time. */
+		for (unsigned i = 0; i < 2; i++) {
+			ask(s, "CONFIG RESETSTAT", OK);
+			assert_false(stat_of(s, "set", counts, &us));
+			assert_stat(s, "config|resetstat", 1, 0, 0);
+			assert_string_equal(reply(s, "INFO errorstats"), "$14\r\n# Errorstats\r\n\r\n");
+			fake_output_clear(s);
+		}
+		fake_peer_close(s);
+		fake_peer_close(other);
+		finish(f);
+	}
+}
+
+/* Some calls stand for all: the sum is that of all, as far as calls are alike, and no rhythm is missed. */
+static void measured_calls_stand_for_all(void **state)
+{
+	struct bw_resp__gauge gauge = { .left = 1, .distance = 1 };
+	unsigned measured = 0, in_step[64] = { 0 };
+
+	for (unsigned i = 0; i < 1000000; i++) {
+		if (bw_resp__count(&gauge) == 0)
+			continue;
+		measured++;
+		in_step[i % 64]++;
+		bw_resp__measured(&gauge, bw_clock_now() - 1000000);
+	}
+	assert_in_range(measured, 64 + 15000, 64 + 16500); /* 1,000,000 / 63.5 */
+	for (unsigned i = 0; i < BW_ARRAY_LEN(in_step); i++)
+		assert_in_range(in_step[i], 170, 330); /* of 248 */
+	/* A millisecond each, and what reading the clock takes. */
+	assert_in_range(gauge.count + gauge.distance - gauge.left, 1000000, 1000000);
+	assert_true(gauge.ns >= gauge.count * 1000000);
+	assert_true((double)gauge.ns < (double)gauge.count * 1500000);
+}
+
+static void numbers_are_written_as_printf_does(void **state)
+{
+	char text[24], expected[24];
+
+	for (int64_t base = 1; base > 0 && base <= INT64_MAX / 10; base *= 10)
+		for (int64_t n = base - 101; n <= base + 101; n++)
+			for (int sign = -1; sign <= 1; sign += 2) {
+				unsigned len = bw_resp__format_int(text, sign * n);
+
+				assert_int_equal(len,
+					snprintf(expected, sizeof(expected), "%lld", (long long)(sign * n)));
+				assert_memory_equal(text, expected, len);
+			}
+	assert_int_equal(bw_resp__format_int(text, INT64_MIN), 20);
+	assert_memory_equal(text, "-9223372036854775808", 20);
+	assert_int_equal(bw_resp__format_int(text, INT64_MAX), 19);
+	assert_memory_equal(text, "9223372036854775807", 19);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1310,6 +1354,9 @@ int main(void)
 		TEST(what_a_connection_is_stays_so),
 		TEST(clients_and_settings_wait_for_no_key),
 		TEST(settings_are_told_while_a_key_is_held),
+		TEST(commands_are_counted),
+		TEST(measured_calls_stand_for_all),
+		TEST(numbers_are_written_as_printf_does),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

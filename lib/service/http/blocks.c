@@ -96,8 +96,8 @@ static void read_work(struct bw_job *job)
 static void read_done(struct bw_context *ctx, struct bw_job *job)
 {
 	struct bw_http_exchange *x = bw_container_of(job, struct bw_http_exchange, job);
-	struct worker *w = x->worker;
-	struct conn *c;
+	struct bw_http__worker *w = x->worker;
+	struct bw_http__conn *c;
 
 	x->job_is_out = false;
 	bw_http__object_put(x->reply.object);
@@ -120,11 +120,11 @@ static void read_done(struct bw_context *ctx, struct bw_job *job)
 }
 
 /* The next piece, into a free block. False: not now. */
-static bool read_begin(struct worker *w, struct bw_http_exchange *x)
+static bool read_begin(struct bw_http__worker *w, struct bw_http_exchange *x)
 {
 	struct bw_http__blocks *blocks = w->blocks;
 	struct bw_http__block *block = blocks->free;
-	struct conn *c = bw_stream_state(x->stream);
+	struct bw_http__conn *c = bw_stream_state(x->stream);
 
 	x->job = (struct bw_job){ .work = read_work, .done = read_done };
 	x->block = block;
@@ -145,7 +145,7 @@ static bool read_begin(struct worker *w, struct bw_http_exchange *x)
 	return true;
 }
 
-static void serve_waiting(struct worker *w)
+static void serve_waiting(struct bw_http__worker *w)
 {
 	struct bw_link *link;
 
@@ -164,11 +164,11 @@ static bool is_streamed(const struct bw_http_exchange *x)
 }
 
 /* Its peer has taken a whole block: it may be what the connection's next one has waited for. */
-static void came_home(struct worker *w, uint64_t stream_id)
+static void came_home(struct bw_http__worker *w, uint64_t stream_id)
 {
 	struct bw_stream *s = bw_stream_find(w->ctx, stream_id);
 	struct bw_http_exchange *x;
-	struct conn *c;
+	struct bw_http__conn *c;
 
 	if (s == NULL)
 		return;
@@ -183,7 +183,7 @@ static void came_home(struct worker *w, uint64_t stream_id)
 		bw_list_push_back(&w->blocks->waiting, &x->waiter);
 }
 
-static void take_home(struct worker *w)
+static void take_home(struct bw_http__worker *w)
 {
 	struct bw_http__block *block, *next;
 
@@ -197,7 +197,7 @@ static void take_home(struct worker *w)
 	}
 }
 
-void bw_http__blocks_tick(struct worker *w)
+void bw_http__blocks_tick(struct bw_http__worker *w)
 {
 	take_home(w);
 	serve_waiting(w);
@@ -205,7 +205,7 @@ void bw_http__blocks_tick(struct worker *w)
 
 /* ---- sending ------------------------------------------------------------------------------------------ */
 
-static void read_next(struct worker *w, struct conn *c, struct bw_http_exchange *x)
+static void read_next(struct bw_http__worker *w, struct bw_http__conn *c, struct bw_http_exchange *x)
 {
 	struct bw_http__blocks *blocks = w->blocks;
 	uint32_t out_max;
@@ -223,7 +223,8 @@ static void read_next(struct worker *w, struct conn *c, struct bw_http_exchange 
 }
 
 /* What was read. False: no room now. */
-static bool send_block(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http_exchange *x)
+static bool send_block(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct bw_http_exchange *x)
 {
 	struct bw_http__block *block = x->block;
 
@@ -252,7 +253,8 @@ static bool send_block(struct worker *w, struct bw_stream *s, struct conn *c, st
 	return true;
 }
 
-bool bw_http__blocks_send(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http_exchange *x)
+bool bw_http__blocks_send(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct bw_http_exchange *x)
 {
 	if (!bw_http__send_head(w, s, c, &x->reply))
 		return false;
@@ -274,7 +276,7 @@ void bw_http__blocks_drop(struct bw_http_exchange *x)
 		block_put(x->block);
 }
 
-bool bw_http__blocks_are_awaited(const struct conn *c, const struct bw_http_exchange *x)
+bool bw_http__blocks_are_awaited(const struct bw_http__conn *c, const struct bw_http_exchange *x)
 {
 	/* Who holds blocks and wants another is to read what it has, or all could wait for all. */
 	return is_streamed(x) && (x->job_is_out || (bw_link_is_linked(&x->waiter) && c->blocks_out == 0));

@@ -28,8 +28,8 @@
 struct bw_http__blocks;
 struct bw_http_exchange;
 struct bw_stream;
-struct conn;
-struct worker;
+struct bw_http__conn;
+struct bw_http__worker;
 
 struct bw_http__block {
 	_Atomic uint32_t refs; /* the exchange's, and one of each piece in a send queue */
@@ -55,10 +55,11 @@ struct bw_http__blocks *bw_http__blocks_create(uint64_t cache_bytes_max);
 bool bw_http__blocks_free(struct bw_http__blocks *blocks);
 
 /** bw_http__send_reply() of an exchange whose object is not in memory. True: all of it is in the send queue. */
-bool bw_http__blocks_send(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http_exchange *x);
+bool bw_http__blocks_send(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct bw_http_exchange *x);
 /** The exchange is over. */
 void bw_http__blocks_drop(struct bw_http_exchange *x);
 /** Does it wait for a helper or a block, and not for its peer? */
-bool bw_http__blocks_are_awaited(const struct conn *c, const struct bw_http_exchange *x);
+bool bw_http__blocks_are_awaited(const struct bw_http__conn *c, const struct bw_http_exchange *x);
 /** Once a turn: what came home goes to who waits. */
-void bw_http__blocks_tick(struct worker *w);
+void bw_http__blocks_tick(struct bw_http__worker *w);

@@ -16,15 +16,15 @@
 /* Room for a chunk's line, with the CRLF of the one before. */
 #define CHUNK_LINE_BYTES 24
 
-static struct conn *conn_of(const struct bw_http_exchange *x)
+static struct bw_http__conn *conn_of(const struct bw_http_exchange *x)
 {
 	return bw_stream_state(x->stream);
 }
 
 /* ---- the list ------------------------------------------------------------------------------------------- */
 
-struct bw_http_exchange *bw_http__exchange_push(
-	struct worker *w, struct bw_stream *s, struct conn *c, const struct bw_http__reply *reply)
+struct bw_http_exchange *bw_http__exchange_push(struct bw_http__worker *w, struct bw_stream *s,
+	struct bw_http__conn *c, const struct bw_http__reply *reply)
 {
 	struct bw_http_exchange *x = w->exchange_free;
 
@@ -62,7 +62,7 @@ struct bw_http_exchange *bw_http__exchange_push(
 
 void bw_http__exchange_free(struct bw_http_exchange *x)
 {
-	struct worker *w = x->worker;
+	struct bw_http__worker *w = x->worker;
 
 	x->next = w->exchange_free;
 	w->exchange_free = x;
@@ -71,7 +71,7 @@ void bw_http__exchange_free(struct bw_http_exchange *x)
 
 static void call(struct bw_http_exchange *x, void (*callback)(struct bw_http_exchange *x))
 {
-	struct conn *c = x->is_popped ? NULL : conn_of(x); /* it is gone when a job ends late */
+	struct bw_http__conn *c = x->is_popped ? NULL : conn_of(x); /* it is gone when a job ends late */
 
 	if (callback == NULL)
 		return;
@@ -95,7 +95,7 @@ static void handler_drop(struct bw_http_exchange *x)
 	x->release = NULL;
 }
 
-void bw_http__exchange_pop(struct worker *w, struct conn *c)
+void bw_http__exchange_pop(struct bw_http__worker *w, struct bw_http__conn *c)
 {
 	struct bw_http_exchange *x = c->first;
 
@@ -115,13 +115,13 @@ void bw_http__exchange_pop(struct worker *w, struct conn *c)
 		bw_http__exchange_free(x);
 }
 
-void bw_http__drop_all(struct conn *c)
+void bw_http__drop_all(struct bw_http__conn *c)
 {
 	for (struct bw_http_exchange *x = c->first; x != NULL; x = x->next)
 		x->is_dropped = true; /* the closed() of one may want to answer another */
 }
 
-void bw_http__finish(struct worker *w, struct bw_stream *s, struct conn *c)
+void bw_http__finish(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c)
 {
 	bw_http__drop_all(c);
 	while (c->first != NULL)
@@ -130,14 +130,14 @@ void bw_http__finish(struct worker *w, struct bw_stream *s, struct conn *c)
 	bw_stream_close(s);
 }
 
-void bw_http__give_up(struct worker *w, struct bw_stream *s, struct conn *c)
+void bw_http__give_up(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c)
 {
 	c->phase = BW_HTTP__PHASE_OVER;
 	c->is_aborted = true;
 	bw_stream_abort(s);
 }
 
-bool bw_http__is_blocked(const struct worker *w, const struct conn *c)
+bool bw_http__is_blocked(const struct bw_http__worker *w, const struct bw_http__conn *c)
 {
 	if (c->first == NULL)
 		return false;
@@ -146,7 +146,7 @@ bool bw_http__is_blocked(const struct worker *w, const struct conn *c)
 }
 
 /* Nothing is pending. Anything left to live for? */
-static void settle(struct worker *w, struct bw_stream *s, struct conn *c)
+static void settle(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c)
 {
 	bool is_between = c->phase == BW_HTTP__PHASE_HEAD && c->scan.seen == 0;
 
@@ -168,7 +168,7 @@ static void settle(struct worker *w, struct bw_stream *s, struct conn *c)
 	}
 }
 
-static bool send_continue(struct bw_stream *s, struct conn *c)
+static bool send_continue(struct bw_stream *s, struct bw_http__conn *c)
 {
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -179,7 +179,8 @@ static void release_nothing(void *arg) {}
 
 /* What is left of a whole response: its body by reference if the send queue takes all of it, else by copy, so that
  * `release` is called once. */
-static bool send_whole(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http_exchange *x)
+static bool send_whole(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct bw_http_exchange *x)
 {
 	struct bw_http__reply *reply = &x->reply;
 
@@ -214,7 +215,7 @@ static bool send_whole(struct worker *w, struct bw_stream *s, struct conn *c, st
 }
 
 /* The end of a streamed response. */
-static bool send_end(struct bw_stream *s, struct conn *c, struct bw_http_exchange *x)
+static bool send_end(struct bw_stream *s, struct bw_http__conn *c, struct bw_http_exchange *x)
 {
 	static const char text[] = "\r\n0\r\n\r\n";
 
@@ -225,7 +226,8 @@ static bool send_end(struct bw_stream *s, struct conn *c, struct bw_http_exchang
 }
 
 /* Of the first in the list. True: it is done with. */
-static bool pump_handler(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http_exchange *x)
+static bool pump_handler(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct bw_http_exchange *x)
 {
 	/* Room may have been wanted before what came since has ended the response. */
 	if (x->wants_room && x->stage <= BW_HTTP__STREAMING) {
@@ -245,7 +247,7 @@ static bool pump_handler(struct worker *w, struct bw_stream *s, struct conn *c, 
 	return !(x->waits & BW_HTTP__WAIT_BODY) || (x->reply.flags & BW_HTTP__REPLY_CLOSE);
 }
 
-void bw_http__pump(struct worker *w, struct bw_stream *s, struct conn *c)
+void bw_http__pump(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c)
 {
 	bool moved = false;
 
@@ -295,7 +297,7 @@ void bw_http__pump(struct worker *w, struct bw_stream *s, struct conn *c)
 		bw_stream_wake(s);
 }
 
-void bw_http__go_on(struct bw_http_exchange *x, struct conn *c)
+void bw_http__go_on(struct bw_http_exchange *x, struct bw_http__conn *c)
 {
 	if (c->first == x || c->owes_pump)
 		bw_http__pump(x->worker, x->stream, c);
@@ -306,7 +308,7 @@ void bw_http__go_on(struct bw_http_exchange *x, struct conn *c)
 void bw_http__handler_begin(struct bw_http_exchange *x, const struct bw_http_head *head)
 {
 	const struct bw_http_handler *handler = x->route->handler;
-	struct conn *c = conn_of(x);
+	struct bw_http__conn *c = conn_of(x);
 
 	memset(x->state, 0, sizeof(x->state));
 	x->waits |= BW_HTTP__WAIT_HANDLER;
@@ -321,7 +323,7 @@ void bw_http__handler_begin(struct bw_http_exchange *x, const struct bw_http_hea
 uint32_t bw_http__handler_body(struct bw_http_exchange *x, const struct bw_view *view)
 {
 	const struct bw_http_handler *handler = x->route->handler;
-	struct conn *c = conn_of(x);
+	struct bw_http__conn *c = conn_of(x);
 	uint32_t n = view->len;
 
 	if ((x->waits & BW_HTTP__WAIT_HANDLER) && handler->body != NULL) {
@@ -420,7 +422,7 @@ void bw_http_reply(struct bw_http_exchange *x, const struct bw_http_response *re
 /* Nothing was taken: writable() will come, from the queue or from a timer. */
 static void was_refused(struct bw_http_exchange *x)
 {
-	struct conn *c = conn_of(x);
+	struct bw_http__conn *c = conn_of(x);
 
 	x->wants_room = true;
 	if (c->is_starved)
@@ -431,7 +433,7 @@ bool bw_http_start(struct bw_http_exchange *x, const struct bw_http_response *re
 {
 	struct bw_http__reply *reply = &x->reply;
 	struct bw_http_response said = *response;
-	struct conn *c;
+	struct bw_http__conn *c;
 
 	if (x->is_dropped)
 		return false;

@@ -28,6 +28,7 @@
 #include "parse.h"
 #include "router.h"
 #include "site.h"
+#include "watch.h"
 
 #define BUCKETS            65536
 #define OWN_MAP_BYTES_MIN  (64 * 1024)   /* larger bodies are mapped: they go back to the system */
@@ -42,9 +43,16 @@
 #define BESIDE_BODY_MAX    (20u * 1024)                 /* object, path and head */
 #define CLOCK_TICK_NS      (20 * (int64_t)BW_NS_PER_MS) /* a file system's clock: twice Linux's longest */
 
+#define HOLD_NS                                                                                              \
+	(20 * BW_NS_PER_MS) /* the least time between two looks, however often it is told of a change, */
+#define HOLD_BYTE_NS 10     /* and for each byte that is read at each of them, */
+#define HOLD_LIST_NS 200    /* or that a listing makes of several stat() */
+#define FOREVER_NS   ((bw_ns)1 << 62)
+
 /* A path that a helper is busy with. Others that want it come again: a second helper must not wait for the first. */
 struct busy {
 	struct bw_link link;
+	bool is_changed; /* meanwhile, for all we know */
 	unsigned site;
 	const uint8_t *path;
 	uint32_t path_len;
@@ -57,10 +65,12 @@ struct bw_http_files {
 	uint64_t bytes_max, negative_bytes_max;
 	uint64_t file_bytes_max; /* of one that is held */
 	struct bw_siphash_key key;
+	struct bw_http__watch *watch;
+	atomic_bool is_watching; /* the thread runs */
 
 	_Atomic uint64_t bytes, negative_bytes; /* of living objects and dead ones not yet buried */
 	_Atomic uint64_t leaving_bytes;         /* of these, out of the table and on their way to be freed */
-	_Atomic uint64_t entries, loads, load_failures, checks, evictions, no_room, epoch;
+	_Atomic uint64_t entries, loads, load_failures, checks, evictions, no_room, epoch, root_swaps;
 	_Atomic(struct bw_http__object *) dead;
 
 	pthread_mutex_t mutex; /* over all below */
@@ -163,6 +173,7 @@ static void object_free(struct bw_http__object *object)
 	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
 		if (object->variant[i] != NULL)
 			bw_http__object_put(object->variant[i]);
+	bw_http__watched_put(object->watched);
 	atomic_fetch_sub(is_negative(object) ? &files->negative_bytes : &files->bytes, object->cost_bytes);
 	if (atomic_load(&object->is_stale))
 		atomic_fetch_sub(&files->leaving_bytes, object->cost_bytes);
@@ -380,6 +391,23 @@ static uint64_t kept_bytes(const struct bw_http_files *files)
 	return bytes > leaving ? bytes - leaving : 0;
 }
 
+/* The one that was not used for longest, or whose turn comes again after one of each: what was used since it was last
+ * here is spared once. NULL: none is left. */
+static struct bw_http__object *least_used(struct bw_http_files *files)
+{
+	struct bw_link *link;
+
+	while ((link = bw_list_first(&files->recent)) != NULL) {
+		struct bw_http__object *object = bw_container_of(link, struct bw_http__object, recent);
+
+		if (!atomic_exchange_explicit(&object->is_used, false, memory_order_relaxed))
+			return object;
+		bw_link_remove(link);
+		bw_list_push_back(&files->recent, link);
+	}
+	return NULL;
+}
+
 /*
  * Make room for `bytes` and count them as used. The bound is on what really exists, and an evicted object exists
  * until the workers have given it back and its last reader is done. So eviction begins a little below the bound,
@@ -389,15 +417,15 @@ static uint64_t kept_bytes(const struct bw_http_files *files)
 static bool reserve_bytes(struct bw_http_files *files, uint64_t bytes, bool insists)
 {
 	uint64_t aim = files->bytes_max - files->bytes_max / 16;
+	struct bw_http__object *object;
 	bool fits;
 
 	aim = aim > bytes ? aim - bytes : 0;
 	pthread_mutex_lock(&files->mutex);
 	bw_http__files_bury(files);
 	while ((insists ? atomic_load(&files->bytes) : kept_bytes(files)) > aim &&
-		!bw_list_is_empty(&files->recent)) {
-		table_remove(files,
-			bw_container_of(bw_list_first(&files->recent), struct bw_http__object, recent));
+		(object = least_used(files)) != NULL) {
+		table_remove(files, object);
 		atomic_fetch_add(&files->evictions, 1);
 		bw_http__files_bury(files);
 	}
@@ -416,8 +444,10 @@ int bw_http__open_beneath(int root_fd, const char *path, int flags)
 {
 	struct open_how how = {
 		/* openat2() refuses flags that O_PATH gives no meaning. */
-		.flags = (uint64_t)flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY),
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+		.flags = ((uint64_t)flags & ~(uint64_t)O_NOFOLLOW) | O_CLOEXEC |
+			 (flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY),
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |
+			   (flags & O_NOFOLLOW ? RESOLVE_NO_SYMLINKS : 0),
 	};
 	int fd, attempts = 8;
 
@@ -566,6 +596,7 @@ static void type_of(
 /* What is to be an object: a file, asked for by a path. */
 struct source {
 	unsigned site;
+	int root_fd;
 	const uint8_t *path;
 	uint32_t path_len;
 	const char *name;
@@ -744,13 +775,25 @@ static void warn_limited(struct bw_http_files *files, bw_ns now, const char *wha
 	bw_warn("http: %s %s: %s%s", what, text, why, remedy);
 }
 
+/* A descriptor to find out what a path is, without opening that, or -errno. *is_elsewhere is set where a symbolic link
+ * leads there: changes are told of in another place then. */
+static int open_path(int root_fd, const char *name, bool *is_elsewhere)
+{
+	int fd = bw_http__open_beneath(root_fd, name, O_PATH | O_NOFOLLOW);
+
+	if (fd != -ELOOP)
+		return fd;
+	*is_elsewhere = true;
+	return bw_http__open_beneath(root_fd, name, O_PATH);
+}
+
 /* Open a file to read it: 0, or -errno; -EPERM: it is none. */
-static int open_file(const struct bw_http__site *site, const char *name, int *fd)
+static int open_file(int root_fd, const char *name, int *fd)
 {
 	struct stat st;
 	int rc;
 
-	*fd = bw_http__open_beneath(site->root_fd, name, O_RDONLY);
+	*fd = bw_http__open_beneath(root_fd, name, O_RDONLY);
 	if (*fd < 0)
 		return *fd;
 	rc = fstat(*fd, &st) < 0 ? -errno : S_ISREG(st.st_mode) ? 0 : -EPERM;
@@ -763,7 +806,7 @@ static int open_file(const struct bw_http__site *site, const char *name, int *fd
 static int load(struct bw_http_files *files, const struct source *source, const char *name, bool insists,
 	struct bw_http__object **object)
 {
-	int fd, rc = open_file(&files->sites[source->site], name, &fd);
+	int fd, rc = open_file(source->root_fd, name, &fd);
 
 	if (rc < 0)
 		return rc;
@@ -829,6 +872,7 @@ static const struct {
 /* What is beside a file. */
 struct siblings {
 	bool is_there[BW_HTTP__VARIANTS];
+	bool is_elsewhere; /* or may be */
 	struct stat st[BW_HTTP__VARIANTS];
 };
 
@@ -841,10 +885,10 @@ static bool has_suffix(const char *name, const char *suffix)
 
 /* One that is older than the file was made of another one: whoever edits a file and forgets its copies is not punished
  * with what he had before. */
-static void look_beside(
-	const struct bw_http__site *site, const char *name, const struct stat *st, struct siblings *siblings)
+static void look_beside(const struct bw_http__site *site, int root_fd, const char *name,
+	const struct stat *st, struct siblings *siblings)
 {
-	memset(siblings->is_there, 0, sizeof(siblings->is_there));
+	memset(siblings, 0, sizeof(*siblings));
 	if (!site->precompressed)
 		return;
 	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
@@ -855,12 +899,13 @@ static void look_beside(
 		int fd;
 
 		snprintf(sibling, sizeof(sibling), "%s%s", name, variants[i].suffix);
-		fd = bw_http__open_beneath(site->root_fd, sibling, O_PATH);
+		fd = open_path(root_fd, sibling, &siblings->is_elsewhere);
 		if (fd < 0)
 			continue;
 		siblings->is_there[i] = fstat(fd, &siblings->st[i]) == 0 &&
 					S_ISREG(siblings->st[i].st_mode) &&
 					siblings->st[i].st_mtim.tv_sec >= st->st_mtim.tv_sec;
+		siblings->is_elsewhere |= siblings->st[i].st_nlink > 1;
 		close(fd);
 	}
 }
@@ -945,8 +990,8 @@ static enum bw_http__got list(struct bw_http_files *files, const struct source *
 	char *body;
 	size_t body_bytes;
 	uint64_t room;
-	int rc = bw_http__listing_make(files->sites[source->site].root_fd, source->name, source->path,
-		source->path_len, &body, &body_bytes);
+	int rc = bw_http__listing_make(
+		source->root_fd, source->name, source->path, source->path_len, &body, &body_bytes);
 
 	if (rc < 0) {
 		*status = status_of_error(-rc);
@@ -981,33 +1026,52 @@ static enum bw_http__got list(struct bw_http_files *files, const struct source *
 	return BW_HTTP__GOT_OBJECT;
 }
 
-/* Ask the disk what the path is. `old`, where there is one, is returned again if it still is that. */
-static enum bw_http__got look(struct bw_http_files *files, unsigned number, const uint8_t *path,
-	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object *old,
-	struct bw_http__object **object, unsigned *status)
+/* A path that somebody asks for, and below which root. */
+struct question {
+	unsigned site;
+	const struct bw_http__root *root;
+	const uint8_t *path;
+	uint32_t path_len;
+	bw_ns now;
+	bool insists;
+	struct bw_http__object *old; /* is returned again if that still is the answer. Or NULL */
+};
+
+/* Ask the disk what the path is. *is_elsewhere: not all of that is in the path's own directory alone. */
+static enum bw_http__got look(struct bw_http_files *files, const struct question *question,
+	struct bw_http__object **object, unsigned *status, bool *is_elsewhere)
 {
-	const struct bw_http__site *site = &files->sites[number];
-	struct source source = { .site = number, .path = path, .path_len = path_len };
+	const struct bw_http__site *site = &files->sites[question->site];
+	const uint8_t *path = question->path;
+	uint32_t path_len = question->path_len;
+	struct bw_http__object *old = question->old;
+	bool insists = question->insists;
+	bw_ns now = question->now;
+	int root_fd = question->root->fd;
+	struct source source = {
+		.site = question->site, .root_fd = root_fd, .path = path, .path_len = path_len
+	};
 	struct siblings siblings;
 	char name[NAME_ROOM];
 	struct stat st;
 	int fd, rc;
 
 	*status = 0;
+	*is_elsewhere = false;
 	rc = file_name(site, path, path_len, name, sizeof(name));
 	if (rc < 0) {
 		*status = status_of_error(-rc);
 		return BW_HTTP__GOT_STATUS;
 	}
 	/* Opening a device may do something: look before, without opening. */
-	fd = bw_http__open_beneath(site->root_fd, name, O_PATH);
+	fd = open_path(root_fd, name, is_elsewhere);
 	if (fd < 0) {
 		*status = status_of_error(-fd);
 		/* A directory without index: there is something, but nothing to be shown. */
 		if (*status == 404 && path[path_len - 1] == '/') {
 			name[strlen(name) - strlen(site->index)] = '\0';
 			fd = bw_http__open_beneath(
-				site->root_fd, name[0] != '\0' ? name : ".", O_PATH | O_DIRECTORY);
+				root_fd, name[0] != '\0' ? name : ".", O_PATH | O_DIRECTORY);
 			*status = fd >= 0 ? 403 : status_of_error(-fd);
 			if (fd >= 0)
 				close(fd);
@@ -1032,7 +1096,8 @@ static enum bw_http__got look(struct bw_http_files *files, unsigned number, cons
 		*status = 403;
 		goto refuse;
 	}
-	look_beside(site, name, &st, &siblings);
+	look_beside(site, root_fd, name, &st, &siblings);
+	*is_elsewhere |= st.st_nlink > 1 || siblings.is_elsewhere;
 	if (old != NULL && is_same_file(old, &st) && is_same_set(old, &siblings)) {
 		*object = bw_http__object_ref(old);
 		return BW_HTTP__GOT_OBJECT;
@@ -1066,76 +1131,333 @@ static enum bw_http__got look(struct bw_http_files *files, unsigned number, cons
 		return BW_HTTP__GOT_STATUS;
 	}
 refuse:
-	*object = make_negative(files, number, path, path_len, *status);
+	*object = make_negative(files, question->site, path, path_len, *status);
 	return *object != NULL ? BW_HTTP__GOT_OBJECT : BW_HTTP__GOT_STATUS;
 }
 
-static bool is_busy(const struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len)
+static struct busy *busy_find(
+	struct bw_http_files *files, unsigned site, const uint8_t *path, uint32_t path_len)
 {
 	BW_LIST_FOREACH (link, &files->busy) {
-		const struct busy *busy = bw_container_of(link, struct busy, link);
+		struct busy *busy = bw_container_of(link, struct busy, link);
 
 		if (busy->site == site && busy->path_len == path_len &&
 			memcmp(busy->path, path, path_len) == 0)
-			return true;
+			return busy;
 	}
-	return false;
+	return NULL;
+}
+
+/* ---- roots -------------------------------------------------------------------------------------------- */
+
+/* All that came from a root goes with it: nobody will ask for most of it again, and the disk wants its room back. */
+static void forget_root(struct bw_http_files *files, unsigned number, const struct bw_http__root *root)
+{
+	bw_http__watch_forget(files->watch, number, root->id);
+	pthread_mutex_lock(&files->mutex);
+	BW_LIST_FOREACH_SAFE (link, tmp, &files->recent) {
+		struct bw_http__object *object = bw_container_of(link, struct bw_http__object, recent);
+
+		if (object->site == number)
+			table_remove(files, object);
+	}
+	pthread_mutex_unlock(&files->mutex);
+}
+
+/* Has another directory taken its place? All requests to come are answered from that. */
+static void look_at_root(struct bw_http_files *files, unsigned number)
+{
+	struct bw_http__site *site = &files->sites[number];
+	struct bw_http__root *root, *found;
+	bool is_swapped = false;
+
+	pthread_mutex_lock(&files->mutex);
+	root = site->root;
+	atomic_fetch_add(&root->refs, 1);
+	pthread_mutex_unlock(&files->mutex);
+	found = bw_http__site_find_root(site, root);
+	if (found != NULL) {
+		pthread_mutex_lock(&files->mutex);
+		is_swapped = site->root == root; /* and nobody else was faster */
+		if (is_swapped)
+			site->root = found;
+		pthread_mutex_unlock(&files->mutex);
+		bw_http__root_put(is_swapped ? root : found);
+	}
+	if (is_swapped) {
+		atomic_fetch_add(&files->root_swaps, 1);
+		forget_root(files, number, root);
+		bw_info("http: document root %s is another directory now", site->root_path);
+	}
+	bw_http__root_put(root);
+}
+
+static bool root_is_local(struct bw_http_files *files, const struct bw_http__site *site)
+{
+	bool is_local;
+
+	pthread_mutex_lock(&files->mutex);
+	is_local = site->root != NULL && site->root->is_local;
+	pthread_mutex_unlock(&files->mutex);
+	return is_local;
+}
+
+/* The thread looks at roots, but must not wait for a server. That do those who wait for it anyway, once a second. */
+static bool root_is_due(struct bw_http_files *files, struct bw_http__site *site, bw_ns now)
+{
+	bw_ns at = atomic_load(&site->root_look_at);
+
+	if ((int64_t)(now - at) < 0 || (atomic_load(&files->is_watching) && root_is_local(files, site)))
+		return false;
+	return atomic_compare_exchange_strong(&site->root_look_at, &at, now + BW_HTTP__FRESH_NS);
+}
+
+/* ---- getting ------------------------------------------------------------------------------------------ */
+
+/* Hold the directory that the path is in, or the nearest above that is watched. */
+static struct bw_http__watched *watch_dir(
+	struct bw_http_files *files, const struct question *question, bool *is_whole)
+{
+	const uint8_t *slash = memrchr(question->path, '/', question->path_len);
+	size_t len = slash > question->path ? (size_t)(slash - question->path) - 1 : 0;
+	char dir[NAME_ROOM];
+
+	*is_whole = false;
+	if (len >= sizeof(dir))
+		return NULL;
+	memcpy(dir, question->path + 1, len);
+	dir[len] = '\0';
+	return bw_http__watch_hold(
+		files->watch, question->site, question->root->id, question->root->fd, dir, is_whole);
+}
+
+/* Not racy: then the next look must not find the same; and no listing, for it tells of what is elsewhere. */
+static bool is_at_rest(const struct bw_http__object *object)
+{
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		if (object->variant[i] != NULL && object->variant[i]->mtime_ns == INT64_MIN)
+			return false;
+	return object->status == 200 && object->mtime_ns != INT64_MIN;
+}
+
+/* Never later than it was to be. Under the mutex, as all that sets these times. */
+static void look_no_later(struct bw_http__object *object, bw_ns at)
+{
+	if ((int64_t)(at - atomic_load(&object->look_at)) < 0)
+		atomic_store(&object->look_at, at);
+	if ((int64_t)(at - atomic_load(&object->stale_at)) < 0)
+		atomic_store(&object->stale_at, at);
+}
+
+/* It was told of a change: look again, though not all the time at what changes all the time. */
+static void look_again(struct bw_http__object *object)
+{
+	uint64_t bytes = object->is_streamed ? 0 : object->body_bytes;
+	bool is_listing = object->mtime_ns == INT64_MIN && object->inode == 0;
+
+	look_no_later(
+		object, object->looked_at + HOLD_NS + bytes * (is_listing ? HOLD_LIST_NS : HOLD_BYTE_NS));
+}
+
+/* A look began at `now`, and this is what it has found. */
+static void set_times(struct bw_http__object *object, bw_ns now, bool is_watched, bool is_changed)
+{
+	object->looked_at = now;
+	atomic_store(&object->look_at, now + (is_watched ? BW_HTTP__WATCHED_NS : BW_HTTP__FRESH_NS));
+	atomic_store(&object->stale_at, now + (is_watched ? FOREVER_NS : BW_HTTP__STALE_NS));
+	if (is_changed)
+		look_again(object);
+}
+
+/* What is in the table by now is what was found, or nothing. */
+static void table_update(struct bw_http_files *files, const struct question *question, enum bw_http__got got,
+	struct bw_http__object *object)
+{
+	struct bw_http__object *present =
+		table_find(files, question->site, question->path, question->path_len);
+
+	if (object != NULL && !is_negative(object)) {
+		if (files->sites[question->site].root != question->root) {
+			set_leaving(files, object, true); /* an answer to who asked, and no more */
+			return;
+		}
+		if (present == object)
+			return;
+		if (present != NULL)
+			table_remove(files, present);
+		/* Evicted while we looked: it is the truth, so it is back. */
+		set_leaving(files, object, false);
+		table_insert(files, object);
+	} else if (present != NULL && got != BW_HTTP__GOT_NO_ROOM) {
+		table_remove(files, present);
+	}
 }
 
 enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site, const uint8_t *path,
 	uint32_t path_len, bw_ns now, bool insists, struct bw_http__object **object, unsigned *status)
 {
 	struct busy busy = { .site = site, .path = path, .path_len = path_len };
-	struct bw_http__object *old, *present;
+	struct question question = {
+		.site = site, .path = path, .path_len = path_len, .now = now, .insists = insists
+	};
+	struct bw_http__watched *dir, *dir_before;
+	unsigned dir_changes;
+	bool is_watched, is_elsewhere;
 	enum bw_http__got got;
+	struct bw_http__object *old;
+	struct bw_http__root *root;
 
 	BW_ASSERT_LT(site, files->site_count);
+	BW_ASSERT(files->sites[site].root_path != NULL);
 	BW_ASSERT(path_len > 0 && path[0] == '/');
 	bw_http__files_bury(files);
 	*object = NULL;
+	if (root_is_due(files, &files->sites[site], now))
+		look_at_root(files, site);
 	pthread_mutex_lock(&files->mutex);
-	if (is_busy(files, site, path, path_len)) {
+	if (busy_find(files, site, path, path_len) != NULL) {
 		pthread_mutex_unlock(&files->mutex);
 		return BW_HTTP__GOT_BUSY;
 	}
 	old = table_find(files, site, path, path_len);
 	if (old != NULL) {
-		/* Here is what "recently used" means: somebody asked within the last second or so. */
 		bw_link_remove(&old->recent);
 		bw_list_push_back(&files->recent, &old->recent);
-		if ((int64_t)(now - atomic_load(&old->checked_at)) < (int64_t)BW_HTTP__FRESH_NS) {
+		if ((int64_t)(now - atomic_load(&old->look_at)) < 0) {
 			*object = bw_http__object_ref(old);
 			pthread_mutex_unlock(&files->mutex);
 			return BW_HTTP__GOT_OBJECT;
 		}
-		bw_http__object_ref(old);
+		question.old = bw_http__object_ref(old);
 		atomic_fetch_add(&files->checks, 1);
 	}
+	root = files->sites[site].root;
+	atomic_fetch_add(&root->refs, 1);
+	question.root = root;
 	bw_list_push_back(&files->busy, &busy.link);
 	pthread_mutex_unlock(&files->mutex);
 
-	got = look(files, site, path, path_len, now, insists, old, object, status);
+	/* In this order, so that what changes after the look is told of. */
+	dir = dir_before = watch_dir(files, &question, &is_watched);
+	dir_changes = dir != NULL ? bw_http__watched_changes(dir) : 0;
+	got = look(files, &question, object, status, &is_elsewhere);
 
 	pthread_mutex_lock(&files->mutex);
 	bw_link_remove(&busy.link);
-	present = table_find(files, site, path, path_len);
-	if (*object != NULL && !is_negative(*object)) {
-		if (present != *object) {
-			if (present != NULL)
-				table_remove(files, present);
-			/* Evicted while we looked: it is the truth, so it is back. */
-			set_leaving(files, *object, false);
-			table_insert(files, *object);
-		}
-	} else if (present != NULL && got != BW_HTTP__GOT_NO_ROOM) {
-		table_remove(files, present);
+	table_update(files, &question, got, *object);
+	if (*object != NULL) {
+		set_times(*object, now, is_watched && !is_elsewhere && is_at_rest(*object), busy.is_changed);
+		dir_before = (*object)->watched;
+		(*object)->watched = dir;
+		(*object)->watched_changes = dir_changes;
 	}
-	if (*object != NULL)
-		atomic_store(&(*object)->checked_at, now);
 	pthread_mutex_unlock(&files->mutex);
+	bw_http__watched_put(dir_before);
+	bw_http__root_put(root);
 	if (old != NULL)
 		bw_http__object_put(old);
 	return got;
+}
+
+/* ---- what changes ------------------------------------------------------------------------------------- */
+
+/* Under the mutex. */
+static void path_changed(struct bw_http_files *files, unsigned site, const char *text, size_t len)
+{
+	const uint8_t *path = (const uint8_t *)text;
+	struct bw_http__object *object = table_find(files, site, path, (uint32_t)len);
+	struct busy *busy = busy_find(files, site, path, (uint32_t)len);
+
+	if (object != NULL)
+		look_again(object);
+	if (busy != NULL)
+		busy->is_changed = true;
+}
+
+/* "/dir/": what is below begins with that. */
+static size_t dir_path(const char *dir, char *path, size_t path_room)
+{
+	int n = snprintf(path, path_room, "/%s%s", dir, dir[0] != '\0' ? "/" : "");
+
+	BW_ASSERT(n > 0 && (size_t)n < path_room);
+	return (size_t)n;
+}
+
+static void name_changed(void *arg, unsigned number, const char *dir, const char *name, bool name_is_same)
+{
+	struct bw_http_files *files = arg;
+	const struct bw_http__site *site = &files->sites[number];
+	char path[NAME_ROOM + 256];
+	size_t dir_len = dir_path(dir, path, NAME_ROOM), name_len = strlen(name);
+	bool is_index = strcmp(name, site->index) == 0;
+
+	memcpy(path + dir_len, name, name_len + 1);
+	pthread_mutex_lock(&files->mutex);
+	path_changed(files, number, path, dir_len + name_len);
+	/* It may be a copy of another. */
+	for (unsigned i = 0; i < BW_HTTP__VARIANTS; i++)
+		if (has_suffix(name, variants[i].suffix)) {
+			name_len -= strlen(variants[i].suffix);
+			path[dir_len + name_len] = '\0';
+			path_changed(files, number, path, dir_len + name_len);
+			is_index = strcmp(path + dir_len, site->index) == 0;
+			break;
+		}
+	if (is_index || (site->listing && !name_is_same))
+		path_changed(files, number, path, dir_len);
+	pthread_mutex_unlock(&files->mutex);
+}
+
+static bool is_below(const char *path, uint32_t path_len, const char *prefix, size_t prefix_len)
+{
+	return path_len >= prefix_len && memcmp(path, prefix, prefix_len) == 0;
+}
+
+/* All at once, and now: this is no file that changes all the time. */
+static void dir_changed(void *arg, unsigned site, const char *dir)
+{
+	struct bw_http_files *files = arg;
+	char prefix[NAME_ROOM];
+	size_t len = dir_path(dir, prefix, sizeof(prefix));
+
+	pthread_mutex_lock(&files->mutex);
+	BW_LIST_FOREACH (link, &files->recent) {
+		struct bw_http__object *object = bw_container_of(link, struct bw_http__object, recent);
+
+		if (object->site == site && is_below(object->path, object->path_len, prefix, len))
+			look_no_later(object, object->looked_at);
+	}
+	BW_LIST_FOREACH (link, &files->busy) {
+		struct busy *busy = bw_container_of(link, struct busy, link);
+
+		if (busy->site == site && is_below((const char *)busy->path, busy->path_len, prefix, len))
+			busy->is_changed = true;
+	}
+	pthread_mutex_unlock(&files->mutex);
+}
+
+static void look_at_roots(void *arg)
+{
+	struct bw_http_files *files = arg;
+
+	for (unsigned i = 0; i < files->site_count; i++)
+		if (root_is_local(files, &files->sites[i]))
+			look_at_root(files, i);
+}
+
+void bw_http__files_start(struct bw_http_files *files)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&files->mutex);
+	if (!atomic_load(&files->is_watching)) {
+		rc = bw_http__watch_start(files->watch);
+		atomic_store(&files->is_watching, rc == 0);
+	}
+	pthread_mutex_unlock(&files->mutex);
+	if (rc < 0)
+		bw_warn("http: cannot start the thread that watches documents (%s): each is looked at once a second",
+			strerror(-rc));
 }
 
 uint64_t bw_http__files_epoch(const struct bw_http_files *files)
@@ -1146,7 +1468,7 @@ uint64_t bw_http__files_epoch(const struct bw_http_files *files)
 bool bw_http__files_has_root(const struct bw_http_files *files, unsigned site)
 {
 	BW_ASSERT_LT(site, files->site_count);
-	return files->sites[site].root_fd >= 0;
+	return files->sites[site].root_path != NULL;
 }
 
 const char *bw_http__files_headers(const struct bw_http_files *files, unsigned site, uint32_t *len)
@@ -1201,6 +1523,9 @@ struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, uns
 
 void bw_http__files_figures(const struct bw_http_files *files, struct bw_http__files_figures *figures)
 {
+	struct bw_http__watch_figures watch;
+
+	bw_http__watch_figures(files->watch, &watch);
 	*figures = (struct bw_http__files_figures){
 		.entries = atomic_load(&files->entries),
 		.bytes = atomic_load(&files->bytes),
@@ -1210,6 +1535,11 @@ void bw_http__files_figures(const struct bw_http_files *files, struct bw_http__f
 		.checks = atomic_load(&files->checks),
 		.evictions = atomic_load(&files->evictions),
 		.no_room = atomic_load(&files->no_room),
+		.watches = watch.dirs,
+		.watch_events = watch.events,
+		.watch_overflows = watch.overflows,
+		.watch_refused = watch.refused,
+		.root_swaps = atomic_load(&files->root_swaps),
 	};
 }
 
@@ -1224,6 +1554,7 @@ void bw_http_conf_init(struct bw_http_conf *conf)
 {
 	*conf = (struct bw_http_conf){
 		.mime_types = BW_HTTP__MIME_TYPES,
+		.watches_max = 8192,
 		.request_line_bytes_max = 4096,
 		.header_bytes_max = 8192,
 		.header_count_max = 100,
@@ -1344,6 +1675,10 @@ static uint64_t quarter_of_ram(void)
 
 static void files_free(struct bw_http_files *files)
 {
+	if (files->watch != NULL && !bw_http__watch_stop(files->watch)) {
+		bw_warn("http: a document root's disk does not answer: what watches it is left behind");
+		return;
+	}
 	for (unsigned i = 0; i < files->site_count; i++)
 		for (unsigned k = 0; k < files->sites[i].constant_count; k++)
 			bw_http__object_put(files->sites[i].constants[k]);
@@ -1369,10 +1704,25 @@ static void files_free(struct bw_http_files *files)
 	}
 	for (unsigned i = 0; i < files->site_count; i++)
 		bw_http__site_fini(&files->sites[i]);
+	if (files->watch != NULL)
+		bw_http__watch_free(files->watch);
 	bw_http__mime_free(files->mime);
 	pthread_mutex_destroy(&files->mutex);
 	free(files->sites);
 	free(files);
+}
+
+static int watch_init(struct bw_http_files *files, const struct bw_http_conf *conf)
+{
+	struct bw_http__watch_conf watch_conf = {
+		.dirs_max = conf->watches_max,
+		.changed = name_changed,
+		.changed_below = dir_changed,
+		.tick = look_at_roots,
+		.arg = files,
+	};
+
+	return bw_http__watch_create(&watch_conf, &files->watch);
 }
 
 /* The sites of a configuration by their numbers: 0 is the default, then the hosts. */
@@ -1417,12 +1767,13 @@ int bw_http_conf_prepare(struct bw_http_conf *conf)
 	if (files->mime == NULL || files->sites == NULL)
 		rc = -ENOMEM;
 	for (unsigned i = 0; i <= conf->host_count && rc == 0; i++) {
-		files->sites[i].root_fd = -1;
 		files->site_count++;
 		rc = site_init(files, i, site_of(conf, i));
 	}
 	if (rc == -ENOMEM)
 		bw_error("http: no memory for the file cache");
+	if (rc == 0)
+		rc = watch_init(files, conf);
 	if (rc < 0) {
 		files_free(files);
 		return rc;

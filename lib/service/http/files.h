@@ -6,8 +6,11 @@
  * holds one, and so does every reply and every piece of it in a send queue. So a file that changes on disk
  * becomes another object, and the old one lives until its last reader is done.
  *
- * Workers never lock here. They read objects, count references, and look at two words that helpers write:
- * `is_stale` (evicted or replaced: look it up again) and `checked_at`. The table of paths, eviction and all
+ * What lies in directories that are watched (watch.h) is trusted until it is said to have changed: that is, its look_at
+ * becomes now. The rest is looked at once a second, by who asks for it.
+ *
+ * Workers never lock here. They read objects, count references, and look at words that others write:
+ * `is_stale` (evicted or replaced: look it up again) and `look_at`. The table of paths, eviction and all
  * system calls are the helper threads' (bw_http__files_get), under one mutex. The last reference is often
  * dropped on a poll core, where a gigabyte must not be unmapped: the object joins a list of the dead, which the
  * next helper buries.
@@ -30,12 +33,15 @@
 #define BW_HTTP__FRESH_NS    BW_NS_PER_SEC
 /** An answer that is older is not given before the disk was looked at; in between, it is given meanwhile. */
 #define BW_HTTP__STALE_NS    (3 * BW_NS_PER_SEC)
+/** One that is watched is younger for so long, because not everything is told, and never older. */
+#define BW_HTTP__WATCHED_NS  (60 * BW_NS_PER_SEC)
 /** But where helpers have no time for that, or the disk none for them, the wait is no longer than this. */
 #define BW_HTTP__PATIENCE_NS (250 * BW_NS_PER_MS)
 
 struct bw_http_files;
 struct bw_http__blocks;
 struct bw_http__page;
+struct bw_http__watched;
 
 /** The same in another coding, of a file beside it: FILE.br, FILE.gz. The object without coding holds them. */
 enum bw_http__variant {
@@ -49,12 +55,14 @@ struct bw_http__object {
 	_Atomic uint32_t refs;
 	atomic_bool is_stale;
 	bool has_variants;
-	bool is_constant; /* lives as long as the service, never checked */
-	bool is_streamed; /* too large to be held: there is no body, but fd to read it from */
-	uint16_t status;  /* 200 with a body; 301 and refusals; a constant's own */
-	uint16_t site;    /* with the path: the key */
-	_Atomic bw_ns checked_at;
-	const char *path; /* canonical. Not terminated */
+	bool is_constant;       /* lives as long as the service, never checked */
+	bool is_streamed;       /* too large to be held: there is no body, but fd to read it from */
+	uint16_t status;        /* 200 with a body; 301 and refusals; a constant's own */
+	uint16_t site;          /* with the path: the key */
+	atomic_bool is_used;    /* since it was last spared: workers set it, eviction clears it */
+	_Atomic bw_ns look_at;  /* from then on, the disk is to be looked at */
+	_Atomic bw_ns stale_at; /* from then on, it is no answer before that */
+	const char *path;       /* canonical. Not terminated */
 	uint32_t path_len;
 	uint32_t head_len; /* status line to the last field but Date and Connection */
 	const char *head;
@@ -70,7 +78,11 @@ struct bw_http__object {
 	uint16_t type_len;                                  /* then: Location, Content-Type, */
 	uint16_t
 		description_len; /* in which Content-Type is, and Accept-Ranges behind it; then Content-Length */
+	/* -- a refusal's: it is forgotten when its directory has other names in it -- */
+	unsigned watched_changes;
+	struct bw_http__watched *watched; /* NULL: looked at once a second. Of another, under the mutex */
 	/* -- the helpers', under the mutex -- */
+	bw_ns looked_at;
 	uint8_t variants_lost; /* bits: there is a file, but it cannot be had */
 	int fd;
 	struct bw_http_files *files;
@@ -136,7 +148,10 @@ enum bw_http__got bw_http__files_get(struct bw_http_files *files, unsigned site,
  * Open below the root, whatever the path says and whoever swaps directories meanwhile: symbolic links may be
  * followed inside the root, never out of it. O_NONBLOCK: a FIFO in the root must not catch a helper.
  *
- * @path  relative, with no dot segments. A descriptor, or -errno.
+ * @path   relative, with no dot segments
+ * @flags  O_NOFOLLOW: no symbolic link, not even on the way. Before Linux 5.6, there are none at all
+ *
+ * A descriptor, or -errno.
  */
 int bw_http__open_beneath(int root_fd, const char *path, int flags);
 /** On a helper thread: `len` bytes of a streamed object's body, which are there. 0, or -errno after a line: it was
@@ -160,12 +175,15 @@ const struct bw_http__page *bw_http__files_page(
 bool bw_http__files_get_page(struct bw_http_files *files, unsigned site, unsigned index, bw_ns now,
 	struct bw_http__object **object);
 unsigned bw_http__files_site_count(const struct bw_http_files *files);
+/** What tells of changes begins its work, when the first worker calls. If it cannot, a line, and all is looked at. */
+void bw_http__files_start(struct bw_http_files *files);
 bool bw_http__files_has_root(const struct bw_http_files *files, unsigned site);
 /** A site's constant, borrowed; NULL after the last. */
 struct bw_http__object *bw_http__files_constant(struct bw_http_files *files, unsigned site, unsigned index);
 
 struct bw_http__files_figures {
 	uint64_t entries, bytes, negative_bytes, loads, load_failures, checks, evictions, no_room;
+	uint64_t watches, watch_events, watch_overflows, watch_refused, root_swaps;
 };
 void bw_http__files_figures(const struct bw_http_files *files, struct bw_http__files_figures *figures);
 

@@ -14,7 +14,7 @@
  * window.
  *
  * One timer a connection, seldom moved: when it fires, it looks what the connection is waiting for now, since
- * when, and either ends it or sleeps for the rest. An idle connection costs its `struct conn` and nothing else.
+ * when, and either ends it or sleeps for the rest. An idle connection costs its `struct bw_http__conn` and nothing else.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -34,7 +34,7 @@
 
 /* ---- time --------------------------------------------------------------------------------------------- */
 
-static void format_tails(struct worker *w)
+static void format_tails(struct bw_http__worker *w)
 {
 	static const char *const connection[BW_HTTP__TAIL_COUNT] = {
 		[BW_HTTP__TAIL_PLAIN] = "",
@@ -52,7 +52,7 @@ static void format_tails(struct worker *w)
 }
 
 /* Once a second. The offset is taken anew once a minute: wall clocks are stepped, and drift against ours. */
-void bw_http__update_date(struct worker *w, bw_ns now)
+void bw_http__update_date(struct bw_http__worker *w, bw_ns now)
 {
 	int64_t wall_ns;
 
@@ -73,11 +73,12 @@ void bw_http__update_date(struct worker *w, bw_ns now)
 
 /* ---- from request to reply ---------------------------------------------------------------------------- */
 
-static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply);
+static void answer(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
+	struct bw_http__reply *reply);
 
 /* The beginning of what is to be logged. */
-static struct bw_http__log_entry *log_begin(
-	struct worker *w, struct bw_stream *s, const uint8_t *head, uint32_t head_len, bw_ns began_at)
+static struct bw_http__log_entry *log_begin(struct bw_http__worker *w, struct bw_stream *s,
+	const uint8_t *head, uint32_t head_len, bw_ns began_at)
 {
 	if (bw_likely(w->log == NULL))
 		return NULL;
@@ -89,8 +90,8 @@ static struct bw_http__log_entry *log_begin(
  *
  * @head  what there is of it, for the log, since c->since
  */
-static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsigned status, uint8_t flags,
-	const uint8_t *head, uint32_t head_len)
+static void refuse(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, unsigned status,
+	uint8_t flags, const uint8_t *head, uint32_t head_len)
 {
 	struct bw_http__reply reply = { .status = (uint16_t)status, .flags = BW_HTTP__REPLY_CLOSE | flags };
 
@@ -102,7 +103,8 @@ static void refuse(struct worker *w, struct bw_stream *s, struct conn *c, unsign
 }
 
 /* A reply that waits for nothing but its turn: at once, or into the list. */
-static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply)
+static void answer(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct bw_http__reply *reply)
 {
 	struct bw_http_exchange *x;
 
@@ -130,7 +132,7 @@ static void answer(struct worker *w, struct bw_stream *s, struct conn *c, struct
 }
 
 /* The site that the request's host means. Mostly that of the request before. */
-static unsigned site_of(struct worker *w, const struct bw_http__request *request)
+static unsigned site_of(struct bw_http__worker *w, const struct bw_http__request *request)
 {
 	if (bw_likely(w->conf->host_count == 0))
 		return 0;
@@ -150,7 +152,8 @@ struct target {
 };
 
 /* 0 or a status. */
-static unsigned target_of(struct worker *w, const struct bw_http__request *request, struct target *target)
+static unsigned target_of(
+	struct bw_http__worker *w, const struct bw_http__request *request, struct target *target)
 {
 	target->site = site_of(w, request);
 	target->path = request->path;
@@ -165,7 +168,7 @@ static unsigned target_of(struct worker *w, const struct bw_http__request *reque
  * The handler's route, where it has one for the method. Else *reply may be decided: what no document can answer is
  * 204 or 405.
  */
-static const struct bw_http_route *route(struct worker *w, const struct bw_http__request *request,
+static const struct bw_http_route *route(struct bw_http__worker *w, const struct bw_http__request *request,
 	const struct target *target, struct bw_http__reply *reply)
 {
 	const struct bw_http_route *found = NULL;
@@ -194,7 +197,7 @@ static const struct bw_http_route *route(struct worker *w, const struct bw_http_
 }
 
 /* The path's object into *reply, or the look-up to wait for. */
-static struct bw_http__lookup *look_up(struct worker *w, struct bw_stream *s,
+static struct bw_http__lookup *look_up(struct bw_http__worker *w, struct bw_stream *s,
 	const struct bw_http__request *request, const struct target *target, struct bw_http__reply *reply)
 {
 	struct bw_http__object *object;
@@ -221,7 +224,7 @@ static struct bw_http__lookup *look_up(struct worker *w, struct bw_stream *s,
 }
 
 /* The exchange's input follows, or not. */
-static void await_body(struct worker *w, struct bw_stream *s, struct conn *c,
+static void await_body(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
 	const struct bw_http__request *request, struct bw_http_exchange *x)
 {
 	x->waits |= BW_HTTP__WAIT_BODY;
@@ -251,7 +254,7 @@ static void hand_over(struct bw_http_exchange *x, const struct bw_http__request 
 }
 
 /* A whole head was parsed: reply, or remember what to reply, and go on to the body. `entry` is the reply's. */
-static void request_begin(struct worker *w, struct bw_stream *s, struct conn *c,
+static void request_begin(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
 	const struct bw_http__request *request, struct bw_http__log_entry *entry)
 {
 	bool has_body = request->is_chunked || request->body_bytes > 0;
@@ -324,7 +327,8 @@ static void request_begin(struct worker *w, struct bw_stream *s, struct conn *c,
 }
 
 /* The last exchange's body is over, in order or not. */
-static void body_end(struct worker *w, struct bw_stream *s, struct conn *c, unsigned error_status)
+static void body_end(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, unsigned error_status)
 {
 	struct bw_http_exchange *x = c->last;
 
@@ -370,12 +374,12 @@ over:
 static void ready(
 	struct bw_context *ctx, struct bw_list *waiters, struct bw_http__object *object, unsigned status)
 {
-	struct worker *w = bw_context_state(ctx);
+	struct bw_http__worker *w = bw_context_state(ctx);
 	struct bw_link *link;
 
 	while ((link = bw_list_pop_front(waiters)) != NULL) {
 		struct bw_http_exchange *x = bw_container_of(link, struct bw_http_exchange, waiter);
-		struct conn *c = bw_stream_state(x->stream);
+		struct bw_http__conn *c = bw_stream_state(x->stream);
 
 		x->waits &= (uint8_t)~BW_HTTP__WAIT_OBJECT;
 		if (object != NULL)
@@ -430,7 +434,7 @@ static uint8_t cursor_byte(const struct cursor *cursor)
 }
 
 /* The status that an unfinished or finished head of this length and shape has earned; 0: none. */
-static unsigned head_overrun(const struct worker *w, const struct bw_http__scan *scan)
+static unsigned head_overrun(const struct bw_http__worker *w, const struct bw_http__scan *scan)
 {
 	if (scan->in_first_line && scan->seen > w->conf->request_line_bytes_max)
 		return 414;
@@ -447,8 +451,8 @@ enum taken {
  * The head at the cursor, in one piece. It is searched in place, packet by packet, from where the last search
  * ended; only a whole one that straddles is copied.
  */
-static enum taken take_head(
-	struct worker *w, struct conn *c, const struct cursor *start, const uint8_t **head, unsigned *status)
+static enum taken take_head(struct bw_http__worker *w, struct bw_http__conn *c, const struct cursor *start,
+	const uint8_t **head, unsigned *status)
 {
 	struct cursor cursor = *start;
 	enum bw_http__scan_result result = BW_HTTP__SCAN_MORE;
@@ -490,7 +494,8 @@ static enum taken take_head(
 }
 
 /* True: go on. False: nothing more to be had from these views. */
-static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor)
+static bool input_head(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct cursor *cursor)
 {
 	struct bw_http__limits limits = {
 		.request_line_bytes_max = w->conf->request_line_bytes_max,
@@ -552,7 +557,8 @@ static bool input_head(struct worker *w, struct bw_stream *s, struct conn *c, st
  * Of a body, `n` bytes more: they earn it time, but no credit for later. One that only drips keeps a pending answer,
  * of which there is an end, for no longer than one that does not come at all.
  */
-static void note_body(const struct worker *w, struct bw_stream *s, struct conn *c, uint32_t n)
+static void note_body(
+	const struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, uint32_t n)
 {
 	uint64_t rate = w->conf->body_rate_bytes;
 	bw_ns now = bw_stream_now(s);
@@ -562,8 +568,8 @@ static void note_body(const struct worker *w, struct bw_stream *s, struct conn *
 }
 
 /* Data of a body at the cursor, at most `len` bytes. Returns how many were taken; less than all pauses reading. */
-static uint32_t input_body(
-	const struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor, uint64_t len)
+static uint32_t input_body(const struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
+	struct cursor *cursor, uint64_t len)
 {
 	struct bw_http_exchange *x = c->last;
 	struct bw_view view = *cursor->view;
@@ -580,7 +586,8 @@ static uint32_t input_body(
 	return n;
 }
 
-static void input_length(struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor)
+static void input_length(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct cursor *cursor)
 {
 	uint32_t n = input_body(w, s, c, cursor, c->body_bytes);
 
@@ -591,7 +598,8 @@ static void input_length(struct worker *w, struct bw_stream *s, struct conn *c, 
 		body_end(w, s, c, 0);
 }
 
-static void input_chunks(struct worker *w, struct bw_stream *s, struct conn *c, struct cursor *cursor)
+static void input_chunks(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct cursor *cursor)
 {
 	const struct bw_http_route *to = c->last->route;
 	uint64_t bytes_max =
@@ -633,8 +641,8 @@ static void input_chunks(struct worker *w, struct bw_stream *s, struct conn *c, 
  * which also gives their mbufs back; and where it goes on beyond the views that were handed over, there is no
  * other way to see it.
  */
-static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, const struct bw_view *views,
-	unsigned count, uint32_t sum)
+static void join_pieces(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
+	const struct bw_view *views, unsigned count, uint32_t sum)
 {
 	uint32_t unread = bw_stream_unread(s), len = BW_MIN(unread, (uint32_t)PULLUP_MAX);
 	bool is_hidden = sum < unread;
@@ -655,7 +663,7 @@ static void join_pieces(struct worker *w, struct bw_stream *s, struct conn *c, c
 }
 
 /* The peer sends no more, and all there was has been looked at. */
-static void input_ended(struct worker *w, struct bw_stream *s, struct conn *c)
+static void input_ended(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c)
 {
 	if (c->phase == BW_HTTP__PHASE_LENGTH || c->phase == BW_HTTP__PHASE_CHUNKS)
 		body_end(w, s, c, 400); /* RFC 9112 8: the message is incomplete */
@@ -667,8 +675,8 @@ static void http_drain(struct bw_stream *s);
 
 static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsigned count)
 {
-	struct worker *w = bw_http__worker_of(s);
-	struct conn *c = bw_stream_state(s);
+	struct bw_http__worker *w = bw_http__worker_of(s);
+	struct bw_http__conn *c = bw_stream_state(s);
 	struct cursor cursor = { .view = views, .end = views + count };
 	bw_ns now = bw_stream_now(s);
 	uint32_t sum = 0;
@@ -720,7 +728,7 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 /* ---- the other callbacks ------------------------------------------------------------------------------ */
 
 /* Over the bound of its address, a connection is told so and ends before it has asked for anything. */
-static void count_address(struct worker *w, struct bw_stream *s, struct conn *c)
+static void count_address(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c)
 {
 	struct bw_http__reply reply = { .status = 429,
 		.flags = BW_HTTP__REPLY_CLOSE }; /* RFC 6585 section 4 */
@@ -743,8 +751,8 @@ static void count_address(struct worker *w, struct bw_stream *s, struct conn *c)
 
 static void http_opened(struct bw_stream *s)
 {
-	struct worker *w = bw_http__worker_of(s);
-	struct conn *c = bw_stream_state(s);
+	struct bw_http__worker *w = bw_http__worker_of(s);
+	struct bw_http__conn *c = bw_stream_state(s);
 
 	w->connections++;
 	c->since = bw_stream_now(s);
@@ -756,14 +764,14 @@ static void http_opened(struct bw_stream *s)
 
 static void http_writable(struct bw_stream *s)
 {
-	struct worker *w = bw_http__worker_of(s);
+	struct bw_http__worker *w = bw_http__worker_of(s);
 
 	bw_http__pump(w, s, bw_stream_state(s));
 }
 
 static void http_peer_closed(struct bw_stream *s)
 {
-	struct conn *c = bw_stream_state(s);
+	struct bw_http__conn *c = bw_stream_state(s);
 
 	c->peer_is_closed = true;
 	if (!c->is_paused)
@@ -772,8 +780,8 @@ static void http_peer_closed(struct bw_stream *s)
 
 static void http_closed(struct bw_stream *s, enum bw_close_reason reason)
 {
-	struct worker *w = bw_http__worker_of(s);
-	struct conn *c = bw_stream_state(s);
+	struct bw_http__worker *w = bw_http__worker_of(s);
+	struct bw_http__conn *c = bw_stream_state(s);
 
 	bw_http__drop_all(c);
 	while (c->first != NULL)
@@ -792,7 +800,7 @@ enum awaited {
 	AWAITED_REQUEST,
 };
 
-static enum awaited awaited(const struct conn *c)
+static enum awaited awaited(const struct bw_http__conn *c)
 {
 	const struct bw_http_exchange *x = c->first;
 
@@ -810,7 +818,7 @@ static enum awaited awaited(const struct conn *c)
 }
 
 /* When it has been waited for too long. */
-static bw_ns deadline_of(const struct worker *w, const struct conn *c, bw_ns now)
+static bw_ns deadline_of(const struct bw_http__worker *w, const struct bw_http__conn *c, bw_ns now)
 {
 	switch (awaited(c)) {
 	case AWAITED_US:
@@ -825,7 +833,7 @@ static bw_ns deadline_of(const struct worker *w, const struct conn *c, bw_ns now
 }
 
 /* A head that is not whole in time. */
-static void refuse_late(struct worker *w, struct bw_stream *s, struct conn *c)
+static void refuse_late(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c)
 {
 	uint32_t len = w->log != NULL ? BW_MIN(bw_stream_unread(s), (uint32_t)PULLUP_MAX) : 0;
 	const uint8_t *head = len > 0 ? bw_stream_pullup(s, len) : NULL;
@@ -835,8 +843,8 @@ static void refuse_late(struct worker *w, struct bw_stream *s, struct conn *c)
 
 static void http_timer(struct bw_stream *s)
 {
-	struct worker *w = bw_http__worker_of(s);
-	struct conn *c = bw_stream_state(s);
+	struct bw_http__worker *w = bw_http__worker_of(s);
+	struct bw_http__conn *c = bw_stream_state(s);
 	bw_ns now = bw_stream_now(s), deadline;
 
 	c->timer_at = BW_NEVER;
@@ -875,7 +883,7 @@ static void http_timer(struct bw_stream *s)
 
 static void http_drain(struct bw_stream *s)
 {
-	struct conn *c = bw_stream_state(s);
+	struct bw_http__conn *c = bw_stream_state(s);
 
 	/* What is in flight is answered with "Connection: close"; without a whole head, the timer ends it. */
 	if (c->first == NULL && c->phase == BW_HTTP__PHASE_HEAD && c->scan.seen == 0 && !c->is_paused)
@@ -884,7 +892,7 @@ static void http_drain(struct bw_stream *s)
 
 static void http_tick(struct bw_context *ctx, bw_ns now)
 {
-	struct worker *w = bw_context_state(ctx);
+	struct bw_http__worker *w = bw_context_state(ctx);
 
 	bw_http__blocks_tick(w);
 	bw_http__table_tick(&w->table, now);
@@ -892,7 +900,7 @@ static void http_tick(struct bw_context *ctx, bw_ns now)
 
 static int http_start(struct bw_context *ctx, void *conf)
 {
-	struct worker *w = bw_context_state(ctx);
+	struct bw_http__worker *w = bw_context_state(ctx);
 	int rc;
 
 	w->ctx = ctx;
@@ -931,7 +939,7 @@ static int http_start(struct bw_context *ctx, void *conf)
 
 static void http_stop(struct bw_context *ctx)
 {
-	struct worker *w = bw_context_state(ctx);
+	struct bw_http__worker *w = bw_context_state(ctx);
 
 	BW_ASSERT_EQ(w->exchanges_out, 0);
 	bw_http__table_fini(&w->table);
@@ -944,7 +952,7 @@ static void http_stop(struct bw_context *ctx)
 static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_bytes)
 {
 	/* The state is only read; bw_context_state() has no form for that. */
-	const struct worker *w = bw_context_peer_state(ctx, bw_context_worker(ctx));
+	const struct bw_http__worker *w = bw_context_peer_state(ctx, bw_context_worker(ctx));
 	struct bw_http__files_figures f;
 	struct bw_http__log_figures log;
 	size_t n = 0;
@@ -998,6 +1006,11 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 		LINE("cache_checks", f.checks);
 		LINE("cache_evictions", f.evictions);
 		LINE("cache_no_room", f.no_room);
+		LINE("cache_watches", f.watches);
+		LINE("cache_watch_events", f.watch_events);
+		LINE("cache_watch_overflows", f.watch_overflows);
+		LINE("cache_watch_refused", f.watch_refused);
+		LINE("root_swaps", f.root_swaps);
 	}
 #undef LINE
 	return n;
@@ -1005,8 +1018,8 @@ static size_t http_stats(const struct bw_context *ctx, char *out, size_t out_byt
 
 const struct bw_service bw_http_service = {
 	.name = "http",
-	.stream_bytes = sizeof(struct conn),
-	.context_bytes = sizeof(struct worker),
+	.stream_bytes = sizeof(struct bw_http__conn),
+	.context_bytes = sizeof(struct bw_http__worker),
 	.start = http_start,
 	.stop = http_stop,
 	.opened = http_opened,

@@ -72,7 +72,7 @@ struct bw_http_exchange {
 	bool owes_continue; /* a 100 when its turn comes, if the body is still to come then */
 	/* -- a handler's; NULL: an object or a status of ours answers -- */
 	const struct bw_http_route *route;
-	struct worker *worker;
+	struct bw_http__worker *worker;
 	enum bw_http__stage stage;
 	bool is_dropped;   /* nothing more that the handler does reaches the connection */
 	bool wants_room;   /* it was refused something */
@@ -111,7 +111,7 @@ enum bw_http__phase {
 };
 
 /* A connection. Zeroed is a new one but for its times. */
-struct conn {
+struct bw_http__conn {
 	struct bw_http_exchange *first, *last;
 	bw_ns since;         /* what it waits for now has been waited for since then */
 	bw_ns timer_at;      /* as armed */
@@ -131,7 +131,7 @@ struct conn {
 	bool owes_pump;     /* which that callback has asked for */
 	bool is_counted;    /* among its address's connections */
 };
-_Static_assert(sizeof(struct conn) <= 96, "an idle connection is small");
+_Static_assert(sizeof(struct bw_http__conn) <= 96, "an idle connection is small");
 
 enum bw_http__tail {
 	BW_HTTP__TAIL_PLAIN,
@@ -141,7 +141,7 @@ enum bw_http__tail {
 };
 
 /* A worker's. */
-struct worker {
+struct bw_http__worker {
 	struct bw_context *ctx;
 	const struct bw_http_conf *conf;
 	struct bw_http__table table;
@@ -169,12 +169,12 @@ struct worker {
 	uint64_t file_reads, file_read_failures, file_read_waits;
 };
 
-static inline struct worker *bw_http__worker_of(const struct bw_stream *s)
+static inline struct bw_http__worker *bw_http__worker_of(const struct bw_stream *s)
 {
 	return bw_context_state(bw_stream_context(s));
 }
 
-static inline void bw_http__arm_by(struct bw_stream *s, struct conn *c, bw_ns at)
+static inline void bw_http__arm_by(struct bw_stream *s, struct bw_http__conn *c, bw_ns at)
 {
 	if (at < c->timer_at) {
 		c->timer_at = at;
@@ -186,7 +186,7 @@ static inline void bw_http__arm_by(struct bw_stream *s, struct conn *c, bw_ns at
 #define BW_HTTP__GONE_STATUS 499
 
 /** All of the reply is in the send queue, or nothing more of it will be. */
-static inline void bw_http__log_reply(struct worker *w, struct bw_http__reply *reply)
+static inline void bw_http__log_reply(struct bw_http__worker *w, struct bw_http__reply *reply)
 {
 	if (bw_likely(reply->entry == NULL))
 		return;
@@ -205,48 +205,50 @@ static inline void bw_http__log_body(struct bw_http__reply *reply, uint32_t byte
 /* ---- http.c ---- */
 
 /** Before a head is made: what it says of the time is of this second. */
-void bw_http__update_date(struct worker *w, bw_ns now);
+void bw_http__update_date(struct bw_http__worker *w, bw_ns now);
 
 /* ---- reply.c ---- */
 
 /** What the object says to this request. `reply->flags` are set. */
-void bw_http__decide(const struct worker *w, struct bw_http__object *object,
+void bw_http__decide(const struct bw_http__worker *w, struct bw_http__object *object,
 	const struct bw_http__wants *wants, struct bw_http__reply *reply);
 /**
  * The site's page for this status, where it has one, is the body. Before the reply's object is referenced. What a
  * constant says is not ours to replace.
  */
-void bw_http__use_page(const struct worker *w, struct bw_http__reply *reply);
+void bw_http__use_page(const struct bw_http__worker *w, struct bw_http__reply *reply);
 /** Unless it was sent. False: no room now. */
-bool bw_http__send_head(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply);
+bool bw_http__send_head(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
+	struct bw_http__reply *reply);
 /** Send what there is room for, of a reply whose body is in memory. True: all of it is in the send queue. */
-bool bw_http__send_reply(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply);
+bool bw_http__send_reply(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
+	struct bw_http__reply *reply);
 /** A handler's head. False: no room now. */
-bool bw_http__send_handler_head(struct worker *w, struct bw_stream *s, struct conn *c,
+bool bw_http__send_handler_head(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
 	const struct bw_http__reply *reply, const struct bw_http_response *response, bool is_chunked);
 /** Bytes in the send queue as they are. False: no room now. */
-bool bw_http__send_text(struct bw_stream *s, struct conn *c, const char *text, uint32_t len);
+bool bw_http__send_text(struct bw_stream *s, struct bw_http__conn *c, const char *text, uint32_t len);
 
 /* ---- exchange.c ---- */
 
 /** At the end of the connection's list. NULL: every one of the worker's is out. */
-struct bw_http_exchange *bw_http__exchange_push(
-	struct worker *w, struct bw_stream *s, struct conn *c, const struct bw_http__reply *reply);
+struct bw_http_exchange *bw_http__exchange_push(struct bw_http__worker *w, struct bw_stream *s,
+	struct bw_http__conn *c, const struct bw_http__reply *reply);
 /** The first one, done with or not: a handler that has not said all hears of it. */
-void bw_http__exchange_pop(struct worker *w, struct conn *c);
+void bw_http__exchange_pop(struct bw_http__worker *w, struct bw_http__conn *c);
 /** One that was popped while its job was out: the job's end. */
 void bw_http__exchange_free(struct bw_http_exchange *x);
 /** Orderly: what is queued goes out, then FIN. Later answers are to nobody any more. */
-void bw_http__finish(struct worker *w, struct bw_stream *s, struct conn *c);
-void bw_http__give_up(struct worker *w, struct bw_stream *s, struct conn *c);
+void bw_http__finish(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c);
+void bw_http__give_up(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c);
 /** Reading on would only make the list longer. */
-bool bw_http__is_blocked(const struct worker *w, const struct conn *c);
+bool bw_http__is_blocked(const struct bw_http__worker *w, const struct bw_http__conn *c);
 /** Send from the front of the list as far as it goes. */
-void bw_http__pump(struct worker *w, struct bw_stream *s, struct conn *c);
+void bw_http__pump(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c);
 /** Something was said for `x`, or its callback is over. */
-void bw_http__go_on(struct bw_http_exchange *x, struct conn *c);
+void bw_http__go_on(struct bw_http_exchange *x, struct bw_http__conn *c);
 /** Nothing is sent for them any more, whatever their handlers still say. */
-void bw_http__drop_all(struct conn *c);
+void bw_http__drop_all(struct bw_http__conn *c);
 
 /** The exchange goes to its route's handler. */
 void bw_http__handler_begin(struct bw_http_exchange *x, const struct bw_http_head *head);

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -28,6 +27,7 @@
 #include <base/log.h>
 
 #include "log.h"
+#include "thread.h"
 
 #define LOOK_MS     10 /* the writer's nap */
 #define BUSY_MS     1  /* and while whole bursts come */
@@ -777,21 +777,12 @@ static void *writer_main(void *arg)
 	return NULL;
 }
 
-/* Not on the worker's CPU, to which the calling thread is bound, but where the process's first thread may run. */
 static int writer_start(struct bw_http__log *log)
 {
-	pthread_attr_t attr;
-	cpu_set_t cpus;
-	int error = pthread_attr_init(&attr);
+	int rc = bw_http__thread_start(&log->thread, writer_main, log);
 
-	if (error != 0)
-		return -error;
-	if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0)
-		pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
-	error = pthread_create(&log->thread, &attr, writer_main, log);
-	pthread_attr_destroy(&attr);
-	log->has_thread = error == 0;
-	return -error;
+	log->has_thread = rc == 0;
+	return rc;
 }
 
 /* ---- from start to end --------------------------------------------------------------------------------------- */

@@ -19,8 +19,8 @@ static bool has_tag(const uint64_t *tags, unsigned count, uint64_t tag)
 }
 
 /* RFC 9110 13.1.5: may the range be honoured? A date must be a strong validator (8.8.2.2): a second old. */
-static bool range_holds(
-	const struct worker *w, const struct bw_http__object *object, const struct bw_http__wants *wants)
+static bool range_holds(const struct bw_http__worker *w, const struct bw_http__object *object,
+	const struct bw_http__wants *wants)
 {
 	if (!(wants->flags & BW_HTTP__IF_RANGE))
 		return true;
@@ -56,7 +56,7 @@ static void apply_range(const struct bw_http__object *object, const struct bw_ht
 
 /* Conditions in the order of RFC 9110 13.2.2, then the range. `reply` is the object's 200. */
 static void apply_wants(
-	const struct worker *w, const struct bw_http__wants *wants, struct bw_http__reply *reply)
+	const struct bw_http__worker *w, const struct bw_http__wants *wants, struct bw_http__reply *reply)
 {
 	const struct bw_http__object *object = reply->object;
 	unsigned flags = wants->flags;
@@ -90,7 +90,7 @@ static void apply_wants(
 }
 
 /* What the object says to this request. `reply->flags` are set. */
-void bw_http__decide(const struct worker *w, struct bw_http__object *object,
+void bw_http__decide(const struct bw_http__worker *w, struct bw_http__object *object,
 	const struct bw_http__wants *wants, struct bw_http__reply *reply)
 {
 	object = bw_http__object_variant(object, wants->encodings);
@@ -105,7 +105,7 @@ void bw_http__decide(const struct worker *w, struct bw_http__object *object,
 		reply->body_left = 0;
 }
 
-void bw_http__use_page(const struct worker *w, struct bw_http__reply *reply)
+void bw_http__use_page(const struct bw_http__worker *w, struct bw_http__reply *reply)
 {
 	struct bw_http__object *page;
 
@@ -178,8 +178,8 @@ static uint32_t put_status_body(struct text *text, unsigned status)
 }
 
 /* Where the head does not grow beyond `len_max` by them: a handler may have said much itself. */
-static void put_site_headers(
-	const struct worker *w, const struct bw_http__reply *reply, struct text *text, uint32_t len_max)
+static void put_site_headers(const struct bw_http__worker *w, const struct bw_http__reply *reply,
+	struct text *text, uint32_t len_max)
 {
 	uint32_t len;
 	const char *headers = bw_http__files_headers(w->conf->files, reply->site, &len);
@@ -211,7 +211,8 @@ static void put_allow(struct text *text, uint16_t methods)
  * A redirect, prebuilt but for the request's query: Location is the last of the lines before Content-Length. False:
  * there is no room for it.
  */
-static bool compose_redirect(const struct worker *w, const struct bw_http__reply *reply, struct text *text)
+static bool compose_redirect(
+	const struct bw_http__worker *w, const struct bw_http__reply *reply, struct text *text)
 {
 	const struct bw_http__object *object = reply->object;
 	enum bw_http__tail tail = tail_of(reply);
@@ -228,7 +229,8 @@ static bool compose_redirect(const struct worker *w, const struct bw_http__reply
 }
 
 /* All but what is prebuilt. A refusal's little body is composed with its head. Returns that body's bytes. */
-static uint32_t compose(const struct worker *w, const struct bw_http__reply *reply, struct text *text)
+static uint32_t compose(
+	const struct bw_http__worker *w, const struct bw_http__reply *reply, struct text *text)
 {
 	const struct bw_http__object *object = reply->object;
 	enum bw_http__tail tail = tail_of(reply);
@@ -300,7 +302,7 @@ static void release_object(void *arg)
 }
 
 /* The head, and the body with it where both are small. False: no room now. */
-static bool make_head(struct worker *w, struct bw_stream *s, struct bw_http__reply *reply)
+static bool make_head(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__reply *reply)
 {
 	const struct bw_http__object *object = reply->object;
 	struct text text;
@@ -342,7 +344,8 @@ static bool make_head(struct worker *w, struct bw_stream *s, struct bw_http__rep
 	return true;
 }
 
-bool bw_http__send_head(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply)
+bool bw_http__send_head(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct bw_http__reply *reply)
 {
 	/* A head is at most what a reserve grants: with that much space, only an empty pool can refuse. */
 	uint32_t space = bw_stream_space(s);
@@ -359,7 +362,8 @@ bool bw_http__send_head(struct worker *w, struct bw_stream *s, struct conn *c, s
 }
 
 /* Send what there is room for. True: all of it is in the send queue. */
-bool bw_http__send_reply(struct worker *w, struct bw_stream *s, struct conn *c, struct bw_http__reply *reply)
+bool bw_http__send_reply(
+	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct bw_http__reply *reply)
 {
 	if (!bw_http__send_head(w, s, c, reply))
 		return false;
@@ -388,7 +392,7 @@ bool bw_http__send_reply(struct worker *w, struct bw_stream *s, struct conn *c, 
 	return true;
 }
 
-bool bw_http__send_text(struct bw_stream *s, struct conn *c, const char *text, uint32_t len)
+bool bw_http__send_text(struct bw_stream *s, struct bw_http__conn *c, const char *text, uint32_t len)
 {
 	uint32_t space = bw_stream_space(s);
 	void *into = bw_stream_reserve(s, len);
@@ -402,7 +406,7 @@ bool bw_http__send_text(struct bw_stream *s, struct conn *c, const char *text, u
 	return true;
 }
 
-bool bw_http__send_handler_head(struct worker *w, struct bw_stream *s, struct conn *c,
+bool bw_http__send_handler_head(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
 	const struct bw_http__reply *reply, const struct bw_http_response *response, bool is_chunked)
 {
 	enum bw_http__tail tail = tail_of(reply);

@@ -8,6 +8,7 @@
 #include <base/log.h>
 
 #include "parse.h"
+#include "site.h"
 
 /* RFC 1035 section 2.3.4: longer is no name. */
 #define NAME_MAX_BYTES 255
@@ -256,6 +257,19 @@ int bw_http__router_make(const struct bw_http_conf *conf, struct bw_http_router 
 out_of_memory:
 	if (rc == -ENOMEM)
 		bw_error("http: no memory for hosts and routes");
+	bw_http__router_free(router);
+	return rc;
+}
+
+int bw_http_conf_check(const struct bw_http_conf *conf)
+{
+	struct bw_http_router *router = NULL;
+	int rc = bw_http__site_check(&conf->site);
+
+	for (unsigned i = 0; i < conf->host_count && rc == 0; i++)
+		rc = bw_http__site_check(&conf->hosts[i]);
+	if (rc == 0) /* two of a name, or of a path */
+		rc = bw_http__router_make(conf, &router);
 	bw_http__router_free(router);
 	return rc;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <base/log.h>
@@ -14,6 +15,7 @@
 #include "files.h"
 #include "mime.h"
 #include "parse.h"
+#include "watch.h"
 
 /* ---- checks ------------------------------------------------------------------------------------------- */
 
@@ -171,26 +173,86 @@ int bw_http__site_check(const struct bw_http_site *conf)
 
 /* ---- making -------------------------------------------------------------------------------------------- */
 
-static int open_root(const char *root)
+/* A descriptor or -errno. */
+static int open_root(const char *path)
 {
-	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
 
-	if (fd >= 0 && faccessat(fd, ".", R_OK | X_OK, AT_EACCESS) == 0)
+	if (fd < 0)
+		return -errno;
+	if (faccessat(fd, ".", R_OK | X_OK, AT_EACCESS) == 0)
 		return fd;
-	if (fd >= 0)
+	error = errno;
+	close(fd);
+	return -error;
+}
+
+/* Takes the descriptor. NULL: no memory. */
+static struct bw_http__root *make_root(int fd)
+{
+	static _Atomic uint64_t last_id;
+	struct bw_http__root *root = calloc(1, sizeof(*root));
+	struct stat st;
+
+	if (root == NULL || fstat(fd, &st) < 0) {
+		free(root);
 		close(fd);
-	else if (errno == ENOENT) {
+		return NULL;
+	}
+	atomic_init(&root->refs, 1);
+	root->fd = fd;
+	root->is_local = bw_http__is_local(fd);
+	root->id = atomic_fetch_add(&last_id, 1) + 1;
+	root->device = st.st_dev;
+	root->inode = st.st_ino;
+	return root;
+}
+
+void bw_http__root_put(struct bw_http__root *root)
+{
+	if (root == NULL || atomic_fetch_sub(&root->refs, 1) != 1)
+		return;
+	close(root->fd);
+	free(root);
+}
+
+struct bw_http__root *bw_http__site_find_root(struct bw_http__site *site, const struct bw_http__root *root)
+{
+	struct stat st;
+	int fd, error = stat(site->root_path, &st) < 0 ? errno : 0;
+
+	if (error == 0 && st.st_dev == root->device && st.st_ino == root->inode) {
+		atomic_store(&site->root_losses, 0);
+		return NULL;
+	}
+	fd = error == 0 ? open_root(site->root_path) : -error;
+	if (fd >= 0) {
+		atomic_store(&site->root_losses, 0);
+		return make_root(fd);
+	}
+	/* Between two steps of a swap, there may be none for a moment: what there was is served until the next. */
+	if (atomic_fetch_add(&site->root_losses, 1) == 1)
+		bw_warn("http: document root %s cannot be opened any more (%s): the directory that it was is served until "
+			"there is another",
+			site->root_path, strerror(-fd));
+	return NULL;
+}
+
+static int refuse_root(const char *root, int error)
+{
+	if (error == ENOENT) {
 		bw_error("http: document root %s does not exist: create it or name another", root);
 		return -ENOENT;
-	} else if (errno == ENOTDIR) {
+	}
+	if (error == ENOTDIR) {
 		bw_error("http: document root %s is not a directory: name the directory that holds the files",
 			root);
 		return -ENOTDIR;
 	}
 	bw_error(
 		"http: document root %s is not readable (%s): grant read and search permission, or name another",
-		root, strerror(errno));
-	return errno != 0 ? -errno : -EACCES;
+		root, strerror(error));
+	return -error;
 }
 
 static int make_headers(struct bw_http__site *site, const struct bw_http_site *conf)
@@ -244,19 +306,21 @@ int bw_http__site_init(struct bw_http__site *site, const struct bw_http_site *co
 	if (rc == 0)
 		rc = make_pages(site, conf);
 	if (rc == 0 && conf->root != NULL) {
-		site->root = strdup(conf->root);
-		if (site->root == NULL)
+		site->root_path = strdup(conf->root);
+		if (site->root_path == NULL)
 			return -ENOMEM;
-		site->root_fd = open_root(conf->root);
-		rc = BW_MIN(site->root_fd, 0);
+		rc = open_root(conf->root);
+		if (rc < 0)
+			return refuse_root(conf->root, -rc);
+		site->root = make_root(rc);
+		rc = site->root != NULL ? 0 : -ENOMEM;
 	}
 	return rc;
 }
 
 void bw_http__site_fini(struct bw_http__site *site)
 {
-	if (site->root_fd >= 0)
-		close(site->root_fd);
+	bw_http__root_put(site->root);
 	for (unsigned i = 0; i < site->page_count; i++)
 		free(site->pages[i].path);
 	free(site->pages);
@@ -264,5 +328,5 @@ void bw_http__site_fini(struct bw_http__site *site)
 	free(site->headers);
 	free(site->charset);
 	free(site->index);
-	free(site->root);
+	free(site->root_path);
 }

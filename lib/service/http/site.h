@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include <base/types.h>
 #include <service/http.h>
 
 struct bw_http__object;
@@ -16,11 +17,22 @@ struct bw_http__page {
 	atomic_bool is_lost; /* has been told */
 };
 
+/** A document root as it is open. Who looks below it holds a reference, for another may take its place meanwhile. */
+struct bw_http__root {
+	atomic_uint refs;
+	int fd;
+	bool is_local; /* it is not another machine that may swap it */
+	uint64_t id;   /* no other root has it */
+	uint64_t device, inode;
+};
+
 struct bw_http__site {
-	int root_fd; /* -1: constants only */
-	char *root, *index;
-	char *charset; /* of text; NULL: none is told */
-	char *headers; /* lines, for every head */
+	struct bw_http__root *root; /* under the cache's mutex. NULL: constants only */
+	char *root_path, *index;    /* root_path is NULL where there is no root */
+	atomic_uint root_losses;    /* looks in a row at which there was none */
+	_Atomic bw_ns root_look_at; /* of one that is not local */
+	char *charset;              /* of text; NULL: none is told */
+	char *headers;              /* lines, for every head */
 	uint32_t headers_len;
 	bool precompressed, listing;
 	struct bw_http__page *pages;
@@ -33,5 +45,9 @@ struct bw_http__site {
 int bw_http__site_check(const struct bw_http_site *conf);
 /** All but the constants. 0, or -errno; after one line unless it is -ENOMEM. */
 int bw_http__site_init(struct bw_http__site *site, const struct bw_http_site *conf);
-/** Also of one that is zeroed but for its root_fd, -1. */
+/** Also of one that is zeroed. */
 void bw_http__site_fini(struct bw_http__site *site);
+
+/** What is at the root's path by now. NULL: the same as ever, or after a line nothing that could be served. */
+struct bw_http__root *bw_http__site_find_root(struct bw_http__site *site, const struct bw_http__root *root);
+void bw_http__root_put(struct bw_http__root *root);

@@ -10,6 +10,7 @@
 #include <base/log.h>
 
 #include "site.h"
+#include "watch.h"
 
 #define BUCKETS          65536
 #define SWEEP_EACH_TICK  64
@@ -213,11 +214,10 @@ static void slot_drop_object(struct bw_http__slot *slot)
 	bw_http__object_put(object);
 }
 
-/* Trusted no longer without a look at the disk. Another worker's clock may be ahead: signed. */
-static bool is_old(const struct bw_http__object *object, bw_ns now)
+/* Another worker's clock may be ahead: signed. */
+static bool is_past(const _Atomic bw_ns *at, bw_ns now)
 {
-	return (int64_t)(now - atomic_load_explicit(&object->checked_at, memory_order_relaxed)) >=
-	       (int64_t)BW_HTTP__FRESH_NS;
+	return (int64_t)(now - atomic_load_explicit(at, memory_order_relaxed)) >= 0;
 }
 
 static bool is_spent(const struct bw_http__object *object, bw_ns now)
@@ -226,8 +226,12 @@ static bool is_spent(const struct bw_http__object *object, bw_ns now)
 		return false;
 	if (atomic_load_explicit(&object->is_stale, memory_order_acquire))
 		return true;
-	/* A refusal is not checked again but asked for again. */
-	return object->status != 200 && is_old(object, now);
+	if (object->status == 200)
+		return false;
+	/* A refusal is not looked at again but asked for again. */
+	return is_past(&object->look_at, now) ||
+	       (object->watched != NULL &&
+		       bw_http__watched_changes(object->watched) != object->watched_changes);
 }
 
 static enum bw_http__found wait_for(
@@ -273,20 +277,20 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, unsigned s
 	if (slot->object == NULL)
 		return wait_for(table, slot->lookup, lookup);
 	if (!slot->object->is_constant) {
-		int64_t age = (int64_t)(now - atomic_load_explicit(
-						      &slot->object->checked_at, memory_order_relaxed));
-
-		if (bw_unlikely(age >= (int64_t)BW_HTTP__FRESH_NS)) {
+		if (bw_unlikely(is_past(&slot->object->look_at, now))) {
 			if (slot->lookup == NULL)
 				lookup_begin(table, index, path, path_len, now);
 			/* Where no helper has time, an old answer is better than none. */
-			if (age >= (int64_t)BW_HTTP__STALE_NS && slot->lookup != NULL &&
+			if (is_past(&slot->object->stale_at, now) && slot->lookup != NULL &&
 				now - slot->lookup->begun_at < BW_HTTP__PATIENCE_NS) {
 				if (!bw_link_is_linked(&slot->lookup->awaited))
 					bw_list_push_back(&table->lookups_awaited, &slot->lookup->awaited);
 				return wait_for(table, slot->lookup, lookup);
 			}
 		}
+		/* Written only where it was not, so that workers do not take the line from each other. */
+		if (!atomic_load_explicit(&slot->object->is_used, memory_order_relaxed))
+			atomic_store_explicit(&slot->object->is_used, true, memory_order_relaxed);
 	}
 	table->hits++;
 	*object = slot->object;
@@ -389,7 +393,7 @@ static bool pages_are_due(const struct bw_http__table *table, bw_ns now)
 		const struct bw_http__object *object = table->pages[i].object;
 
 		if (object == NULL ? now - table->pages_asked_at >= BW_HTTP__FRESH_NS
-				   : is_old(object, now) || is_spent(object, now))
+				   : is_past(&object->look_at, now) || is_spent(object, now))
 			return true;
 	}
 	return false;
@@ -500,6 +504,7 @@ int bw_http__table_init(struct bw_http__table *table, struct bw_context *ctx, co
 	}
 	for (unsigned site = 0; site < bw_http__files_site_count(conf->files); site++)
 		insert_constants(table, site);
+	bw_http__files_start(conf->files);
 	return pages_init(table);
 }
 

@@ -144,6 +144,7 @@ static const struct parameter parameters[] = {
 	{ "appendonly", get_no, NULL },
 	{ "client-query-buffer-limit", get_query_buffer, NULL },
 	{ "databases", get_one, NULL },
+	{ "latency-tracking", get_no, NULL },
 	{ "lfu-decay-time", get_one, NULL },
 	{ "lfu-log-factor", get_log_factor, NULL },
 	{ "maxmemory", get_maxmemory, check_maxmemory },

@@ -54,14 +54,11 @@ void bw_resp__opened(struct bw_stream *s)
 		deny(r, s);
 }
 
-void bw_resp__close_if_done(
+void bw_resp__try_to_close(
 	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread)
 {
 	bool is_done;
 
-	if (bw_likely((conn->flags & (BW_RESP__CLOSING | BW_RESP__PEER_DONE)) == 0 &&
-		      !bw_stream_is_draining(s)))
-		return;
 	if (conn->emit != NULL || conn->first != NULL || (conn->flags & BW_RESP__ABORTED) != 0)
 		return;
 	if (conn->flags & BW_RESP__CLOSING)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* COMMAND: the table of commands as Redis 7.0 shows it. What DOCS leaves out are complexities and arguments. */
+/* COMMAND: the table of commands as Redis 7.0 shows it. */
 #include "text.h"
 
 #include <stdio.h>
+
+#define DOCS_BYTES_MAX 16384u /* of a command with all its subcommands; CLIENT's are a third of it */
+#define TOO_MANY_NAMES "ERR too many command names"
 
 /* In Redis's order. */
 static const struct {
@@ -278,13 +281,14 @@ static void add_docs(struct bw_resp__text *t, const struct bw_resp__command *c)
 	for (unsigned i = 0; i < bw_resp__subcommand_count; i++)
 		subcommands += is_subcommand_of(&bw_resp__subcommands[i], c);
 	bw_resp__text_bulk(t, c->name);
-	bw_resp__text_map(t, 3 + (subcommands > 0));
+	bw_resp__text_map(t, 3 + bw_resp__manual_pairs(c) + (subcommands > 0));
 	bw_resp__text_bulk(t, "summary");
 	bw_resp__text_bulk(t, c->summary);
 	bw_resp__text_bulk(t, "since");
 	bw_resp__text_bulk(t, c->since);
 	bw_resp__text_bulk(t, "group");
 	bw_resp__text_bulk(t, c->group);
+	bw_resp__add_manual(t, c);
 	if (subcommands == 0)
 		return;
 	bw_resp__text_bulk(t, "subcommands");
@@ -315,7 +319,7 @@ static bool has_too_many_names(struct bw_resp__call *call)
 {
 	if (call->argc <= 2 + bw_resp__command_count)
 		return false;
-	bw_resp__reply_error(call, "ERR too many command names");
+	bw_resp__reply_error(call, TOO_MANY_NAMES);
 	return true;
 }
 
@@ -354,8 +358,13 @@ void bw_resp__run_command_docs(struct bw_resp__call *call)
 	for (uint32_t i = 2; i < call->argc; i++) {
 		const struct bw_resp__command *c = find(call, &call->argv[i]);
 
-		if (c != NULL)
-			add_docs(&t, c);
+		if (c == NULL)
+			continue;
+		if (t.room - t.len < DOCS_BYTES_MAX) { /* a container, again and again */
+			bw_resp__reply_error(call, TOO_MANY_NAMES);
+			return;
+		}
+		add_docs(&t, c);
 	}
 	bw_resp__text_reply(call, &t);
 }

@@ -16,15 +16,15 @@ const char *const bw_resp__policy_names[BW_RESP_POLICIES] = {
 	[BW_RESP_NOEVICTION] = "noeviction",
 };
 
-/* All workers', as far as they are levels. */
+/* All workers', as far as they are as they stand: levels, and what RESETSTAT sets back itself. */
 struct levels {
-	uint64_t connections, keys, expiring, used, payload, staged, maxmemory, ops_per_s;
+	uint64_t connections, keys, expiring, used, payload, staged, maxmemory, calls, peak;
+	struct bw_resp__rates rates;
 };
 
 static struct bw_resp__totals totals_of(const struct bw_resp *r)
 {
 	return (struct bw_resp__totals){
-		.commands = r->commands,
 		.connections = r->connections_total,
 		.denied = r->denied,
 		.hits = r->store.hits,
@@ -32,12 +32,15 @@ static struct bw_resp__totals totals_of(const struct bw_resp *r)
 		.evicted = r->store.evicted,
 		.expired = r->store.expired,
 		.errors = r->errors,
+		.bytes_in = r->bytes_in,
+		.bytes_out = r->bytes_out,
 	};
 }
 
 void bw_resp__reset_stats(struct bw_resp *r)
 {
 	r->reset = totals_of(r);
+	bw_resp__stats_reset(r);
 }
 
 /* Other workers' figures are read as they are: each is written by its owner alone. */
@@ -49,7 +52,6 @@ static void sum_workers(const struct bw_resp *r, struct levels *level, struct bw
 		const struct bw_resp *peer = bw_context_peer_state(r->ctx, i);
 		struct bw_resp__totals now = totals_of(peer);
 
-		sum->commands += now.commands - peer->reset.commands;
 		sum->connections += now.connections - peer->reset.connections;
 		sum->denied += now.denied - peer->reset.denied;
 		sum->hits += now.hits - peer->reset.hits;
@@ -57,6 +59,8 @@ static void sum_workers(const struct bw_resp *r, struct levels *level, struct bw
 		sum->evicted += now.evicted - peer->reset.evicted;
 		sum->expired += now.expired - peer->reset.expired;
 		sum->errors += now.errors - peer->reset.errors;
+		sum->bytes_in += now.bytes_in - peer->reset.bytes_in;
+		sum->bytes_out += now.bytes_out - peer->reset.bytes_out;
 		level->connections += peer->connections;
 		level->keys += peer->store.keys;
 		level->expiring += peer->store.expiring;
@@ -64,7 +68,11 @@ static void sum_workers(const struct bw_resp *r, struct levels *level, struct bw
 		level->payload += peer->store.payload_bytes;
 		level->staged += peer->store.staged_bytes;
 		level->maxmemory += peer->store.bytes_wanted;
-		level->ops_per_s += peer->ops_per_s;
+		level->rates.commands += peer->rates.commands;
+		level->rates.bytes_in += peer->rates.bytes_in;
+		level->rates.bytes_out += peer->rates.bytes_out;
+		level->peak += BW_MAX(peer->memory_peak_bytes, bw_resp__slab_used_bytes(&peer->store.slab));
+		level->calls += bw_resp__calls(peer);
 	}
 }
 
@@ -117,6 +125,8 @@ static void info_memory(const struct info *info)
 
 	add(info->t, "# Memory\r\nused_memory:%llu\r\n", (ull)level->used);
 	add_human(info->t, "used_memory_human", level->used);
+	add(info->t, "used_memory_peak:%llu\r\n", (ull)level->peak);
+	add_human(info->t, "used_memory_peak_human", level->peak);
 	add(info->t, "used_memory_dataset:%llu\r\nused_memory_staged:%llu\r\nmaxmemory:%llu\r\n",
 		(ull)level->payload, (ull)level->staged, (ull)level->maxmemory);
 	add_human(info->t, "maxmemory_human", level->maxmemory);
@@ -132,11 +142,17 @@ static void info_persistence(const struct info *info)
 static void info_stats(const struct info *info)
 {
 	const struct bw_resp__totals *sum = &info->sum;
+	const struct bw_resp__rates *rates = &info->level.rates;
 
 	add(info->t, "# Stats\r\ntotal_connections_received:%llu\r\ntotal_commands_processed:%llu\r\n",
-		(ull)sum->connections, (ull)sum->commands);
-	add(info->t, "instantaneous_ops_per_sec:%llu\r\nrejected_connections:%llu\r\nexpired_keys:%llu\r\n",
-		(ull)info->level.ops_per_s, (ull)sum->denied, (ull)sum->expired);
+		(ull)sum->connections, (ull)info->level.calls - 1); /* INFO has not ended yet */
+	add(info->t,
+		"instantaneous_ops_per_sec:%llu\r\ntotal_net_input_bytes:%llu\r\ntotal_net_output_bytes:%llu\r\n",
+		(ull)rates->commands, (ull)sum->bytes_in, (ull)sum->bytes_out);
+	add(info->t, "instantaneous_input_kbps:%.2f\r\ninstantaneous_output_kbps:%.2f\r\n",
+		(double)rates->bytes_in / 1024, (double)rates->bytes_out / 1024);
+	add(info->t, "rejected_connections:%llu\r\nexpired_keys:%llu\r\n", (ull)sum->denied,
+		(ull)sum->expired);
 	add(info->t, "evicted_keys:%llu\r\nkeyspace_hits:%llu\r\nkeyspace_misses:%llu\r\n", (ull)sum->evicted,
 		(ull)sum->hits, (ull)sum->misses);
 	add(info->t, "pubsub_channels:0\r\npubsub_patterns:0\r\ntotal_error_replies:%llu\r\n",
@@ -158,6 +174,29 @@ static void info_cpu(const struct info *info)
 		(long long)usage.ru_utime.tv_sec, (long)usage.ru_utime.tv_usec);
 }
 
+static void info_modules(const struct info *info)
+{
+	add(info->t, "# Modules\r\n");
+}
+
+static void info_commandstats(const struct info *info)
+{
+	add(info->t, "# Commandstats\r\n");
+	bw_resp__add_commandstats(info->t, info->call);
+}
+
+static void info_errorstats(const struct info *info)
+{
+	add(info->t, "# Errorstats\r\n");
+	bw_resp__add_errorstats(info->t, info->call->r);
+}
+
+/* As with Redis's `latency-tracking no`. */
+static void info_latencystats(const struct info *info)
+{
+	add(info->t, "# Latencystats\r\n");
+}
+
 static void info_cluster(const struct info *info)
 {
 	add(info->t, "# Cluster\r\ncluster_enabled:0\r\n");
@@ -176,28 +215,33 @@ void bw_resp__run_info(struct bw_resp__call *call)
 	static const struct {
 		const char *name;
 		void (*write)(const struct info *info);
+		bool is_default;
 	} sections[] = {
-		{ "server", info_server },
-		{ "clients", info_clients },
-		{ "memory", info_memory },
-		{ "persistence", info_persistence },
-		{ "stats", info_stats },
-		{ "replication", info_replication },
-		{ "cpu", info_cpu },
-		{ "cluster", info_cluster },
-		{ "keyspace", info_keyspace },
+		{ "server", info_server, true },
+		{ "clients", info_clients, true },
+		{ "memory", info_memory, true },
+		{ "persistence", info_persistence, true },
+		{ "stats", info_stats, true },
+		{ "replication", info_replication, true },
+		{ "cpu", info_cpu, true },
+		{ "modules", info_modules, true },
+		{ "commandstats", info_commandstats, false },
+		{ "errorstats", info_errorstats, true },
+		{ "latencystats", info_latencystats, false },
+		{ "cluster", info_cluster, true },
+		{ "keyspace", info_keyspace, true },
 	};
 	struct bw_resp__text t = bw_resp__text_begin(call);
 	struct info info = { .t = &t, .call = call };
 
 	sum_workers(call->r, &info.level, &info.sum);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(sections); i++) {
-		bool is_wanted = call->argc == 1;
+		bool is_wanted = call->argc == 1 && sections[i].is_default;
 
 		for (uint32_t a = 1; a < call->argc && !is_wanted; a++)
 			is_wanted = bw_resp__arg_is(&call->argv[a], sections[i].name) ||
 				    bw_resp__arg_is(&call->argv[a], "all") ||
-				    bw_resp__arg_is(&call->argv[a], "default") ||
+				    (sections[i].is_default && bw_resp__arg_is(&call->argv[a], "default")) ||
 				    bw_resp__arg_is(&call->argv[a], "everything");
 		if (!is_wanted)
 			continue;

@@ -2,10 +2,13 @@
 /** What the parts of the cache share: a worker's state, a connection's, a command in execution. See resp.c. */
 #pragma once
 
+#include <base/clock.h>
 #include <service/resp.h>
 #include <service/service.h>
 
 #include "parse.h"
+#include "sweep.h"
+#include "warm.h"
 
 /** The longest reply that is written at once; what is longer goes by reference. Fits a reservation of 1,024. */
 #define BW_RESP__TEXT_MAX    640u
@@ -201,9 +204,34 @@ struct bw_resp__name {
 	uint32_t len;
 };
 
+/** How often something ran, and for how long, as far as it was measured: see stats.c. */
+struct bw_resp__gauge {
+	uint32_t left; /* until the next one that is measured */
+	uint32_t distance;
+	uint64_t count, ns; /* up to the last one */
+};
+
+/** A command's figures, for INFO commandstats. */
+struct bw_resp__stat {
+	struct bw_resp__gauge calls;  /* at its connection's worker */
+	struct bw_resp__gauge visits; /* and at those that it was posted to */
+	uint64_t rejected, failed;
+} __attribute__((aligned(64)));
+_Static_assert(sizeof(struct bw_resp__stat) == 64, "a cache line");
+
+/** What an error reply begins with, in the order of the names: INFO errorstats. */
+enum bw_resp__error {
+	BW_RESP__ERR,
+	BW_RESP__NOAUTH,
+	BW_RESP__NOPROTO,
+	BW_RESP__OOM,
+	BW_RESP__WRONGPASS,
+	BW_RESP__ERRORS
+};
+
 /** What CONFIG RESETSTAT sets back. */
 struct bw_resp__totals {
-	uint64_t commands, connections, denied, hits, misses, evicted, expired, errors;
+	uint64_t connections, denied, hits, misses, evicted, expired, errors, bytes_in, bytes_out;
 };
 
 /** A worker's state. What other workers read of it, for INFO, is plain counters. */
@@ -226,13 +254,24 @@ struct bw_resp {
 	struct bw_resp__request *requests_free;
 	uint32_t requests_free_count;
 	uint64_t clients_bytes; /* staged for names */
-	bw_ns sweep_at, resync_at, started_at;
+	struct bw_resp__sweep sweep;
+	struct bw_resp__warm warm;
+	struct bw_mail wake; /* to ourselves, for another turn soon */
+	bool is_wake_out;
+	bw_ns tick_at, resync_at, started_at;
 	uint64_t commands, errors, connections_total, connections, mails, protocol_errors, stalled, denied;
+	uint64_t bytes_in, bytes_out; /* of commands as they are read, of replies as they are sent */
+	uint64_t memory_peak_bytes;
 	struct bw_resp__totals reset; /* as they were at the last CONFIG RESETSTAT */
-	bw_ns ops_at;                 /* when these were measured */
-	uint64_t ops_commands, ops_per_s;
-	uint64_t maxmemory; /* CONFIG SET: of all workers together */
-	uint64_t serial;    /* of the connection that was opened last */
+	uint64_t errors_of[BW_RESP__ERRORS];
+	struct bw_resp__stat stats[BW_RESP__NO_COMMAND]; /* by bw_resp__command_number() */
+	/* -- what INFO calls instantaneous: of the last second -- */
+	bw_ns rates_at;
+	struct bw_resp__rates {
+		uint64_t commands, bytes_in, bytes_out;
+	} rates_from, rates; /* the counts when it began, and what it came to in a second */
+	uint64_t maxmemory;  /* CONFIG SET: of all workers together */
+	uint64_t serial;     /* of the connection that was opened last */
 	struct bw_stream *streams_first, *streams_last;
 	struct bw_resp__request *tours; /* that are between two slices, by `next` */
 	/* -- those who wait for keys that are held, in order -- */
@@ -256,6 +295,7 @@ struct bw_resp__call {
 	struct bw_resp__request *request; /* where the reply goes; NULL: into the window */
 	bool may_take;                    /* blobs among the arguments are this worker's */
 	bool is_resp3;
+	bool is_rejected; /* the error reply says why it does not run at all */
 };
 
 enum bw_resp__ran {
@@ -297,9 +337,16 @@ void bw_resp__note_progress(struct bw_resp *r, struct bw_stream *s, struct bw_re
 
 /* ---- a connection's life, conn.c ---- */
 
-/** Close, if it is time. @unread  bytes that are there and not consumed */
-void bw_resp__close_if_done(
+void bw_resp__try_to_close(
 	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread);
+/** Close, if it is time. @unread  bytes that are there and not consumed */
+static inline void bw_resp__close_if_done(
+	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread)
+{
+	if (bw_unlikely((conn->flags & (BW_RESP__CLOSING | BW_RESP__PEER_DONE)) != 0) ||
+		bw_unlikely(bw_stream_is_draining(s)))
+		bw_resp__try_to_close(r, s, conn, unread);
+}
 void bw_resp__opened(struct bw_stream *s);
 void bw_resp__peer_closed(struct bw_stream *s);
 void bw_resp__drain(struct bw_stream *s);
@@ -445,6 +492,31 @@ char *bw_resp__put_bulk_header(char *to, uint32_t len);
  * @out         where the window stood
  */
 void bw_resp__silence(struct bw_resp__call *call, bool was_silent, char *out);
+
+/* ---- what commands cost, and how they end: stats.c ---- */
+
+/** It ran, from then until now. */
+void bw_resp__measured(struct bw_resp__gauge *gauge, bw_ns begun_at);
+/** One more. When it begins, where it is to be measured; else 0. */
+static inline bw_ns bw_resp__count(struct bw_resp__gauge *gauge)
+{
+	return bw_unlikely(--gauge->left == 0) ? bw_clock_now() : 0;
+}
+/** That one did not run. */
+static inline void bw_resp__uncount(struct bw_resp__gauge *gauge)
+{
+	gauge->left++;
+}
+static inline struct bw_resp__stat *bw_resp__stat_of(
+	struct bw_resp *r, const struct bw_resp__command *command)
+{
+	return &r->stats[bw_resp__command_number(command)];
+}
+void bw_resp__stats_reset(struct bw_resp *r);
+/** Of all commands, since then. */
+uint64_t bw_resp__calls(const struct bw_resp *r);
+/** An error reply, "-ERR ...". */
+void bw_resp__count_error(const struct bw_resp__call *call, const char *text);
 
 /* ---- info.c, docs.c, client.c, config.c, hello.c ---- */
 

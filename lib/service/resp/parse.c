@@ -84,6 +84,16 @@ unsigned bw_resp__format_int(char *out, int64_t value)
 	unsigned n = 0, len;
 	char digits[20];
 
+	/* Most are the lengths of short values. */
+	if (bw_likely((uint64_t)value < 100)) {
+		if (value < 10) {
+			out[0] = (char)('0' + value);
+			return 1;
+		}
+		out[0] = (char)('0' + (uint32_t)value / 10);
+		out[1] = (char)('0' + (uint32_t)value % 10);
+		return 2;
+	}
 	do {
 		digits[n++] = (char)('0' + v % 10);
 		v /= 10;

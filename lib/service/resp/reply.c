@@ -50,7 +50,6 @@ void bw_resp__reply_error(struct bw_resp__call *call, const char *format, ...)
 	va_list args;
 	int len;
 
-	call->r->errors++;
 	text[0] = '-';
 	va_start(args, format);
 	len = 1 + vsnprintf(text + 1, sizeof(text) - 3, format, args);
@@ -63,6 +62,7 @@ void bw_resp__reply_error(struct bw_resp__call *call, const char *format, ...)
 		if (text[i] == '\r' || text[i] == '\n')
 			text[i] = ' ';
 	memcpy(text + len, "\r\n", 2);
+	bw_resp__count_error(call, text);
 	bw_resp__reply_text(call, text, (uint32_t)len + 2);
 }
 

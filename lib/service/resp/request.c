@@ -133,7 +133,7 @@ void bw_resp__send_away(struct bw_resp__call *call, uint64_t owners, struct bw_r
 
 /* ---- at the worker that it was posted to ---- */
 
-static void run_request(struct bw_resp *r, struct bw_resp__request *request)
+static void visit(struct bw_resp *r, struct bw_resp__request *request)
 {
 	struct bw_resp__call call = {
 		.r = r,
@@ -161,6 +161,33 @@ static void run_request(struct bw_resp *r, struct bw_resp__request *request)
 	key = &call.argv[call.command->first_key];
 	call.hash = bw_resp__hash_key(r, key->data, key->len).hash;
 	call.command->run(&call);
+}
+
+static void run_request(struct bw_resp *r, struct bw_resp__request *request)
+{
+	struct bw_resp__gauge *gauge = &bw_resp__stat_of(r, request->command)->visits;
+	bw_ns begun_at = bw_resp__count(gauge);
+
+	visit(r, request);
+	if (begun_at != 0)
+		bw_resp__measured(gauge, begun_at);
+}
+
+/* What no key has to do with: it does not wait for those that are held. */
+static void told(struct bw_resp *r, struct bw_resp__request *part)
+{
+	struct bw_resp__gauge *gauge = &bw_resp__stat_of(r, part->command)->visits;
+	bw_ns begun_at = bw_resp__count(gauge);
+
+	if (part->command->spread == BW_RESP__TELL)
+		bw_resp__tell(r, part->parent);
+	else
+		bw_resp__tour(r, part);
+	if (begun_at != 0)
+		bw_resp__measured(gauge, begun_at);
+	/* A slice of this worker's connections, and the next one in a later turn. */
+	part->is_answered = part->command->spread == BW_RESP__TELL || part->tour == BW_RESP__TOUR_DONE;
+	bw_mail_post(r->ctx, part->is_answered ? part->home->worker : r->worker, &part->mail);
 }
 
 /* ---- home again ---- */
@@ -219,23 +246,15 @@ void bw_resp__carry_out(struct bw_resp *r, struct bw_resp__request *request)
 		bw_mail_post(r->ctx, request->home->worker, &request->mail);
 }
 
-/* What no key has to do with: it does not wait for those that are held. */
-static void told(struct bw_resp *r, struct bw_resp__request *part)
-{
-	if (part->command->spread == BW_RESP__TELL)
-		bw_resp__tell(r, part->parent);
-	else
-		bw_resp__tour(r, part);
-	/* A slice of this worker's connections, and the next one in a later turn. */
-	part->is_answered = part->command->spread == BW_RESP__TELL || part->tour == BW_RESP__TOUR_DONE;
-	bw_mail_post(r->ctx, part->is_answered ? part->home->worker : r->worker, &part->mail);
-}
-
 void bw_resp__mail(struct bw_context *ctx, struct bw_mail *mail)
 {
 	struct bw_resp__request *request = bw_container_of(mail, struct bw_resp__request, mail);
 	struct bw_resp *r = bw_resp__of(ctx);
 
+	if (mail == &r->wake) {
+		r->is_wake_out = false;
+		return;
+	}
 	bw_resp__set_now(r, bw_context_now(ctx));
 	if (request->command->spread >= BW_RESP__TELL && request->parent != NULL && !request->is_answered) {
 		told(r, request);

@@ -16,6 +16,7 @@
  *     request.c     commands that other workers run, and those that wait behind them
  *     spread.c      commands with keys of several workers; atomic.c and scan.c where that is not enough
  *     stall.c       what wakes a connection that cannot go on, and when it is given up
+ *     stats.c       what commands cost, and how they end
  *     conn.c        a connection's life; worker.c a worker's; prepare.c the configuration before there is any
  *
  * With one worker there is no request but for a long MGET.
@@ -91,6 +92,7 @@ static uint32_t resp_data(struct bw_stream *s, const struct bw_view *views, unsi
 	bw_resp__window_commit(r);
 	if (conn->flags & BW_RESP__CLOSING)
 		used = sum;
+	r->bytes_in += used;
 	bw_resp__close_if_done(r, s, conn, bw_stream_unread(s) - used);
 	return used;
 }

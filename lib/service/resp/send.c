@@ -21,8 +21,10 @@
 void bw_resp__window_commit(struct bw_resp *r)
 {
 	/* Also of nothing: it gives back what was reserved. */
-	if (r->out_stream != NULL)
+	if (r->out_stream != NULL) {
+		r->bytes_out += (uint64_t)(r->out - r->out_begin);
 		bw_stream_commit(r->out_stream, (uint32_t)(r->out - r->out_begin));
+	}
 	r->out_stream = NULL;
 }
 
@@ -75,7 +77,7 @@ static uint32_t emit_piece(struct bw_resp__conn *conn, const uint8_t **data)
 }
 
 /* False: there is more than fits. */
-static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
+static bool emit_continue(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
 	struct bw_resp__block *block = conn->emit;
 	const uint8_t *data;
@@ -91,6 +93,7 @@ static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
 			bw_resp__block_unpin(block);
 			return bw_resp__refused(s, n);
 		}
+		r->bytes_out += n;
 		conn->emit_off = (uint16_t)(conn->emit_off + n);
 		conn->emit_left = (conn->emit_left - n) & 0x7fffffff;
 	}
@@ -100,6 +103,7 @@ static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
 			return bw_resp__refused(s, 2);
 		memcpy(end, "\r\n", 2);
 		bw_stream_commit(s, 2);
+		r->bytes_out += 2;
 	}
 	conn->emit = NULL;
 	conn->emit_chunk = NULL;
@@ -109,7 +113,8 @@ static bool emit_continue(struct bw_stream *s, struct bw_resp__conn *conn)
 }
 
 /* MGET: one value after the other. True: all are out, or conn.emit has one to finish first. */
-static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struct bw_resp__request *request)
+static bool list_continue(
+	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, struct bw_resp__request *request)
 {
 	while (request->list_left > 0) {
 		struct bw_resp__cursor next = request->cursor;
@@ -132,6 +137,7 @@ static bool list_continue(struct bw_stream *s, struct bw_resp__conn *conn, struc
 			}
 		}
 		bw_stream_commit(s, (uint32_t)(to - begin));
+		r->bytes_out += (uint64_t)(to - begin);
 		request->cursor = next;
 		request->list_left--;
 		rec->found = NULL;
@@ -177,6 +183,7 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		if (n == 0)
 			return bw_resp__refused(s, 1);
 		request->text_sent += n;
+		r->bytes_out += n;
 	}
 	if (request->value != NULL) {
 		bw_resp__emit_begin(
@@ -185,7 +192,7 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		return true;
 	}
 	if (request->list_left > 0)
-		return list_continue(s, conn, request);
+		return list_continue(r, s, conn, request);
 	for (struct bw_resp__request *part = request->parts; part != NULL; part = request->parts) {
 		struct bw_resp__block *value = part->value;
 
@@ -213,7 +220,7 @@ bool bw_resp__pump(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn 
 	bw_resp__window_commit(r);
 	for (;;) {
 		if (conn->emit != NULL) {
-			if (!emit_continue(s, conn))
+			if (!emit_continue(r, s, conn))
 				return false;
 		} else if (conn->first == NULL || !conn->first->is_done) {
 			return true;

@@ -10,6 +10,10 @@
  *
  * Each page begins with a line of its own: its slab, class and free list. Masking a block's address finds it.
  *
+ * A class that lost blocks here and there holds pages that are half empty. The slab knows which classes could do with a
+ * page less (`roomy`); who owns the blocks moves those of one page into the holes of others (store.c), and the page,
+ * from which nothing is handed out meanwhile (`draining`), goes back to the stock with its last block.
+ *
  * A block has a count of references, because TX may still read it when its key is gone. The owner's is the
  * first. Only the owner's core, or who holds a reference already, adds one; so where the owner sees its own alone,
  * it is alone. Any core may drop one, and the core that drops the last pushes the block on a lock-free stack, from
@@ -21,10 +25,11 @@
 #include <base/assert.h>
 #include <base/types.h>
 
-#define BW_RESP__PAGE_BYTES  16384u
-#define BW_RESP__BLOCK_MAX   (BW_RESP__PAGE_BYTES - 64) /* the largest block */
-#define BW_RESP__BLOCK_ALIGN 16u
-#define BW_RESP__CLASSES     64
+#define BW_RESP__PAGE_BYTES   16384u
+#define BW_RESP__BLOCK_MAX    (BW_RESP__PAGE_BYTES - 64) /* the largest block */
+#define BW_RESP__BLOCK_ALIGN  16u
+#define BW_RESP__CLASSES      64
+#define BW_RESP__UNITS(bytes) (((bytes) + BW_RESP__BLOCK_ALIGN - 1) / BW_RESP__BLOCK_ALIGN)
 
 enum bw_resp__kind {
 	BW_RESP__FREE,
@@ -60,6 +65,7 @@ struct bw_resp__page {
 	uint16_t free_head; /* 0: none */
 	uint8_t class_index;
 	bool is_in_use; /* has a class */
+	bool is_draining;
 };
 _Static_assert(sizeof(struct bw_resp__page) <= 64, "the page's first line");
 
@@ -72,10 +78,14 @@ struct bw_resp__slab {
 	uint64_t pages_used;
 	uint64_t bytes_max;   /* pages and other_bytes together */
 	uint64_t other_bytes; /* the index's, which lives elsewhere but comes out of the same bound */
+	uint64_t roomy;       /* a bit a class: may have holes for more than a page's blocks */
+	struct bw_resp__page *draining; /* NULL: none */
 	uint32_t class_count;
 	uint32_t
 		bucket_class; /* of its own: buckets cannot be evicted, so they share no page with what can */
 	uint16_t class_bytes[BW_RESP__CLASSES];
+	uint16_t class_blocks[BW_RESP__CLASSES]; /* of a page */
+	uint32_t holes[BW_RESP__CLASSES]; /* free blocks of pages that are in use; not the draining one's */
 	uint8_t class_of_units[BW_RESP__BLOCK_MAX / BW_RESP__BLOCK_ALIGN + 1];
 	struct bw_resp__block *returned __attribute__((aligned(64))); /* atomic: the stack */
 	uint64_t listed_bytes; /* atomic: store.h's, here because other cores write it */
@@ -89,6 +99,20 @@ struct bw_resp__block *bw_resp__slab_alloc(
 /** The last resort where there is no page left: a free block of a larger class. */
 struct bw_resp__block *bw_resp__slab_alloc_larger(
 	struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind);
+/** A free block of a class's pages; NULL: there is none. */
+struct bw_resp__block *bw_resp__slab_take_hole(
+	struct bw_resp__slab *slab, uint32_t class_index, enum bw_resp__kind kind);
+static inline uint32_t bw_resp__slab_class_of(
+	const struct bw_resp__slab *slab, uint32_t bytes, enum bw_resp__kind kind)
+{
+	return kind == BW_RESP__BUCKET ? slab->bucket_class : slab->class_of_units[BW_RESP__UNITS(bytes)];
+}
+/** Has the class so many holes that it could do with a page less, and keep some? */
+bool bw_resp__slab_is_roomy(const struct bw_resp__slab *slab, uint32_t class_index);
+/** Hand out nothing of this page any more. There is no such page yet. */
+void bw_resp__slab_drain(struct bw_resp__slab *slab, struct bw_resp__page *page);
+/** Again, where its last block did not go. */
+void bw_resp__slab_undrain(struct bw_resp__slab *slab);
 /** By the owner, when nobody refers to it any longer. */
 void bw_resp__slab_free(struct bw_resp__slab *slab, struct bw_resp__block *block);
 /** Everything that other cores returned, linked by `returned`; NULL when there is nothing. */

@@ -192,7 +192,12 @@ void bw_resp__run_spread_part(
 
 void bw_resp__finish_spread(struct bw_resp__request *request)
 {
-	struct bw_resp__call call = { .r = request->home, .request = request, .is_resp3 = request->is_resp3 };
+	struct bw_resp__call call = {
+		.r = request->home,
+		.command = request->command,
+		.request = request,
+		.is_resp3 = request->is_resp3,
+	};
 
 	request->is_done = true;
 	if (request->is_over_memory) {

@@ -20,14 +20,22 @@
  * FLUSHALL advances the epoch. Items of an earlier epoch are gone for every lookup and are freed as the sweep
  * or a need for memory comes to them. Epochs are 16 bits: before they wrap, the sweep is made to finish.
  *
- * Eviction. Where an allocation fails: first what TX returned, then dead items, then the one of a sample (the keys of
- * a few buckets) that the policy gives up first, again and again up to a bound. Sampling frees blocks of
- * whatever classes; where that does not help, whole pages are emptied, which makes room for any class. Each step
- * is bounded, so is an operation. What TX reads is spared: its memory would not come back, and its key be lost for
- * nothing. So that there is always something else, what long replies pin before their turn is bounded too.
+ * Making room. Pages are one size's, so what is evicted is rarely of the size that is wanted. That is a loan: the hole
+ * it leaves saves a later key of its size an eviction. So that loans stay small, what has the holes of more than a page
+ * gives one back: the keys of one of its pages move into the holes of others, which costs a copy and an entry of the
+ * index, and nobody is lost. As much is evicted as is stored, in the long run, whatever the sizes.
  *
- * Where only keys with a time to live may go, a page is emptied only if it has nothing else; and where they are so few
- * that samples miss them, what the sweep meets of them is remembered: a small pool of those that expire first.
+ * A few pages are kept free (`high_water`). Who takes one leaves it to the allocations that follow, and to the sweep, to
+ * make up for it in steps: a step evicts a key or moves a few. So nobody pays for a whole page at once. A key to evict is
+ * the one that the policy gives up first, of a sample (the keys of a few buckets) and of a small pool of those that were
+ * nearly taken before. An allocation makes a bounded number of steps. Where that is not enough, because a large value
+ * comes to a store of small ones, or other holders (TX, commands that arrive) keep what could move where it is, a page's
+ * keys go together, the page chosen by a sample; and last, a block of a larger size is taken.
+ *
+ * What TX reads is spared: its memory would not come back, and its key be lost for nothing. So that there is always
+ * something else, what long replies pin before their turn is bounded too. Where only keys with a time to live may go, a
+ * page's keys go together only if it has nothing else, and the pool has what was met of them since they came: they may
+ * be so few that samples miss them.
  *
  * Frequency is counted in 8 bits (Morris, 1978): a use adds one with a probability that falls as the count rises,
  * 255 standing for about a million uses; each minute without one takes one off. A new key begins with 5, so that it is
@@ -38,21 +46,27 @@
 #define BUCKET_SLOTS 7
 #define BUCKETS_MIN  64u
 #define LOAD         5 /* items a bucket, at which a bucket is split */
-#define LOAD_MAX     7 /* at which a page is taken from the items to let the index grow */
 
 #define FREQUENCY_NEW 5u
 
-#define EVICT_TRIES   32  /* sampled victims an allocation may take */
-#define EVICT_SAMPLES 8   /* items compared for each */
-#define EVICT_BUCKETS 64  /* buckets looked at for those */
-#define EVICT_SWEEP   128 /* and where none of them has a time to live */
-#define PAGE_TRIES    16  /* pages emptied for an allocation */
-#define PAGE_BLOCKS   4   /* keys looked at in each */
-#define PAGE_LOOKS    64u /* blocks, to find those */
-#define PAGE_SAMPLES  8   /* pages compared for each */
-#define DEAD_SWEEPS   16  /* slices of DEAD_BUCKETS swept for an allocation while there are dead items */
-#define DEAD_BUCKETS  64
-#define SHRINK_PAGES  4 /* emptied in a slice of the sweep while the bound comes down */
+#define SPARE_PAGES_MIN 2u /* kept free where keys are evicted: a 256th of all, within these */
+#define SPARE_PAGES_MAX 64u
+#define ROOM_STEPS      12 /* towards that, for an allocation */
+#define TEND_STEPS      8  /* and for a batch of the sweep */
+#define HOLE_STEPS      4  /* in the hope for a hole of the right size, before one of them is taken */
+#define ROOM_STEPS_MAX  64 /* where nothing is free */
+#define CLEAR_BLOCKS    8  /* blocks looked at in a step that empties a page */
+#define MOVE_CHAIN      8  /* chunks of a value, beyond which none of them is moved */
+#define MOVE_PAGES      8  /* of the size, among which the one with the least to move is chosen */
+#define FETCH_AHEAD     8
+#define EVICT_SAMPLES   8   /* items compared for each victim */
+#define EVICT_BUCKETS   64  /* buckets looked at for those */
+#define EVICT_SWEEP     128 /* and where none of them has a time to live */
+#define PAGE_BLOCKS     4   /* keys looked at in each */
+#define PAGE_LOOKS      64u /* blocks, to find those */
+#define PAGE_SAMPLES    8   /* pages compared for each */
+#define DEAD_BUCKETS    64  /* swept at a flush */
+#define DEAD_STEP       4   /* and in a step, while there are dead items */
 
 struct bw_resp__bucket {
 	uint64_t slot[BUCKET_SLOTS]; /* hash << 32 | item; 0 when empty */
@@ -70,6 +84,11 @@ uint64_t bw_resp__store_index_bytes(uint64_t bytes_max)
 {
 	/* Were all of it the smallest items: 48 bytes, LOAD of them a bucket. */
 	return BW_MAX(bytes_max / 48 / LOAD, (uint64_t)BUCKETS_MIN) * sizeof(struct bw_resp__bucket);
+}
+
+uint64_t bw_resp__store_index_used_bytes(const struct bw_resp__store *store)
+{
+	return (uint64_t)store->bucket_count * sizeof(struct bw_resp__bucket);
 }
 
 static bool evicts(const struct bw_resp__store *store)
@@ -101,7 +120,14 @@ void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__sto
 void bw_resp__store_limit(struct bw_resp__store *store, uint64_t bytes_max, enum bw_resp_policy policy)
 {
 	uint64_t used = bw_resp__slab_used_bytes(&store->slab);
+	uint64_t spare = BW_MIN(BW_MAX(bytes_max / 256 / BW_RESP__PAGE_BYTES, (uint64_t)SPARE_PAGES_MIN),
+				 (uint64_t)SPARE_PAGES_MAX) *
+			 BW_RESP__PAGE_BYTES;
 
+	if (policy != store->policy) {
+		memset(store->pool, 0, sizeof(store->pool));
+		store->pool_least = 0;
+	}
 	store->policy = (uint8_t)policy;
 	store->bytes_wanted = bytes_max;
 	store->slab.bytes_max = evicts(store) ? BW_MAX(bytes_max, used) : bytes_max;
@@ -112,6 +138,7 @@ void bw_resp__store_limit(struct bw_resp__store *store, uint64_t bytes_max, enum
 	/* Where any key may go, commands that arrive make their own room. */
 	store->reserve_bytes =
 		evicts_any(store) ? 0 : BW_MAX(bytes_max / 32, (uint64_t)4 * BW_RESP__PAGE_BYTES);
+	store->high_water = evicts(store) ? bytes_max - store->reserve_bytes - spare : UINT64_MAX;
 }
 
 /* xorshift64* (Vigna, 2016): for samples, nothing secret. */
@@ -152,15 +179,20 @@ static struct bw_resp__bucket *bucket_of(const struct bw_resp__store *store, uin
 	return &store->buckets[i];
 }
 
-static uint64_t *find_slot(const struct bw_resp__store *store, const struct bw_resp__item *item)
+/* The entry in its chain; NULL: it is not there. */
+static uint64_t *slot_with(const struct bw_resp__store *store, uint64_t wanted)
 {
-	uint64_t wanted = slot_of(store, item);
-
-	for (struct bw_resp__bucket *b = bucket_of(store, item->hash); b != NULL; b = b->overflow)
+	for (struct bw_resp__bucket *b = bucket_of(store, (uint32_t)(wanted >> 32)); b != NULL;
+		b = b->overflow)
 		for (unsigned i = 0; i < BUCKET_SLOTS; i++)
 			if (b->slot[i] == wanted)
 				return &b->slot[i];
 	return NULL;
+}
+
+static uint64_t *find_slot(const struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	return slot_with(store, slot_of(store, item));
 }
 
 static uint64_t *empty_slot(const struct bw_resp__store *store, uint32_t hash, struct bw_resp__bucket **last)
@@ -194,8 +226,6 @@ static void slot_clear(struct bw_resp__store *store, uint32_t hash, uint64_t *sl
 	before->overflow = NULL;
 	bw_resp__slab_free(&store->slab, &bw_container_of(b, struct overflow, bucket)->b);
 }
-
-static void empty_a_page(struct bw_resp__store *store);
 
 /* Where the next entry of a chain goes; takes the next bucket from the spares when this one is full. */
 static void chain_push(
@@ -265,13 +295,8 @@ static void grow_index(struct bw_resp__store *store)
 		if (store->bucket_count == store->bucket_max)
 			return;
 		if (bw_resp__slab_used_bytes(&store->slab) + sizeof(struct bw_resp__bucket) >
-			store->slab.bytes_max) {
-			/* Full of items: longer chains cost less than a page of keys, up to a point. */
-			if (!evicts_any(store) || items < (uint64_t)store->bucket_count * LOAD_MAX)
-				return;
-			empty_a_page(store);
-			return;
-		}
+			store->slab.bytes_max)
+			return; /* longer chains, until there is */
 		split_bucket(store);
 	}
 }
@@ -376,55 +401,6 @@ static bool item_has_expired(const struct bw_resp__store *store, const struct bw
 	return bw_resp__item_expires_ms(item) != 0 && bw_resp__item_expires_ms(item) <= store->now_ms;
 }
 
-/* ---- the keys that expire first, as far as they were met; only where those go first ---- */
-
-static void pool_offer(struct bw_resp__store *store, const struct bw_resp__item *item)
-{
-	uint64_t expires_ms = bw_resp__item_expires_ms(item), slot;
-	unsigned at;
-
-	if (bw_likely(store->policy != BW_RESP_VOLATILE_TTL) || expires_ms == 0)
-		return;
-	slot = slot_of(store, item);
-	for (at = 0; at < store->pool_count; at++) {
-		if (store->pool[at].slot != slot)
-			continue;
-		memmove(&store->pool[at], &store->pool[at + 1],
-			sizeof(store->pool[0]) * (--store->pool_count - at));
-		break;
-	}
-	for (at = store->pool_count; at > 0 && store->pool[at - 1].expires_ms > expires_ms; at--)
-		;
-	if (at == BW_ARRAY_LEN(store->pool))
-		return;
-	store->pool_count = BW_MIN(store->pool_count + 1, (unsigned)BW_ARRAY_LEN(store->pool));
-	memmove(&store->pool[at + 1], &store->pool[at],
-		sizeof(store->pool[0]) * (store->pool_count - 1 - at));
-	store->pool[at].slot = slot;
-	store->pool[at].expires_ms = expires_ms;
-}
-
-/* The entry of the first of them that is still there and may go. NULL: there is none. */
-static uint64_t *pool_take(struct bw_resp__store *store)
-{
-	while (store->pool_count > 0) {
-		uint64_t slot = store->pool[0].slot, expires_ms = store->pool[0].expires_ms;
-
-		memmove(&store->pool[0], &store->pool[1], sizeof(store->pool[0]) * --store->pool_count);
-		for (struct bw_resp__bucket *b = bucket_of(store, (uint32_t)(slot >> 32)); b != NULL;
-			b = b->overflow) {
-			for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-				struct bw_resp__item *item = item_at(store, slot);
-
-				if (b->slot[i] == slot && bw_resp__item_expires_ms(item) == expires_ms &&
-					item != store->keep && !item_is_pinned(item))
-					return &b->slot[i];
-			}
-		}
-	}
-	return NULL;
-}
-
 static void item_remove_at(struct bw_resp__store *store, struct bw_resp__item *item, uint64_t *slot)
 {
 	slot_clear(store, item->hash, slot);
@@ -468,6 +444,93 @@ uint8_t bw_resp__store_frequency(const struct bw_resp__store *store, const struc
 	uint32_t minutes = minutes_between(item->used_at, store->used_now);
 
 	return item->frequency > minutes ? (uint8_t)(item->frequency - minutes) : 0;
+}
+
+/* How soon the policy gives the item up: the highest first, 0 never. */
+static uint64_t rank_of(const struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	int32_t idle =
+		(int32_t)(store->used_now - item->used_at); /* negative after a step of the wall clock */
+	uint64_t rank = (uint64_t)BW_MAX(idle, 0) + 1;
+
+	if (bw_likely(store->policy == BW_RESP_ALLKEYS_LRU))
+		return rank;
+	if (store->policy == BW_RESP_ALLKEYS_LFU)
+		return (uint64_t)(UINT8_MAX - bw_resp__store_frequency(store, item)) << 32 | rank;
+	if (store->policy == BW_RESP_VOLATILE_TTL && bw_resp__item_expires_ms(item) != 0)
+		return UINT64_MAX - bw_resp__item_expires_ms(item);
+	return 0;
+}
+
+/* ---- the pool: the keys that the policy gives up first, as far as they were met ---- */
+
+static void pool_insert(struct bw_resp__store *store, uint64_t slot, uint64_t rank)
+{
+	uint64_t least = UINT64_MAX;
+	unsigned at = 0;
+
+	/* In the place of what is known of it already, or else of the least. */
+	for (unsigned i = 0; i < BW_ARRAY_LEN(store->pool); i++) {
+		if (store->pool[i].slot == slot) {
+			at = i;
+			break;
+		}
+		if (store->pool[i].rank < least) {
+			least = store->pool[i].rank;
+			at = i;
+		}
+	}
+	store->pool[at].slot = slot;
+	store->pool[at].rank = rank;
+	store->pool_least = rank;
+	for (unsigned i = 0; i < BW_ARRAY_LEN(store->pool); i++)
+		store->pool_least = BW_MIN(store->pool_least, store->pool[i].rank);
+}
+
+static inline void pool_offer(struct bw_resp__store *store, const struct bw_resp__item *item, uint64_t rank)
+{
+	if (rank > store->pool_least)
+		pool_insert(store, slot_of(store, item), rank);
+}
+
+/* Where samples may miss those that may go, they are remembered when they are met. */
+static void pool_meet(struct bw_resp__store *store, const struct bw_resp__item *item)
+{
+	if (bw_unlikely(store->policy == BW_RESP_VOLATILE_TTL))
+		pool_offer(store, item, rank_of(store, item));
+}
+
+/* The entry of the first of them that is still there, may go, and was not used since. NULL: there is none. */
+static uint64_t *pool_take(struct bw_resp__store *store)
+{
+	for (;;) {
+		uint64_t rank = 0, *slot;
+		struct bw_resp__item *item;
+		unsigned at = 0;
+
+		for (unsigned i = 0; i < BW_ARRAY_LEN(store->pool); i++) {
+			if (store->pool[i].rank > rank) {
+				rank = store->pool[i].rank;
+				at = i;
+			}
+		}
+		if (rank == 0)
+			return NULL;
+		store->pool[at].rank = store->pool_least = 0;
+		slot = slot_with(store, store->pool[at].slot);
+		if (slot == NULL)
+			continue;
+		item = item_at(store, *slot);
+		if (item != store->keep && !item_is_pinned(item) && rank_of(store, item) >= rank)
+			return slot;
+	}
+}
+
+static void pool_rename(struct bw_resp__store *store, uint64_t from, uint64_t to)
+{
+	for (unsigned i = 0; i < BW_ARRAY_LEN(store->pool); i++)
+		if (store->pool[i].slot == from)
+			store->pool[i].slot = to;
 }
 
 static void item_use(struct bw_resp__store *store, struct bw_resp__item *item)
@@ -534,31 +597,10 @@ void bw_resp__store_reap(struct bw_resp__store *store)
 	}
 }
 
-static void empty_a_page(struct bw_resp__store *store);
-
-/* The bound comes down with what is used, so that nobody who stores meanwhile is refused. */
-static void shrink(struct bw_resp__store *store)
-{
-	uint64_t used;
-
-	for (unsigned i = 0; i < SHRINK_PAGES; i++) {
-		used = bw_resp__slab_used_bytes(&store->slab);
-		if (used > store->bytes_wanted)
-			empty_a_page(store);
-	}
-	used = bw_resp__slab_used_bytes(&store->slab);
-	store->slab.bytes_max = BW_MAX(store->bytes_wanted, BW_MIN(used, store->slab.bytes_max));
-}
-
-unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
+static unsigned sweep_buckets(struct bw_resp__store *store, unsigned buckets)
 {
 	unsigned freed = 0;
 
-	bw_resp__store_reap(store);
-	if (bw_unlikely(store->slab.bytes_max > store->bytes_wanted))
-		shrink(store);
-	if (store->expiring + store->dead == 0)
-		return 0;
 	while (buckets-- > 0) {
 		struct bw_resp__bucket *b;
 
@@ -572,9 +614,10 @@ unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
 			while (i < BUCKET_SLOTS && b->slot[i] != 0) {
 				struct bw_resp__item *item = item_at(store, b->slot[i]);
 
+				store->swept++;
 				if (item == store->keep ||
 					(!item_is_dead(store, item) && !item_has_expired(store, item))) {
-					pool_offer(store, item);
+					pool_meet(store, item);
 					i++;
 					continue;
 				}
@@ -593,6 +636,22 @@ unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
 	return freed;
 }
 
+static unsigned make_room(struct bw_resp__store *store, unsigned steps);
+
+unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets)
+{
+	struct bw_resp__slab *slab = &store->slab;
+	unsigned did;
+
+	bw_resp__store_reap(store);
+	did = make_room(store, TEND_STEPS);
+	/* A lower bound comes with what is used, so that nobody who stores meanwhile is refused. */
+	if (bw_unlikely(slab->bytes_max > store->bytes_wanted))
+		slab->bytes_max =
+			BW_MAX(store->bytes_wanted, BW_MIN(bw_resp__slab_used_bytes(slab), slab->bytes_max));
+	return did + (store->expiring + store->dead > 0 ? sweep_buckets(store, buckets) : 0);
+}
+
 void bw_resp__store_flush(struct bw_resp__store *store)
 {
 	/*
@@ -601,11 +660,11 @@ void bw_resp__store_flush(struct bw_resp__store *store)
 	 * it next to nothing.
 	 */
 	if (store->epoch == UINT16_MAX)
-		bw_resp__store_sweep(store, store->bucket_count);
+		sweep_buckets(store, store->bucket_count);
 	store->dead += store->keys;
 	store->keys = store->expiring = store->payload_bytes = 0;
 	store->epoch++;
-	bw_resp__store_sweep(store, DEAD_BUCKETS);
+	sweep_buckets(store, DEAD_BUCKETS);
 }
 
 /* ---- walking ---- */
@@ -641,31 +700,16 @@ uint64_t bw_resp__store_walk(struct bw_resp__store *store, uint64_t position,
 
 /* ---- making room ---- */
 
-/* How soon the policy gives the item up: the highest first, 0 never. */
-static uint64_t rank_of(const struct bw_resp__store *store, const struct bw_resp__item *item)
-{
-	int32_t idle =
-		(int32_t)(store->used_now - item->used_at); /* negative after a step of the wall clock */
-	uint64_t rank = (uint64_t)BW_MAX(idle, 0) + 1;
-
-	if (bw_likely(store->policy == BW_RESP_ALLKEYS_LRU))
-		return rank;
-	if (store->policy == BW_RESP_ALLKEYS_LFU)
-		return (uint64_t)(UINT8_MAX - bw_resp__store_frequency(store, item)) << 32 | rank;
-	return bw_resp__item_expires_ms(item) != 0 ? UINT64_MAX - bw_resp__item_expires_ms(item) : 0;
-}
-
 /*
- * The one of a few that goes first. False: none was found.
+ * The keys of a few buckets. False: one of them was garbage, and is no more.
  *
  * A random hash finds a bucket that is not split yet twice as often as one that is, as it should: it has twice the
  * keys. Picking buckets alike would evict mostly from the split ones, whatever the age. Where the index is nearly
  * empty, the neighbours are looked at until somebody is at home.
  */
-static bool evict_one(struct bw_resp__store *store)
+static bool pool_fill(struct bw_resp__store *store)
 {
 	struct bw_resp__bucket *bucket = NULL, *end = store->buckets + store->bucket_count;
-	uint64_t *first_slot = NULL, first_rank = 0;
 	unsigned samples = 0;
 
 	for (unsigned n = 0; n < EVICT_BUCKETS && samples < EVICT_SAMPLES; n++) {
@@ -681,29 +725,42 @@ static bool evict_one(struct bw_resp__store *store)
 				if (item == store->keep)
 					continue;
 				if (item_collect(store, item, &b->slot[i]))
-					return true;
+					return false;
 				if (item_is_pinned(item))
 					continue;
 				rank = rank_of(store, item);
-				pool_offer(store, item);
 				samples += rank > 0;
-				if (rank <= first_rank)
-					continue;
-				first_rank = rank;
-				first_slot = &b->slot[i];
+				pool_offer(store, item, rank);
 			}
 		}
 	}
-	if (store->policy == BW_RESP_VOLATILE_TTL && (first_slot = pool_take(store)) == NULL) {
-		/* They are few: look further, one after the other. */
-		if (bw_resp__store_sweep(store, EVICT_SWEEP) > 0)
-			return true;
-		first_slot = pool_take(store);
-	}
-	if (first_slot == NULL)
+	return true;
+}
+
+/* The one that goes first. False: none was found. */
+static bool evict_one(struct bw_resp__store *store)
+{
+	struct bw_resp__item *item;
+	uint64_t *slot;
+
+	if (!evicts_any(store) && store->expiring + store->dead == 0)
 		return false;
+	if (!pool_fill(store))
+		return true;
+	slot = pool_take(store);
+	if (slot == NULL && store->policy == BW_RESP_VOLATILE_TTL) {
+		/* They are few: look further, one after the other. */
+		if (sweep_buckets(store, EVICT_SWEEP) > 0)
+			return true;
+		slot = pool_take(store);
+	}
+	if (slot == NULL)
+		return false;
+	item = item_at(store, *slot);
+	if (item_collect(store, item, slot))
+		return true;
 	store->evicted++;
-	item_remove_at(store, item_at(store, *first_slot), first_slot);
+	item_remove_at(store, item, slot);
 	return true;
 }
 
@@ -726,6 +783,133 @@ static struct bw_resp__item *owner_of(
 	return item != NULL && item != store->keep && !item_is_pinned(item) ? item : NULL;
 }
 
+/* Blocks of a page are gone through one after the other, but each has its entry somewhere else. */
+static void bucket_prefetch(const struct bw_resp__store *store, const struct bw_resp__page *page, unsigned i)
+{
+	const struct bw_resp__block *block = block_at(page, i);
+
+	if (i < page->fresh && block->kind == BW_RESP__ITEM)
+		__builtin_prefetch(bucket_of(store, ((const struct bw_resp__item *)block)->hash), 1);
+}
+
+/* Whoever refers to the chunk now refers to `to`, its copy. False: they are too many to ask. */
+static bool chunk_relink(struct bw_resp__chunk *chunk, struct bw_resp__chunk *to)
+{
+	struct bw_resp__item *item = chunk->owner;
+	struct bw_resp__chunk *head = bw_resp__item_blob(item), *before = head;
+
+	if (head == chunk) {
+		if (head->tail == chunk)
+			to->tail = to;
+		memcpy(item->bytes + item->b.aux, &to, sizeof(to));
+		return true;
+	}
+	for (unsigned n = 0; before->next != chunk; before = before->next)
+		if (++n == MOVE_CHAIN)
+			return false;
+	before->next = to;
+	if (head->tail == chunk)
+		head->tail = to;
+	return true;
+}
+
+static bool item_relink(struct bw_resp__store *store, struct bw_resp__item *item, struct bw_resp__item *to)
+{
+	struct bw_resp__chunk *blob = bw_resp__item_has_blob(item) ? bw_resp__item_blob(item) : NULL,
+			      *c = blob;
+	uint64_t *slot;
+
+	for (unsigned n = 0; c != NULL; c = c->next)
+		if (++n == MOVE_CHAIN)
+			return false;
+	for (c = blob; c != NULL; c = c->next)
+		c->owner = to;
+	slot = find_slot(store, item);
+	BW_ASSERT(slot != NULL);
+	pool_rename(store, *slot, slot_of(store, to));
+	*slot = slot_of(store, to);
+	return true;
+}
+
+static uint32_t block_filled_bytes(const struct bw_resp__block *block)
+{
+	const struct bw_resp__item *item = (const struct bw_resp__item *)block;
+
+	if (block->kind == BW_RESP__CHUNK)
+		return (uint32_t)sizeof(struct bw_resp__chunk) + ((const struct bw_resp__chunk *)block)->len;
+	return (uint32_t)sizeof(*item) + item->b.aux +
+	       (bw_resp__item_has_blob(item) ? (uint32_t)sizeof(void *) : item->value_bytes);
+}
+
+/* To another page of the same size. False: it has to stay where it is. */
+static bool block_move(struct bw_resp__store *store, struct bw_resp__page *page, unsigned i)
+{
+	struct bw_resp__block *block = block_at(page, i), *to;
+	bool is_done;
+
+	if (owner_of(store, page, i) == NULL)
+		return false;
+	to = bw_resp__slab_take_hole(&store->slab, page->class_index, (enum bw_resp__kind)block->kind);
+	if (to == NULL)
+		return false;
+	memcpy(to, block, block_filled_bytes(block));
+	is_done = block->kind == BW_RESP__ITEM
+			  ? item_relink(store, (struct bw_resp__item *)block, (struct bw_resp__item *)to)
+			  : chunk_relink((struct bw_resp__chunk *)block, (struct bw_resp__chunk *)to);
+	bw_resp__slab_free(&store->slab, is_done ? block : to);
+	return is_done;
+}
+
+static bool page_can_be_moved(const struct bw_resp__store *store, const struct bw_resp__page *page)
+{
+	for (unsigned i = 0; i < page->fresh; i++)
+		if (block_at(page, i)->kind != BW_RESP__FREE && owner_of(store, page, i) == NULL)
+			return false;
+	return true;
+}
+
+/* A page of the size that is to give one up. NULL: it cannot. */
+static struct bw_resp__page *page_to_drain(const struct bw_resp__store *store, unsigned class_index)
+{
+	struct bw_resp__page *page = store->slab.partial[class_index], *best = page;
+
+	for (unsigned n = 0; page != NULL && n < MOVE_PAGES; n++, page = page->next)
+		if (page->used < best->used)
+			best = page;
+	return best != NULL && page_can_be_moved(store, best) ? best : NULL;
+}
+
+static void drain_from(struct bw_resp__store *store, struct bw_resp__page *page, bool evicts)
+{
+	bw_resp__slab_drain(&store->slab, page);
+	store->drain_next = 0;
+	store->drain_evicts = evicts;
+}
+
+/* A page whose keys all find holes elsewhere. False: no size has that many. */
+static bool drain_a_roomy_page(struct bw_resp__store *store)
+{
+	struct bw_resp__slab *slab = &store->slab;
+	uint64_t left = slab->roomy;
+
+	while (left != 0) {
+		unsigned i = (unsigned)__builtin_ctzll(left);
+		struct bw_resp__page *page;
+
+		left &= left - 1;
+		slab->roomy &= ~(1ull << i); /* until the size loses another block */
+		if (!bw_resp__slab_is_roomy(slab, i))
+			continue;
+		page = page_to_drain(store, i);
+		if (page == NULL)
+			return false;
+		slab->roomy |= 1ull << i;
+		drain_from(store, page, false);
+		return true;
+	}
+	return false;
+}
+
 /* What the policy thinks of a few blocks of the page, the highest rank first. 0: there is nobody to evict. */
 static uint64_t page_rank(struct bw_resp__store *store, const struct bw_resp__page *page)
 {
@@ -738,7 +922,8 @@ static uint64_t page_rank(struct bw_resp__store *store, const struct bw_resp__pa
 
 		if (item == NULL)
 			continue;
-		rank = BW_MIN(rank, rank_of(store, item));
+		if (!item_is_dead(store, item))
+			rank = BW_MIN(rank, rank_of(store, item));
 		looked_at++;
 	}
 	return looked_at > 0 ? rank : 0;
@@ -748,27 +933,24 @@ static uint64_t page_rank(struct bw_resp__store *store, const struct bw_resp__pa
 static bool page_can_be_emptied(const struct bw_resp__store *store, const struct bw_resp__page *page)
 {
 	for (unsigned i = 0; i < page->fresh; i++) {
-		const struct bw_resp__block *block = block_at(page, i);
-		const struct bw_resp__item *item = owner_of(store, page, i);
+		const struct bw_resp__item *item;
 
-		if (block->kind != BW_RESP__FREE && (item == NULL || rank_of(store, item) == 0))
+		if (block_at(page, i)->kind == BW_RESP__FREE)
+			continue;
+		item = owner_of(store, page, i);
+		if (item == NULL || (!item_is_dead(store, item) && rank_of(store, item) == 0))
 			return false;
 	}
 	return true;
 }
 
-/*
- * Evict every key that has something in one page: of a few at random, the one that the policy gives up first.
- * What TX still reads, commands that are arriving, and the index cannot be moved.
- */
-static void empty_a_page(struct bw_resp__store *store)
+/* Of a few pages at random, the one that the policy gives up first: its keys go. False: none of them can be emptied. */
+static bool drain_an_old_page(struct bw_resp__store *store)
 {
 	struct bw_resp__page *page = NULL;
 	uint64_t first = 0;
 
-	if (store->slab.pages_touched == 0)
-		return;
-	for (unsigned i = 0; i < PAGE_SAMPLES; i++) {
+	for (unsigned i = 0; i < PAGE_SAMPLES && store->slab.pages_touched > 0; i++) {
 		uint64_t n = random_below(store, store->slab.pages_touched);
 		struct bw_resp__page *p = (struct bw_resp__page *)(store->arena + n * BW_RESP__PAGE_BYTES);
 		uint64_t rank;
@@ -776,45 +958,142 @@ static void empty_a_page(struct bw_resp__store *store)
 		if (!p->is_in_use || p->class_index == store->slab.bucket_class)
 			continue;
 		rank = page_rank(store, p);
-		if (rank <= first || (!evicts_any(store) && !page_can_be_emptied(store, p)))
+		if (rank <= first || !page_can_be_emptied(store, p))
 			continue;
 		first = rank;
 		page = p;
 	}
-	for (unsigned i = 0; page != NULL && page->is_in_use && i < page->fresh; i++) {
-		struct bw_resp__item *item = owner_of(store, page, i);
+	if (page != NULL)
+		drain_from(store, page, true);
+	return page != NULL;
+}
 
-		if (item == NULL)
+/* Out of the page: freed, evicted or moved; in need evicted where it cannot move. False: it has to stay. */
+static bool block_clear(struct bw_resp__store *store, struct bw_resp__page *page, unsigned i, bool is_urgent)
+{
+	struct bw_resp__item *item = owner_of(store, page, i);
+	bool may_go;
+
+	if (item == NULL)
+		return false;
+	if (item_is_dead(store, item) || item_has_expired(store, item))
+		return item_collect(store, item, find_slot(store, item));
+	may_go = rank_of(store, item) != 0;
+	if ((!store->drain_evicts || !may_go) && block_move(store, page, i))
+		return true;
+	if (!may_go || (!store->drain_evicts && !is_urgent))
+		return false;
+	store->evicted++;
+	bw_resp__store_remove(store, item);
+	return true;
+}
+
+/* Take a few keys out of the page that is being emptied. */
+static void drain_step(struct bw_resp__store *store, bool is_urgent)
+{
+	struct bw_resp__slab *slab = &store->slab;
+	struct bw_resp__page *page = slab->draining;
+
+	for (unsigned n = 0; n < CLEAR_BLOCKS && slab->draining == page; n++) {
+		unsigned i = store->drain_next++;
+
+		bucket_prefetch(store, page, i + FETCH_AHEAD);
+		if (i < page->fresh &&
+			(block_at(page, i)->kind == BW_RESP__FREE || block_clear(store, page, i, is_urgent)))
 			continue;
-		if (!item_is_dead(store, item))
-			store->evicted++;
-		bw_resp__store_remove(store, item);
+		bw_resp__slab_undrain(slab);
+		slab->roomy &= ~(1ull << page->class_index); /* or the same page would be tried again */
 	}
+}
+
+/* Fewer pages are free than there should be. What commands take that are arriving is what the reserve is for. */
+static bool is_short(const struct bw_resp__store *store)
+{
+	uint64_t used = bw_resp__slab_used_bytes(&store->slab);
+
+	return used > store->high_water &&
+	       used - BW_MIN(store->staged_bytes, store->reserve_bytes) > store->high_water;
+}
+
+/* More than half of what was to spare is gone: evicting one by one does not keep up. */
+static bool is_dire(const struct bw_resp__store *store)
+{
+	return store->slab.bytes_max == store->bytes_wanted &&
+	       bw_resp__slab_used_bytes(&store->slab) > store->high_water / 2 + store->bytes_wanted / 2;
+}
+
+/* A key evicted, or a few moved; if need be, a few of one page evicted. False: there is nothing to do it with. */
+static bool room_step(struct bw_resp__store *store, bool is_urgent)
+{
+	if (store->slab.draining != NULL || drain_a_roomy_page(store) ||
+		(is_urgent && drain_an_old_page(store)))
+		drain_step(store, is_urgent);
+	else if (store->dead > 0)
+		sweep_buckets(store, DEAD_STEP);
+	else
+		return evicts(store) && evict_one(store);
+	return true;
+}
+
+/* Returns the number of steps that were made. */
+static unsigned make_room(struct bw_resp__store *store, unsigned steps)
+{
+	unsigned n = 0;
+
+	while (n < steps && is_short(store) && room_step(store, is_dire(store)))
+		n++;
+	return n;
+}
+
+/* A hole of the right size, or a page while there are more than what is to be kept free. */
+static struct bw_resp__block *block_at_hand(
+	struct bw_resp__store *store, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes)
+{
+	struct bw_resp__slab *slab = &store->slab;
+
+	if (bw_likely(bw_resp__slab_used_bytes(slab) + BW_RESP__PAGE_BYTES <= store->high_water))
+		return bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+	return bw_resp__slab_take_hole(slab, bw_resp__slab_class_of(slab, bytes, kind), kind);
+}
+
+/* Where nothing is. */
+static struct bw_resp__block *block_alloc_tight(
+	struct bw_resp__store *store, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes)
+{
+	struct bw_resp__slab *slab = &store->slab;
+	struct bw_resp__block *block = NULL;
+	bool is_urgent = store->dead > 0;
+
+	bw_resp__store_reap(store);
+	if (slab->draining != NULL &&
+		slab->draining->class_index == bw_resp__slab_class_of(slab, bytes, kind))
+		bw_resp__slab_undrain(slab);
+	for (unsigned i = 0; evicts(store) && i < HOLE_STEPS && evict_one(store); i++)
+		if ((block = block_at_hand(store, bytes, kind, reserve_bytes)) != NULL)
+			return block;
+	block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+	for (unsigned i = 0; block == NULL && i < ROOM_STEPS_MAX; i++) {
+		if (!room_step(store, is_urgent)) {
+			if (is_urgent)
+				break;
+			/* Few keys in a large index are hard to find by samples; pages know whose they are. */
+			is_urgent = true;
+		}
+		is_urgent |= i == HOLE_STEPS;
+		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+	}
+	return block != NULL ? block : bw_resp__slab_alloc_larger(slab, bytes, kind);
 }
 
 static struct bw_resp__block *block_alloc(
 	struct bw_resp__store *store, uint32_t bytes, enum bw_resp__kind kind, uint64_t reserve_bytes)
 {
-	struct bw_resp__slab *slab = &store->slab;
-	struct bw_resp__block *block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
+	struct bw_resp__block *block;
 
-	if (bw_likely(block != NULL))
-		return block;
-	bw_resp__store_reap(store);
-	block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
-	for (unsigned i = 0; block == NULL && store->dead > 0 && i < DEAD_SWEEPS; i++) {
-		bw_resp__store_sweep(store, DEAD_BUCKETS);
-		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
-	}
-	if (block == NULL && !evicts(store))
-		return bw_resp__slab_alloc_larger(slab, bytes, kind);
-	for (unsigned i = 0; block == NULL && i < EVICT_TRIES && evict_one(store); i++)
-		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
-	for (unsigned i = 0; block == NULL && i < PAGE_TRIES; i++) {
-		empty_a_page(store);
-		block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
-	}
-	return block != NULL ? block : bw_resp__slab_alloc_larger(slab, bytes, kind);
+	if (bw_unlikely(is_short(store)))
+		make_room(store, ROOM_STEPS);
+	block = block_at_hand(store, bytes, kind, reserve_bytes);
+	return bw_likely(block != NULL) ? block : block_alloc_tight(store, bytes, kind, reserve_bytes);
 }
 
 struct bw_resp__chunk *bw_resp__chunk_alloc(struct bw_resp__store *store, uint32_t room, bool is_small)
@@ -1052,7 +1331,7 @@ static void item_replace(struct bw_resp__store *store, struct bw_resp__item *old
 	*slot = slot_of(store, item);
 	item->b.flags &= (uint8_t)~BW_RESP__ITEM_DETACHED;
 	item->frequency = old->frequency;
-	pool_offer(store, item);
+	pool_meet(store, item);
 	item_count(store, old, -1);
 	item_count(store, item, 1);
 	item_drop(store, old);
@@ -1106,7 +1385,7 @@ struct bw_resp__item *bw_resp__store_put(struct bw_resp__store *store, uint32_t 
 		} else if ((slot = slot_alloc(store, hash)) != NULL) {
 			*slot = slot_of(store, item);
 			item->b.flags &= (uint8_t)~BW_RESP__ITEM_DETACHED;
-			pool_offer(store, item);
+			pool_meet(store, item);
 			item_count(store, item, 1);
 			grow_index(store);
 		} else {
@@ -1282,7 +1561,7 @@ void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__ite
 {
 	store->expiring += (uint64_t)(expires_ms != 0) - (uint64_t)(item->b.word != 0);
 	item->b.word = expires_ms;
-	pool_offer(store, item);
+	pool_meet(store, item);
 }
 
 /* ---- lists of values ---- */
@@ -1313,6 +1592,43 @@ void bw_resp__unlist(struct bw_resp__block *block)
 }
 
 /* ---- for tests ---- */
+
+/* The slab's counts, and who is in its pages. */
+static void check_pages(const struct bw_resp__store *store)
+{
+	const struct bw_resp__slab *slab = &store->slab;
+	uint64_t holes[BW_RESP__CLASSES] = { 0 }, pages = 0, draining = 0;
+
+	for (uint64_t n = 0; n < slab->pages_touched; n++) {
+		const struct bw_resp__page *page =
+			(const struct bw_resp__page *)(slab->arena + n * BW_RESP__PAGE_BYTES);
+		unsigned used = 0;
+
+		if (!page->is_in_use)
+			continue;
+		for (unsigned i = 0; i < page->fresh; i++) {
+			const struct bw_resp__block *block = block_at(page, i);
+			const struct bw_resp__item *item = (const struct bw_resp__item *)block;
+
+			used += block->kind != BW_RESP__FREE;
+			if (block->kind == BW_RESP__ITEM && (block->flags & BW_RESP__ITEM_DETACHED) == 0)
+				BW_ASSERT(find_slot(store, item) != NULL);
+			if (block->kind == BW_RESP__ITEM && bw_resp__item_has_blob(item))
+				for (const struct bw_resp__chunk *c = bw_resp__item_blob(item); c != NULL;
+					c = c->next)
+					BW_ASSERT(c->owner == item);
+		}
+		BW_ASSERT_EQ(used, page->used);
+		pages++;
+		draining += page->is_draining;
+		if (!page->is_draining)
+			holes[page->class_index] += (uint64_t)page->block_count - used;
+	}
+	BW_ASSERT_EQ(pages, slab->pages_used);
+	BW_ASSERT_EQ(draining, slab->draining != NULL);
+	for (unsigned i = 0; i < slab->class_count; i++)
+		BW_ASSERT_EQ(holes[i], slab->holes[i]);
+}
 
 void bw_resp__store_check(const struct bw_resp__store *store)
 {
@@ -1355,4 +1671,5 @@ void bw_resp__store_check(const struct bw_resp__store *store)
 	BW_ASSERT_EQ(payload, store->payload_bytes);
 	BW_ASSERT_LE(bw_resp__slab_used_bytes(&store->slab), store->slab.bytes_max);
 	BW_ASSERT(store->keep == NULL);
+	check_pages(store);
 }

@@ -79,14 +79,18 @@ struct bw_resp__store {
 	uint64_t listed_bytes_max;
 	uint64_t reserve_bytes; /* what keys leave to commands that are arriving */
 	uint64_t bytes_wanted;  /* the bound that slab.bytes_max is on its way down to */
+	uint64_t high_water;    /* what is used beyond that, evictions bring down again */
 	uint64_t moved;         /* entries of the index that splits have looked at, ever */
+	uint64_t swept;         /* items that the sweep has looked at, ever */
 	uint32_t bucket_max;
 	uint32_t sweep_next; /* the bucket that the sweep comes to next */
 	uint64_t random;
 	struct {
-		uint64_t slot, expires_ms;
-	} pool[16]; /* volatile-ttl: keys that expire soon, the first first */
-	unsigned pool_count;
+		uint64_t slot, rank;
+	} pool[16];                       /* keys to evict, see store.c; rank 0: an empty place */
+	uint64_t pool_least;              /* the least rank of them */
+	unsigned drain_next;              /* the next block of the page that is being emptied */
+	bool drain_evicts;                /* its keys go; otherwise they move */
 	const struct bw_resp__item *keep; /* not to be evicted: the caller is working on it */
 	struct bw_resp__slab slab;
 };
@@ -108,6 +112,8 @@ struct bw_resp__value {
 };
 
 uint64_t bw_resp__store_index_bytes(uint64_t bytes_max);
+/** How far the index is touched. */
+uint64_t bw_resp__store_index_used_bytes(const struct bw_resp__store *store);
 void bw_resp__store_init(struct bw_resp__store *store, const struct bw_resp__store_conf *conf);
 /**
  * Another bound, at most that of the start, and another policy. Where keys are evicted, the bound comes down with
@@ -149,7 +155,10 @@ void bw_resp__store_set_expiry(struct bw_resp__store *store, struct bw_resp__ite
 void bw_resp__store_remove(struct bw_resp__store *store, struct bw_resp__item *item);
 /** All keys are gone at once. Their memory comes back in slices: at each sweep, and when it is needed. */
 void bw_resp__store_flush(struct bw_resp__store *store);
-/** Housekeeping: take back what TX returned, look at up to `buckets` buckets. Returns how many items it freed. */
+/**
+ * Housekeeping: take back what TX returned, look at up to `buckets` buckets, make a few steps towards the room that is to
+ * be kept free. Returns how many items it freed, and steps it made.
+ */
 unsigned bw_resp__store_sweep(struct bw_resp__store *store, unsigned buckets);
 /**
  * Visit the keys of one bucket: the one at `position`, from 0 on. Returns the next position; WALK_END behind the last.

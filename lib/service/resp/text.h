@@ -22,6 +22,12 @@ void bw_resp__text_array(struct bw_resp__text *t, size_t count);
 void bw_resp__text_set(struct bw_resp__text *t, size_t count);
 void bw_resp__text_map(struct bw_resp__text *t, size_t pairs);
 void bw_resp__text_address(struct bw_resp__text *t, const struct bw_ip *ip, uint16_t port_be);
+/** INFO's lines about commands and errors, of all workers together: stats.c. */
+void bw_resp__add_commandstats(struct bw_resp__text *t, const struct bw_resp__call *info);
+void bw_resp__add_errorstats(struct bw_resp__text *t, const struct bw_resp *r);
+/** A command's complexity, history and arguments, as pairs of a map: manual.c. */
+unsigned bw_resp__manual_pairs(const struct bw_resp__command *command);
+void bw_resp__add_manual(struct bw_resp__text *t, const struct bw_resp__command *command);
 /** It is framed already. */
 void bw_resp__text_reply(struct bw_resp__call *call, const struct bw_resp__text *t);
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The clock that the engine reads once a turn. Nothing else reads it; time is passed down as an argument. */
+/**
+ * The clock that the engine reads once a turn. Time is passed down as an argument; others read it only to measure, or
+ * to keep to a budget of time (the sweep of the cache).
+ */
 #pragma once
 
 #include <base/types.h>

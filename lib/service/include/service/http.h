@@ -214,6 +214,8 @@ struct bw_http_conf {
 	uint64_t
 		cache_file_bytes_max; /* larger files are not held, but read while they are sent; 0: an eighth of the
 					    cache, at most 64 MiB */
+	unsigned
+		watches_max; /* directories whose changes inotify tells; default 8192. What is beyond is looked at */
 	uint32_t request_line_bytes_max; /* default 4096: above it 414 */
 	uint32_t header_bytes_max; /* request line and headers; default 8192: above it 431. At most 16384 */
 	uint32_t header_count_max; /* default 100: above it 431 */
@@ -242,6 +244,8 @@ struct bw_http_conf {
 void bw_http_site_init(struct bw_http_site *site);
 /** Defaults, also for the default site. */
 void bw_http_conf_init(struct bw_http_conf *conf);
+/** What can be seen without opening anything. 0, or -errno after one line. bw_http_conf_prepare() looks, too. */
+int bw_http_conf_check(const struct bw_http_conf *conf);
 /**
  * Check, and make what the workers share. Before the workers start. 0, or -errno after one line that says
  * what, where and what to do (document root missing, not a directory, unreadable).
