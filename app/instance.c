@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include <base/clock.h>
 #include <base/log.h>
 #include <control/stats.h>
 
@@ -150,10 +151,10 @@ unsigned bw_app_stop(struct bw_app_instance *instance)
 void bw_app_totals(const struct bw_app_instance *instance, FILE *out)
 {
 	char *lines = malloc(SERVICE_LINES_BYTES);
-	struct bw_counters counters;
+	struct bw_stats_sample sample;
 	struct bw_nic_losses losses;
 
-	bw_engine_counters(instance->engine, &counters);
+	bw_stats_take(instance->engine, bw_clock_now(), &sample);
 	bw_nic_losses(&instance->nic, &losses);
 
 	const struct {
@@ -167,7 +168,8 @@ void bw_app_totals(const struct bw_app_instance *instance, FILE *out)
 	};
 
 	fprintf(out, "\n");
-	bw_stats_table(&counters, out);
+	bw_stats_table(&sample.counters, out);
+	bw_stats_cycles(&sample, out);
 	if (lines != NULL) {
 		lines[bw_engine_service_stats(instance->engine, lines, SERVICE_LINES_BYTES - 1)] = '\0';
 		bw_stats_services(lines, out);

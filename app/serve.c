@@ -58,8 +58,12 @@ static void rates_print(struct server *server)
 
 	bw_stats_take(server->instance.engine, bw_clock_now(), &now);
 	bw_stats_format(&server->last, &now, line);
-	server->last = now;
 	bw_info("%s", line);
+	if (bw_stats_has_stages(&server->last, &now)) {
+		bw_stats_format_cycles(&server->last, &now, line);
+		bw_info("%s", line);
+	}
+	server->last = now;
 }
 
 static void unresolved_print(const struct server *server)

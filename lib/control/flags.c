@@ -9,10 +9,10 @@
 #include "internal.h"
 
 enum flag_kind {
-	FLAG_VALUE, /* one value, the last one wins */
+	FLAG_VALUE,  /* one value, the last one wins */
+	FLAG_SWITCH, /* "true" */
 	FLAG_FILE,
 	FLAG_HELP,
-	FLAG_VERBOSE,
 	FLAG_ADDR,
 	FLAG_GATEWAY,
 	FLAG_ROUTE,
@@ -27,13 +27,18 @@ struct flag {
 	const char *arg; /* NULL: takes none */
 	enum flag_kind kind;
 	const char *path;
-	size_t raw_offset; /* FLAG_VALUE: of the text */
+	size_t raw_offset; /* FLAG_VALUE, FLAG_SWITCH: of the text */
 	const char *help;
 };
 
 #define VALUE(flag, arg_name, key, text)                                                                     \
 	{                                                                                                    \
 		"--" flag, NULL, arg_name, FLAG_VALUE, #key, offsetof(struct bw_raw, key), text              \
+	}
+
+#define SWITCH(flag, short, key, text)                                                                       \
+	{                                                                                                    \
+		"--" flag, short, NULL, FLAG_SWITCH, #key, offsetof(struct bw_raw, key), text                \
 	}
 
 static const struct flag flags[] = {
@@ -62,7 +67,8 @@ static const struct flag flags[] = {
 	VALUE("drain", "SECONDS", drain, "time for what is in flight at exit; default 10"),
 	VALUE("stats", "SECONDS", stats, "a line of rates so often; 0 for only on SIGUSR1; default 10"),
 	{ "--config", "-c", "FILE", FLAG_FILE, NULL, 0, "YAML file; flags win over it" },
-	{ "--verbose", "-v", NULL, FLAG_VERBOSE, "verbose", 0, "say more, EAL's own lines included" },
+	SWITCH("cycles", NULL, cycles, "count the workers' cycles by stage"),
+	SWITCH("verbose", "-v", verbose, "say more, EAL's own lines included"),
 	{ "--help", "-h", NULL, FLAG_HELP, NULL, 0, "this" },
 };
 
@@ -322,12 +328,11 @@ static int flag_apply(struct bw_conf *conf, const struct flag *flag, const char 
 
 	switch (flag->kind) {
 	case FLAG_VALUE:
-	case FLAG_VERBOSE:
+	case FLAG_SWITCH:
 		copy = strdup(flag->kind == FLAG_VALUE ? value : "true");
 		if (copy == NULL)
 			return -ENOMEM;
-		text_set(flag->kind == FLAG_VALUE ? (char **)((char *)raw + flag->raw_offset) : &raw->verbose,
-			copy);
+		text_set((char **)((char *)raw + flag->raw_offset), copy);
 		return bw_control__origin_add(conf, flag->path, flag->name, 0);
 	case FLAG_ADDR:
 		return text_append(conf, flag, &raw->addresses, &raw->addresses_count, BW_ADDRS_MAX, value);

@@ -9,7 +9,7 @@
 #define SERVICE_LINES_BYTES 65536
 #define DROPS_SHOWN         3
 
-/** The sum of the lines "service.worker.requests value", and of RESP's commands, which are its requests. */
+/** The sum of the lines "service.worker.requests value", of RESP's commands and of echo's messages. */
 static void requests_sum(const struct bw_engine *engine, struct bw_stats_sample *sample)
 {
 	char *lines = malloc(SERVICE_LINES_BYTES), *rest;
@@ -25,7 +25,8 @@ static void requests_sum(const struct bw_engine *engine, struct bw_stats_sample 
 			continue;
 		*value++ = '\0';
 		name = strrchr(line, '.');
-		if (name == NULL || (strcmp(name, ".requests") != 0 && strcmp(name, ".commands") != 0))
+		if (name == NULL || (strcmp(name, ".requests") != 0 && strcmp(name, ".commands") != 0 &&
+					    strcmp(name, ".messages") != 0))
 			continue;
 		sample->has_requests = true;
 		sample->requests += strtoull(value, NULL, 10);
@@ -45,6 +46,8 @@ void bw_stats_take(const struct bw_engine *engine, bw_ns now, struct bw_stats_sa
 		sample->open_connections += worker.tcp.connections;
 		sample->busy_cycles[i] = worker.busy_cycles;
 		sample->cycles[i] = worker.busy_cycles + worker.idle_cycles;
+		for (unsigned stage = 0; stage < BW_STAGE_COUNT; stage++)
+			sample->stage_cycles[stage] += worker.stage_cycles[stage];
 	}
 	requests_sum(engine, sample);
 }
@@ -178,6 +181,79 @@ void bw_stats_format(const struct bw_stats_sample *before, const struct bw_stats
 			cycles > 0 ? 100.0 * (double)(after->busy_cycles[i] - before->busy_cycles[i]) /
 					     (double)cycles
 				   : 0.0);
+	}
+}
+
+/* ---- cycles ---------------------------------------------------------------------------------------------- */
+
+static uint64_t busy_sum(const struct bw_stats_sample *sample)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < sample->worker_count; i++)
+		sum += sample->busy_cycles[i];
+	return sum;
+}
+
+static uint64_t stages_sum(const struct bw_stats_sample *sample)
+{
+	uint64_t sum = 0;
+
+	for (unsigned stage = 0; stage < BW_STAGE_COUNT; stage++)
+		sum += sample->stage_cycles[stage];
+	return sum;
+}
+
+bool bw_stats_has_stages(const struct bw_stats_sample *before, const struct bw_stats_sample *after)
+{
+	return stages_sum(after) > stages_sum(before);
+}
+
+void bw_stats_format_cycles(const struct bw_stats_sample *before, const struct bw_stats_sample *after,
+	char out[BW_STATS_LINE_BYTES])
+{
+	const struct interval interval = { .before = before, .after = after, .seconds = 1 };
+	uint64_t packets = grown(&interval, BW_RX_PACKETS), busy = busy_sum(after) - busy_sum(before);
+	uint64_t requests = after->requests - BW_MIN(after->requests, before->requests), sum = 0;
+	struct line line = { .out = out };
+
+	out[0] = '\0';
+	line_add(&line, "%.0f cycles/packet", packets > 0 ? (double)busy / (double)packets : 0.0);
+	if (requests > 0)
+		line_add(&line, ", %.0f cycles/request", (double)busy / (double)requests);
+	sum = stages_sum(after) - stages_sum(before);
+	for (unsigned stage = 0; stage < BW_STAGE_COUNT && sum > 0; stage++)
+		line_add(&line, "%s %s %.0f%%", stage == 0 ? ":" : ",", bw_stage_name[stage],
+			100.0 * (double)(after->stage_cycles[stage] - before->stage_cycles[stage]) /
+				(double)sum);
+}
+
+static void cycles_row(FILE *out, const char *name, uint64_t value, const char *what)
+{
+	fprintf(out, "  cycles.%-17s %14" PRIu64 "  %s\n", name, value, what);
+}
+
+void bw_stats_cycles(const struct bw_stats_sample *sample, FILE *out)
+{
+	uint64_t busy = busy_sum(sample), all = 0, packets = sample->counters.value[BW_RX_PACKETS];
+	uint64_t sampled = stages_sum(sample);
+
+	for (unsigned i = 0; i < sample->worker_count; i++)
+		all += sample->cycles[i];
+	cycles_row(out, "busy", busy, "of the TSC, in turns that found something to do");
+	cycles_row(out, "idle", all - busy, "in turns that did not, and asleep");
+	if (packets > 0)
+		cycles_row(out, "per_packet", busy / packets, "busy, for each packet received");
+	if (sample->requests > 0)
+		cycles_row(out, "per_request", busy / sample->requests, "busy, for each request of services");
+	for (unsigned stage = 0; stage < BW_STAGE_COUNT && sampled > 0; stage++) {
+		double share = (double)sample->stage_cycles[stage] / (double)sampled;
+
+		fprintf(out, "  cycles.%-17s %14.0f  %.1f %% of the busy ones", bw_stage_name[stage],
+			share * (double)busy, 100 * share);
+		if (sample->requests > 0)
+			fprintf(out, ", %.0f a request", share * (double)busy / (double)sample->requests);
+		fprintf(out, "\n");
 	}
 }
 

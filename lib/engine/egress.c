@@ -147,7 +147,9 @@ unsigned bw_egress(struct bw_worker *w)
 		total += count;
 		if (count < BW_BURST_MAX)
 			break;
+		bw_stage_enter(&w->cycles, BW_STAGE_TX);
 		bw_egress_flush(w);
+		bw_stage_enter(&w->cycles, BW_STAGE_EGRESS);
 		if (total >= BW_TX_BACKLOG_MAX) /* let received packets have their turn */
 			break;
 	}

@@ -400,6 +400,19 @@ void bw_engine_destroy(struct bw_engine *engine)
 
 /* ---- figures -------------------------------------------------------------------------------------------- */
 
+const char *const bw_stage_name[BW_STAGE_COUNT] = {
+	[BW_STAGE_TURN] = "turn",
+	[BW_STAGE_RX] = "rx",
+	[BW_STAGE_PARSE] = "parse",
+	[BW_STAGE_LOOKUP] = "lookup",
+	[BW_STAGE_TCP] = "tcp",
+	[BW_STAGE_SERVICE] = "service",
+	[BW_STAGE_INBOX] = "inbox",
+	[BW_STAGE_TIMERS] = "timers",
+	[BW_STAGE_EGRESS] = "egress",
+	[BW_STAGE_TX] = "tx",
+};
+
 unsigned bw_engine_worker_count(const struct bw_engine *engine)
 {
 	return engine->worker_count;
@@ -412,11 +425,13 @@ void bw_engine_worker_stats(const struct bw_engine *engine, unsigned worker, str
 	*stats = (struct bw_worker_stats){
 		.counters = w->counters,
 		.turns = w->turns,
+		.sleeps = w->sleeps,
 		.busy_cycles = w->busy_cycles,
 		.idle_cycles = w->idle_cycles,
-		.sleeps = w->sleeps,
 		.is_sleeping = atomic_load_explicit(&w->is_sleeping, memory_order_relaxed),
 	};
+	for (unsigned i = 0; i < BW_STAGE_COUNT; i++)
+		stats->stage_cycles[i] = w->cycles.sum[i];
 	if (w->tcp != NULL)
 		bw_tcp_stats(w->tcp, &stats->tcp);
 }

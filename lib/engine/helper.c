@@ -36,8 +36,12 @@ unsigned bw_jobs_deliver(struct bw_worker *w)
 		return 0;
 	count = rte_ring_sc_dequeue_burst(w->jobs_done, (void **)done, BW_ARRAY_LEN(done), NULL);
 	w->jobs_in_flight -= count;
+	if (count == 0)
+		return 0;
+	bw_stage_enter(&w->cycles, BW_STAGE_SERVICE);
 	for (unsigned i = 0; i < count; i++)
 		done[i]->done(done[i]->ctx, done[i]);
+	bw_stage_enter(&w->cycles, BW_STAGE_INBOX);
 	return count;
 }
 

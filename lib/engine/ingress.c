@@ -213,6 +213,7 @@ static void ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned
 	unsigned tcp_count = 0;
 
 	BW_ASSERT_LE(count, BW_BURST_MAX);
+	bw_stage_enter(&w->cycles, BW_STAGE_PARSE);
 	for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (unsigned i = 0; i < count; i++) {
@@ -224,7 +225,8 @@ static void ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned
 		if (bw_likely(sort(w, &pkts[i], from, &out)))
 			tcp[tcp_count++] = &pkts[i];
 	if (tcp_count > 0)
-		bw_tcp_input(w->tcp, w->now, tcp, tcp_count);
+		bw_tcp_input(w->tcp, w->now, tcp, tcp_count); /* it tells its stages: stage_of_tcp() */
+	bw_stage_enter(&w->cycles, BW_STAGE_INBOX);
 	if (out.count > 0)
 		hand_over(w, &out);
 }

@@ -63,7 +63,11 @@ unsigned bw_mail_deliver(struct bw_worker *w)
 	unsigned count;
 
 	count = rte_ring_sc_dequeue_burst(w->mail_in, (void **)batch, BW_BURST_MAX, NULL);
+	if (count == 0)
+		return 0;
+	bw_stage_enter(&w->cycles, BW_STAGE_SERVICE);
 	for (unsigned i = 0; i < count; i++)
 		batch[i]->to->service->mail(batch[i]->to, batch[i]);
+	bw_stage_enter(&w->cycles, BW_STAGE_INBOX);
 	return count;
 }

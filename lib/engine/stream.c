@@ -129,6 +129,41 @@ const struct bw_tcp_ops bw_stream_ops = {
 	.timer = on_timer,
 };
 
+/* The same where cycles are counted by stage: while the service has the word, they are its own. */
+#define COUNTED(upcall)                                                                                      \
+	static void upcall##_counted(struct bw_tcp_conn *conn)                                               \
+	{                                                                                                    \
+		struct bw_cycles *cycles = &context_of(conn)->worker->cycles;                                \
+		enum bw_stage stage = bw_stage_enter(cycles, BW_STAGE_SERVICE);                              \
+                                                                                                             \
+		upcall(conn);                                                                                \
+		bw_stage_enter(cycles, stage);                                                               \
+	}
+
+COUNTED(on_opened)
+COUNTED(on_data)
+COUNTED(on_writable)
+COUNTED(on_peer_closed)
+COUNTED(on_timer)
+
+static void on_closed_counted(struct bw_tcp_conn *conn, enum bw_tcp_end end)
+{
+	struct bw_cycles *cycles = &context_of(conn)->worker->cycles;
+	enum bw_stage stage = bw_stage_enter(cycles, BW_STAGE_SERVICE);
+
+	on_closed(conn, end);
+	bw_stage_enter(cycles, stage);
+}
+
+const struct bw_tcp_ops bw_stream_counted_ops = {
+	.opened = on_opened_counted,
+	.data = on_data_counted,
+	.writable = on_writable_counted,
+	.peer_closed = on_peer_closed_counted,
+	.closed = on_closed_counted,
+	.timer = on_timer_counted,
+};
+
 void bw_stream_drain_all(struct bw_worker *w)
 {
 	bw_tcp_foreach(w->tcp, drain_one, NULL);

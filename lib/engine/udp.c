@@ -46,8 +46,12 @@ void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt)
 		rte_pktmbuf_read(pkt->m, pkt->payload_off, pkt->payload_len, w->datagram_scratch);
 	if (dgram.payload.data == w->datagram_scratch)
 		bw_count_n(&w->counters, BW_COPIED_BYTES, pkt->payload_len);
-	if (dgram.payload.data != NULL || pkt->payload_len == 0)
+	if (dgram.payload.data != NULL || pkt->payload_len == 0) {
+		enum bw_stage stage = bw_stage_enter(&w->cycles, BW_STAGE_SERVICE);
+
 		ctx->service->datagram(ctx, &dgram);
+		bw_stage_enter(&w->cycles, stage);
+	}
 	rte_pktmbuf_free(pkt->m);
 }
 

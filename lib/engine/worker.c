@@ -65,6 +65,7 @@ static void timers(struct bw_worker *w)
 
 static void ticks(struct bw_worker *w)
 {
+	bw_stage_enter(&w->cycles, BW_STAGE_SERVICE);
 	w->tick_due_at = w->now + TICK_INTERVAL_NS;
 	for (unsigned i = 0; i < w->engine->conf.service_count; i++) {
 		struct bw_context *ctx = &w->contexts[i];
@@ -72,6 +73,7 @@ static void ticks(struct bw_worker *w)
 		if (ctx->service->tick != NULL)
 			ctx->service->tick(ctx, w->now);
 	}
+	bw_stage_enter(&w->cycles, BW_STAGE_TIMERS);
 }
 
 /** Everything that one core does, once. Returns whether there was anything to do. */
@@ -81,16 +83,22 @@ static bool turn(struct bw_worker *w)
 
 	w->now = bw_clock_now();
 	watch_pool(w);
+	bw_stage_enter(&w->cycles, BW_STAGE_RX);
 	work += bw_ingress_device(w);
+	bw_stage_enter(&w->cycles, BW_STAGE_INBOX);
 	work += bw_ingress_inbox(w);
 	work += bw_mail_deliver(w);
 	work += bw_jobs_deliver(w);
+	bw_stage_enter(&w->cycles, BW_STAGE_TIMERS);
 	timers(w);
 	if (w->has_ticks && (work > 0 || w->now >= w->tick_due_at))
 		ticks(w);
 	work += bw_mail_flush(w);
+	bw_stage_enter(&w->cycles, BW_STAGE_EGRESS);
 	work += bw_egress(w);
+	bw_stage_enter(&w->cycles, BW_STAGE_TX);
 	work += bw_egress_flush(w); /* a backlog that the device does not take is no work */
+	bw_stage_enter(&w->cycles, BW_STAGE_TURN);
 	return work > 0;
 }
 
@@ -104,6 +112,8 @@ static void account(struct bw_worker *w, bool had_work)
 	else
 		w->idle_cycles += cycles - w->turn_cycles;
 	w->turn_cycles = cycles;
+	if (bw_unlikely(w->cycles.is_sampled))
+		bw_cycles_turn_end(&w->cycles, cycles, had_work);
 }
 
 static void cut_off(struct bw_tcp_conn *conn, void *count)
@@ -142,8 +152,10 @@ static bool drain(struct bw_worker *w)
 
 bool bw_worker_step(struct bw_worker *w)
 {
-	bool had_work = turn(w);
+	bool had_work;
 
+	bw_cycles_turn_begin(&w->cycles, w->turn_cycles);
+	had_work = turn(w);
 	w->turns++;
 	account(w, had_work);
 	if (bw_unlikely(atomic_load_explicit(&w->engine->drains, memory_order_relaxed)))

@@ -18,6 +18,7 @@
 #include <wire/build.h>
 #include <wire/packet.h>
 
+#include "cycles.h"
 #include "neigh.h"
 
 #define BW_BURST_MAX      64   /* packets a queue a turn */
@@ -127,6 +128,7 @@ struct bw_worker {
 	/* figures: written here, read by anyone */
 	struct bw_counters counters;
 	uint64_t turns, busy_cycles, idle_cycles, sleeps;
+	struct bw_cycles cycles;
 
 	_Atomic unsigned open_count; /* connections; kept only while draining */
 
@@ -232,7 +234,7 @@ void bw_fragments_timer(struct bw_worker *w);
 void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt);
 
 /* stream.c */
-extern const struct bw_tcp_ops bw_stream_ops;
+extern const struct bw_tcp_ops bw_stream_ops, bw_stream_counted_ops;
 /** Start draining this worker's connections; later calls close what became idle. */
 void bw_stream_drain_all(struct bw_worker *w);
 

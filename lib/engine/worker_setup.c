@@ -12,6 +12,13 @@
 #define SCRATCH_BYTES     65536
 #define NEIGH_QUEUE_SHARE 16 /* of the worker's buffers, what may wait for neighbours: one in so many */
 
+static void stage_of_tcp(void *worker, enum bw_tcp_stage stage)
+{
+	struct bw_worker *w = worker;
+
+	bw_stage_enter(&w->cycles, stage == BW_TCP_STAGE_LOOKUP ? BW_STAGE_LOOKUP : BW_STAGE_TCP);
+}
+
 static int tcp_setup(struct bw_worker *w)
 {
 	struct bw_engine *engine = w->engine;
@@ -31,6 +38,10 @@ static int tcp_setup(struct bw_worker *w)
 	if (w->worker_count > 1) {
 		conf.is_local = bw_ingress_is_local;
 		conf.is_local_arg = w;
+	}
+	if (engine->conf.counts_cycles) {
+		conf.on_stage = stage_of_tcp;
+		conf.on_stage_arg = w;
 	}
 	w->tcp = bw_tcp_create(&conf, w->now);
 	return w->tcp != NULL ? 0 : -errno;
@@ -68,19 +79,20 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 	if (service->data == NULL)
 		return 0;
 	/* With port 0 for a service that only connects. */
-	error = bw_tcp_listen(w->tcp, &(struct bw_tcp_listener){
-					      .ops = &bw_stream_ops,
-					      .user = ctx,
-					      .port = ctx->port,
-					      .addrs = conf->addrs,
-					      .addr_count = conf->addr_count,
-					      .nagle = service->nagle || conf->nagle,
-					      .pacing = conf->pacing,
-					      .dscp = conf->dscp,
-					      .congestion_control = conf->congestion_control,
-					      .keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
-					      .user_timeout_ns = conf->user_timeout_ns,
-				      });
+	error = bw_tcp_listen(w->tcp,
+		&(struct bw_tcp_listener){
+			.ops = w->engine->conf.counts_cycles ? &bw_stream_counted_ops : &bw_stream_ops,
+			.user = ctx,
+			.port = ctx->port,
+			.addrs = conf->addrs,
+			.addr_count = conf->addr_count,
+			.nagle = service->nagle || conf->nagle,
+			.pacing = conf->pacing,
+			.dscp = conf->dscp,
+			.congestion_control = conf->congestion_control,
+			.keepalive_idle_ns = w->engine->conf.keepalive_idle_ns,
+			.user_timeout_ns = conf->user_timeout_ns,
+		});
 	if (error < 0 && is_first_failure(w, error))
 		bw_error("worker %u: %s cannot listen on port %u: %s", w->index, service->name, ctx->port,
 			strerror(-error));
@@ -99,6 +111,8 @@ int bw_worker_setup(struct bw_worker *w)
 	w->active_at = w->icmp_refilled_at = w->tick_due_at = w->now;
 	w->icmp_tokens = engine->conf.icmp_errors_per_s;
 	w->ttl = engine->conf.ttl;
+	if (engine->conf.counts_cycles)
+		bw_cycles_start(&w->cycles);
 	/* Not to be guessed from outside (RFC 7739), and no two workers count from the same. */
 	if (getrandom(&w->ip_id, sizeof(w->ip_id), 0) != sizeof(w->ip_id) ||
 		getrandom(&w->ip6_fragment_id, sizeof(w->ip6_fragment_id), 0) != sizeof(w->ip6_fragment_id))

@@ -8,65 +8,30 @@
 #include <rte_udp.h>
 
 #include <base/assert.h>
+#include <base/sum.h>
 
 #include "internal.h"
 
-static uint32_t fold(uint64_t sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint32_t)sum;
-}
-
-/*
- * Sum of 16-bit words in memory order (RFC 1071 2(B): the order of bytes does not matter), added 32 bits at a
- * time into 64, which the compiler turns into vectors. A trailing byte counts as the first of its word. A
- * segment is at most 64 KiB, so the sum does not overflow.
- */
-static uint64_t sum_bytes(const uint8_t *p, size_t bytes)
-{
-	uint64_t sum = 0;
-	uint32_t word;
-	uint16_t half;
-
-	for (; bytes >= 4; bytes -= 4, p += 4) {
-		memcpy(&word, p, 4);
-		sum += word;
-	}
-	if (bytes >= 2) {
-		memcpy(&half, p, 2);
-		sum += half;
-		bytes -= 2;
-		p += 2;
-	}
-	if (bytes == 1) {
-		half = 0;
-		memcpy(&half, p, 1);
-		sum += half;
-	}
-	return sum;
-}
-
 /* From `off` of the first segment to the end of the chain. */
-static uint32_t sum_chain(const struct rte_mbuf *m, uint32_t off)
+static uint64_t sum_chain(const struct rte_mbuf *m, uint32_t off, uint64_t sum)
 {
-	uint64_t sum = 0;
 	bool is_odd = false;
+
+	if (bw_likely(m->next == NULL))
+		return bw_sum(
+			rte_pktmbuf_mtod_offset(m, const uint8_t *, off), rte_pktmbuf_data_len(m) - off, sum);
 
 	for (; m != NULL; m = m->next) {
 		const uint32_t len = rte_pktmbuf_data_len(m) - off;
-		uint32_t part = fold(sum_bytes(rte_pktmbuf_mtod_offset(m, const uint8_t *, off), len));
+		const uint16_t part =
+			bw_sum_fold(bw_sum(rte_pktmbuf_mtod_offset(m, const uint8_t *, off), len, 0));
 
 		/* Behind an odd number of bytes every byte is in the other half of its word (RFC 1071 2(B)). */
-		if (is_odd)
-			part = __builtin_bswap16((uint16_t)part);
-		sum += part;
+		sum += is_odd ? __builtin_bswap16(part) : part;
 		is_odd ^= len & 1;
 		off = 0;
 	}
-	return fold(sum);
+	return sum;
 }
 
 void bw_nic__l4_checksum(struct rte_mbuf *m)
@@ -85,14 +50,12 @@ void bw_nic__l4_checksum(struct rte_mbuf *m)
 
 	/* The pseudo-header: addresses, protocol and length (RFC 9293 3.1, RFC 8200 8.1). */
 	if (m->ol_flags & RTE_MBUF_F_TX_IPV4)
-		sum = sum_bytes(ip + offsetof(struct rte_ipv4_hdr, src_addr), 8);
+		sum = bw_sum(ip + offsetof(struct rte_ipv4_hdr, src_addr), 8, 0);
 	else
-		sum = sum_bytes(ip + offsetof(struct rte_ipv6_hdr, src_addr), 32);
+		sum = bw_sum(ip + offsetof(struct rte_ipv6_hdr, src_addr), 32, 0);
 	sum += rte_cpu_to_be_16(is_udp ? IPPROTO_UDP : IPPROTO_TCP);
 	sum += rte_cpu_to_be_32(rte_pktmbuf_pkt_len(m) - l4_off);
-	sum += sum_chain(m, l4_off);
-
-	checksum = (uint16_t)~fold(sum);
+	checksum = (uint16_t)~bw_sum_fold(sum_chain(m, l4_off, sum));
 	if (is_udp && checksum == 0)
 		checksum = 0xffff; /* RFC 768: zero means that there is none */
 	memcpy(field, &checksum, 2);

@@ -19,6 +19,7 @@ struct echo_stream {
 };
 
 struct echo_context {
+	uint64_t messages; /* datagrams, and what a stream brought at once: RFC 862 has no others */
 	uint64_t loops_refused;
 };
 
@@ -29,8 +30,10 @@ static struct echo_stream *stream_state(struct bw_stream *s)
 
 static uint32_t echo_data(struct bw_stream *s, const struct bw_view *views, unsigned count)
 {
+	struct echo_context *echo = bw_context_state(bw_stream_context(s));
 	uint32_t done = 0;
 
+	echo->messages++;
 	for (unsigned i = 0; i < count; i++) {
 		uint32_t sent = bw_stream_send(s, views[i].data, views[i].len);
 
@@ -68,6 +71,7 @@ static void echo_datagram(struct bw_context *ctx, const struct bw_datagram *dgra
 		echo->loops_refused++;
 		return;
 	}
+	echo->messages++;
 	/* No room for the answer is one lost datagram, which UDP's users expect. */
 	(void)bw_datagram_reply(ctx, dgram, dgram->payload.data, dgram->payload.len);
 }
@@ -75,7 +79,8 @@ static void echo_datagram(struct bw_context *ctx, const struct bw_datagram *dgra
 static size_t echo_stats(const struct bw_context *ctx, char *out, size_t out_bytes)
 {
 	const struct echo_context *echo = bw_context_peer_state(ctx, bw_context_worker(ctx));
-	int len = snprintf(out, out_bytes, "loops_refused %llu\n", (unsigned long long)echo->loops_refused);
+	int len = snprintf(out, out_bytes, "messages %llu\nloops_refused %llu\n",
+		(unsigned long long)echo->messages, (unsigned long long)echo->loops_refused);
 
 	return (size_t)len < out_bytes ? (size_t)len : 0;
 }

@@ -497,16 +497,24 @@ static void input_one(struct bw_tcp *tcp, struct bw_pkt *pkt, bw_tcp_handle hand
 	}
 }
 
+static inline void enter(const struct bw_tcp *tcp, enum bw_tcp_stage stage)
+{
+	if (bw_unlikely(tcp->conf.on_stage != NULL))
+		tcp->conf.on_stage(tcp->conf.on_stage_arg, stage);
+}
+
 static void input_burst(struct bw_tcp *tcp, struct bw_pkt *const *pkts, unsigned count)
 {
 	bw_tcp_handle guess[BURST_MAX];
 	uint64_t version;
 
+	enter(tcp, BW_TCP_STAGE_LOOKUP);
 	for (unsigned i = 0; i < count; i++)
 		bw_tcp__table_prefetch(&tcp->table, pkts[i]->hash);
 	version = tcp->table.version;
 	for (unsigned i = 0; i < count; i++)
 		guess[i] = bw_tcp__table_guess(tcp, pkts[i]->hash);
+	enter(tcp, BW_TCP_STAGE_INPUT);
 	for (unsigned i = 0; i < count; i++) {
 		struct bw_pkt *pkt = pkts[i];
 

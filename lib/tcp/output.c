@@ -111,25 +111,23 @@ static unsigned sack_blocks_max(const struct bw_tcp_conn *conn)
 	return conn->flags & BW_CONN_TIMESTAMPS ? 3 : 4;
 }
 
-static struct bw_tcp_fields fields_of(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint8_t flags)
+/** Not the whole struct: most of it is SACK blocks that are not there. */
+static void fields_fill(
+	struct bw_tcp_fields *fields, struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_seq seq, uint8_t flags)
 {
-	struct bw_tcp_fields fields;
-
-	/* Not the whole struct: most of it is SACK blocks that are not there. */
-	memset(&fields, 0, offsetof(struct bw_tcp_fields, sack));
-	fields.seq = seq;
-	fields.ack = conn->rcv_nxt;
-	fields.flags = flags | (conn->flags & BW_CONN_ECHO_CE ? BW_TCP_ECE : 0);
-	fields.window = bw_tcp__window_advertise(tcp, conn);
+	memset(fields, 0, offsetof(struct bw_tcp_fields, sack));
+	fields->seq = seq;
+	fields->ack = conn->rcv_nxt;
+	fields->flags = flags | (conn->flags & BW_CONN_ECHO_CE ? BW_TCP_ECE : 0);
+	fields->window = bw_tcp__window_advertise(tcp, conn);
 	if (conn->flags & BW_CONN_TIMESTAMPS) {
-		fields.has_timestamp = true;
-		fields.ts_value = tcp->now_ms + conn->ts_offset;
-		fields.ts_echo = conn->ts_recent;
+		fields->has_timestamp = true;
+		fields->ts_value = tcp->now_ms + conn->ts_offset;
+		fields->ts_echo = conn->ts_recent;
 	}
 	if ((conn->flags & (BW_CONN_REASSEMBLY | BW_CONN_SACK)) == (BW_CONN_REASSEMBLY | BW_CONN_SACK))
-		fields.sack_count =
-			(uint8_t)bw_tcp__reassembly_sack(tcp, conn, fields.sack, sack_blocks_max(conn));
-	return fields;
+		fields->sack_count =
+			(uint8_t)bw_tcp__reassembly_sack(tcp, conn, fields->sack, sack_blocks_max(conn));
 }
 
 /** Every packet carries the ACK. */
@@ -142,8 +140,9 @@ static void ack_is_sent(struct bw_tcp_conn *conn)
 
 void bw_tcp__ack_as_is(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct bw_tcp_fields fields = fields_of(tcp, conn, conn->snd_nxt, BW_TCP_ACK);
+	struct bw_tcp_fields fields;
 
+	fields_fill(&fields, tcp, conn, conn->snd_nxt, BW_TCP_ACK);
 	bw_tcp__answer_with_tos(tcp, &conn->flow, &fields,
 		bw_tcp__tos_of_control(tcp, conn->listener, conn->flags & BW_CONN_ECN));
 	ack_is_sent(conn);
@@ -166,9 +165,11 @@ static void emit(struct visit *v, struct rte_mbuf *m, uint8_t tos)
 /** A packet without payload. */
 static bool send_bare(struct visit *v, bw_seq seq, uint8_t flags)
 {
-	struct bw_tcp_fields fields = fields_of(v->tcp, v->conn, seq, flags);
-	struct rte_mbuf *m = bare_packet(v->tcp, &v->conn->flow, &fields);
+	struct bw_tcp_fields fields;
+	struct rte_mbuf *m;
 
+	fields_fill(&fields, v->tcp, v->conn, seq, flags);
+	m = bare_packet(v->tcp, &v->conn->flow, &fields);
 	if (m == NULL) {
 		v->is_out_of_mbufs = true;
 		return false;
@@ -379,10 +380,13 @@ static uint32_t send_chunks(struct visit *v, struct rte_mbuf *first, uint32_t by
 		if (conn->flags & BW_CONN_FIN_QUEUED)
 			flags |= BW_TCP_FIN;
 	}
-	fields = fields_of(tcp, conn, seq, flags);
+	fields_fill(&fields, tcp, conn, seq, flags);
 	/* The MSS has room for timestamps, SACK blocks take what the payload leaves: 8 bytes each, and 4. */
-	room = bytes < conn->mss ? conn->mss - bytes : 0;
-	fields.sack_count = (uint8_t)BW_MIN((uint32_t)fields.sack_count, room > 4 ? (room - 4) / 8 : 0u);
+	if (bw_unlikely(fields.sack_count != 0)) {
+		room = bytes < conn->mss ? conn->mss - bytes : 0;
+		fields.sack_count =
+			(uint8_t)BW_MIN((uint32_t)fields.sack_count, room > 4 ? (room - 4) / 8 : 0u);
+	}
 	header_len = bw_tcp_header_len(&fields);
 	if (tcp->conf.can_multi_segment || (count == 1 && RTE_MBUF_DIRECT(first) && is_ours(first)))
 		m = chained_packet(tcp, first, count, bytes, header_len);

@@ -29,7 +29,7 @@ static void prepend_ip4(struct rte_mbuf *m, const struct bw_ip_out *out)
 	};
 
 	BW_ASSERT_LE(m->pkt_len + BW_IP4_HEADER, UINT16_MAX);
-	header.hdr_checksum = (uint16_t)~bw_sum_fold(bw_sum(&header, sizeof(header), 0));
+	header.hdr_checksum = (uint16_t)~bw_sum_fold(bw_sum_ip4_header(&header));
 	memcpy(prepend(m, sizeof(header)), &header, sizeof(header));
 	m->l3_len = sizeof(header);
 	m->ol_flags |= RTE_MBUF_F_TX_IPV4;

@@ -419,6 +419,11 @@ static bool parse_fragment4(struct parse *p, unsigned l4_off, uint16_t flags_and
 	return true;
 }
 
+static uint64_t sum_ip4_header(const uint8_t *header, unsigned bytes)
+{
+	return bw_likely(bytes == BW_IP4_HEADER) ? bw_sum_ip4_header(header) : bw_sum(header, bytes, 0);
+}
+
 static bool parse_ip4(struct parse *p)
 {
 	struct bw_pkt *pkt = p->pkt;
@@ -437,7 +442,8 @@ static bool parse_ip4(struct parse *p)
 	if (bw_unlikely(m->data_len < pkt->l3_off + header_bytes || m->pkt_len < pkt->l3_off + total))
 		return drop(p, BW_DROP_RUNT);
 	if ((m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) != RTE_MBUF_F_RX_IP_CKSUM_GOOD &&
-		!p->is_reassembled && bw_unlikely(bw_sum_fold(bw_sum(header, header_bytes, 0)) != 0xffff))
+		!p->is_reassembled &&
+		bw_unlikely(bw_sum_fold(sum_ip4_header(header, header_bytes)) != 0xffff))
 		return drop(p, BW_DROP_IP_CHECKSUM);
 
 	p->end = pkt->l3_off + total;

@@ -121,12 +121,26 @@ static unsigned sack_blocks_that_fit(const struct bw_tcp_fields *fields)
 	return BW_MIN((unsigned)fields->sack_count, (room - 2 - SACK_BASE_BYTES) / SACK_BLOCK_BYTES);
 }
 
-unsigned bw_tcp_header_len(const struct bw_tcp_fields *fields)
+/* As nearly every segment but a SYN: a timestamp or nothing. */
+static inline bool is_common(const struct bw_tcp_fields *fields)
 {
+	return (fields->has_mss | fields->has_wscale | fields->has_sack_permitted | fields->sack_count) == 0;
+}
+
+static inline unsigned header_len(const struct bw_tcp_fields *fields, bool is_plain)
+{
+	if (bw_likely(is_plain))
+		return BW_TCP_HEADER_MIN + (fields->has_timestamp ? TIMESTAMP_BYTES + 2 : 0);
+
 	const unsigned blocks = bw_unlikely(fields->sack_count > 0) ? sack_blocks_that_fit(fields) : 0;
 
 	return BW_TCP_HEADER_MIN + options_len_before_sack(fields) +
 	       (blocks > 0 ? 2 + SACK_BASE_BYTES + blocks * SACK_BLOCK_BYTES : 0);
+}
+
+unsigned bw_tcp_header_len(const struct bw_tcp_fields *fields)
+{
+	return header_len(fields, is_common(fields));
 }
 
 static uint8_t *write_options(uint8_t *at, const struct bw_tcp_fields *fields)
@@ -172,7 +186,8 @@ static uint8_t *write_options(uint8_t *at, const struct bw_tcp_fields *fields)
 unsigned bw_tcp_header_write(
 	uint8_t *out, uint16_t src_port_be, uint16_t dst_port_be, const struct bw_tcp_fields *fields)
 {
-	const unsigned header_bytes = bw_tcp_header_len(fields);
+	const bool is_plain = is_common(fields);
+	const unsigned header_bytes = header_len(fields, is_plain);
 	const struct rte_tcp_hdr header = {
 		.src_port = src_port_be,
 		.dst_port = dst_port_be,
@@ -186,6 +201,14 @@ unsigned bw_tcp_header_write(
 	uint8_t *end;
 
 	memcpy(out, &header, sizeof(header));
+	if (bw_likely(is_plain)) {
+		if (fields->has_timestamp) {
+			bw_wire__store32(out + BW_TCP_HEADER_MIN, ALIGNED_TIMESTAMP);
+			bw_wire__store32(out + BW_TCP_HEADER_MIN + 4, fields->ts_value);
+			bw_wire__store32(out + BW_TCP_HEADER_MIN + 8, fields->ts_echo);
+		}
+		return header_bytes;
+	}
 	end = write_options(out + sizeof(header), fields);
 	BW_ASSERT_EQ(end - out, header_bytes);
 	return header_bytes;

@@ -28,6 +28,7 @@ static void a_tap_has_addresses_of_its_own(void **state)
 	assert_addr(&view->host_addrs[1], "fd77:ba5e::1/64");
 	assert_int_equal(view->engine.worker_count, 1);
 	assert_int_equal(view->engine.poll, BW_POLL_AUTO);
+	assert_false(view->engine.counts_cycles);
 	assert_int_equal(view->engine.tcp.syn_cookies, BW_TCP_SYN_COOKIES_AUTO);
 	assert_int_equal(view->engine.route_count, 0);
 	assert_int_equal(view->engine.vlan, 0);
@@ -126,7 +127,7 @@ static void all_flags(void **state)
 			"10.0.0.0/8,192.0.2.9", "--vlan", "7", "--mtu", "9000", "--mac", "02:00:00:00:00:01",
 			"--http", "80", "--http=8080=/", "--resp", "6379", "--echo", "7", "--discard", "9",
 			"--cpus", "0", "--poll", "busy", "--connections", "1000", "--drain", "2.5", "--stats",
-			"0", "-v", "--", "--log-level=8", "-m", "512"));
+			"0", "--cycles", "-v", "--", "--log-level=8", "-m", "512"));
 	const struct bw_conf_view *view = bw_conf_view(conf);
 	const struct bw_engine_conf *engine = &view->engine;
 
@@ -166,6 +167,7 @@ static void all_flags(void **state)
 	assert_true(view->drain_timeout_ns == 2500 * BW_NS_PER_MS);
 	assert_int_equal(view->stats_interval_s, 0);
 	assert_true(view->is_verbose);
+	assert_true(engine->counts_cycles);
 	assert_int_equal(view->eal_arg_count, 3);
 	assert_string_equal(view->eal_args[2], "512");
 	bw_conf_destroy(conf);

@@ -15,6 +15,9 @@ static void flags(void **state)
 	REFUSED(NULL, FLAGS("--http"), "--http: no value; give --http [IP:]PORT[=ROOT]");
 	REFUSED(NULL, FLAGS("--http", "--"), "--http: no value; give --http [IP:]PORT[=ROOT]");
 	REFUSED(NULL, FLAGS("--verbose=yes"), "--verbose: takes no value; leave =yes away");
+	REFUSED(NULL, FLAGS("--cycles=true"), "--cycles: takes no value; leave =true away");
+	REFUSED("cycles: some\n", FLAGS(),
+		"c.yaml:1: cycles: 'some' is neither true nor false; give one of them");
 	REFUSED(NULL, FLAGS("-c", "a", "-c", "b"), "--config: given twice; give one file");
 }
 

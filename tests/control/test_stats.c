@@ -117,6 +117,54 @@ static void and_the_services_figures(void **state)
 	free(text);
 }
 
+static void cycles_by_stage(void **state)
+{
+	struct bw_stats_sample before = { .at = 1, .worker_count = 1 }, after = before;
+	char line[BW_STATS_LINE_BYTES], *text = NULL;
+	size_t bytes;
+	FILE *out;
+
+	before.busy_cycles[0] = 500;
+	before.stage_cycles[BW_STAGE_RX] = 500;
+	before.requests = after.requests = 7;
+	after.busy_cycles[0] = 2500;
+	after.cycles[0] = 4000;
+	after.counters.value[BW_RX_PACKETS] = 10;
+	after.stage_cycles[BW_STAGE_RX] = 500;
+	assert_false(bw_stats_has_stages(&before, &after));
+	after.stage_cycles[BW_STAGE_RX] = 1000;
+	after.stage_cycles[BW_STAGE_SERVICE] = 1500;
+	assert_true(bw_stats_has_stages(&before, &after));
+	bw_stats_format_cycles(&before, &after, line);
+	assert_string_equal(line,
+		"200 cycles/packet: turn 0%, rx 25%, parse 0%, lookup 0%, tcp 0%, service 75%, "
+		"inbox 0%, timers 0%, egress 0%, tx 0%");
+	after.requests = 11;
+	bw_stats_format_cycles(&before, &after, line);
+	assert_memory_equal(line, "200 cycles/packet, 500 cycles/request: turn 0%, rx 25%, ", 55);
+
+	out = open_memstream(&text, &bytes);
+	assert_non_null(out);
+	bw_stats_cycles(&after, out);
+	fclose(out);
+	assert_non_null(strstr(text, "  cycles.busy                        2500  "));
+	assert_non_null(strstr(text, "  cycles.idle                        1500  "));
+	assert_non_null(strstr(text, "  cycles.per_packet                   250  "));
+	assert_non_null(strstr(text, "  cycles.per_request                  227  "));
+	assert_non_null(strstr(
+		text, "  cycles.service                     1500  60.0 % of the busy ones, 136 a request\n"));
+	free(text);
+
+	/* Nobody counts stages, and nothing came. */
+	memset(&after, 0, sizeof(after));
+	out = open_memstream(&text, &bytes);
+	bw_stats_cycles(&after, out);
+	fclose(out);
+	assert_null(strstr(text, "rx"));
+	assert_null(strstr(text, "per_"));
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -125,6 +173,7 @@ int main(void)
 		cmocka_unit_test(the_line_is_bounded),
 		cmocka_unit_test(the_table_has_what_is_not_zero),
 		cmocka_unit_test(and_the_services_figures),
+		cmocka_unit_test(cycles_by_stage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

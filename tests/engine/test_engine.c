@@ -42,6 +42,7 @@ static struct bw_nic_plan plan;
 static struct bw_nic nic;
 static struct bw_engine *engine;
 static struct rte_ring *to_engine, *to_second, *from_engine[2];
+static bool counts_cycles;
 static struct bw_ip ours4, ours6, peer4, peer6, shy6, far4, gateway4;
 
 /* ---- a service that uses mail and jobs ------------------------------------------------------------------- */
@@ -1508,6 +1509,75 @@ static void group_leaves(void)
 		rte_pktmbuf_free(m);
 }
 
+/* ---- cycles ---------------------------------------------------------------------------------------------- */
+
+static uint64_t stages_sum(const struct bw_worker_stats *stats)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < BW_STAGE_COUNT; i++)
+		sum += stats->stage_cycles[i];
+	return sum;
+}
+
+/** It polls all the time, and nothing comes. */
+static void is_idle_while_it_spins(void **state)
+{
+	struct bw_worker_stats before, after;
+
+	(void)state;
+	usleep(100000);
+	bw_engine_worker_stats(engine, 0, &before);
+	usleep(300000);
+	bw_engine_worker_stats(engine, 0, &after);
+	assert_int_equal(after.sleeps, 0);
+	assert_true(after.turns - before.turns > 1000);
+	assert_true(after.idle_cycles > before.idle_cycles);
+	assert_true(after.busy_cycles - before.busy_cycles < (after.idle_cycles - before.idle_cycles) / 50);
+}
+
+static void knows_what_keeps_it_busy(void **state)
+{
+	static const enum bw_stage passed[] = { BW_STAGE_TURN, BW_STAGE_RX, BW_STAGE_PARSE, BW_STAGE_LOOKUP,
+		BW_STAGE_TCP, BW_STAGE_SERVICE, BW_STAGE_INBOX, BW_STAGE_TIMERS, BW_STAGE_EGRESS,
+		BW_STAGE_TX };
+	struct bw_worker_stats stats[2];
+
+	(void)state;
+	_Static_assert(BW_ARRAY_LEN(passed) == BW_STAGE_COUNT, "all");
+	group_opens(7300);
+	for (unsigned i = 0; i < 300; i++) {
+		group_says("again", BW_TCP_ACK);
+		group_hears("again", BW_NS_PER_SEC);
+	}
+	group_leaves();
+	for (unsigned i = 0; i < 2; i++) {
+		bw_engine_worker_stats(engine, i, &stats[i]);
+		assert_true(stats[i].busy_cycles > 0);
+		assert_true(stages_sum(&stats[i]) < stats[i].busy_cycles); /* a sample */
+	}
+	for (unsigned i = 0; i < BW_STAGE_COUNT; i++)
+		assert_true(stats[0].stage_cycles[passed[i]] + stats[1].stage_cycles[passed[i]] > 0);
+}
+
+static void counts_no_stages_unless_asked(void **state)
+{
+	struct bw_worker_stats stats;
+
+	(void)state;
+	group_opens(7400);
+	for (unsigned i = 0; i < 50; i++) {
+		group_says("again", BW_TCP_ACK);
+		group_hears("again", BW_NS_PER_SEC);
+	}
+	group_leaves();
+	for (unsigned i = 0; i < 2; i++) {
+		bw_engine_worker_stats(engine, i, &stats);
+		assert_true(stats.busy_cycles > 0);
+		assert_int_equal(stages_sum(&stats), 0);
+	}
+}
+
 /** With the pools empty, but for what lies in the workers' caches, nobody new gets in, and the others go on. */
 static void accepts_again_once_there_are_buffers(void **state)
 {
@@ -1802,6 +1872,8 @@ static int start_with(unsigned queues, bool has_rss)
 	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	conf.fragment_timeout_ns = 2 * BW_NS_PER_SEC;
 	conf.ttl = TTL;
+	conf.counts_cycles = counts_cycles;
+	conf.poll = counts_cycles ? BW_POLL_BUSY : BW_POLL_AUTO;
 	conf.service_count = BW_ARRAY_LEN(services);
 	for (unsigned i = 0; i < conf.service_count; i++)
 		conf.services[i] = (struct bw_engine_service){ .service = services[i], .port = ports[i] };
@@ -1842,6 +1914,13 @@ static int start_with_one_queue(void **state)
 	return start_with(1, false);
 }
 
+static int start_counted(void **state)
+{
+	(void)state;
+	counts_cycles = true;
+	return start_with(2, false);
+}
+
 static int start_spread_by_the_device(void **state)
 {
 	(void)state;
@@ -1867,6 +1946,12 @@ static int stop(void **state)
 		print_error("%u mbufs lost\n", lost);
 	bw_nic_close(&nic);
 	return lost != 0;
+}
+
+static int stop_counted(void **state)
+{
+	counts_cycles = false;
+	return stop(state);
 }
 
 int main(void)
@@ -1911,11 +1996,16 @@ int main(void)
 		cmocka_unit_test(ends_where_a_service_cannot_start),
 	};
 	const struct CMUnitTest faults[] = {
+		cmocka_unit_test(counts_no_stages_unless_asked),
 		cmocka_unit_test(accepts_again_once_there_are_buffers),
 		cmocka_unit_test(goes_on_once_the_device_does),
 		cmocka_unit_test(goes_on_while_helpers_hang),
 		cmocka_unit_test(brings_mail_to_who_was_stuck),
 		cmocka_unit_test(cuts_off_who_does_not_end),
+	};
+	const struct CMUnitTest counted[] = {
+		cmocka_unit_test(is_idle_while_it_spins),
+		cmocka_unit_test(knows_what_keeps_it_busy),
 	};
 	const struct CMUnitTest the_end[] = {
 		cmocka_unit_test(brings_all_mail_home_at_the_end),
@@ -1932,6 +2022,7 @@ int main(void)
 		return 1;
 	return cmocka_run_group_tests(tests, start, stop) | cmocka_run_group_tests(no_start, NULL, NULL) |
 	       cmocka_run_group_tests(fragments_and_errors, start, stop) |
+	       cmocka_run_group_tests(counted, start_counted, stop_counted) |
 	       cmocka_run_group_tests(with_one_queue, start_with_one_queue, stop) |
 	       cmocka_run_group_tests(faults, start, stop) |
 	       cmocka_run_group_tests(faults, start_with_one_queue, stop) |

@@ -177,6 +177,39 @@ def test_sigusr1_prints_rates(bench, files):
     server.assert_runs()
 
 
+def cycles_by_stage(output):
+    return {name: int(value) for name, value in re.findall(r"(?m)^  cycles\.(\w+) +(\d+) ", output)}
+
+
+STAGES = ["turn", "rx", "parse", "lookup", "tcp", "service", "inbox", "timers", "egress", "tx"]
+
+
+@pytest.mark.parametrize("device", ["tap", "memif"])
+def test_cycles_are_counted_by_stage(bench, files, device):
+    server = bench.serve(device, [f"--http {HTTP}={files}"], extra=["--cycles"])
+    said = bench.client.run(f"wrk -t 1 -c 16 -d 4s {bench.url('v4', 'hello.txt')}").stdout
+    server.process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: re.search(r"\d+ cycles/packet, \d+ cycles/request: turn \d+%, rx \d+%", server.output()),
+               "a line of cycles", timeout=3)
+    server.stop()
+    cycles = cycles_by_stage(server.output())
+    requests = int(re.search(r"(\d+) requests in", said)[1])
+    assert requests > 1000, said
+    assert all(cycles[stage] > 0 for stage in STAGES), cycles
+    assert abs(sum(cycles[stage] for stage in STAGES) - cycles["busy"]) < 0.03 * cycles["busy"], cycles
+    # The device's driver, which makes a system call a packet on a TAP, takes most; the service is a part of it.
+    assert cycles["service"] < 0.6 * cycles["busy"], cycles
+    assert 100 < cycles["per_request"] < cycles["busy"] / requests * 1.1, (cycles, requests)
+
+
+def test_stages_are_not_counted_unless_asked(bench, files):
+    server = bench.serve("tap", [f"--http {HTTP}={files}"])
+    download(bench.client, bench.url("v4", "1m"), files / "1m")
+    server.stop()
+    cycles = cycles_by_stage(server.output())
+    assert cycles.keys() == {"busy", "idle", "per_packet", "per_request"}
+
+
 def test_the_banner_tells_what_to_paste(bench, files):
     server = bench.serve("tap", [f"--http {HTTP}={files}", "--resp 6379", f"--echo {ECHO}"])
     banner = server.output()

@@ -193,7 +193,7 @@ static void test_echo_answers_datagrams(void **state)
 	fake_datagram_reply(f, &len, &count);
 	assert_int_equal(count, 1);
 	assert_int_equal(len, 0);
-	assert_string_equal(fake_stats(f, 0), "loops_refused 0\n");
+	assert_string_equal(fake_stats(f, 0), "messages 2\nloops_refused 0\n");
 	fake_destroy(f);
 }
 
@@ -221,7 +221,7 @@ static void test_echo_does_not_answer_servers(void **state)
 	refuses(f, 7, 1023);
 	refuses(f, 7777, 7777);
 	refuses(f, 7777, 0);
-	assert_string_equal(fake_stats(f, 0), "loops_refused 5\n");
+	assert_string_equal(fake_stats(f, 0), "messages 0\nloops_refused 5\n");
 	fake_destroy(f);
 }
 

@@ -51,6 +51,33 @@ static void carries_of_64k_of_ones_are_not_lost(void **state)
 	assert_int_equal(bw_sum_fold(0x1ffffffffu), 1);
 }
 
+/** What the lanes of a vector hold is taken out of them in time. */
+static void megabytes_are_summed(void **state)
+{
+	const unsigned length = 5u << 20;
+	uint8_t *bytes = malloc(length);
+	static const uint8_t how[] = { 0xff, 0x00, 0x80, 0x7f };
+
+	for (unsigned i = 0; i < sizeof(how); i++) {
+		memset(bytes, how[i], length);
+		bytes[length / 2] ^= 0x5a;
+		assert_int_equal(
+			in_order(bw_sum_fold(bw_sum(bytes, length, 0))), naive_add(bytes, length, 0));
+	}
+	free(bytes);
+}
+
+static void an_ip4_header_is_summed_alike(void **state)
+{
+	uint8_t header[20];
+
+	for (unsigned i = 0; i < 1000; i++) {
+		fill(header, sizeof(header));
+		assert_int_equal(bw_sum_fold(bw_sum_ip4_header(header)),
+			bw_sum_fold(bw_sum(header, sizeof(header), 0)));
+	}
+}
+
 static void pieces_of_even_length_chain(void **state)
 {
 	uint8_t bytes[300];
@@ -107,6 +134,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(agrees_with_the_naive_sum_at_every_length_and_alignment),
 		cmocka_unit_test(carries_of_64k_of_ones_are_not_lost),
+		cmocka_unit_test(megabytes_are_summed),
+		cmocka_unit_test(an_ip4_header_is_summed_alike),
 		cmocka_unit_test(pieces_of_even_length_chain),
 		cmocka_unit_test(chains_of_mbufs_sum_as_one_piece),
 		cmocka_unit_test(pseudo_headers_of_both_families),

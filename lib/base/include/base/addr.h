@@ -39,9 +39,18 @@ _Static_assert(sizeof(struct bw_flow) == 36, "hashed and compared as bytes");
 #define BW_CIDR_STRLEN 50
 #define BW_MAC_STRLEN  18
 
+/** The first or second half. */
+static inline uint64_t bw_ip_half(const struct bw_ip *ip, unsigned which)
+{
+	uint64_t half;
+
+	memcpy(&half, &ip->b[8 * which], 8);
+	return half;
+}
+
 static inline bool bw_ip_is_v4(const struct bw_ip *ip)
 {
-	return (ip->w_be[0] | ip->w_be[1]) == 0 && ip->w_be[2] == __builtin_bswap32(0x0000ffffu);
+	return bw_ip_half(ip, 0) == 0 && ip->w_be[2] == __builtin_bswap32(0x0000ffffu);
 }
 
 static inline struct bw_ip bw_ip_from_v4(uint32_t v4_be)
@@ -59,14 +68,16 @@ static inline uint32_t bw_ip_v4_be(const struct bw_ip *ip)
 
 static inline bool bw_ip_eq(const struct bw_ip *a, const struct bw_ip *b)
 {
-	return ((a->w_be[0] ^ b->w_be[0]) | (a->w_be[1] ^ b->w_be[1]) | (a->w_be[2] ^ b->w_be[2]) |
-		       (a->w_be[3] ^ b->w_be[3])) == 0;
+	return ((bw_ip_half(a, 0) ^ bw_ip_half(b, 0)) | (bw_ip_half(a, 1) ^ bw_ip_half(b, 1))) == 0;
 }
 
 static inline bool bw_flow_eq(const struct bw_flow *a, const struct bw_flow *b)
 {
-	return bw_ip_eq(&a->local, &b->local) && bw_ip_eq(&a->remote, &b->remote) &&
-	       a->local_port_be == b->local_port_be && a->remote_port_be == b->remote_port_be;
+	uint32_t a_ports, b_ports;
+
+	memcpy(&a_ports, &a->local_port_be, 4);
+	memcpy(&b_ports, &b->local_port_be, 4);
+	return a_ports == b_ports && bw_ip_eq(&a->remote, &b->remote) && bw_ip_eq(&a->local, &b->local);
 }
 
 bool bw_ip_is_unspecified(const struct bw_ip *ip); /* 0.0.0.0 or :: */

@@ -75,6 +75,7 @@ struct bw_engine_conf {
 	uint8_t ttl; /* and hop limit of all we send but neighbour discovery; default 64, as IANA has it */
 	bw_ns keepalive_idle_ns; /* probe a silent connection after this long; 0: never. Default 2 h, as Linux */
 	unsigned helper_count; /* helper threads; default 2 */
+	bool counts_cycles;    /* by stage; default off, and the busy and idle ones are counted always */
 };
 
 void bw_engine_conf_init(struct bw_engine_conf *conf);
@@ -93,11 +94,35 @@ unsigned bw_engine_drain(struct bw_engine *engine, bw_ns timeout_ns);
 /** Stop the workers and helpers, release everything but the nic. */
 void bw_engine_destroy(struct bw_engine *engine);
 
+/**
+ * What a worker spends its cycles on. A service's own are those of its callbacks, whoever calls them, with what these
+ * call: what queues a reply is the service's, what makes packets of it is egress.
+ */
+enum bw_stage {
+	BW_STAGE_TURN, /* the rest of a turn: the clock, how full the pool is, who is draining */
+	BW_STAGE_RX,   /* the device's burst */
+	BW_STAGE_PARSE, /* headers, and what is neither TCP nor a service's: ARP, ICMP, fragments, UDP's way in */
+	BW_STAGE_LOOKUP,  /* TCP's connections */
+	BW_STAGE_TCP,     /* its input */
+	BW_STAGE_SERVICE, /* callbacks */
+	BW_STAGE_INBOX,   /* packets, mail and jobs of others */
+	BW_STAGE_TIMERS,
+	BW_STAGE_EGRESS, /* TCP's output, IP and Ethernet headers */
+	BW_STAGE_TX,     /* checksums that the device does not do, and its burst */
+	BW_STAGE_COUNT,
+};
+
+extern const char *const bw_stage_name[BW_STAGE_COUNT];
+
 /** A worker's figures, readable from any thread while it runs. */
 struct bw_worker_stats {
 	struct bw_counters counters;
 	struct bw_tcp_stats tcp;
-	uint64_t turns, busy_cycles, idle_cycles, sleeps;
+	uint64_t turns, sleeps;
+	/* Of turns that found something to do, and of those that did not, sleep included. */
+	uint64_t busy_cycles, idle_cycles;
+	/* conf.counts_cycles: of a sample of the busy turns, one in 32. It is their proportion that tells. Or all 0 */
+	uint64_t stage_cycles[BW_STAGE_COUNT];
 	bool is_sleeping;
 };
 unsigned bw_engine_worker_count(const struct bw_engine *engine);

@@ -115,6 +115,11 @@ enum bw_tcp_syn_cookies {
 	BW_TCP_SYN_COOKIES_ALWAYS,
 };
 
+enum bw_tcp_stage {
+	BW_TCP_STAGE_LOOKUP,
+	BW_TCP_STAGE_INPUT,
+};
+
 struct bw_tcp_conf {
 	uint32_t connections_max; /* full connections of this core */
 	uint32_t half_open_max;
@@ -153,6 +158,12 @@ struct bw_tcp_conf {
 	/** Do packets of the flow come to this core? What an active open asks of a port. NULL: all do. */
 	bool (*is_local)(const void *arg, const struct bw_flow *flow);
 	const void *is_local_arg;
+	/**
+	 * bw_tcp_input() begins to look up packets, or has looked them up and takes them in: for the caller's account
+	 * of cycles. Once or twice a burst. NULL: nobody asks.
+	 */
+	void (*on_stage)(void *arg, enum bw_tcp_stage stage);
+	void *on_stage_arg;
 };
 
 /** Defaults for everything but pool, counters and secret. */

@@ -8,17 +8,11 @@
 #include <rte_mbuf.h>
 
 #include <base/addr.h>
+#include <base/sum.h>
 #include <wire/packet.h>
 
-/**
- * Sum of 16-bit words, not folded, of `bytes` bytes at any alignment; chain with `sum` for pieces of even
- * length. In the order of memory: what bw_sum_fold() makes of it is stored as it is.
- */
-uint64_t bw_sum(const void *data, size_t bytes, uint64_t sum);
-/** The same over `bytes` bytes of a chain of mbuf segments from `off`; segments may have odd lengths. */
+/** bw_sum() over `bytes` bytes of a chain of mbuf segments from `off`; segments may have odd lengths. */
 uint64_t bw_sum_mbuf(const struct rte_mbuf *m, uint32_t off, uint32_t bytes, uint64_t sum);
-/** Folded, not complemented. */
-uint16_t bw_sum_fold(uint64_t sum);
 /** Sum of the TCP/UDP/ICMPv6 pseudo-header of either family: chain payload after it. */
 uint64_t bw_sum_pseudo(const struct bw_ip *src, const struct bw_ip *dst, uint8_t proto, uint32_t l4_bytes);
 
