@@ -145,7 +145,7 @@ class Place:
             f"for i = 1, {depth} do r[i] = wrk.format() end; request_text = table.concat(r) end; "
             "request = function() return request_text end")
         close = ["-H", "Connection: close"] if closes else []
-        said = self.client.run(["taskset", "-c", CLIENT_CPU, "wrk", "-t1", f"-c{connections}", f"-d{max(seconds, 1)}s",
+        said = self.client.run(["taskset", "-c", CLIENT_CPU, "wrk", "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s",
                                 "--latency", *close, "-s", script, f"http://{SERVER}:{HTTP}/{FILE}"],
                                timeout=seconds * 2 + 60).stdout
         if "Non-2xx" in said or re.search(r"read [1-9]", said):
