@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "http/date.h"
+#include "http/memo.h"
 #include "http/mime.h"
 #include "http/parse.h"
 
@@ -623,6 +624,109 @@ static void media_types(void **state)
 	bw_http__mime_free(mime);
 }
 
+/* ---- heads that came before ---- */
+
+/** As the service does it: what was kept, else parsed, and kept. Returns whether it was known. */
+static bool remember(struct bw_http__memo *memo, const char *text, const char *behind)
+{
+	size_t len = strlen(text), all = len + strlen(behind);
+	char joined[4096];
+	uint8_t *bytes;
+	const struct bw_http__request *known;
+	struct bw_http__request parsed;
+	uint32_t head_len = 0, hash;
+
+	snprintf(joined, sizeof(joined), "%s%s", text, behind);
+	bytes = exact(joined, all);
+	assert_int_equal(bw_http__parse(bytes, (uint32_t)len, &limits, &parsed), 0);
+	known = bw_http__memo_find(memo, bytes, (uint32_t)all, &head_len, &hash);
+	if (known == NULL && hash != 0)
+		bw_http__memo_keep(memo, hash, bytes, (uint32_t)len, &parsed);
+	if (known != NULL) {
+		/* All that a parser would have said, about bytes that outlive the packet. */
+		assert_int_equal(head_len, len);
+		assert_int_equal(known->method, parsed.method);
+		assert_int_equal(known->path_len, parsed.path_len);
+		assert_memory_equal(known->path, parsed.path, parsed.path_len);
+		assert_true(known->path < bytes || known->path >= bytes + all);
+		assert_int_equal(known->host_len, parsed.host_len);
+		if (parsed.host_len > 0)
+			assert_memory_equal(known->host, parsed.host, parsed.host_len);
+		assert_int_equal(known->query.len, parsed.query.len);
+		if (parsed.query.len > 0)
+			assert_memory_equal(known->query.at, parsed.query.at, parsed.query.len);
+		assert_int_equal(known->fields.len, parsed.fields.len);
+		assert_memory_equal(known->fields.at, parsed.fields.at, parsed.fields.len);
+		assert_int_equal(known->keeps_alive, parsed.keeps_alive);
+		assert_int_equal(known->path_is_plain, parsed.path_is_plain);
+		assert_int_equal(known->wants.flags, parsed.wants.flags);
+		assert_int_equal(known->wants.encodings, parsed.wants.encodings);
+	}
+	free(bytes);
+	return known != NULL;
+}
+
+/** The third time, whatever is behind it. */
+static void assert_is_kept(struct bw_http__memo *memo, const char *head, bool is_kept)
+{
+	remember(memo, head, "");
+	remember(memo, head, "GET /next");
+	assert_int_equal(remember(memo, head, "GET /other HTTP/1.1\r\n"), is_kept);
+	assert_int_equal(remember(memo, head, ""), is_kept);
+}
+
+static void heads_that_came_before_are_known(void **state)
+{
+	static struct bw_http__memo memo;
+	char long_head[1024];
+
+	(void)state;
+	assert_false(remember(&memo, "GET / HTTP/1.1\r\n" HOST END, ""));
+	assert_false(remember(&memo, "GET / HTTP/1.1\r\n" HOST END, ""));
+	assert_true(remember(&memo, "GET / HTTP/1.1\r\n" HOST END, "GET / HTTP/1.1\r\n" HOST END));
+	/* One byte else, wherever, and it is another. */
+	assert_false(remember(&memo, "GET / HTTP/1.1\r\nHost: i\r\n" END, ""));
+	assert_false(remember(&memo, "GET / HTTP/1.1\r\n" HOST "A: b\r\n" END, ""));
+	assert_false(remember(&memo, "GET / HTTP/1.0\r\n" HOST END, ""));
+	assert_true(remember(&memo, "GET / HTTP/1.1\r\n" HOST END, ""));
+
+	assert_is_kept(&memo, "HEAD /a/b?c=d&e HTTP/1.1\r\n" HOST "Accept-Encoding: br, gzip\r\n" END, true);
+	assert_is_kept(&memo, "GET http://h/%41/../x HTTP/1.1\r\n" HOST "Connection: close\r\n" END, true);
+	assert_is_kept(&memo, "GET /old HTTP/1.0\r\n" END, true);
+	assert_is_kept(&memo, "GET /range HTTP/1.1\r\n" HOST "Range: bytes=1-2\r\n" END, true);
+	assert_is_kept(
+		&memo, "GET /tag HTTP/1.1\r\n" HOST "If-None-Match: \"0123456789abcdef\"\r\n" END, true);
+	/* What today's date has a part in, what a body follows, and what does not fit. */
+	assert_is_kept(&memo,
+		"GET /since HTTP/1.1\r\n" HOST "If-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT\r\n" END,
+		false);
+	assert_is_kept(&memo, "GET /body HTTP/1.1\r\n" HOST "Content-Length: 0\r\n" END, false);
+	assert_is_kept(&memo, "GET /chunks HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n" END, false);
+	assert_is_kept(&memo, "POST /post HTTP/1.1\r\n" HOST END, false);
+	assert_is_kept(
+		&memo, "GET http://h HTTP/1.1\r\n" HOST END, false); /* its path is not among its bytes */
+	snprintf(long_head, sizeof(long_head), "GET /long HTTP/1.1\r\n" HOST "X: %0600d\r\n" END, 1);
+	assert_is_kept(&memo, long_head, false);
+}
+
+/** Clients of two kinds ask for the same: the one that is kept stays, until it no longer comes. */
+static void known_head_is_replaced_when_it_no_longer_comes(void **state)
+{
+	static struct bw_http__memo memo;
+	const char *mine = "GET /x HTTP/1.1\r\n" HOST END, *other = "GET /x HTTP/1.1\r\n" HOST "A: b\r\n" END;
+	unsigned times = 0;
+
+	(void)state;
+	assert_is_kept(&memo, mine, true);
+	for (unsigned i = 0; i < 100; i++) {
+		assert_false(remember(&memo, other, ""));
+		assert_true(remember(&memo, mine, ""));
+	}
+	while (!remember(&memo, other, ""))
+		assert_true(++times < 100);
+	assert_false(remember(&memo, mine, ""));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -642,6 +746,8 @@ int main(void)
 		cmocka_unit_test(chunk_extensions_and_trailers_are_bounded),
 		cmocka_unit_test(dates),
 		cmocka_unit_test(media_types),
+		cmocka_unit_test(heads_that_came_before_are_known),
+		cmocka_unit_test(known_head_is_replaced_when_it_no_longer_comes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

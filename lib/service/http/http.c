@@ -493,6 +493,23 @@ static enum taken take_head(struct bw_http__worker *w, struct bw_http__conn *c, 
 	return TAKEN_HEAD;
 }
 
+/* The fast path: a head that has come before, whole in one piece. False: it is for input_head(), with its hash. */
+static bool input_known(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c,
+	struct cursor *cursor, uint32_t *hash)
+{
+	const uint8_t *head = cursor->view->data + cursor->at;
+	uint32_t head_len;
+	const struct bw_http__request *request =
+		bw_http__memo_find(w->memo, head, cursor->view->len - cursor->at, &head_len, hash);
+
+	if (request == NULL)
+		return false;
+	c->since = bw_stream_now(s);
+	request_begin(w, s, c, request, log_begin(w, s, head, head_len, c->since));
+	cursor_skip(cursor, head_len);
+	return true;
+}
+
 /* True: go on. False: nothing more to be had from these views. */
 static bool input_head(
 	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct cursor *cursor)
@@ -505,10 +522,13 @@ static bool input_head(
 	struct bw_http__request request;
 	const uint8_t *head;
 	unsigned status;
+	uint32_t hash = 0;
 	bool is_fresh = c->scan.seen == 0;
 	bw_ns began_at =
 		is_fresh ? bw_stream_now(s) : c->since; /* with the packet that brought its first byte */
 
+	if (bw_likely(is_fresh) && input_known(w, s, c, cursor, &hash))
+		return true;
 	if (is_fresh && bw_unlikely(cursor_byte(cursor) == '\r')) {
 		/* RFC 9112 2.2: an empty line before a request, from clients that end a body with one too many. */
 		struct cursor next = *cursor;
@@ -545,6 +565,8 @@ static bool input_head(
 			c->scan.seen);
 		return true;
 	}
+	if (hash != 0)
+		bw_http__memo_keep(w->memo, hash, head, c->scan.seen, &request);
 	c->since = bw_stream_now(s);
 	/* The head's bytes are in the views or the scratch until this call returns: the request may point there. */
 	request_begin(w, s, c, &request, log_begin(w, s, head, c->scan.seen, began_at));
@@ -908,6 +930,7 @@ static int http_start(struct bw_context *ctx, void *conf)
 	BW_ASSERT(w->conf->files != NULL); /* bw_http_conf_prepare() was forgotten */
 	w->scratch = malloc(w->conf->header_bytes_max);
 	w->path = malloc(w->conf->request_line_bytes_max);
+	w->memo = calloc(1, sizeof(*w->memo));
 	w->exchanges = calloc(BW_HTTP__EXCHANGES_MAX, sizeof(*w->exchanges));
 	/* Not from the heap, which may clear it: hardly a page of it is ever touched. */
 	w->queries = mmap(NULL, QUERIES_BYTES, PROT_READ | PROT_WRITE,
@@ -916,8 +939,8 @@ static int http_start(struct bw_context *ctx, void *conf)
 		w->queries = NULL;
 	w->blocks = bw_http__files_blocks(w->conf->files);
 	rc = bw_http__table_init(&w->table, ctx, w->conf, ready);
-	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->exchanges == NULL || w->queries == NULL ||
-			       w->blocks == NULL))
+	if (rc == 0 && (w->scratch == NULL || w->path == NULL || w->memo == NULL || w->exchanges == NULL ||
+			       w->queries == NULL || w->blocks == NULL))
 		rc = -ENOMEM;
 	if (rc < 0)
 		bw_error("http: worker %u has no memory for its tables (%s)", bw_context_worker(ctx),
@@ -929,6 +952,7 @@ static int http_start(struct bw_context *ctx, void *conf)
 		if (w->queries != NULL)
 			munmap(w->queries, QUERIES_BYTES);
 		free(w->exchanges);
+		free(w->memo);
 		free(w->path);
 		free(w->scratch);
 		return rc;
@@ -945,6 +969,7 @@ static void http_stop(struct bw_context *ctx)
 	bw_http__table_fini(&w->table);
 	munmap(w->queries, QUERIES_BYTES);
 	free(w->exchanges);
+	free(w->memo);
 	free(w->path);
 	free(w->scratch);
 }

@@ -11,6 +11,7 @@
 #include "date.h"
 #include "files.h"
 #include "log.h"
+#include "memo.h"
 #include "parse.h"
 #include "router.h"
 #include "table.h"
@@ -147,6 +148,7 @@ struct bw_http__worker {
 	struct bw_http__table table;
 	uint8_t *scratch; /* heads that straddle, header_bytes_max; then a path, request_line_bytes_max */
 	uint8_t *path;
+	struct bw_http__memo *memo;
 	struct bw_http_exchange *exchanges, *exchange_free; /* touched only as they are needed */
 	char (*queries)[BW_HTTP__QUERY_MAX];                /* one each, likewise */
 	uint32_t exchanges_used, exchanges_out;
