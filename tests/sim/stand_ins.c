@@ -3,6 +3,7 @@
  * What the engine is linked with in place of the world's: the clock (these two functions come before the library's,
  * so that its lib/base/clock.c is never looked at), and by --wrap the C library's randomness and wall clock.
  */
+#include <pthread.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 ssize_t __wrap_getrandom(void *out, size_t bytes, unsigned flags);
 int __wrap_getentropy(void *out, size_t bytes);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
+int __wrap_pthread_timedjoin_np(pthread_t thread, void **result, const struct timespec *until);
 
 void bw_clock_init(void) {}
 
@@ -45,4 +47,11 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
 	ts->tv_sec = (time_t)(sim.now / BW_NS_PER_SEC) + (clock == CLOCK_REALTIME ? WALL_BEGINS_S : 0);
 	ts->tv_nsec = (long)(sim.now % BW_NS_PER_SEC);
 	return 0;
+}
+
+/** A deadline by this clock lies in the past of a thread that is real. */
+int __wrap_pthread_timedjoin_np(pthread_t thread, void **result, const struct timespec *until)
+{
+	(void)until;
+	return pthread_join(thread, result);
 }

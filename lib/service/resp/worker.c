@@ -188,8 +188,7 @@ void bw_resp__tick(struct bw_context *ctx, bw_ns now)
 		r->tick_at = now + TICK_NS;
 		if (now >= r->resync_at)
 			resync(r, now);
-		r->memory_peak_bytes =
-			BW_MAX(r->memory_peak_bytes, bw_resp__slab_used_bytes(&r->store.slab));
+		r->memory_peak_bytes = BW_MAX(r->memory_peak_bytes, bw_resp__slab_used_bytes(&r->store.slab));
 		if (now - r->rates_at >= BW_NS_PER_SEC)
 			measure_rates(r, now);
 		warm_ahead(r);
