@@ -260,6 +260,15 @@ def test_rate_is_kept(place, files, poisson):
     assert abs(load["responses"] - 4000) <= slack
 
 
+def test_requests_that_are_taken_back_are_due_as_before(place, files):
+    """A server that closes each connection after a few requests: at a rate, too, what was pipelined behind is asked anew."""
+    _, lines = place.nginx(files, "keepalive_requests 10;")
+    load = place.load("-d", "3s", "-R", 2000, "-c", 4, "-P", 8, url())
+    assert load.errors == {} and abs(load["responses"] - 6000) <= 60
+    load = place.load("-n", 3000, "-R", 5000, "-c", 4, "-P", 8, url())
+    assert load.errors == {} and load["responses"] == 3000
+
+
 def test_stalls_are_not_hidden(place, files):
     """The server stands still for a second. In the open loop all that was due meanwhile has waited; the closed loop,
     which asked nothing, would show the few that were under way."""

@@ -152,6 +152,8 @@ struct bw_load__worker {
 	bw_ns next_at;
 	double interval_ns, next_fraction;
 	struct bw_load__list ready; /* slots that may send */
+	bw_ns *again;               /* a ring: when requests that were taken back had been due */
+	uint32_t again_first, again_count, again_size;
 
 	/* connections */
 	uint32_t active, slots;               /* the first are active, the others idle */

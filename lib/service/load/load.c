@@ -238,6 +238,16 @@ void bw_load__answered(
 	slot->is_missed = false;
 }
 
+/** Open loop: its time goes on from when it was due first. There is a place for each that can be under way. */
+static void be_due_again(struct bw_load__worker *w, bw_ns due_at)
+{
+	uint32_t at = w->again_first + w->again_count;
+
+	BW_ASSERT(w->again_count < w->again_size);
+	w->again[at < w->again_size ? at : at - w->again_size] = due_at;
+	w->again_count++;
+}
+
 /** No answer will come to what is under way. BW_LOAD_ERRORS: it is not the server's fault, and asked again. */
 static void lose(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_load_error why)
 {
@@ -251,6 +261,8 @@ static void lose(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_
 			w->fill_done++;
 		if (p->is_counted && why == BW_LOAD_ERRORS)
 			w->issued--;
+		if (w->is_open_loop && p->kind == BW_LOAD__ASK && why == BW_LOAD_ERRORS)
+			be_due_again(w, p->due_at);
 	}
 	slot->reading = 0;
 	slot->is_sending = false;
@@ -567,6 +579,7 @@ static void enter_stage(struct bw_load__worker *w, unsigned stage, bw_ns now)
 	if (stage == BW_LOAD_WARM || (stage == BW_LOAD_RUN && w->stage != BW_LOAD_WARM)) {
 		w->next_at = now;
 		w->next_fraction = 0;
+		w->again_count = 0;
 	}
 	w->stage = stage;
 }
@@ -634,6 +647,12 @@ static void churn_one(struct bw_load__worker *w, bw_ns due_at)
 		ask(w, slot, BW_LOAD__ASK, due_at);
 }
 
+/** When the next request is, or was, due: one that was taken back comes first. */
+static bw_ns due_next(const struct bw_load__worker *w)
+{
+	return w->again_count > 0 ? w->again[w->again_first] : w->next_at;
+}
+
 static void arrival_next(struct bw_load__worker *w)
 {
 	double step = w->interval_ns;
@@ -650,8 +669,10 @@ static void arrival_next(struct bw_load__worker *w)
 static bw_ns arrivals(struct bw_load__worker *w, bw_ns now)
 {
 	for (unsigned i = 0; may_ask(w); i++) {
-		if (w->next_at > now)
-			return w->next_at;
+		bw_ns due_at = due_next(w);
+
+		if (due_at > now)
+			return due_at;
 		if (i == ARRIVALS_SLICE)
 			return now;
 		if (w->is_churn) {
@@ -659,7 +680,7 @@ static bw_ns arrivals(struct bw_load__worker *w, bw_ns now)
 				return w->retry_at;
 			if (w->shut.count == 0 || !may_connect(w))
 				return BW_NEVER;
-			churn_one(w, w->next_at);
+			churn_one(w, due_at);
 		} else {
 			struct bw_load__slot *slot;
 
@@ -667,11 +688,16 @@ static bw_ns arrivals(struct bw_load__worker *w, bw_ns now)
 				return BW_NEVER;
 			slot = list_pop(w, &w->ready);
 			slot->is_queued = false;
-			if (!has_room(w, slot) || !ask(w, slot, BW_LOAD__ASK, w->next_at))
+			if (!has_room(w, slot) || !ask(w, slot, BW_LOAD__ASK, due_at))
 				continue; /* it comes back by writable(), sweep() or with its next connection */
 			go_on(w, slot);
 		}
-		arrival_next(w);
+		if (w->again_count == 0) {
+			arrival_next(w);
+			continue;
+		}
+		w->again_count--;
+		w->again_first = w->again_first + 1 < w->again_size ? w->again_first + 1 : 0;
 	}
 	return BW_NEVER;
 }
@@ -808,6 +834,7 @@ static void load_stop(struct bw_context *ctx)
 		w->protocol->stop(w);
 	free(w->slot);
 	free(w->pending);
+	free(w->again);
 	free(w->gather);
 	w->slot = NULL;
 }
@@ -845,7 +872,9 @@ static int load_start(struct bw_context *ctx, void *conf)
 	w->pending =
 		calloc((size_t)w->active * (w->depth + 1) + (w->slots - w->active) + 1, sizeof(*w->pending));
 	w->gather = malloc(BW_LOAD__GATHER);
-	if (w->slot == NULL || w->pending == NULL || w->gather == NULL)
+	w->again_size = w->is_open_loop ? w->active * (w->depth + 1) : 0;
+	w->again = malloc(w->again_size * sizeof(*w->again) + 1);
+	if (w->slot == NULL || w->pending == NULL || w->gather == NULL || w->again == NULL)
 		goto fail;
 	slots_init(w);
 	error = w->protocol->start != NULL ? w->protocol->start(w) : 0;
