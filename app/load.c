@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <rte_config.h>
+
 #include <base/clock.h>
 #include <base/log.h>
 
@@ -22,6 +24,7 @@
 #define ZIPF_DEFAULT    0.99  /* as YCSB has it */
 #define CONNECTIONS_MAX 16000000
 #define PATHS_MAX       1000000
+#define UDP_HEADER      8u
 
 /** The command line, and what it stands for. */
 struct load_run {
@@ -189,8 +192,8 @@ static int take_ratio(struct load_run *run, const char *flag, const char *text)
 	unsigned sets, gets;
 	char end;
 
-	if (sscanf(text, "%4u:%4u%c", &sets, &gets, &end) != 2 || sets + gets == 0 || text[0] < '0' ||
-		text[0] > '9')
+	if (strspn(text, "0123456789:") != strlen(text) ||
+		sscanf(text, "%4u:%4u%c", &sets, &gets, &end) != 2 || sets + gets == 0)
 		return fault(flag, text, "is no ratio of SET to GET; give one such as 1:10");
 	run->conf.set_share = (double)sets / (sets + gets);
 	return 0;
@@ -536,6 +539,31 @@ static int authority_parse(
 	return 0;
 }
 
+/** As URLs are (RFC 3986 2): other bytes are percent-encoded. */
+static bool is_ascii(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text > 0x7f)
+			return false;
+	return true;
+}
+
+/** What is asked for, from the end of the authority on: without a path it is /, with a query or not. */
+static const char *path_take(struct load_run *run, const char *at)
+{
+	char text[2048];
+	size_t len = strcspn(at, "#");
+
+	if (len == 0)
+		return "/";
+	if (*at == '/')
+		return text_keep(run, at, len);
+	if (len + 2 > sizeof(text))
+		return NULL;
+	snprintf(text, sizeof(text), "/%.*s", (int)len, at);
+	return text_keep(run, text, len + 1);
+}
+
 static int url_take(struct load_run *run, const char *url)
 {
 	const char *colon = strstr(url, "://"), *at, *end, *user;
@@ -548,7 +576,7 @@ static int url_take(struct load_run *run, const char *url)
 		if (strlen(schemes[i].name) == (size_t)(colon - url) &&
 			strncmp(schemes[i].name, url, (size_t)(colon - url)) == 0)
 			scheme = &schemes[i];
-	if (scheme == NULL || !is_printable(url) || strchr(url, ' ') != NULL)
+	if (scheme == NULL || !is_printable(url) || strchr(url, ' ') != NULL || !is_ascii(url))
 		return fault("load", url,
 			"is no URL; give one that begins with http://, resp://, echo:// or udp://");
 	if (run->conf.target_count > 0 && run->conf.protocol != scheme->protocol)
@@ -572,7 +600,7 @@ static int url_take(struct load_run *run, const char *url)
 		return -EINVAL;
 	if (scheme->protocol == BW_LOAD_HTTP) {
 		target->host = text_keep(run, at, (size_t)(end - at));
-		target->path = *end == '/' ? text_keep(run, end, strcspn(end, "#")) : "/";
+		target->path = path_take(run, end);
 		if (target->host == NULL || target->path == NULL)
 			return fault("load", url, "does not fit in memory");
 	} else if (*end != '\0' && strcmp(end, "/") != 0) {
@@ -674,8 +702,12 @@ static int check(struct load_run *run, unsigned given)
 		return refuse("--request is all of it; leave --paths, -H and -X out");
 	if (conf->protocol == BW_LOAD_UDP && (conf->size < BW_LOAD_UDP_BYTES_MIN || conf->size > 32768))
 		return refuse("--size of a datagram is 8 to 32768 bytes");
-	if (conf->fills && conf->connections == 0)
-		return refuse("--fill needs connections; give -c");
+	if (conf->connections == 0 && (conf->fills || conf->is_churn || conf->rate > 0 || conf->count > 0))
+		return refuse(
+			"--fill, --new-connections, -R and -n are of connections that ask, which are none; give -c");
+	if (run->json != NULL && run->csv != NULL && strcmp(run->json, "-") == 0 &&
+		strcmp(run->csv, "-") == 0)
+		return refuse("--json and --csv both to standard output; give one of them a file");
 	for (unsigned i = 0; i < conf->target_count; i++) {
 		char ip[BW_IP_STRLEN], range[BW_CIDR_STRLEN];
 
@@ -701,15 +733,24 @@ static bool is_asked_to_stop(const struct load_run *run, bw_ns wait_ns)
 	return which == SIGINT || which == SIGTERM || which == SIGHUP;
 }
 
+typedef bool (*done_question)(const struct load_run *run, const struct bw_load_figures *figures);
+
+static bool all_are_open(const struct load_run *run, const struct bw_load_figures *figures)
+{
+	return figures->open >= (run->conf.is_churn ? 0 : run->conf.connections) &&
+	       figures->idle_open >= run->conf.idle;
+}
+
 /**
- * Wait until `is_done` of the figures, as long as something becomes more. 0; -ETIME: nothing has, for the time-out;
- * -EINTR: a signal.
+ * Wait until `is_done` of the figures, as long as something becomes more: connections that stand, where these are
+ * waited for, since a server that accepts and closes opens ever more; else what has come in. 0; -ETIME: nothing has,
+ * for the time-out, and the ramp is over; -EINTR: a signal.
  */
-static int wait_for(
-	struct load_run *run, bool (*is_done)(const struct load_run *, const struct bw_load_figures *))
+static int wait_for(struct load_run *run, done_question is_done)
 {
 	struct bw_load_figures *figures = &run->report.figures; /* scratch, until it is written at the end */
-	bw_ns moved_at = bw_clock_now();
+	bool is_opening = is_done == all_are_open;
+	bw_ns moved_at = bw_clock_now(), ramped_at = is_opening ? moved_at + run->conf.ramp_ns : 0;
 	uint64_t moves = 0;
 
 	for (;;) {
@@ -718,21 +759,16 @@ static int wait_for(
 		bw_load_figures(run->load, figures);
 		if (is_done(run, figures))
 			return 0;
-		seen = figures->opened + figures->bytes_in;
-		if (seen != moves)
+		seen = is_opening ? figures->open + figures->idle_open : figures->bytes_in;
+		if (seen > moves) {
 			moved_at = bw_clock_now();
-		moves = seen;
-		if (bw_clock_now() - moved_at > run->conf.timeout_ns)
+			moves = seen;
+		}
+		if (bw_clock_now() > BW_MAX(moved_at, ramped_at) + run->conf.timeout_ns)
 			return -ETIME;
 		if (is_asked_to_stop(run, LOOK_NS))
 			return -EINTR;
 	}
-}
-
-static bool all_are_open(const struct load_run *run, const struct bw_load_figures *figures)
-{
-	return figures->open >= (run->conf.is_churn ? 0 : run->conf.connections) &&
-	       figures->idle_open >= run->conf.idle;
 }
 
 static bool all_is_filled(const struct load_run *run, const struct bw_load_figures *figures)
@@ -776,6 +812,15 @@ static int hopeless(const struct load_run *run, const char *what)
 	return -EIO;
 }
 
+/** A count is exact: what was asked before is answered before. 0; -EINTR: a signal. */
+static int come_to_rest(struct load_run *run)
+{
+	bw_load_set_stage(run->load, BW_LOAD_OPEN);
+	if (is_asked_to_stop(run, LOOK_NS)) /* every worker has seen it */
+		return -EINTR;
+	return wait_for(run, nothing_is_under_way) == -EINTR ? -EINTR : 0;
+}
+
 /** Everything before the measurement. 0; -EINTR: a signal; -EIO after one line. */
 static int prepare(struct load_run *run)
 {
@@ -801,11 +846,14 @@ static int prepare(struct load_run *run)
 			return error;
 	}
 	if (run->warmup_ns > 0) {
+		bw_ns now = bw_clock_now(), end = now + run->warmup_ns;
+
 		bw_load_set_stage(run->load, BW_LOAD_WARM);
-		if (is_asked_to_stop(run, run->warmup_ns))
-			return -EINTR;
+		for (; now < end; now = bw_clock_now())
+			if (is_asked_to_stop(run, end - now))
+				return -EINTR;
 	}
-	return 0;
+	return conf->count > 0 ? come_to_rest(run) : 0;
 }
 
 /** The measurement: a look each second, until the time is over, all is answered or a signal comes. */
@@ -813,7 +861,8 @@ static int measure(struct load_run *run)
 {
 	struct load_report *report = &run->report;
 	struct bw_load_figures *first = malloc(3 * sizeof(*first)), *last = first + 1, *now = first + 2;
-	bw_ns began, looked_at, end;
+	bw_ns began, looked_at, served_at, end;
+	uint64_t requests = 0;
 	uint64_t retransmitted_before = retransmitted(run);
 	bool is_over = false;
 
@@ -823,7 +872,7 @@ static int measure(struct load_run *run)
 	}
 	bw_load_figures(run->load, first);
 	*last = *first;
-	began = looked_at = bw_clock_now();
+	began = looked_at = served_at = bw_clock_now();
 	end = run->conf.count == 0 || run->has_duration ? began + run->duration_ns : BW_NEVER;
 	bw_load_set_stage(run->load, BW_LOAD_RUN);
 	while (!is_over) {
@@ -838,6 +887,14 @@ static int measure(struct load_run *run)
 			if (run->conf.count > 0) {
 				bw_load_figures(run->load, now);
 				is_over |= now->done_workers >= report->workers;
+				if (now->open > 0 || now->requests != requests)
+					served_at = at;
+				requests = now->requests;
+				if (!is_over && at - served_at > run->conf.timeout_ns) {
+					bw_warn("no connection for %llu s; ending before the count is reached",
+						(unsigned long long)((at - served_at) / BW_NS_PER_SEC));
+					is_over = true;
+				}
 			}
 		}
 		bw_load_figures(run->load, now);
@@ -923,6 +980,27 @@ static int report_write(struct load_run *run)
 	return error;
 }
 
+/** Answers beyond the MTU come in fragments, of which we put no more than so many together. */
+static int datagrams_check(const struct load_run *run)
+{
+	unsigned mtu = run->instance.nic.mtu;
+	bool is_v4 = true;
+	uint32_t most;
+
+	if (run->conf.protocol != BW_LOAD_UDP)
+		return 0;
+	for (unsigned i = 0; i < run->conf.target_count; i++)
+		is_v4 &= bw_ip_is_v4(&run->conf.targets[i].ip);
+	/* RFC 791 and RFC 8200 4.5: a fragment but the last carries a multiple of eight bytes. */
+	most = RTE_LIBRTE_IP_FRAG_MAX_FRAG * ((mtu - (is_v4 ? 20u : 48u)) & ~7u) - UDP_HEADER;
+	if (run->conf.size <= most)
+		return 0;
+	bw_error(
+		"load: --size is at most %u bytes of a datagram with an MTU of %u, or its fragments are too many",
+		most, mtu);
+	return -EMSGSIZE;
+}
+
 static int run_load(struct load_run *run)
 {
 	struct bw_load_figures *measured = malloc(sizeof(*measured));
@@ -931,6 +1009,11 @@ static int run_load(struct load_run *run)
 	if (measured == NULL)
 		return EXIT_REFUSED;
 	if (bw_app_plan(&run->instance) != 0 || bw_app_start(&run->instance) != 0) {
+		free(measured);
+		return EXIT_REFUSED;
+	}
+	if (datagrams_check(run) != 0) {
+		bw_app_stop(&run->instance);
 		free(measured);
 		return EXIT_REFUSED;
 	}
@@ -991,6 +1074,10 @@ int bw_app_load(int argc, char **argv)
 	if (bw_conf_parse(conf, rest_count, rest) != 0 || bw_conf_finish(conf) != 0)
 		goto out;
 	run->instance.view = bw_conf_view(conf);
+	if (run->conf.connections > 0 && run->conf.connections < run->instance.view->engine.worker_count) {
+		refuse("fewer connections than workers; give more to -c, or less to --workers");
+		goto out;
+	}
 	run->instance.is_quiet = true;
 	run->report.conf = &run->conf;
 	run->report.urls = run->urls;

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """curl fetches files of every size over both families on every device, and each byte is the right one."""
 
+import contextlib
+import random
 import re
+import socket
 
 import pytest
 
@@ -62,6 +65,51 @@ def test_many_requests_on_one_connection(bench, files):
     lines = done.stdout.split("\n")[:-1]
     assert [line.split()[0] for line in lines] == ["200"] * 50 + ["404"] + ["200"] * 49
     assert sum(int(line.split()[1]) for line in lines) == 1, "the connection was not kept"
+
+
+def random_request(rng, tail):
+    method = rng.choice(("GET",) * 6 + ("HEAD", "OPTIONS", "POST"))
+    target = rng.choice(("/1", "/1", "/small.txt?q=1", "/%31", "/x/../1", "/nope", "/", "http://one/1", "/" + "y" * 300))
+    lines = [f"{method} {target} HTTP/1.{rng.random() < 0.9:d}", "Host: one"]
+    for field in ("Range: bytes=1-3", "Range: bytes=-4", "Accept-Encoding: gzip", "Connection: keep-alive",
+                  'If-None-Match: "0123456789abcdef"', "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT", "Content-Length: 0"):
+        if rng.random() < 0.1:
+            lines.append(field)
+    lines += ["Connection: close"] * (rng.random() < 0.02) + tail
+    return "\r\n".join(lines) + "\r\n\r\n"
+
+
+def answers(requests, rng):
+    """To all of them on one connection, in pieces of any size; without the time."""
+    data, said = "".join(requests).encode(), b""
+    with socket.create_connection((V4, HTTP), timeout=10) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # it may have closed
+            while data:
+                size = rng.choice((rng.randrange(1, 40), rng.randrange(1, 1000), len(data)))
+                s.sendall(data[:size])
+                data = data[size:]
+            s.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while more := s.recv(1 << 16):
+                said += more
+    return re.sub(rb"Date: [^\r]*\r\n", b"", said)
+
+
+@pytest.mark.sanitize
+def test_a_head_that_came_before_is_answered_as_a_new_one(bench, files):
+    """The same requests twice: of the same bytes as earlier ones, and with a field that no earlier one had."""
+    bench.serve("tap", [f"--http {HTTP}={files}"])
+    with bench.client:
+        for n in range(300):
+            count = random.Random(n).randrange(1, 40)
+            old, new = [random.Random(n % 50) for _ in range(2)]
+            known = answers([random_request(old, []) for _ in range(count)], random.Random(n))
+            fresh = answers([random_request(new, [f"X-Serial: {n}-{i}"]) for i in range(count)], random.Random(n))
+            # What follows a close may have the connection reset, and the end of the answer with it.
+            length = min(len(known), len(fresh))
+            assert length > 0 and known[:length] == fresh[:length], n
+            assert known == fresh or b"Connection: close" in known + fresh, n
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -17,7 +17,7 @@ import time
 import pytest
 
 from conftest import HTTP, V4
-from lab import wait_until
+from lab import sh, wait_until
 
 MIB = 1 << 20
 AT_ONCE = 0.3  # in the mean: it is some milliseconds, and a machine that does other things takes its time
@@ -212,6 +212,38 @@ def test_a_root_is_swapped(bench, www, tmp_path, open_client, how):
     assert numbers == sorted(numbers)
     bench.server.stop()
     assert figures(bench.server, "root_swaps") == 5
+
+
+@pytest.fixture
+def mount():
+    """Mounts one file over another, as containers do with a file that they are given."""
+    with contextlib.ExitStack() as stack:
+        def bind(source, target):
+            sh(["mount", "--bind", source, target])
+            stack.callback(sh, ["umount", target])
+        yield bind
+
+
+def test_a_file_that_is_mounted_is_looked_at_where_it_comes_from(bench, www, tmp_path, open_client, mount):
+    given = {www / "page": b"page 0", www / "page.gz": gzip.compress(b"page 0", mtime=0), www / "alone": b"alone 0"}
+    for path, data in given.items():
+        path.write_bytes(b"covered")
+        if path.name != "page":
+            (tmp_path / path.name).write_bytes(data)
+            mount(tmp_path / path.name, path)
+    bench.serve("tap", extra=configured(tmp_path, www))
+    client = open_client(bench)
+    packed = given[www / "page.gz"]
+    client.time_until("/page", 200, packed, "Accept-Encoding: gzip\r\n")
+    client.time_until("/alone", 200, b"alone 0")
+    time.sleep(1.5)  # a second look, at what is no longer new
+    client.time_until("/page", 200, packed, "Accept-Encoding: gzip\r\n")
+    client.time_until("/alone", 200, b"alone 0")
+    time.sleep(0.5)
+    (tmp_path / "alone").write_bytes(b"alone 1")
+    (tmp_path / "page.gz").write_bytes(packed[::-1])
+    assert client.time_until("/alone", 200, b"alone 1") < 3
+    assert client.time_until("/page", 200, packed[::-1], "Accept-Encoding: gzip\r\n") < 3
 
 
 @pytest.mark.parametrize("kind", ("held", "read while it is sent"))

@@ -23,11 +23,14 @@ WEB, CACHE, ECHO = 8000, 6379, 7000
 class Load:
     """What a run said, and the report that it wrote."""
 
-    def __init__(self, place, *arguments, status=0, timeout=60, stop_after=None):
+    def __init__(self, place, *arguments, status=0, timeout=60, stop_after=None, poke_after=None):
         self.path = place.tmp_path / "load.json"
         self.path.unlink(missing_ok=True)
         argv = [place.binary, "load", "--dev", place.device, "--addr", f"{US}/24", "--json", self.path, "-q", *arguments]
         process = place.client.start(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if poke_after is not None:
+            time.sleep(poke_after)
+            process.send_signal(signal.SIGUSR1)
         if stop_after is not None:
             time.sleep(stop_after)
             process.send_signal(signal.SIGINT)
@@ -257,6 +260,15 @@ def test_rate_is_kept(place, files, poisson):
     assert abs(load["responses"] - 4000) <= slack
 
 
+def test_requests_that_are_taken_back_are_due_as_before(place, files):
+    """A server that closes each connection after a few requests: at a rate, too, what was pipelined behind is asked anew."""
+    _, lines = place.nginx(files, "keepalive_requests 10;")
+    load = place.load("-d", "3s", "-R", 2000, "-c", 4, "-P", 8, url())
+    assert load.errors == {} and abs(load["responses"] - 6000) <= 60
+    load = place.load("-n", 3000, "-R", 5000, "-c", 4, "-P", 8, url())
+    assert load.errors == {} and load["responses"] == 3000
+
+
 def test_stalls_are_not_hidden(place, files):
     """The server stands still for a second. In the open loop all that was due meanwhile has waited; the closed loop,
     which asked nothing, would show the few that were under way."""
@@ -287,6 +299,9 @@ def test_ramp_warm_up_and_thinking(place, files):
     # 20 clients that think for a tenth of a second: 200 a second, only in the measured two.
     assert 360 <= load["responses"] <= 404
     assert len(lines()) > load["responses"] + 150
+    # What the warm-up asked is not of a count.
+    load = place.load("--warmup", "500ms", "-n", 1000, "-c", 20, "-P", 8, url())
+    assert load.errors == {} and load["responses"] == load["requests"] == 1000
 
 
 # ---- idle connections ----------------------------------------------------------------------------------------------
@@ -400,6 +415,15 @@ def test_echo(place):
         assert load.errors == {} and load["responses"] == 2000
 
 
+def test_largest_datagram(place):
+    """What comes back in more fragments than are put together is refused, and the rest arrives."""
+    echo_server(place)
+    load = place.load("--size", 11832, "-c", 2, "-n", 100, f"udp://{SERVER}:{ECHO}")
+    assert load.errors == {} and load["responses"] == 100
+    load = place.load("--size", 11833, "-c", 2, "-n", 100, f"udp://{SERVER}:{ECHO}", status=2)
+    assert "at most 11832" in load.said and load.report is None
+
+
 def test_wrong_echoes(place):
     echo_server(place, wrong=True)
     load = place.load("-c", 2, "-n", 100, f"echo://{SERVER}:{ECHO}", status=1)
@@ -426,6 +450,67 @@ def test_server_that_dies(place, files):
     load = place.load("-d", "4s", "-c", 10, url(), status=1)
     assert load["responses"] > 0 and load["open"] == 0
     assert load.errors["refused"] > 10 and load.errors.get("closed", 0) + load.errors.get("reset", 0) <= load["opened"]
+
+
+def test_server_that_only_accepts(place):
+    """It closes each connection soon: more and more are opened and few stand, which is no progress."""
+    with place.client:
+        listener = socket.create_server(("0.0.0.0", WEB), backlog=4)
+    place.client.run(["sysctl", "-qw", "net.ipv4.tcp_syncookies=0"])
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                listener.accept()[0].close()
+                time.sleep(0.01)
+
+    threading.Thread(target=accept, daemon=True).start()
+    load = place.load("-c", 100, "-d", "1s", "--timeout", "3s", url(), status=1)
+    listener.close()
+    assert "connections are open; going on with them" in load.said
+    assert set(load.errors) & {"closed", "reset"} and load["responses"] == 0
+
+
+def test_count_that_cannot_be_reached(place, files):
+    """The server is gone for good: a count without a duration ends with it."""
+    nginx, _ = place.nginx(files)
+    threading.Timer(3, nginx.kill).start()
+    load = place.load("-n", 100000000, "-c", 4, "--timeout", "1s", url(), status=1)
+    assert "before the count is reached" in load.said and load["responses"] > 0
+
+
+def test_ramp_longer_than_the_time_out(place, files):
+    place.nginx(files)
+    load = place.load("--ramp", "4s", "--timeout", "1s", "-c", 0, "--idle", 2, "-d", "1s", url())
+    assert load.errors == {} and load["idle_open"] == load["idle_answered"] == 2 and "going on" not in load.said
+
+
+def test_warm_up_is_not_cut_short(place, files):
+    """SIGUSR1 is not for us to end by, at any stage."""
+    place.nginx(files)
+    began = time.monotonic()
+    load = place.load("--warmup", "5s", "-d", "1s", "-c", 4, url(), poke_after=3)
+    assert load.errors == {} and time.monotonic() - began > 6
+
+
+def test_stored_before_connections_that_ask_once(place):
+    place.redis()
+    load = place.load("--keys", 20000, "--fill", "--new-connections", "-c", 8, "-n", 300, f"resp://{SERVER}")
+    assert load.errors == {} and load["misses"] == 0 and place.cli("DBSIZE") == "20000"
+    calls = dict(re.findall(r"cmdstat_(get|set):calls=([0-9]+)", place.cli("INFO", "commandstats")))
+    assert calls == {"get": "300", "set": "20000"}
+
+
+def test_query_without_a_path(place, files):
+    _, lines = place.nginx(files)
+    assert place.load("-n", 10, f"http://{SERVER}:{WEB}?a=b#c").errors == {}
+    wait_until(lambda: [line.split()[3] for line in lines()] == ["/?a=b"] * 10, "nginx's log")
+
+
+def test_no_address_of_the_family(place):
+    place.client.start(["sleep", "60"])
+    load = place.load("udp://[2001:db8::1]", status=2)
+    assert "no address of ours can talk to 2001:db8::1" in load.said and load.report is None
 
 
 def test_interrupted(place, files):
@@ -463,9 +548,14 @@ REFUSED = {
     "no number": (["-c", "many", "http://192.0.2.1/"], "many"),
     "too deep": (["-P", "5000", "http://192.0.2.1/"], "5000"),
     "nothing to open": (["-c", "0", "http://192.0.2.1/"], "connections"),
+    "count of nothing": (["-c", "0", "--idle", "3", "-n", "5", "http://192.0.2.1/"], "-c"),
+    "more workers than connections": (["--workers", "2", "-c", "1", "http://192.0.2.1/"], "--workers"),
+    "two reports in one": (["--json", "-", "--csv", "-", "http://192.0.2.1/"], "--csv"),
+    "URL that is not ASCII": (["http://192.0.2.1/\u00e4"], "URL"),
     "bad header": (["-H", "nothing", "http://192.0.2.1/"], "nothing"),
     "header that is two": (["-H", "a: b\r\nc: d", "http://192.0.2.1/"], "-H"),
     "bad ratio": (["--ratio", "0:0", "resp://192.0.2.1"], "0:0"),
+    "negative ratio": (["--ratio", "1:-3", "resp://192.0.2.1"], "1:-3"),
     "bad distribution": (["--distribution", "normal", "resp://192.0.2.1"], "normal"),
     "poisson without a rate": (["--poisson", "http://192.0.2.1/"], "-R"),
     "thinking at a rate": (["--think", "1s", "-R", "5", "http://192.0.2.1/"], "--think"),
@@ -499,3 +589,7 @@ def test_two_workers(place, files):
     echo_server(place)
     load = place.load("--workers", 2, "-n", 4001, "-c", 9, f"udp://{SERVER}:{ECHO}")
     assert load["responses"] == 4001 and load.errors == {}
+    # One address between the two.
+    load = place.load("--workers", 2, "-n", 1000, "-c", 8, "--from", "198.18.77.200/32", url())
+    assert load["responses"] == 1000 and load.errors == {}
+    assert place.load("--workers", 2, "-n", 1, "-c", 2, url())["responses"] == 1

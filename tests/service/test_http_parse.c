@@ -709,6 +709,27 @@ static void heads_that_came_before_are_known(void **state)
 	assert_is_kept(&memo, long_head, false);
 }
 
+/** What comes first of a head may be a byte: nothing before it or behind it is looked at. */
+static void short_beginnings_are_not_known(void **state)
+{
+	static const char line[] = "GET / HTTP/1.1\r\n";
+	static struct bw_http__memo memo;
+	uint32_t head_len, hash;
+
+	(void)state;
+	for (size_t cr_at = 0; cr_at < sizeof(line) - 1; cr_at++)
+		for (size_t len = 0; len < sizeof(line); len++) {
+			uint8_t *bytes = exact(line, len);
+
+			if (cr_at < len)
+				bytes[cr_at] = '\r';
+			assert_null(bw_http__memo_find(&memo, bytes, (uint32_t)len, &head_len, &hash));
+			if (cr_at < 14 || len < 15)
+				assert_int_equal(hash, 0);
+			free(bytes);
+		}
+}
+
 /** Clients of two kinds ask for the same: the one that is kept stays, until it no longer comes. */
 static void known_head_is_replaced_when_it_no_longer_comes(void **state)
 {
@@ -747,6 +768,7 @@ int main(void)
 		cmocka_unit_test(dates),
 		cmocka_unit_test(media_types),
 		cmocka_unit_test(heads_that_came_before_are_known),
+		cmocka_unit_test(short_beginnings_are_not_known),
 		cmocka_unit_test(known_head_is_replaced_when_it_no_longer_comes),
 	};
 

@@ -792,6 +792,106 @@ static void a_lower_bound_is_reached_in_slices(void **state)
 	rig_end(&rig);
 }
 
+/* Whatever the bound and the policy become meanwhile, and whatever is pinned, staged or flushed: what is there is right. */
+static void values_are_right_while_the_bound_changes(uint64_t run)
+{
+	static uint8_t bytes[600000];
+	struct bw_resp__chunk *staged = NULL;
+	struct pin pins[16] = { { 0 } };
+	struct rig rig;
+
+	seed = run;
+	rig_make(&rig, 16u << 20, (enum bw_resp_policy)rnd(BW_RESP_POLICIES));
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)i;
+	for (unsigned n = 0; n < 40000; n++) {
+		unsigned key = rnd(20000), other = rnd(20000);
+		uint32_t len = n / 4000 % 3 == 0 ? rnd(200000) : random_len();
+		struct bw_resp__item *item = find(&rig, key);
+		struct pin *pin = &pins[rnd(BW_ARRAY_LEN(pins))];
+		char text[64];
+
+		if (item != NULL)
+			assert_value(item, bytes + key_of(item) % 251, item->value_bytes);
+		switch (rnd(12)) {
+		case 0: /* TX reads it */
+			if (pin->block != NULL)
+				pin_end(pin);
+			*pin = (struct pin){ 0 };
+			if (item == NULL)
+				break;
+			*pin = (struct pin){ .block = bw_resp__item_value_block(item),
+				.data = bytes + key % 251,
+				.len = item->value_bytes };
+			bw_resp__block_pin(pin->block);
+			break;
+		case 1: /* a command arrives, and is given up or becomes a value */
+			if (staged != NULL && rnd(2) == 0) {
+				bw_resp__blob_free(&rig.store, staged);
+				staged = NULL;
+			} else if (staged == NULL) {
+				(void)bw_resp__blob_append(&rig.store, &staged, bytes, len, 1000);
+			} else if (staged->total_bytes > BW_RESP__INLINE_MAX &&
+				   bw_resp__store_put(&rig.store, hash_of(0), (uint8_t *)text,
+					   key_text(0, text),
+					   &(struct bw_resp__value){ .blob = staged,
+						   .len = staged->total_bytes,
+						   .may_take = true },
+					   0) != NULL) {
+				staged = NULL;
+			}
+			break;
+		case 2:
+			if (rnd(20) == 0)
+				bw_resp__store_limit(&rig.store, (4ull + rnd(13)) << 20,
+					(enum bw_resp_policy)rnd(BW_RESP_POLICIES));
+			break;
+		case 3:
+			if (rnd(200) == 0)
+				bw_resp__store_flush(&rig.store);
+			break;
+		case 4:
+			rig_pass(&rig, rnd(100));
+			bw_resp__store_sweep(&rig.store, rnd(64));
+			break;
+		case 5: /* to one whose value begins with the same byte */
+			other = other / 251 * 251 + key % 251;
+			if (item != NULL && other != key)
+				(void)bw_resp__store_rename(&rig.store, item, hash_of(other), (uint8_t *)text,
+					key_text(other, text));
+			break;
+		case 6:
+			if (item != NULL && item->value_bytes + len < sizeof(bytes) - 251)
+				(void)bw_resp__store_append(&rig.store, item,
+					&(struct bw_resp__value){
+						.data = bytes + (key % 251 + item->value_bytes),
+						.len = len });
+			break;
+		default:
+			(void)put(&rig, key, bytes + key % 251, len,
+				rnd(3) == 0 ? rig.now_ms + 1 + rnd(5000) : 0);
+		}
+		if (n % 2000 == 0 && bw_resp__slab_used_bytes(&rig.store.slab) <= rig.store.slab.bytes_max)
+			bw_resp__store_check(&rig.store);
+	}
+	for (unsigned i = 0; i < BW_ARRAY_LEN(pins); i++)
+		if (pins[i].block != NULL)
+			pin_end(&pins[i]);
+	if (staged != NULL)
+		bw_resp__blob_free(&rig.store, staged);
+	bw_resp__store_limit(&rig.store, 4u << 20, BW_RESP_ALLKEYS_LRU);
+	while (bw_resp__slab_used_bytes(&rig.store.slab) > rig.store.high_water)
+		assert_true(bw_resp__store_sweep(&rig.store, 4) > 0);
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
+static void values_are_right_whatever_the_bound_becomes(void **state)
+{
+	for (uint64_t run = 1; run <= 4; run++)
+		values_are_right_while_the_bound_changes(run);
+}
+
 /* Many flushes, so that epochs wrap, with keys that nobody touches in between. */
 static void a_flushed_key_never_comes_back(void **state)
 {
@@ -991,6 +1091,7 @@ int main(void)
 		cmocka_unit_test(evicting_takes_what_is_stored),
 		cmocka_unit_test(hits_are_nearly_those_of_an_exact_lru),
 		cmocka_unit_test(a_lower_bound_is_reached_in_slices),
+		cmocka_unit_test(values_are_right_whatever_the_bound_becomes),
 		cmocka_unit_test(a_flushed_key_never_comes_back),
 		cmocka_unit_test(a_flushed_key_does_not_come_back_when_epochs_wrap),
 		cmocka_unit_test(a_staged_blob_becomes_a_value_without_a_copy),

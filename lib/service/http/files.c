@@ -787,6 +787,15 @@ static int open_path(int root_fd, const char *name, bool *is_elsewhere)
 	return bw_http__open_beneath(root_fd, name, O_PATH);
 }
 
+/* Is the file mounted where it is found? Its changes are told of where it comes from. Before Linux 5.8, nobody knows. */
+static bool is_mounted(int fd)
+{
+	struct statx stx;
+
+	return statx(fd, "", AT_EMPTY_PATH, 0, &stx) == 0 &&
+	       (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 /* Open a file to read it: 0, or -errno; -EPERM: it is none. */
 static int open_file(int root_fd, const char *name, int *fd)
 {
@@ -905,7 +914,7 @@ static void look_beside(const struct bw_http__site *site, int root_fd, const cha
 		siblings->is_there[i] = fstat(fd, &siblings->st[i]) == 0 &&
 					S_ISREG(siblings->st[i].st_mode) &&
 					siblings->st[i].st_mtim.tv_sec >= st->st_mtim.tv_sec;
-		siblings->is_elsewhere |= siblings->st[i].st_nlink > 1;
+		siblings->is_elsewhere |= siblings->st[i].st_nlink > 1 || is_mounted(fd);
 		close(fd);
 	}
 }
@@ -1082,6 +1091,7 @@ static enum bw_http__got look(struct bw_http_files *files, const struct question
 		goto refuse;
 	}
 	rc = fstat(fd, &st) < 0 ? errno : 0;
+	*is_elsewhere |= is_mounted(fd);
 	close(fd);
 	if (rc != 0) {
 		*status = status_of_error(rc);

@@ -34,7 +34,7 @@ static uint32_t line_length(const uint8_t *bytes, uint32_t len)
 	}
 	while (at < len && at < LINE_MAX && bytes[at] != '\r')
 		at++;
-	return at < len && at < LINE_MAX ? at : 0;
+	return at >= LINE_MIN - 2 && at < len && at < LINE_MAX ? at : 0;
 }
 
 /** Of the request line. Who likes may make them collide, and then has heads parsed. */

@@ -13,7 +13,7 @@
  * to have changed, and every watch is given up: whoever needs one holds it anew.
  *
  * inotify does not tell of: other machines' changes to a network file system (such directories are refused), a file's
- * change under another of its names, and what is written through a mapping, until it is closed.
+ * change under another of its names or where it is mounted from, and what is written through a mapping, until it is closed.
  */
 #pragma once
 

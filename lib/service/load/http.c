@@ -4,6 +4,7 @@
  * with the last one to the same request: as long as nothing in it has changed, which is for a second where there is
  * a Date, it need not be parsed.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -104,7 +105,7 @@ static int http_start(struct bw_load__worker *w)
 
 	w->own = http;
 	if (http == NULL)
-		return -1;
+		return -ENOMEM;
 	http->is_head = conf->request != NULL
 				? conf->request_bytes > 5 && memcmp(conf->request, "HEAD ", 5) == 0
 				: strcmp(conf->method, "HEAD") == 0;

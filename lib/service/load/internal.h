@@ -22,12 +22,13 @@ enum bw_load__kind {
 
 /** A request without its answer. */
 struct bw_load__pending {
-	bw_ns due_at;  /* where its time begins */
-	bw_ns sent_at; /* later, in the open loop, when all connections were busy */
-	uint32_t what; /* of the protocol: which path, which key, which sequence number */
-	uint8_t kind;  /* enum bw_load__kind */
-	bool is_set;   /* RESP */
-	bool is_taken; /* UDP: answered, while an earlier one is not */
+	bw_ns due_at;    /* where its time begins */
+	bw_ns sent_at;   /* later, in the open loop, when all connections were busy */
+	uint32_t what;   /* of the protocol: which path, which key, which sequence number */
+	uint8_t kind;    /* enum bw_load__kind */
+	bool is_set;     /* RESP */
+	bool is_taken;   /* UDP: answered, while an earlier one is not */
+	bool is_counted; /* of those of BW_LOAD_RUN */
 };
 
 enum {
@@ -89,7 +90,7 @@ struct bw_load__protocol {
 	/** Prepare what all workers share. 0 or -ENOMEM. */
 	int (*prepare)(struct bw_load *load);
 	void (*release)(struct bw_load *load);
-	/** What a worker needs for itself. 0 or -ENOMEM. */
+	/** What a worker needs for itself. 0; -ENOMEM; another -errno after one line. */
 	int (*start)(struct bw_load__worker *w);
 	void (*stop)(struct bw_load__worker *w);
 	/** Choose a request: into p what and is_set. Write it, if it is small. */
@@ -151,6 +152,8 @@ struct bw_load__worker {
 	bw_ns next_at;
 	double interval_ns, next_fraction;
 	struct bw_load__list ready; /* slots that may send */
+	bw_ns *again;               /* a ring: when requests that were taken back had been due */
+	uint32_t again_first, again_count, again_size;
 
 	/* connections */
 	uint32_t active, slots;               /* the first are active, the others idle */

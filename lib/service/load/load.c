@@ -32,7 +32,8 @@
 #define SWEEP_NS         BW_NS_PER_MS
 #define DATAGRAM_NS      BW_NS_PER_SEC       /* the first one of a flow is sent again, as a SYN would be */
 #define REST_NS          (10 * BW_NS_PER_MS) /* after a connection has failed */
-#define REFERENCED_BYTES 512                 /* payloads from here on are sent without copying them */
+#define LAST_NS          BW_NS_PER_SEC /* after an answer that was to be the last, for the server to close */
+#define REFERENCED_BYTES 512           /* payloads from here on are sent without copying them */
 
 /* ---- lists of slots ------------------------------------------------------------------------------------ */
 
@@ -146,6 +147,7 @@ static bool ask(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_l
 
 	p->kind = (uint8_t)kind;
 	p->is_taken = false;
+	p->is_counted = kind == BW_LOAD__ASK && w->stage == BW_LOAD_RUN;
 	p->due_at = due_at;
 	p->sent_at = bw_context_now(w->ctx);
 	asked = w->protocol->ask(w, slot, p);
@@ -155,7 +157,7 @@ static bool ask(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_l
 	w->figures.under_way++;
 	if (kind == BW_LOAD__ASK) {
 		w->figures.requests++;
-		w->issued += w->stage == BW_LOAD_RUN;
+		w->issued += p->is_counted;
 	}
 	if (bw_unlikely(asked == BW_LOAD__IN_PARTS)) {
 		slot->is_sending = true;
@@ -215,6 +217,9 @@ void bw_load__answered(
 		w->figures.error[slot->fault]++;
 	switch ((enum bw_load__kind)p->kind) {
 	case BW_LOAD__ASK:
+		/* A count is exact: what the warm-up has left under way is not of it. */
+		if (w->stage == BW_LOAD_RUN && w->load->conf.count > 0 && !p->is_counted)
+			break;
 		w->figures.responses++;
 		w->figures.misses += slot->is_missed;
 		if (is_right)
@@ -233,6 +238,16 @@ void bw_load__answered(
 	slot->is_missed = false;
 }
 
+/** Open loop: its time goes on from when it was due first. There is a place for each that can be under way. */
+static void be_due_again(struct bw_load__worker *w, bw_ns due_at)
+{
+	uint32_t at = w->again_first + w->again_count;
+
+	BW_ASSERT(w->again_count < w->again_size);
+	w->again[at < w->again_size ? at : at - w->again_size] = due_at;
+	w->again_count++;
+}
+
 /** No answer will come to what is under way. BW_LOAD_ERRORS: it is not the server's fault, and asked again. */
 static void lose(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_load_error why)
 {
@@ -244,8 +259,10 @@ static void lose(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_
 			w->figures.error[why]++;
 		if (p->kind == BW_LOAD__FILLING)
 			w->fill_done++;
-		if (p->kind == BW_LOAD__ASK && why == BW_LOAD_ERRORS && w->stage == BW_LOAD_RUN)
+		if (p->is_counted && why == BW_LOAD_ERRORS)
 			w->issued--;
+		if (w->is_open_loop && p->kind == BW_LOAD__ASK && why == BW_LOAD_ERRORS)
+			be_due_again(w, p->due_at);
 	}
 	slot->reading = 0;
 	slot->is_sending = false;
@@ -287,7 +304,8 @@ struct bw_ip bw_load__source_next(struct bw_load__worker *w)
 	struct bw_ip ip = w->load->conf.from;
 	uint64_t low, at = w->source_next;
 
-	w->source_next = at + w->workers < w->load->conf.from_count ? at + w->workers : w->index;
+	w->source_next = at + w->workers < w->load->conf.from_count ? at + w->workers
+								    : w->index % w->load->conf.from_count;
 	memcpy(&low, ip.b + 8, sizeof(low));
 	low = __builtin_bswap64(__builtin_bswap64(low) + at);
 	memcpy(ip.b + 8, &low, sizeof(low));
@@ -485,6 +503,7 @@ static uint32_t load_data(struct bw_stream *s, const struct bw_view *views, unsi
 			return taken;
 		}
 		taken += used;
+		w->figures.bytes_in += used;
 		cursor_advance(&c, used);
 		if (outcome == BW_LOAD__MORE)
 			break;
@@ -492,10 +511,17 @@ static uint32_t load_data(struct bw_stream *s, const struct bw_view *views, unsi
 			slot->reading = 0;
 			bw_load__answered(w, slot, bw_load__ring_at(w, slot, 0), bw_stream_now(s));
 			bw_load__ring_pop(w, slot);
+			if (slot->count == 0 && slot->is_sending) {
+				/* Answered before it was all out: nobody wants the rest (RFC 9112 9.5). */
+				give_up(w, slot, BW_LOAD_RESET);
+				return taken;
+			}
+			if (slot->closes)
+				bw_stream_set_timer(s, bw_stream_now(s) + LAST_NS);
 		}
 	}
-	w->figures.bytes_in += taken;
-	if (w->load->conf.think_ns > 0 && slot->count < w->depth && !slot->thinks) {
+	if (w->load->conf.think_ns > 0 && w->stage != BW_LOAD_FILL && slot->count < w->depth &&
+		!slot->thinks && !slot->closes) {
 		slot->thinks = true;
 		bw_stream_set_timer(s, bw_stream_now(s) + w->load->conf.think_ns);
 	} else {
@@ -520,6 +546,11 @@ static void load_timer(struct bw_stream *s)
 	struct bw_load__slot *slot = slot_of(w, s);
 
 	slot->thinks = false;
+	if (slot->closes && !slot->is_ending) {
+		/* The server has said that it would close, and does not. */
+		lose(w, slot, BW_LOAD_ERRORS);
+		finish(slot);
+	}
 	go_on(w, slot);
 }
 
@@ -548,6 +579,7 @@ static void enter_stage(struct bw_load__worker *w, unsigned stage, bw_ns now)
 	if (stage == BW_LOAD_WARM || (stage == BW_LOAD_RUN && w->stage != BW_LOAD_WARM)) {
 		w->next_at = now;
 		w->next_fraction = 0;
+		w->again_count = 0;
 	}
 	w->stage = stage;
 }
@@ -562,11 +594,10 @@ static void kick(struct bw_load__worker *w)
 
 		if (!slot->is_idle)
 			go_on(w, slot);
-		else if (w->stage == BW_LOAD_CHECK && slot->state == SLOT_OPEN && slot->count == 0) {
-			if (w->figures.under_way >= PROBES_MAX)
-				return;
-			ask(w, slot, BW_LOAD__PROBE, bw_context_now(w->ctx));
-		}
+		else if (w->stage == BW_LOAD_CHECK && slot->count == 0 && has_room(w, slot) &&
+			 (w->figures.under_way >= PROBES_MAX ||
+				 !ask(w, slot, BW_LOAD__PROBE, bw_context_now(w->ctx))))
+			return; /* in the next turn */
 	}
 }
 
@@ -616,6 +647,12 @@ static void churn_one(struct bw_load__worker *w, bw_ns due_at)
 		ask(w, slot, BW_LOAD__ASK, due_at);
 }
 
+/** When the next request is, or was, due: one that was taken back comes first. */
+static bw_ns due_next(const struct bw_load__worker *w)
+{
+	return w->again_count > 0 ? w->again[w->again_first] : w->next_at;
+}
+
 static void arrival_next(struct bw_load__worker *w)
 {
 	double step = w->interval_ns;
@@ -632,8 +669,10 @@ static void arrival_next(struct bw_load__worker *w)
 static bw_ns arrivals(struct bw_load__worker *w, bw_ns now)
 {
 	for (unsigned i = 0; may_ask(w); i++) {
-		if (w->next_at > now)
-			return w->next_at;
+		bw_ns due_at = due_next(w);
+
+		if (due_at > now)
+			return due_at;
 		if (i == ARRIVALS_SLICE)
 			return now;
 		if (w->is_churn) {
@@ -641,7 +680,7 @@ static bw_ns arrivals(struct bw_load__worker *w, bw_ns now)
 				return w->retry_at;
 			if (w->shut.count == 0 || !may_connect(w))
 				return BW_NEVER;
-			churn_one(w, w->next_at);
+			churn_one(w, due_at);
 		} else {
 			struct bw_load__slot *slot;
 
@@ -649,11 +688,16 @@ static bw_ns arrivals(struct bw_load__worker *w, bw_ns now)
 				return BW_NEVER;
 			slot = list_pop(w, &w->ready);
 			slot->is_queued = false;
-			if (!has_room(w, slot) || !ask(w, slot, BW_LOAD__ASK, w->next_at))
+			if (!has_room(w, slot) || !ask(w, slot, BW_LOAD__ASK, due_at))
 				continue; /* it comes back by writable(), sweep() or with its next connection */
 			go_on(w, slot);
 		}
-		arrival_next(w);
+		if (w->again_count == 0) {
+			arrival_next(w);
+			continue;
+		}
+		w->again_count--;
+		w->again_first = w->again_first + 1 < w->again_size ? w->again_first + 1 : 0;
 	}
 	return BW_NEVER;
 }
@@ -719,10 +763,11 @@ static void load_tick(struct bw_context *ctx, bw_ns now)
 		kick(w);
 		again_at = w->kick_at < w->slots ? now : again_at;
 	}
-	if (w->is_open_loop && stage != BW_LOAD_FILL) {
-		again_at = BW_MIN(again_at, arrivals(w, now));
-	} else if (w->is_churn) {
-		churn(w, now);
+	if (stage != BW_LOAD_FILL) { /* every connection stores, by pump() */
+		if (w->is_open_loop)
+			again_at = BW_MIN(again_at, arrivals(w, now));
+		else if (w->is_churn)
+			churn(w, now);
 	}
 	sweep(w, now);
 	w->figures.filled_workers = w->fill_done == w->fill_end - w->fill_first;
@@ -789,6 +834,7 @@ static void load_stop(struct bw_context *ctx)
 		w->protocol->stop(w);
 	free(w->slot);
 	free(w->pending);
+	free(w->again);
 	free(w->gather);
 	w->slot = NULL;
 }
@@ -798,6 +844,7 @@ static int load_start(struct bw_context *ctx, void *conf)
 	struct bw_load__worker *w = bw_context_state(ctx);
 	struct bw_load *load = conf;
 	const struct bw_load_conf *c = &load->conf;
+	int error = -ENOMEM;
 
 	w->load = load;
 	w->ctx = ctx;
@@ -825,17 +872,21 @@ static int load_start(struct bw_context *ctx, void *conf)
 	w->pending =
 		calloc((size_t)w->active * (w->depth + 1) + (w->slots - w->active) + 1, sizeof(*w->pending));
 	w->gather = malloc(BW_LOAD__GATHER);
-	if (w->slot == NULL || w->pending == NULL || w->gather == NULL)
+	w->again_size = w->is_open_loop ? w->active * (w->depth + 1) : 0;
+	w->again = malloc(w->again_size * sizeof(*w->again) + 1);
+	if (w->slot == NULL || w->pending == NULL || w->gather == NULL || w->again == NULL)
 		goto fail;
 	slots_init(w);
-	if (w->protocol->start != NULL && w->protocol->start(w) != 0)
+	error = w->protocol->start != NULL ? w->protocol->start(w) : 0;
+	if (error != 0)
 		goto fail;
 	load->figures[w->index] = &w->figures;
 	return 0;
 fail:
-	bw_error("load: no memory for %u connections; give fewer, or a smaller depth", w->slots);
+	if (error == -ENOMEM)
+		bw_error("load: no memory for %u connections; give fewer, or a smaller depth", w->slots);
 	load_stop(ctx);
-	return -ENOMEM;
+	return error;
 }
 
 static size_t load_stats(const struct bw_context *ctx, char *out, size_t out_bytes)

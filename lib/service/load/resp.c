@@ -173,7 +173,10 @@ static enum bw_load__outcome line_read(struct bw_load__worker *w, struct bw_load
 		if (rest != newline + 1)
 			return BW_LOAD__BAD;
 		if (length < 0) {
-			slot->is_missed = true;
+			if (p->is_set)
+				slot->fault = BW_LOAD_VALUE;
+			else
+				slot->is_missed = true;
 			return BW_LOAD__DONE;
 		}
 		if (length != w->load->conf.size || p->is_set)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/log.h>
+
 #include "internal.h"
 
 #define PORT_FIRST 1024u
@@ -34,8 +36,13 @@ static int flows_init(struct bw_load__worker *w, struct udp_flow *flows)
 		struct bw_flow *flow = &flows[i].flow;
 		const struct bw_ip *local = bw_context_source(w->ctx, &target->ip);
 
-		if (conf->from_count == 0 && local == NULL)
+		if (conf->from_count == 0 && local == NULL) {
+			char text[BW_IP_STRLEN];
+
+			bw_error("load: no address of ours can talk to %s; give an --addr of its family",
+				bw_ip_format(&target->ip, text));
 			return -ENETUNREACH;
+		}
 		flow->remote = target->ip;
 		flow->remote_port_be = __builtin_bswap16(target->port);
 		flow->local = conf->from_count > 0 ? bw_load__source_next(w) : *local;
@@ -44,8 +51,11 @@ static int flows_init(struct bw_load__worker *w, struct udp_flow *flows)
 			flow->local_port_be = __builtin_bswap16((uint16_t)(PORT_FIRST + at % PORT_COUNT));
 			if (bw_context_receives(w->ctx, flow))
 				break;
-			if (++tries == PORT_COUNT)
+			if (++tries == PORT_COUNT) {
+				bw_error("load: no port brings answers to worker %u; give fewer --workers",
+					w->index);
 				return -EADDRNOTAVAIL;
+			}
 		}
 		at++;
 	}
