@@ -170,7 +170,8 @@ class Place:
 
 def latency(said, percent):
     value, unit = re.search(rf"{percent}\s+([\d.]+)(us|ms|s)", said).groups()
-    return float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
+    # Pipelined, wrk has no high percentiles, and says 0.
+    return float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit] or None
 
 
 # ---- the comparisons -----------------------------------------------------------------------------------------------
