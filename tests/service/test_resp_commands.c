@@ -1292,6 +1292,30 @@ static void commands_are_counted(void **state)
 }
 
 /* Some calls stand for all: the sum is that of all, as far as calls are alike, and no rhythm is missed. */
+/** No byte of the stack below is a NUL that would end a string by luck. */
+static __attribute__((noinline)) void soil_the_stack(void)
+{
+	volatile char bytes[32768];
+
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = 'x';
+}
+
+/** The sanitizer's strict look at strings (ASAN_OPTIONS of scripts/test) sees whoever reads on. */
+static void errors_are_read_to_their_end_alone(void **state)
+{
+	struct fake *f = server(1);
+	struct bw_stream *s = fake_open(f, 0);
+
+	for (unsigned i = 0; i < 3; i++) {
+		soil_the_stack();
+		ask(s, "SELECT 9", "-ERR DB index is out of range\r\n");
+		soil_the_stack();
+		ask(s, "DECRBY k none", "-ERR value is not an integer or out of range\r\n");
+	}
+	fake_destroy(f);
+}
+
 static void measured_calls_stand_for_all(void **state)
 {
 	struct bw_resp__gauge gauge = { .left = 1, .distance = 1 };
@@ -1355,6 +1379,7 @@ int main(void)
 		TEST(clients_and_settings_wait_for_no_key),
 		TEST(settings_are_told_while_a_key_is_held),
 		TEST(commands_are_counted),
+		TEST(errors_are_read_to_their_end_alone),
 		TEST(measured_calls_stand_for_all),
 		TEST(numbers_are_written_as_printf_does),
 	};

@@ -516,7 +516,7 @@ void bw_resp__stats_reset(struct bw_resp *r);
 /** Of all commands, since then. */
 uint64_t bw_resp__calls(const struct bw_resp *r);
 /** An error reply, "-ERR ...". */
-void bw_resp__count_error(const struct bw_resp__call *call, const char *text);
+void bw_resp__count_error(const struct bw_resp__call *call, const char *text, size_t len);
 
 /* ---- info.c, docs.c, client.c, config.c, hello.c ---- */
 

@@ -61,8 +61,8 @@ void bw_resp__reply_error(struct bw_resp__call *call, const char *format, ...)
 	for (int i = 1; i < len; i++)
 		if (text[i] == '\r' || text[i] == '\n')
 			text[i] = ' ';
+	bw_resp__count_error(call, text, (size_t)len);
 	memcpy(text + len, "\r\n", 2);
-	bw_resp__count_error(call, text);
 	bw_resp__reply_text(call, text, (uint32_t)len + 2);
 }
 

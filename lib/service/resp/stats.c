@@ -73,9 +73,10 @@ void bw_resp__measured(struct bw_resp__gauge *gauge, bw_ns begun_at)
 }
 
 /* Of "-ERR ...". The texts are ours, and so is the list. */
-static enum bw_resp__error kind_of(const char *text)
+static enum bw_resp__error kind_of(const char *text, size_t text_len)
 {
-	size_t len = (size_t)(strchrnul(text, ' ') - text) - 1;
+	const char *blank = memchr(text, ' ', text_len);
+	size_t len = blank != NULL ? (size_t)(blank - text) - 1 : text_len - 1;
 	unsigned error = 0;
 
 	while (strlen(error_names[error]) != len || memcmp(error_names[error], text + 1, len) != 0) {
@@ -85,10 +86,10 @@ static enum bw_resp__error kind_of(const char *text)
 	return error;
 }
 
-void bw_resp__count_error(const struct bw_resp__call *call, const char *text)
+void bw_resp__count_error(const struct bw_resp__call *call, const char *text, size_t len)
 {
 	call->r->errors++;
-	call->r->errors_of[kind_of(text)]++;
+	call->r->errors_of[kind_of(text, len)]++;
 	if (call->command != NULL && !call->is_rejected)
 		bw_resp__stat_of(call->r, call->command)->failed++;
 }
