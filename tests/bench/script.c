@@ -42,7 +42,8 @@
 ssize_t __wrap_getrandom(void *out, size_t bytes, unsigned flags);
 int __wrap_getentropy(void *out, size_t bytes);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
-int __wrap_pthread_timedjoin_np(pthread_t thread, void **result, const struct timespec *until);
+int __wrap_pthread_clockjoin_np(
+	pthread_t thread, void **result, clockid_t clock, const struct timespec *until);
 
 static bw_ns now = BW_NS_PER_SEC;
 static uint64_t chance;
@@ -78,7 +79,8 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ts)
 }
 
 /** A deadline by this clock lies in the past of a thread that is real. */
-int __wrap_pthread_timedjoin_np(pthread_t thread, void **result, const struct timespec *until)
+int __wrap_pthread_clockjoin_np(
+	pthread_t thread, void **result, clockid_t clock, const struct timespec *until)
 {
 	(void)until;
 	return pthread_join(thread, result);

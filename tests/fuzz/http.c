@@ -71,7 +71,7 @@ struct fake *fuzz_service_start(uint8_t settings)
 {
 	bw_http_conf_init(&conf);
 	conf.site.root = root;
-	conf.watches_max = 0; /* no thread in a fuzzer, and its clock stands still */
+	conf.watches_max = 0; /* what it tells of a file comes when it likes */
 	conf.site.constants = constants;
 	conf.site.constant_count = BW_ARRAY_LEN(constants);
 	conf.cache_bytes_max = settings & 1 ? 1 << 20 : 1 << 16;

@@ -615,9 +615,9 @@ bool bw_http__watch_stop(struct bw_http__watch *watch)
 	if (!watch->has_thread)
 		return true;
 	eventfd_write(watch->stop_fd, 1);
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += PATIENCE_S;
-	if (pthread_timedjoin_np(watch->thread, NULL, &until) != 0)
+	if (pthread_clockjoin_np(watch->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
 		return false;
 	watch->has_thread = false;
 	return true;
