@@ -247,6 +247,19 @@ def test_several_servers(place, files):
     assert len(by_path) == 3 and min(by_path.values()) > 600
 
 
+def test_ipv6(place, files):
+    """A server at an IPv6 address; and a range of our own addresses that is routed to us, as nobody asks for neighbours there."""
+    _, lines = place.nginx(files, f"listen [::]:{WEB};")
+    for sources in ([], ["--from", "fd99::/64"]):
+        before = len(lines())
+        # The TAP is there only while the generator runs, and so are the kernel's address on it and the route.
+        place.client.start(["sh", "-c", "for i in $(seq 100); do ip -6 addr add fd77:ba5e::1/64 dev bwt0 nodad 2>/dev/null;"
+                            "ip -6 route replace fd99::/64 via fd77:ba5e::2 2>/dev/null && exit; sleep 0.1; done"])
+        load = place.load("--addr", "fd77:ba5e::2/64", "-n", 5000, "-c", 200, *sources, f"http://[fd77:ba5e::1]:{WEB}/small.txt")
+        assert load["responses"] == 5000 and load.errors == {} and load["opened"] == 200
+        wait_until(lambda: len(lines()) - before == 5000, "nginx's log")
+
+
 # ---- the open loop -------------------------------------------------------------------------------------------------
 
 
