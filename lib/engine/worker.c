@@ -15,6 +15,7 @@
 #include "worker.h"
 
 #define TICK_INTERVAL_NS (100 * BW_NS_PER_MS)
+#define SELDOM           16 /* turns between looks at what is another core's, and warm there */
 
 static void timer_fired(void *ctx, struct bw_timer *timer, bw_ns now)
 {
@@ -33,18 +34,48 @@ static void timer_fired(void *ctx, struct bw_timer *timer, bw_ns now)
 	}
 }
 
+static unsigned count_of(struct rte_mempool *pool)
+{
+	return rte_mempool_get_ops(pool->ops_index)->get_count(pool);
+}
+
 /**
- * How many buffers are left decides what TCP still begins. What lies in the cores' caches (a few hundred) is not
- * counted: that look-up costs more than it tells.
+ * Where workers free what others have taken, buffers end in caches of pools that they take nothing from: a pool that
+ * runs low gets them back. Returns how many
+ * are left of the one, of those with a device queue, that has the fewest.
+ */
+static unsigned watch_others(struct bw_worker *w)
+{
+	unsigned left = UINT32_MAX;
+
+	for (unsigned i = 0; i < w->worker_count; i++) {
+		struct rte_mempool *pool = w->nic->pools[i];
+		bool has_queue = i < w->nic->rx_queues;
+		unsigned count;
+
+		if (i == w->index || (!has_queue && w->turns % SELDOM != 0))
+			continue;
+		count = count_of(pool);
+		if (bw_unlikely(count < pool->size / 4))
+			rte_mempool_cache_flush(rte_mempool_default_cache(pool, rte_lcore_id()), pool);
+		if (has_queue)
+			left = BW_MIN(left, count);
+	}
+	return left;
+}
+
+/**
+ * How many buffers are left decides what TCP still begins. All but a reserve, which receiving and answering needs, is
+ * for connections to keep. What they keep of received packets is of the pool of the queue that those came from.
  */
 static void watch_pool(struct bw_worker *w)
 {
-	unsigned left = rte_mempool_get_ops(w->pool->ops_index)->get_count(w->pool), all = w->pool->size;
+	const struct rte_mempool_cache *cache = rte_mempool_default_cache(w->pool, rte_lcore_id());
+	unsigned left = count_of(w->pool) + (cache != NULL ? cache->len : 0);
 
-	bw_tcp_set_pressure(w->tcp, left >= all / 8    ? BW_TCP_PRESSURE_NONE
-				    : left >= all / 32 ? BW_TCP_PRESSURE_LOW
-				    : left >= all / 64 ? BW_TCP_PRESSURE_DRY
-						       : BW_TCP_PRESSURE_EMPTY);
+	if (bw_unlikely(w->dispatches))
+		left = BW_MIN(left, watch_others(w));
+	bw_tcp_set_buffers(w->tcp, left > BW_RESERVE ? left - BW_RESERVE : 0, w->pool->size);
 }
 
 /** Is what is sent brought out? */

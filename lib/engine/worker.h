@@ -21,7 +21,9 @@
 #include "cycles.h"
 #include "neigh.h"
 
-#define BW_BURST_MAX      64   /* packets a queue a turn */
+#define BW_BURST_MAX 64 /* packets a queue a turn */
+#define BW_RESERVE                                                                                           \
+	(4 * BW_BURST_MAX)     /* mbufs that no connection keeps: two turns' packets, and answers to them */
 #define BW_TX_BACKLOG_MAX 1024 /* packets kept while the device's queue is full */
 #define BW_INBOX_SIZE     4096 /* packets, and mails, on their way from other workers */
 #define BW_FINISH_STEPS   9    /* gates between "stop" and the end: see finish() in worker.c */

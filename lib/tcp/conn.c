@@ -58,6 +58,20 @@ void bw_tcp__mark_pending(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	tcp->pending_tail = conn->index;
 }
 
+/** Into the list of those that wait for a buffer, which has a few looked at in each call. */
+static void mark_waiting(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	if (conn->flags & BW_CONN_PENDING) /* by what its service has just asked for: it comes back */
+		return;
+	conn->flags |= BW_CONN_PENDING;
+	bw_tcp__cold(tcp, conn)->pending_next = BW_TCP__NONE;
+	if (tcp->waiting_tail != BW_TCP__NONE)
+		tcp->colds[tcp->waiting_tail].pending_next = conn->index;
+	else
+		tcp->waiting_head = conn->index;
+	tcp->waiting_tail = conn->index;
+}
+
 /** Give the memory back once closed() was called and no list has the connection. */
 static void free_if_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
@@ -87,10 +101,10 @@ static void retry_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	struct rte_mbuf *m = NULL;
 
-	if (bw_tcp__may_hold_more(tcp, bw_tcp_send_queued(conn)))
+	if (tcp->buffers_left != 0 && bw_tcp__may_hold_more(tcp, bw_tcp_send_queued(conn)))
 		m = rte_pktmbuf_alloc(tcp->conf.pool);
 	if (m == NULL) {
-		bw_tcp__mark_pending(tcp, conn);
+		mark_waiting(tcp, conn);
 		return;
 	}
 	rte_pktmbuf_free(m);
@@ -98,43 +112,71 @@ static void retry_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bw_tcp__upcall_writable(tcp, conn);
 }
 
+/** One that has left its list. */
+static void run_one(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool may_retry)
+{
+	conn->flags &= ~BW_CONN_PENDING;
+	if (conn->flags & BW_CONN_OVER) {
+		free_if_done(tcp, conn);
+		return;
+	}
+	if (conn->flags & BW_CONN_ABORT) {
+		/* 3.10.5: in SYN_SENT, there is nobody yet to be told. */
+		if (conn->state != BW_STATE_CLOSED && conn->state != BW_STATE_SYN_SENT) {
+			if (tcp->answer_count == BW_TCP__ANSWERS_MAX) {
+				/* Many at once: it waits until its RST finds room. */
+				bw_tcp__mark_pending(tcp, conn);
+				return;
+			}
+			bw_tcp__send_reset(tcp, conn);
+		}
+		bw_tcp__conn_end(tcp, conn, BW_TCP_END_ABORTED);
+		return;
+	}
+	if (conn->flags & BW_CONN_WAKE) {
+		conn->flags &= ~BW_CONN_WAKE;
+		bw_tcp__upcall_data(tcp, conn);
+	}
+	if ((conn->flags & BW_CONN_DETACHED) && conn->unread == 0 && !bw_tcp__is_over(conn)) {
+		bw_tcp__conn_end(tcp, conn, BW_TCP_END_CLOSED);
+		return;
+	}
+	if (!(conn->flags & BW_CONN_NO_MBUF) || !bw_tcp__wants_upcalls(conn))
+		return;
+	if (may_retry)
+		retry_writable(tcp, conn);
+	else
+		mark_waiting(tcp, conn);
+}
+
+void bw_tcp__run_waiting(struct bw_tcp *tcp)
+{
+	bool has_buffers = tcp->buffers_left != 0;
+	uint32_t last = tcp->waiting_tail, index = BW_TCP__NONE;
+
+	/* When the last buffer is taken, the next of them stays the next. While there are none, who is over may leave. */
+	for (unsigned i = 0;
+		i < BW_TCP__WAITING_LOOKS && index != last && !(has_buffers && tcp->buffers_left == 0); i++) {
+		index = tcp->waiting_head;
+		tcp->waiting_head = tcp->colds[index].pending_next;
+		if (tcp->waiting_head == BW_TCP__NONE)
+			tcp->waiting_tail = BW_TCP__NONE;
+		run_one(tcp, &tcp->conns[index], true);
+	}
+}
+
 void bw_tcp__run_pending(struct bw_tcp *tcp)
 {
 	uint32_t index = tcp->pending_head;
 
 	tcp->pending_head = tcp->pending_tail = BW_TCP__NONE;
+	if (bw_unlikely(tcp->waiting_head != BW_TCP__NONE))
+		bw_tcp__run_waiting(tcp);
 	while (index != BW_TCP__NONE) {
 		struct bw_tcp_conn *conn = &tcp->conns[index];
 
 		index = bw_tcp__cold(tcp, conn)->pending_next;
-		conn->flags &= ~BW_CONN_PENDING;
-		if (conn->flags & BW_CONN_OVER) {
-			free_if_done(tcp, conn);
-			continue;
-		}
-		if (conn->flags & BW_CONN_ABORT) {
-			/* 3.10.5: in SYN_SENT, there is nobody yet to be told. */
-			if (conn->state != BW_STATE_CLOSED && conn->state != BW_STATE_SYN_SENT) {
-				if (tcp->answer_count == BW_TCP__ANSWERS_MAX) {
-					/* Many at once: it waits until its RST finds room. */
-					bw_tcp__mark_pending(tcp, conn);
-					continue;
-				}
-				bw_tcp__send_reset(tcp, conn);
-			}
-			bw_tcp__conn_end(tcp, conn, BW_TCP_END_ABORTED);
-			continue;
-		}
-		if (conn->flags & BW_CONN_WAKE) {
-			conn->flags &= ~BW_CONN_WAKE;
-			bw_tcp__upcall_data(tcp, conn);
-		}
-		if ((conn->flags & BW_CONN_DETACHED) && conn->unread == 0 && !bw_tcp__is_over(conn)) {
-			bw_tcp__conn_end(tcp, conn, BW_TCP_END_CLOSED);
-			continue;
-		}
-		if ((conn->flags & BW_CONN_NO_MBUF) && bw_tcp__wants_upcalls(conn))
-			retry_writable(tcp, conn);
+		run_one(tcp, conn, tcp->waiting_head == BW_TCP__NONE);
 	}
 }
 

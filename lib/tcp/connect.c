@@ -83,6 +83,8 @@ struct bw_tcp_conn *bw_tcp_connect(
 		return NULL;
 	}
 	if (tcp->pressure != BW_TCP_PRESSURE_NONE || tcp->conn_slab.count == tcp->conn_slab.capacity) {
+		if (tcp->pressure != BW_TCP_PRESSURE_NONE)
+			bw_tcp__note_refused(tcp);
 		errno = ENOBUFS;
 		return NULL;
 	}

@@ -389,9 +389,10 @@ static bool step_text(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 			ack_now(tcp, conn); /* RFC 5681 4.2: at once, it is the peer's sign of a loss */
 			bw_tcp__reassembly_insert(tcp, conn, s->seq, len, first, last);
 			bw_tcp__reassembly_owe_ack(tcp, conn);
-		} else if (!bw_tcp__may_hold_more(tcp, conn->unread)) {
-			/* Its service does not keep up, and the others need the buffers. */
+		} else if (!bw_tcp__may_hold_more(tcp, conn->unread) && !(conn->flags & BW_CONN_RELEASED)) {
+			/* Its service does not keep up, or nobody's answers are acknowledged. */
 			bw_tcp__count(tcp, BW_TCP_PRESSURE_DROPS);
+			bw_tcp__note_refused(tcp);
 			bw_tcp__run_free(first, last);
 			ack_now(tcp, conn);
 			return false;
@@ -536,6 +537,9 @@ bool bw_tcp_knows(const struct bw_tcp *tcp, const struct bw_pkt *pkt)
 void bw_tcp_input(struct bw_tcp *tcp, bw_ns now, struct bw_pkt *const *pkts, unsigned count)
 {
 	bw_tcp__set_now(tcp, now);
+	/* Who waits for a buffer comes before who arrives. */
+	if (bw_unlikely(tcp->waiting_head != BW_TCP__NONE))
+		bw_tcp__run_waiting(tcp);
 	while (count != 0) {
 		unsigned n = BW_MIN(count, (unsigned)BURST_MAX);
 

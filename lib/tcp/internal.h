@@ -68,6 +68,7 @@
 #define BW_TCP__HELD_BYTES_LOW 32768 /* a connection may hold in each direction while buffers are scarce, */
 #define BW_TCP__HELD_BYTES_DRY 4096  /* and while there are next to none */
 #define BW_TCP__RECLAIM_LOOKS  16    /* connections looked at for the one that holds most */
+#define BW_TCP__WAITING_LOOKS  64    /* connections that are told in one call that there may be a buffer */
 #define BW_TCP__TIMERS_MAX     256   /* that fire in one call: the rest is as due in the next turn */
 
 /* ---- mbufs --------------------------------------------------------------------------------------------- */
@@ -484,12 +485,18 @@ struct bw_tcp__answer {
 struct bw_tcp {
 	bw_ns now, epoch;
 	enum bw_tcp_pressure pressure;
+	uint32_t buffers_left; /* that connections may take in this turn: pressure.c */
 	bool is_link_down;
+	bool is_hopeless;      /* who holds buffers goes, whatever it does */
 	uint32_t reclaim_next; /* connection to be looked at */
+	bw_ns refused_at;      /* when the pressure last had something refused */
+	bw_ns empty_at;        /* since when the pressure is EMPTY */
+	uint32_t hearing_ms;   /* since when what peers send would have been heard */
 	uint32_t now_ms;       /* since epoch, rounded down */
 	uint32_t now_ms_up;    /* and up: deadlines count from it, so that none is early */
 	uint32_t ready_head, ready_tail;
 	uint32_t pending_head, pending_tail;
+	uint32_t waiting_head, waiting_tail; /* of the pending: whose service waits for a buffer */
 	struct bw_counters *counters;
 	struct bw_tcp__cold *colds;
 	uint8_t *states;
@@ -582,6 +589,7 @@ static inline bw_ns bw_tcp__ms_to_ns(const struct bw_tcp *tcp, uint32_t ms)
 /**
  * May a connection that holds `bytes` of received or of sent data take more buffers? When they are scarce, those
  * that hold little go first: most services and their peers never hold more, and are not to notice the others.
+ * Nobody takes what receiving needs.
  */
 static inline bool bw_tcp__may_hold_more(const struct bw_tcp *tcp, uint32_t bytes)
 {
@@ -591,7 +599,21 @@ static inline bool bw_tcp__may_hold_more(const struct bw_tcp *tcp, uint32_t byte
 		[BW_TCP_PRESSURE_EMPTY] = 1,
 	};
 
-	return bw_likely(tcp->pressure == BW_TCP_PRESSURE_NONE) || bytes < less_than[tcp->pressure];
+	return bw_likely(tcp->pressure == BW_TCP_PRESSURE_NONE) ||
+	       (tcp->buffers_left != 0 && bytes < less_than[tcp->pressure]);
+}
+
+/** What asks for buffers and gets none is what others are broken for. */
+static inline void bw_tcp__note_refused(struct bw_tcp *tcp)
+{
+	tcp->refused_at = tcp->now;
+}
+
+/** What peers did not send until now is not held against them. */
+static inline void bw_tcp__hear_anew(struct bw_tcp *tcp)
+{
+	tcp->hearing_ms = tcp->now_ms;
+	tcp->is_hopeless = false;
 }
 
 /** Every public entry that is given the time. */
@@ -624,8 +646,13 @@ void bw_tcp__mark_ready(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 struct bw_tcp_conn *bw_tcp__pop_ready(struct bw_tcp *tcp);
 void bw_tcp__push_ready_front(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__mark_pending(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
-/** Make the upcalls that downcalls asked for; those they ask for in turn wait for the next call. */
+/**
+ * Make the upcalls that downcalls asked for; those they ask for in turn wait for the next call. Of the connections that
+ * wait for a buffer the next few have their turn.
+ */
 void bw_tcp__run_pending(struct bw_tcp *tcp);
+/** The latter alone; not while nobody waits. */
+void bw_tcp__run_waiting(struct bw_tcp *tcp);
 /** Upcalls that skip what has become void: a released or aborted connection gets none. */
 void bw_tcp__upcall_data(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__upcall_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
@@ -1024,6 +1051,10 @@ uint32_t bw_tcp__cubic_on_loss(struct bw_tcp__cubic *c, uint32_t cwnd, uint32_t 
 /** Bytes were acknowledged in congestion avoidance. Returns the new cwnd. */
 uint32_t bw_tcp__cubic_on_ack(struct bw_tcp__cubic *c, uint32_t now_ms, uint32_t srtt_ms, uint32_t cwnd,
 	uint32_t mss, uint32_t acked_bytes);
+
+/* pressure.c */
+/** Does somebody have to give buffers back? Then turns go on, as each looks at a few connections only. */
+bool bw_tcp__reclaims(const struct bw_tcp *tcp);
 
 /* timers.c */
 /** Have the wheel fire at `at` at the latest. */

@@ -272,6 +272,8 @@ static void accept_syn(struct bw_tcp *tcp, const struct bw_pkt *pkt, unsigned li
 	switch (fate_of(tcp, pkt, beyond != NULL)) {
 	case REFUSED:
 		bw_tcp__count(tcp, BW_TCP_SYN_REFUSED);
+		if (tcp->pressure != BW_TCP_PRESSURE_NONE)
+			bw_tcp__note_refused(tcp);
 		break;
 	case HALF_OPEN:
 		keep_half_open(tcp, &asked, pkt->hash, beyond);

@@ -807,5 +807,6 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 
 bool bw_tcp_has_output(const struct bw_tcp *tcp)
 {
-	return tcp->answer_count != 0 || tcp->ready_head != BW_TCP__NONE || tcp->pending_head != BW_TCP__NONE;
+	return tcp->answer_count != 0 || tcp->ready_head != BW_TCP__NONE ||
+	       tcp->pending_head != BW_TCP__NONE || tcp->waiting_head != BW_TCP__NONE;
 }

@@ -114,10 +114,13 @@ static struct rte_mbuf *alloc_for_data(struct bw_tcp *tcp, struct bw_tcp_conn *c
 {
 	struct rte_mbuf *m = NULL;
 
-	if (bw_likely(bw_tcp__may_hold_more(tcp, bw_tcp_send_queued(conn))))
+	if (bw_likely(tcp->buffers_left != 0 && bw_tcp__may_hold_more(tcp, bw_tcp_send_queued(conn)))) {
+		tcp->buffers_left--;
 		m = rte_pktmbuf_alloc(tcp->conf.pool);
+	}
 	if (bw_unlikely(m == NULL)) {
 		bw_tcp__count(tcp, BW_DROP_NO_MBUF);
+		bw_tcp__note_refused(tcp);
 		conn->flags |= BW_CONN_NO_MBUF;
 		bw_tcp__mark_pending(tcp, conn);
 	}

@@ -44,45 +44,6 @@ void bw_tcp__set_now(struct bw_tcp *tcp, bw_ns now)
 	tcp->now_ms_up = (uint32_t)(ms + (since != ms * BW_NS_PER_MS));
 }
 
-/** Reset the connection that holds most, of the next few. */
-static void reclaim(struct bw_tcp *tcp)
-{
-	struct bw_tcp_conn *worst = NULL;
-	uint32_t most = BW_TCP__HELD_BYTES_DRY;
-
-	for (unsigned i = 0; i < BW_TCP__RECLAIM_LOOKS && i < tcp->conn_slab.touched; i++) {
-		struct bw_tcp_conn *conn;
-		uint32_t held;
-
-		tcp->reclaim_next =
-			tcp->reclaim_next + 1 < tcp->conn_slab.touched ? tcp->reclaim_next + 1 : 0;
-		conn = &tcp->conns[tcp->reclaim_next];
-		if (!bw_tcp__is_live(tcp, conn))
-			continue;
-		held = conn->unread + bw_tcp_send_queued(conn);
-		if (held > most) {
-			most = held;
-			worst = conn;
-		}
-	}
-	if (worst == NULL)
-		return;
-	bw_tcp__count(tcp, BW_TCP_PRESSURE_RESETS);
-	bw_tcp_abort(worst);
-}
-
-void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
-{
-	tcp->pressure = pressure;
-	if (bw_unlikely(pressure == BW_TCP_PRESSURE_EMPTY))
-		reclaim(tcp);
-}
-
-void bw_tcp_set_link(struct bw_tcp *tcp, bool is_up)
-{
-	tcp->is_link_down = !is_up;
-}
-
 static void slab_init(struct bw_tcp__slab *slab, uint32_t capacity)
 {
 	*slab = (struct bw_tcp__slab){ .capacity = capacity, .free_head = BW_TCP__NONE };
@@ -175,6 +136,8 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	slab_init(&tcp->reassembly_slab, conf->connections_max);
 	slab_init(&tcp->recovery_slab, conf->connections_max);
 	tcp->ready_head = tcp->ready_tail = tcp->pending_head = tcp->pending_tail = BW_TCP__NONE;
+	tcp->waiting_head = tcp->waiting_tail = BW_TCP__NONE;
+	tcp->buffers_left = UINT32_MAX;
 	for (unsigned i = 0; i <= BW_TCP__SYN_ACK_RETRIES; i++)
 		tcp->half_open_fifo[i] = (struct bw_tcp__fifo){ BW_TCP__NONE, BW_TCP__NONE };
 	tcp->time_wait_fifo = (struct bw_tcp__fifo){ BW_TCP__NONE, BW_TCP__NONE };

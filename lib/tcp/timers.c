@@ -130,8 +130,10 @@ static void retx_due(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	 * The clock has jumped, as over a machine that was suspended: in that time nobody listened. What came since may
 	 * have been taken before the timer.
 	 */
-	if (bw_unlikely(late_ms > LATE_MS))
+	if (bw_unlikely(late_ms > LATE_MS)) {
 		conn->progress_ms += BW_MIN(late_ms, waited_ms);
+		bw_tcp__hear_anew(tcp);
+	}
 	bw_tcp__retx_disarm(conn);
 	if (use == BW_TCP_TIMER_LINGER || user_timeout_left_ms(tcp, conn) == 0) {
 		give_up(tcp, conn);
@@ -239,7 +241,7 @@ void bw_tcp_timers(struct bw_tcp *tcp, bw_ns now)
 
 bw_ns bw_tcp_next_deadline(const struct bw_tcp *tcp)
 {
-	if (bw_tcp_has_output(tcp))
+	if (bw_tcp_has_output(tcp) || bw_tcp__reclaims(tcp))
 		return tcp->now;
 	return bw_wheel_next(&tcp->wheel);
 }

@@ -563,15 +563,10 @@ static void collect(void)
 	} while (count == BW_ARRAY_LEN(packets));
 }
 
-/** As the engine has it. */
+/** As the engine does, but that nothing is kept back for receiving. */
 static void watch_pool(void)
 {
-	unsigned left = rte_mempool_avail_count(pool);
-
-	bw_tcp_set_pressure(w.tcp, left >= MBUFS / 8    ? BW_TCP_PRESSURE_NONE
-				   : left >= MBUFS / 32 ? BW_TCP_PRESSURE_LOW
-				   : left >= MBUFS / 64 ? BW_TCP_PRESSURE_DRY
-							: BW_TCP_PRESSURE_EMPTY);
+	bw_tcp_set_buffers(w.tcp, rte_mempool_avail_count(pool), MBUFS);
 }
 
 static void turn(void)

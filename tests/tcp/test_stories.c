@@ -3340,6 +3340,47 @@ TEST(empty_pool_resets_who_holds_most)
 	done(p);
 }
 
+/** What came out of order was never promised to be kept (RFC 2018 8). It comes again, and all is well. */
+TEST(empty_pool_drops_what_is_out_of_order)
+{
+	struct peer *p = established(.sack = true);
+	unsigned before = mbufs_in_use();
+
+	IN(p, .seq = PEER + 5, .data = "efgh");
+	OUT(p, .ack = PEER + 1, .sack = { { PEER + 5, PEER + 9 } }, .sack_count = 1);
+	assert_int_equal(mbufs_in_use(), before + 1);
+	bw_tcp_set_pressure(p->tcp, BW_TCP_PRESSURE_EMPTY);
+	assert_int_equal(mbufs_in_use(), before);
+	collect(p);
+	QUIET(p);
+	assert_int_equal(p->closed, 0);
+	bw_tcp_set_pressure(p->tcp, BW_TCP_PRESSURE_NONE);
+	IN(p, .seq = PEER + 1, .data = "abcd");
+	IN(p, .seq = PEER + 5, .data = "efgh");
+	assert_int_equal(p->received_bytes, 8);
+	assert_memory_equal(p->received, "abcdefgh", 8);
+	forget_sent(p);
+	done(p);
+}
+
+/** What arrives for a service that is done with the connection is nobody's to hold: it can end without a buffer. */
+TEST(closing_needs_no_buffer)
+{
+	struct peer *p = established();
+
+	bw_tcp_close(p->conn);
+	collect(p);
+	OUT(p, .seq = 1, .flags = FIN | ACK);
+	IN(p, .ack = 2);
+	bw_tcp_set_buffers(p->tcp, 0, 1000);
+	IN(p, .data = "late", .ack = 2, .flags = FIN | ACK);
+	OUT(p, .seq = 2, .ack = PEER + 6);
+	COUNTER(p, TCP_PRESSURE_DROPS, 0);
+	assert_int_equal(p->closed, 1);
+	STATE(p, TIME_WAIT);
+	done(p);
+}
+
 /* ---- many at once ----------------------------------------------------------------------------------------- */
 
 static void tune_crowd(struct bw_tcp_conf *conf)
@@ -4416,6 +4457,8 @@ int main(void)
 		cmocka_unit_test(low_buffers_refuse_what_is_new),
 		cmocka_unit_test(dry_buffers_are_for_those_that_hold_little),
 		cmocka_unit_test(empty_pool_resets_who_holds_most),
+		cmocka_unit_test(empty_pool_drops_what_is_out_of_order),
+		cmocka_unit_test(closing_needs_no_buffer),
 		cmocka_unit_test(every_abort_of_a_crowd_sends_its_rst),
 		cmocka_unit_test(tail_loss_is_probed_and_repaired),
 		cmocka_unit_test(loss_that_a_probe_shows_is_answered_once),

@@ -34,7 +34,7 @@
 	X(DROP_ND, "drop.nd", "malformed or irrelevant neighbour discovery")                                 \
 	X(DROP_ICMP, "drop.icmp", "ICMP that nothing here answers or uses")                                  \
 	X(DROP_NO_LISTENER, "drop.no_listener", "port that nobody listens on; answered with RST or ICMP")    \
-	X(DROP_NO_MBUF, "drop.no_mbuf", "the buffer pool was empty")                                         \
+	X(DROP_NO_MBUF, "drop.no_mbuf", "no buffer: the pool was empty, or nearly")                          \
 	X(DROP_RING_FULL, "drop.ring_full", "another worker's inbox was full")                               \
 	X(DROP_TX_BACKLOG, "drop.tx_backlog", "too many, or too long, behind a device queue that was full")  \
 	X(DROP_NO_ROUTE, "drop.no_route", "no on-link prefix and no gateway for the destination")            \
@@ -60,9 +60,9 @@
 	X(TCP_CLOSED, "tcp.closed", "connections that ended in order")                                       \
 	X(TCP_RESET_IN, "tcp.reset_in", "connections ended by the peer's RST")                               \
 	X(TCP_PRESSURE_DROPS, "tcp.pressure_drops",                                                          \
-		"segments dropped because buffers ran out and their service did not read")                   \
+		"segments whose payload was dropped because buffers ran out")                                \
 	X(TCP_PRESSURE_RESETS, "tcp.pressure_resets",                                                        \
-		"connections reset because they held most of the last buffers")                              \
+		"connections reset because buffers ran out: they held most, or held them to no use")         \
 	X(TCP_RESET_OUT, "tcp.reset_out", "RST segments sent")                                               \
 	X(TCP_TIMED_OUT, "tcp.timed_out", "connections given up after retransmission, probes or deadlines")  \
 	X(TCP_UNREACHABLE, "tcp.unreachable", "ICMP errors about what a connection had in flight")           \

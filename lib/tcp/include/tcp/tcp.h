@@ -24,7 +24,7 @@ struct bw_tcp;
 struct bw_tcp_conn;
 
 /**
- * How scarce buffers are. What was promised is kept as long as possible, what is new is refused first.
+ * How scarce buffers are. What was promised is kept as long as possible, what is new is refused first: see pressure.c.
  */
 enum bw_tcp_pressure {
 	BW_TCP_PRESSURE_NONE,
@@ -37,7 +37,7 @@ enum bw_tcp_pressure {
 	BW_TCP_PRESSURE_DRY,
 	/**
 	 * Who holds nothing may take one buffer. Of a few connections that are looked at each time this is said, the
-	 * one that holds most, if it is more than 4 KiB, is reset: there is no other way left for the rest to go on.
+	 * one that holds most, if it is more than 4 KiB, is reset, and out-of-order data is dropped.
 	 */
 	BW_TCP_PRESSURE_EMPTY,
 	BW_TCP_PRESSURE_COUNT,
@@ -215,7 +215,18 @@ void bw_tcp_input(struct bw_tcp *tcp, bw_ns now, struct bw_pkt *const *pkts, uns
 /** Is the packet's flow one of ours, in whatever state? */
 bool bw_tcp_knows(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
 
-/** The pool's state, at least once a turn: see enum bw_tcp_pressure. */
+/**
+ * The pool's state, once a turn, before its input.
+ *
+ * @left  buffers that connections may take until this is said again. What receiving and the packets without payload
+ *        need is the caller's to keep back: ACKs are what gives buffers back, so there has to be a buffer for them
+ * @all   of the pool
+ *
+ * An eighth of all left is no pressure, a 32nd is LOW, a 64th DRY. Never told, there are always enough. Looks at 16
+ * connections at most and may abort one of them.
+ */
+void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t left, uint32_t all);
+/** The same for whoever knows what the pressure is, with no bound on what connections take. */
 void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure);
 
 /**

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * What happens when buffers run low.
+ *
+ * Connections hold buffers in what is unread, in what waits for an ACK, and in what came out of order. It is ACKs that
+ * give most of them back, and an ACK needs a buffer to arrive in. So connections never take the last ones: the caller
+ * keeps a reserve back, and of what lies above it a turn's connections take no more than there is (`buffers_left`). With
+ * the reserve, whatever arrives is looked at, and its ACK counts, also where its payload has to be dropped.
+ *
+ * First, what is new is refused: connections, out-of-order data, larger windows, then payload and answers, of those that
+ * hold much before those that hold little. Whose service was refused a buffer waits in a list, and has its turn when
+ * there is one.
+ *
+ * Then, what is old is broken. While something is refused, whoever holds buffers to no use is reset, the longest first:
+ * a peer that has not acknowledged, with a time-out at least, or keeps its window shut, or has sent a part and not the
+ * rest. The scarcer buffers are, the less it takes. While there are none, out-of-order data goes (RFC 2018 8 allows
+ * it) and so does, at once, whoever holds most. And if that does not help for HOPELESS_NS, whoever holds anything goes,
+ * until some are free: nobody can keep the others standing by moving a little.
+ *
+ * A turn looks at a few connections, and resets one of them at most.
+ */
+#include "internal.h"
+
+#define HOPELESS_NS (3 * BW_NS_PER_SEC)
+#define DEMAND_NS   (10 * BW_NS_PER_SEC) /* what is refused is asked for again, a SYN later and later */
+
+/** Of a connection that holds buffers: how long it has made no use of them. */
+static uint32_t useless_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	uint32_t ms;
+
+	if (bw_tcp_send_queued(conn) == 0)
+		/* What is there to be answered waits for us, not for the peer. */
+		ms = conn->flags & BW_CONN_NO_MBUF ? 0 : bw_tcp__ms_since(tcp, conn->last_rx_ms);
+	else if (conn->backoff == 0 || conn->timer_use == BW_TCP_TIMER_OFF)
+		ms = 0; /* by its own round trip it is too early to tell */
+	else if (conn->timer_use == BW_TCP_TIMER_PERSIST)
+		ms = bw_tcp__rto_ms(conn); /* about what the intervals before this one add up to */
+	else
+		ms = bw_tcp__ms_since(tcp, conn->progress_ms);
+	return BW_MIN(ms, bw_tcp__ms_since(tcp, tcp->hearing_ms));
+}
+
+static bool is_asked_for(const struct bw_tcp *tcp)
+{
+	return tcp->refused_at != 0 && tcp->now - tcp->refused_at < DEMAND_NS && !tcp->is_link_down;
+}
+
+bool bw_tcp__reclaims(const struct bw_tcp *tcp)
+{
+	return tcp->pressure != BW_TCP_PRESSURE_NONE && is_asked_for(tcp);
+}
+
+/** Of the next few connections, reset the one that can best be done without. */
+static void reclaim(struct bw_tcp *tcp)
+{
+	static const uint32_t patience_ms[BW_TCP_PRESSURE_COUNT] = {
+		[BW_TCP_PRESSURE_LOW] = 10000,
+		[BW_TCP_PRESSURE_DRY] = 3000,
+		[BW_TCP_PRESSURE_EMPTY] = 1000,
+	};
+	bool is_empty = tcp->pressure == BW_TCP_PRESSURE_EMPTY, is_wanted = is_asked_for(tcp);
+	uint32_t most = BW_TCP__HELD_BYTES_DRY, longest = 0;
+	struct bw_tcp_conn *largest = NULL, *idlest = NULL, *victim;
+
+	for (unsigned i = 0; i < BW_TCP__RECLAIM_LOOKS && i < tcp->conn_slab.touched; i++) {
+		struct bw_tcp_conn *conn;
+		uint32_t held, idle_ms;
+
+		tcp->reclaim_next =
+			tcp->reclaim_next + 1 < tcp->conn_slab.touched ? tcp->reclaim_next + 1 : 0;
+		conn = &tcp->conns[tcp->reclaim_next];
+		held = conn->unread + bw_tcp_send_queued(conn);
+		if ((held == 0 && !(conn->flags & BW_CONN_REASSEMBLY)) || !bw_tcp__is_live(tcp, conn))
+			continue;
+		if (is_empty)
+			bw_tcp__reassembly_free(tcp, conn);
+		if (is_empty && held > most) {
+			most = held;
+			largest = conn;
+		}
+		if (!is_wanted || held == 0)
+			continue;
+		idle_ms = useless_ms(tcp, conn);
+		if ((idle_ms >= patience_ms[tcp->pressure] || tcp->is_hopeless) && idle_ms >= longest) {
+			longest = idle_ms;
+			idlest = conn;
+		}
+	}
+	victim = largest != NULL ? largest : idlest;
+	if (victim == NULL)
+		return;
+	bw_tcp__count(tcp, BW_TCP_PRESSURE_RESETS);
+	bw_tcp_abort(victim);
+}
+
+void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
+{
+	if (bw_unlikely(pressure != tcp->pressure)) {
+		if (pressure == BW_TCP_PRESSURE_EMPTY)
+			tcp->empty_at = tcp->now;
+		tcp->pressure = pressure;
+	}
+	tcp->buffers_left = UINT32_MAX;
+	if (bw_likely(pressure == BW_TCP_PRESSURE_NONE)) {
+		tcp->is_hopeless = false;
+		return;
+	}
+	if (pressure == BW_TCP_PRESSURE_LOW)
+		tcp->is_hopeless = false;
+	else if (pressure == BW_TCP_PRESSURE_EMPTY && tcp->now - tcp->empty_at >= HOPELESS_NS &&
+		 bw_tcp__ms_since(tcp, tcp->hearing_ms) * BW_NS_PER_MS >= HOPELESS_NS)
+		tcp->is_hopeless = true;
+	if (pressure == BW_TCP_PRESSURE_EMPTY || is_asked_for(tcp))
+		reclaim(tcp);
+}
+
+void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t left, uint32_t all)
+{
+	bw_tcp_set_pressure(tcp, left >= all / 8    ? BW_TCP_PRESSURE_NONE
+				 : left >= all / 32 ? BW_TCP_PRESSURE_LOW
+				 : left >= all / 64 ? BW_TCP_PRESSURE_DRY
+						    : BW_TCP_PRESSURE_EMPTY);
+	tcp->buffers_left = left;
+}
+
+void bw_tcp_set_link(struct bw_tcp *tcp, bool is_up)
+{
+	if (bw_unlikely(is_up && tcp->is_link_down))
+		bw_tcp__hear_anew(tcp);
+	tcp->is_link_down = !is_up;
+}
