@@ -861,8 +861,7 @@ static int measure(struct load_run *run)
 {
 	struct load_report *report = &run->report;
 	struct bw_load_figures *first = malloc(3 * sizeof(*first)), *last = first + 1, *now = first + 2;
-	bw_ns began, looked_at, served_at, end;
-	uint64_t requests = 0;
+	bw_ns began, looked_at, end;
 	uint64_t retransmitted_before = retransmitted(run);
 	bool is_over = false;
 
@@ -872,7 +871,7 @@ static int measure(struct load_run *run)
 	}
 	bw_load_figures(run->load, first);
 	*last = *first;
-	began = looked_at = served_at = bw_clock_now();
+	began = looked_at = bw_clock_now();
 	end = run->conf.count == 0 || run->has_duration ? began + run->duration_ns : BW_NEVER;
 	bw_load_set_stage(run->load, BW_LOAD_RUN);
 	while (!is_over) {
@@ -887,12 +886,10 @@ static int measure(struct load_run *run)
 			if (run->conf.count > 0) {
 				bw_load_figures(run->load, now);
 				is_over |= now->done_workers >= report->workers;
-				if (now->open > 0 || now->requests != requests)
-					served_at = at;
-				requests = now->requests;
-				if (!is_over && at - served_at > run->conf.timeout_ns) {
+				if (!is_over &&
+					now->done_workers + now->stranded_workers >= report->workers) {
 					bw_warn("no connection for %llu s; ending before the count is reached",
-						(unsigned long long)((at - served_at) / BW_NS_PER_SEC));
+						(unsigned long long)(run->conf.timeout_ns / BW_NS_PER_SEC));
 					is_over = true;
 				}
 			}
@@ -939,6 +936,7 @@ static void conclude(struct load_run *run, struct bw_load_figures *measured)
 	measured->open = all->open;
 	measured->idle_open = all->idle_open;
 	measured->idle_answered = all->idle_answered;
+	measured->idle_closed = all->idle_closed;
 	memcpy(measured->error, all->error, sizeof(all->error));
 	*all = *measured;
 }

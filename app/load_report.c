@@ -185,6 +185,9 @@ void load_report_print(FILE *out, const struct load_report *report)
 		fprintf(out,
 			"  idle        %" PRIu64 " of %" PRIu64 " open, %" PRIu64 " answered at the end\n",
 			figures->idle_open, report->conf->idle, figures->idle_answered);
+	if (figures->idle_closed > 0)
+		fprintf(out, "              %" PRIu64 " were closed by the server, and opened anew\n",
+			figures->idle_closed);
 	if (report->conf->protocol == BW_LOAD_RESP && figures->misses > 0)
 		fprintf(out, "  misses      %" PRIu64 "\n", figures->misses);
 	if (report->retransmissions > 0)
@@ -244,12 +247,13 @@ void load_report_json(FILE *out, const struct load_report *report)
 		",\n  \"requests_per_s\": %.1f,\n"
 		"  \"bytes_in\": %" PRIu64 ",\n  \"bytes_out\": %" PRIu64 ",\n  \"opened\": %" PRIu64
 		",\n  \"open\": %" PRIu64 ",\n"
-		"  \"idle_open\": %" PRIu64 ",\n  \"idle_answered\": %" PRIu64 ",\n  \"misses\": %" PRIu64
+		"  \"idle_open\": %" PRIu64 ",\n  \"idle_answered\": %" PRIu64
+		",\n  \"idle_closed\": %" PRIu64 ",\n  \"misses\": %" PRIu64
 		",\n  \"retransmissions\": %" PRIu64 ",\n  \"errors\": {",
 		report->workers, conf->connections, conf->depth, conf->rate, report->seconds,
 		figures->requests, figures->responses, per_second(figures->responses, report->seconds),
 		figures->bytes_in, figures->bytes_out, figures->opened, figures->open, figures->idle_open,
-		figures->idle_answered, figures->misses, report->retransmissions);
+		figures->idle_answered, figures->idle_closed, figures->misses, report->retransmissions);
 	for (unsigned i = 0; i < BW_LOAD_ERRORS; i++)
 		fprintf(out, "%s\"%s\": %" PRIu64, i > 0 ? ", " : "", bw_load_error_name(i),
 			figures->error[i]);

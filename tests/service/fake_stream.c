@@ -100,6 +100,7 @@ struct fake {
 	struct bw_ip local, remote;
 	unsigned upcall_depth;
 	bool is_draining;
+	unsigned starved_connects;
 	struct bw_list streams; /* all, also the closed ones, until the end */
 	uint64_t refs_sent, refs_released, bytes_by_copy, bytes_by_ref, holds_now, data_calls;
 
@@ -607,6 +608,10 @@ struct bw_stream *bw_stream_connect_from(
 	s->flow.local_port_be = (uint16_t)s->id;
 	s->flow.remote_port_be = __builtin_bswap16(port);
 	s->is_connecting = true;
+	if (ctx->f->starved_connects > 0) {
+		ctx->f->starved_connects--;
+		s->starve = 1;
+	}
 	return s;
 }
 
@@ -740,6 +745,11 @@ void fake_ack_and_close(struct bw_stream *s, size_t len)
 void fake_starve(struct bw_stream *s, unsigned count)
 {
 	s->starve = count;
+}
+
+void fake_starve_connects(struct fake *f, unsigned count)
+{
+	f->starved_connects = count;
 }
 
 const char *fake_output(struct bw_stream *s, size_t *len)

@@ -68,6 +68,8 @@ size_t fake_ack(struct bw_stream *s, size_t len);
 void fake_ack_and_close(struct bw_stream *s, size_t len);
 /** Let the next `count` sends fail with -ENOBUFS (or 0 bytes, or NULL) as an empty pool makes them. */
 void fake_starve(struct bw_stream *s, unsigned count);
+/** Let the first send on each of the next `count` streams that the service connects fail so. */
+void fake_starve_connects(struct fake *f, unsigned count);
 
 /* ---- what a server does, to services that connect ---- */
 

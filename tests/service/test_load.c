@@ -267,6 +267,130 @@ static void test_idle_are_asked_when_there_is_room(void **state)
 	assert_int_equal(now()->idle_answered, 1);
 }
 
+/** A connection for each request, and no buffer for the request: it goes out on another connection. */
+static void starved_churn(double rate, const char *password)
+{
+	struct bw_stream *s;
+
+	conf.protocol = BW_LOAD_RESP;
+	conf.targets[0].password = password;
+	conf.is_churn = true;
+	conf.rate = rate;
+	conf.count = 1;
+	conf.connections = 4;
+	begin(1);
+	fake_starve_connects(f, 3);
+	enter(BW_LOAD_RUN);
+	fake_advance(f, BW_NS_PER_SEC);
+	s = accept_one();
+	assert_null(fake_connecting(f));
+	assert_int_equal(said(s, "GET"), 1);
+	assert_int_equal(said(s, "AUTH"), password != NULL);
+	answer(s, password != NULL ? "+OK\r\n$-1\r\n" : "$-1\r\n");
+	fake_advance(f, MS(100));
+	assert_int_equal(now()->requests, 1);
+	assert_int_equal(now()->responses, 1);
+	assert_int_equal(now()->done_workers, 1);
+	assert_int_equal(now()->under_way, 0);
+	for (unsigned i = 0; i < BW_LOAD_ERRORS; i++)
+		assert_int_equal(figures.error[i], 0);
+}
+
+static void test_churn_finds_no_buffer(void **state)
+{
+	(void)state;
+	starved_churn(0, NULL);
+}
+
+static void test_churn_at_a_rate_finds_no_buffer(void **state)
+{
+	(void)state;
+	starved_churn(10, NULL);
+}
+
+static void test_churn_finds_no_buffer_for_the_password(void **state)
+{
+	(void)state;
+	starved_churn(10, "secret");
+}
+
+/** One connection, one error, whatever was to be sent on it. */
+static void test_refused_with_a_password_is_one_error(void **state)
+{
+	(void)state;
+	conf.protocol = BW_LOAD_RESP;
+	conf.targets[0].password = "secret";
+	conf.is_churn = true;
+	conf.count = 1;
+	begin(1);
+	enter(BW_LOAD_RUN);
+	fake_refuse(fake_connecting(f), BW_CLOSE_REFUSED);
+	assert_int_equal(now()->error[BW_LOAD_REFUSED], 1);
+	assert_int_equal(figures.under_way, 0);
+}
+
+static void test_refused_before_any_request_is_one_error(void **state)
+{
+	(void)state;
+	conf.protocol = BW_LOAD_RESP;
+	conf.targets[0].password = "secret";
+	begin(1);
+	fake_refuse(fake_connecting(f), BW_CLOSE_REFUSED);
+	assert_int_equal(now()->error[BW_LOAD_REFUSED], 1);
+	assert_int_equal(figures.under_way, 0);
+}
+
+/** The server ends idle connections, by FIN and by RST: they are counted, and opened anew. */
+static void test_idle_that_are_closed_are_counted(void **state)
+{
+	struct bw_stream *s;
+
+	(void)state;
+	conf.connections = 0;
+	conf.idle = 2;
+	begin(1);
+	s = accept_one();
+	fake_peer_reset(accept_one());
+	fake_peer_close(s);
+	fake_advance(f, MS(100));
+	assert_int_equal(now()->idle_closed, 2);
+	accept_one();
+	accept_one();
+	assert_int_equal(now()->idle_closed, 2);
+	assert_int_equal(figures.idle_open, 2);
+	enter(BW_LOAD_END);
+	assert_int_equal(now()->idle_closed, 2);
+}
+
+/** Of two workers one has lost all its connections: it will never have asked its share. */
+static void test_worker_without_connections_is_stranded(void **state)
+{
+	struct bw_stream *first, *second, *s;
+
+	(void)state;
+	conf.connections = 2;
+	conf.count = 4;
+	conf.timeout_ns = BW_NS_PER_SEC;
+	begin(2);
+	first = accept_one();
+	second = accept_one();
+	enter(BW_LOAD_RUN);
+	fake_peer_reset(second);
+	answer(first, OK_ANSWER);
+	answer(first, OK_ANSWER);
+	for (unsigned i = 0; i < 30; i++) {
+		fake_advance(f, MS(50));
+		if ((s = fake_connecting(f)) != NULL)
+			fake_refuse(s, BW_CLOSE_REFUSED);
+	}
+	assert_int_equal(now()->done_workers, 1);
+	assert_int_equal(figures.stranded_workers, 1);
+	fake_advance(f, MS(50));
+	accept_one(); /* there it is again */
+	fake_advance(f, MS(100));
+	assert_int_equal(now()->stranded_workers, 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -279,6 +403,13 @@ int main(void)
 		STORY(test_fill_with_a_connection_each),
 		STORY(test_sources_of_a_small_range),
 		STORY(test_idle_are_asked_when_there_is_room),
+		STORY(test_churn_finds_no_buffer),
+		STORY(test_churn_at_a_rate_finds_no_buffer),
+		STORY(test_churn_finds_no_buffer_for_the_password),
+		STORY(test_refused_with_a_password_is_one_error),
+		STORY(test_refused_before_any_request_is_one_error),
+		STORY(test_idle_that_are_closed_are_counted),
+		STORY(test_worker_without_connections_is_stranded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

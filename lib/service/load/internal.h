@@ -161,7 +161,9 @@ struct bw_load__worker {
 	uint32_t connecting;
 	bw_ns started_at;
 	uint64_t source_next;
-	bw_ns retry_at; /* after a failure, connecting rests for a moment */
+	bw_ns retry_at;         /* after a failure, connecting rests for a moment */
+	bw_ns served_at;        /* when a connection last stood, or something was asked */
+	uint64_t served_issued; /* what had been asked then */
 
 	/* one after the other, a few a turn */
 	uint32_t kick_at;  /* slots that the new stage has not reached yet */

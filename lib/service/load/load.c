@@ -255,7 +255,8 @@ static void lose(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_
 		const struct bw_load__pending *p = bw_load__ring_at(w, slot, 0);
 
 		w->figures.under_way--;
-		if (why != BW_LOAD_ERRORS)
+		/* A connection that was refused is one error, with a password before its request or without. */
+		if (why != BW_LOAD_ERRORS && (p->kind != BW_LOAD__PRELUDE || slot->count == 1))
 			w->figures.error[why]++;
 		if (p->kind == BW_LOAD__FILLING)
 			w->fill_done++;
@@ -322,6 +323,21 @@ static void be_shut(struct bw_load__worker *w, struct bw_load__slot *slot)
 	list_push(w, shut_list(w, slot), slot);
 }
 
+/** Nothing that comes on it is believed any more. */
+static void give_up(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_load_error why)
+{
+	lose(w, slot, why);
+	slot->is_ending = true;
+	bw_stream_abort(slot->stream); /* calls closed() */
+}
+
+/** There was no buffer for what has to go first on a connection: another one, in a moment. */
+static void open_later(struct bw_load__worker *w, struct bw_load__slot *slot)
+{
+	w->retry_at = bw_context_now(w->ctx) + REST_NS;
+	give_up(w, slot, BW_LOAD_ERRORS);
+}
+
 static bool open_failed(struct bw_load__worker *w, struct bw_load__slot *slot)
 {
 	w->figures.error[BW_LOAD_UNREACHABLE]++;
@@ -358,8 +374,8 @@ static bool open_slot(struct bw_load__worker *w, struct bw_load__slot *slot)
 	bw_stream_set_user_timeout(s, w->load->conf.timeout_ns);
 	slot->stream = s;
 	w->connecting++;
-	if (target->password != NULL)
-		ask(w, slot, BW_LOAD__PRELUDE, bw_context_now(w->ctx));
+	if (target->password != NULL && !ask(w, slot, BW_LOAD__PRELUDE, bw_context_now(w->ctx)))
+		open_later(w, slot);
 	return true;
 }
 
@@ -400,19 +416,12 @@ static void load_closed(struct bw_stream *s, enum bw_close_reason reason)
 		w->retry_at = bw_stream_now(s) + REST_NS;
 	} else if (slot->is_idle) {
 		w->figures.idle_open--;
+		w->figures.idle_closed += slot->count == 0 && !slot->is_ending && w->stage < BW_LOAD_END;
 	} else {
 		w->figures.open--;
 	}
 	lose(w, slot, why);
 	be_shut(w, slot);
-}
-
-/** Nothing that comes on it is believed any more. */
-static void give_up(struct bw_load__worker *w, struct bw_load__slot *slot, enum bw_load_error why)
-{
-	lose(w, slot, why);
-	slot->is_ending = true;
-	bw_stream_abort(slot->stream); /* calls closed() */
 }
 
 static void load_peer_closed(struct bw_stream *s)
@@ -426,6 +435,8 @@ static void load_peer_closed(struct bw_stream *s)
 		slot->closes = true;
 		slot->reading = 0;
 	}
+	w->figures.idle_closed +=
+		slot->is_idle && slot->count == 0 && !slot->is_ending && w->stage < BW_LOAD_END;
 	/* What was asked behind an answer that said it was the last is asked anew (RFC 9112 9.3.2). */
 	lose(w, slot, slot->closes ? BW_LOAD_ERRORS : BW_LOAD_CLOSED);
 	finish(slot);
@@ -643,8 +654,12 @@ static void churn_one(struct bw_load__worker *w, bw_ns due_at)
 {
 	struct bw_load__slot *slot = list_pop(w, &w->shut);
 
-	if (open_slot(w, slot))
-		ask(w, slot, BW_LOAD__ASK, due_at);
+	if (!open_slot(w, slot) || (!slot->is_ending && ask(w, slot, BW_LOAD__ASK, due_at)))
+		return;
+	if (w->is_open_loop)
+		be_due_again(w, due_at);
+	if (!slot->is_ending)
+		open_later(w, slot);
 }
 
 /** When the next request is, or was, due: one that was taken back comes first. */
@@ -749,6 +764,17 @@ static void sweep(struct bw_load__worker *w, bw_ns now)
 	}
 }
 
+/** With a count: nothing stands, and nothing was asked, for as long as an answer may take. */
+static bool is_stranded(struct bw_load__worker *w, bw_ns now)
+{
+	if (w->stage != BW_LOAD_RUN || w->issued >= w->share || w->figures.open > 0 ||
+		w->issued != w->served_issued) {
+		w->served_at = now;
+		w->served_issued = w->issued;
+	}
+	return now - w->served_at > w->load->conf.timeout_ns;
+}
+
 static void load_tick(struct bw_context *ctx, bw_ns now)
 {
 	struct bw_load__worker *w = bw_context_state(ctx);
@@ -772,6 +798,7 @@ static void load_tick(struct bw_context *ctx, bw_ns now)
 	sweep(w, now);
 	w->figures.filled_workers = w->fill_done == w->fill_end - w->fill_first;
 	w->figures.done_workers = stage == BW_LOAD_RUN && w->issued >= w->share && w->figures.under_way == 0;
+	w->figures.stranded_workers = is_stranded(w, now);
 	bw_context_tick_at(ctx, again_at);
 }
 
@@ -1017,12 +1044,14 @@ void bw_load_figures(const struct bw_load *load, struct bw_load_figures *sum)
 		sum->open += f->open;
 		sum->idle_open += f->idle_open;
 		sum->idle_answered += f->idle_answered;
+		sum->idle_closed += f->idle_closed;
 		sum->misses += f->misses;
 		sum->under_way += f->under_way;
 		for (unsigned e = 0; e < BW_LOAD_ERRORS; e++)
 			sum->error[e] += f->error[e];
 		sum->filled_workers += f->filled_workers;
 		sum->done_workers += f->done_workers;
+		sum->stranded_workers += f->stranded_workers;
 		bw_hist_merge(&sum->latency, &f->latency);
 	}
 }

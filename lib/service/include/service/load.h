@@ -109,11 +109,13 @@ struct bw_load_figures {
 	uint64_t opened;              /* connections, ever */
 	uint64_t open, idle_open;     /* now */
 	uint64_t idle_answered;       /* in BW_LOAD_CHECK */
+	uint64_t idle_closed;         /* by the server, before they were asked; they are opened anew */
 	uint64_t misses;              /* GET of a key that was not there */
 	uint64_t under_way;
 	uint64_t error[BW_LOAD_ERRORS];
 	unsigned filled_workers, done_workers; /* with BW_LOAD_FILL, with `count` */
-	struct bw_hist latency;                /* ns, of answers that were right */
+	unsigned stranded_workers; /* with `count`: none of their connections has stood for the time-out */
+	struct bw_hist latency;    /* ns, of answers that were right */
 };
 
 struct bw_load;
