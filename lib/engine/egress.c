@@ -35,6 +35,28 @@ struct rte_mbuf *bw_egress_alloc(struct bw_worker *w)
 	return m;
 }
 
+/** Mostly the next hop of the packet before: a client that opens many connections, or the router. */
+static const struct bw_mac *resolve(
+	struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path)
+{
+	const bool is_suspect = path != NULL && *path == BW_TCP_PATH_SUSPECT;
+	uint32_t found = is_suspect ? BW_TCP_PATH_SUSPECT : 0;
+	const struct bw_mac *mac = NULL;
+
+	if (!is_suspect && bw_ip_eq(next_hop, &w->hop)) {
+		found = w->hop_path;
+		mac = bw_neigh_of_path(&w->neigh, found, w->now);
+	}
+	if (mac == NULL) {
+		mac = bw_neigh_resolve(w, next_hop, m, &found);
+		w->hop = *next_hop;
+		w->hop_path = found;
+	}
+	if (path != NULL)
+		*path = found;
+	return mac;
+}
+
 void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst, uint32_t *path)
 {
 	const struct bw_mac *mac = path != NULL ? bw_neigh_of_path(&w->neigh, *path, w->now) : NULL;
@@ -52,7 +74,7 @@ void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *d
 				rte_pktmbuf_free(m);
 				return;
 			}
-			mac = bw_neigh_resolve(w, next_hop, m, path);
+			mac = resolve(w, next_hop, m, path);
 			if (mac == NULL)
 				return;
 		}

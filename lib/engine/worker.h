@@ -21,7 +21,7 @@
 #include "cycles.h"
 #include "neigh.h"
 
-#define BW_BURST_MAX      64   /* packets a queue a turn */
+#define BW_BURST_MAX      32   /* packets a queue a turn */
 #define BW_TX_BACKLOG_MAX 1024 /* packets kept while the device's queue is full */
 #define BW_INBOX_SIZE     4096 /* packets, and mails, on their way from other workers */
 #define BW_FINISH_STEPS   9    /* gates between "stop" and the end: see finish() in worker.c */
@@ -92,6 +92,8 @@ struct bw_worker {
 	/* the network */
 	struct bw_wheel wheel;
 	struct bw_neigh_cache neigh;
+	struct bw_ip hop; /* where the last packet went that had no path yet */
+	uint32_t hop_path;
 	struct bw_timer announce_timer, fragment_timer;
 	unsigned announcements_sent;
 	bw_ns defended_at; /* when an address of ours was last defended (RFC 5227) */
