@@ -214,26 +214,40 @@ static void keep_backlog(struct bw_worker *w, unsigned sent)
 	memmove(w->tx, w->tx + sent, w->tx_count * sizeof(w->tx[0]));
 }
 
+/** Offer up to a burst, and count what was taken. */
+static unsigned offer_counted(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count)
+{
+	uint64_t bytes = 0;
+	unsigned taken;
+
+	for (unsigned i = 0; i < count; i++)
+		bytes += rte_pktmbuf_pkt_len(pkts[i]);
+	taken = offer(w, pkts, count);
+	for (unsigned i = taken; i < count; i++)
+		bytes -= rte_pktmbuf_pkt_len(pkts[i]);
+	if (w->has_own_tx) { /* else the worker that hands them to the device counts them */
+		bw_count_n(&w->counters, BW_TX_PACKETS, taken);
+		bw_count_n(&w->counters, BW_TX_BYTES, bytes);
+	}
+	return taken;
+}
+
+unsigned bw_egress_offer(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count)
+{
+	return w->tx_count == 0 ? offer_counted(w, pkts, count) : 0;
+}
+
 unsigned bw_egress_flush(struct bw_worker *w)
 {
 	unsigned sent = 0, count;
-	uint64_t bytes = 0;
 
 	while (sent < w->tx_count) {
 		unsigned burst = BW_MIN(w->tx_count - sent, 256u);
 
-		for (unsigned i = 0; i < burst; i++)
-			bytes += rte_pktmbuf_pkt_len(w->tx[sent + i]);
-		count = offer(w, &w->tx[sent], burst);
-		for (unsigned i = count; i < burst; i++)
-			bytes -= rte_pktmbuf_pkt_len(w->tx[sent + i]);
+		count = offer_counted(w, &w->tx[sent], burst);
 		sent += count;
 		if (count < burst)
 			break;
-	}
-	if (w->has_own_tx) { /* else the worker that hands them to the device counts them */
-		bw_count_n(&w->counters, BW_TX_PACKETS, sent);
-		bw_count_n(&w->counters, BW_TX_BYTES, bytes);
 	}
 	w->tx_count -= sent;
 	if (sent > 0)
