@@ -1082,8 +1082,9 @@ static inline void bw_tcp__retx_disarm(struct bw_tcp_conn *conn)
 
 /** What a peer must not be able to predict of a flow. */
 struct bw_tcp__numbers {
-	bw_seq isn;         /* RFC 6528: a clock of 4 us ticks plus a keyed hash of the flow */
-	uint32_t ts_offset; /* RFC 7323 5.4. The same for every incarnation, so that its clock goes on (RFC 6191) */
+	bw_seq isn; /* RFC 6528: a clock of 4 us ticks plus a keyed hash of the flow */
+	uint32_t
+		ts_offset; /* RFC 7323 5.4. The same for every incarnation, so that its clock goes on (RFC 6191) */
 };
 /** Costs a SipHash of the flow: some 60 ns. */
 struct bw_tcp__numbers bw_tcp__numbers(const struct bw_tcp *tcp, const struct bw_flow *flow);
