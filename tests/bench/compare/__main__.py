@@ -28,7 +28,7 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def measure(side, name, place, server, seconds, tsc_hz):
+def measure(side, name, place, server, options, seconds, tsc_hz):
     """One comparison of one side."""
     if server is None:
         figures = side.ask[name](place, seconds)
@@ -37,6 +37,8 @@ def measure(side, name, place, server, seconds, tsc_hz):
         figures = side.ask[name](place, seconds)
         figures |= server.end(figures["rate"])
         place.has_hugepages = server.has_hugepages
+    if not options.quick and not all(figures.get(figure, 1) for figure in report.MAIN):
+        raise Wrong(f"{name}: nothing was answered")
     if "cycles" in figures:
         figures.setdefault("per_core", tsc_hz / figures["cycles"])
     figures["hugepages"] = getattr(place, "has_hugepages", None)
@@ -47,12 +49,12 @@ def run_side(label, side, names, options, seconds, tsc_hz, taken):
     if not side.serve:
         for name in names:
             with Place(options.quick) as place:
-                taken[name].setdefault(label, []).append(measure(side, name, place, None, seconds, tsc_hz))
+                taken[name].setdefault(label, []).append(measure(side, name, place, None, options, seconds, tsc_hz))
         return
     with Place(options.quick) as place:
         server = side.serve(place)
         for name in names:
-            taken[name].setdefault(label, []).append(measure(side, name, place, server, seconds, tsc_hz))
+            taken[name].setdefault(label, []).append(measure(side, name, place, server, options, seconds, tsc_hz))
         server.finish()
 
 
@@ -79,8 +81,9 @@ def run_group(group, names, options, tsc_hz):
 def keep(group, taken, options, words, kept):
     """Into figures.json, the page and the plots, at once: what a long run has measured is there when it is broken off."""
     for name, sides in taken.items():
-        kept[name] = {"title": group.titles[name], "plot": group.plot, "rounds": options.rounds, "seconds": round(options.seconds * group.share, 2),
-                      "date": time.strftime("%Y-%m-%d"), "machine": words, "sides": sides}
+        kept[name] = {"title": group.titles[name], "plot": group.plot, "rounds": options.rounds,
+                      "seconds": round(options.seconds * group.share, 2), "date": time.strftime("%Y-%m-%d"),
+                      "machine": words, "sides": sides}
     report.save(kept)
     first = next(iter(group.titles))
     drawn = plots.group(group.plot, first, {name: kept[name] for name in group.titles if name in kept})

@@ -149,6 +149,7 @@ def upload_request(place):
 
 def load_upload(connections, depth):
     def run(place, seconds):
-        return load("-c", connections, "-P", depth, "--request", upload_request(place), url("sink"), size=UPLOAD)(place, seconds)
+        ask = load("-c", connections, "-P", depth, "--request", upload_request(place), url("sink"), size=UPLOAD)
+        return ask(place, seconds)
 
     return run

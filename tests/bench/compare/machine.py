@@ -26,7 +26,8 @@ def described():
     memory = int(re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) >> 20
     virtual = f", virtual ({cpu['Hypervisor vendor']})" if "Hypervisor vendor" in cpu else ""
     return {
-        "processor": f"{cpu['Model name']}, family {cpu['CPU family']} model {cpu['Model']}, {os.cpu_count()} cores{virtual}",
+        "processor": f"{cpu['Model name']}, family {cpu['CPU family']} model {cpu['Model']}, "
+                     f"{os.cpu_count()} cores{virtual}",
         "TSC": f"{figures['tsc_hz'] / 1e9:.3f} GHz",
         "caches": f"L1d {cpu.get('L1d cache', '?')}, L2 {cpu.get('L2 cache', '?')}, L3 {cpu.get('L3 cache', '?')}",
         "memory": f"{memory} GiB",

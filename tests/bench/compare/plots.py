@@ -43,7 +43,8 @@ def bars(name, comparisons):
         y += 1
         for side, of_rounds in ratios(comparison["sides"]).items():
             ratio = statistics.median(of_rounds)
-            boxes.append(f"set object rect from 1,{-y - 0.38} to {ratio:.4g},{-y + 0.38} fc rgb '{colour(side)}' fs noborder")
+            boxes.append(f"set object rect from 1,{-y - 0.38} to {ratio:.4g},{-y + 0.38} "
+                         f"fc rgb '{colour(side)}' fs noborder")
             values.append(f"set label '{ratio:.2f}' at {max(ratio, 1):.4g},{-y} left offset 0.5,0 font ',11'")
             labels.append(f"set label {quoted(side)} at graph 0, first {-y} right offset -0.8,0 font ',11'")
             y += 1

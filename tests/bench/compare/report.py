@@ -2,6 +2,7 @@
 """What was measured, as tables in docs/benchmarks.md; all of it is kept in docs/bench/figures.json, too."""
 
 import json
+import math
 import re
 import statistics
 
@@ -29,6 +30,8 @@ COLUMNS = {
 # The first of these that a comparison has is what its ratios are of.
 MAIN = ("gbit", "mpps", "rate")
 
+OF_REQUESTS = ("rate", "p50", "p99", "p99.9", "p99.99", "cycles", "per_core")
+
 
 def main_figure(sides):
     return next((name for name in MAIN if any(name in sample for samples in sides.values() for sample in samples)), None)
@@ -38,7 +41,11 @@ def ratios(sides):
     """Of each side, one a round."""
     name = main_figure(sides)
     first = next(iter(sides.values()))
-    return {label: [sample[name] / base[name] for sample, base in zip(samples, first)] for label, samples in sides.items()}
+
+    def beside(samples):
+        return [sample[name] / base[name] if base[name] else math.nan for sample, base in zip(samples, first)]
+
+    return {label: beside(samples) for label, samples in sides.items()}
 
 
 def median(samples, name):
@@ -62,8 +69,7 @@ def table(comparison):
     columns = [name for name in COLUMNS if (name == "ratio" and is_compared) or
                any(name in sample for samples in sides.values() for sample in samples)]
     # Bulk and packets are not told in requests.
-    columns = [name for name in columns if main == "rate" or name not in ("rate", "per_core", "cycles", "p50", "p99", "p99.9",
-                                                                          "p99.99")]
+    columns = [name for name in columns if main == "rate" or name not in OF_REQUESTS]
     rows = ["| " + " | ".join(["connections" if not is_compared else ""] + [COLUMNS[name][0] for name in columns]) + " |",
             "|---" * (len(columns) + 1) + "|"]
     for label, samples in sides.items():

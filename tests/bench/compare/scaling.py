@@ -53,7 +53,8 @@ def active(count):
             time.sleep(seconds * 0.5)
             return {**scale.server.end(None), **scale.bytes()}
 
-        report, figures = scale.load(seconds, "-c", count, "-R", 2000 if place.quick else ACTIVE_RATE, url(), during=during)
+        report, figures = scale.load(seconds, "-c", count, "-R", 2000 if place.quick else ACTIVE_RATE,
+                                     "--timeout", "60s", url(), during=during)
         place.has_hugepages = scale.server.has_hugepages
         return {**told(report), **figures}
 
