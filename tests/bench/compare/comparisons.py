@@ -80,7 +80,7 @@ def resp(size):
         "redis-server, veth": Side(filled(redis), by("resp"), quick),
         "memcached, veth": Side(filled(memcached, "memcached"), by("memcached"), quick),
         "Barewire, memif, barewire load": Side(filled(barewire("memif")), by_load),
-        "Barewire, packet on veth": Side(filled(barewire("packet")), by("resp"), quick),
+        "Barewire, packet on veth": Side(filled(barewire("packet")), by("resp"), ()),
     }
     return Group({name: f"{what.upper()} of {title}, 64 connections, 10^6 keys" + (", 16 deep" if depth > 1 else "")
                   for name, (what, depth) in names.items()}, sides, share=1 / 3 if end else 2 / 3)
@@ -118,7 +118,7 @@ def bulk(mtu):
         titles,
         {"nginx, veth, wrk": Side(functools.partial(nginx, mtu=mtu), by_wrk, quick),
          "nginx, veth with offloads, wrk": Side(functools.partial(nginx, mtu=mtu, offloads=True), by_wrk, ()),
-         "Barewire, packet on veth, wrk": Side(barewire("packet", mtu=mtu), by_wrk, tuple(f"{name}-up" for name in quick)),
+         "Barewire, packet on veth, wrk": Side(barewire("packet", mtu=mtu), by_wrk, ()),
          "Barewire, memif, barewire load": Side(barewire("memif", mtu=mtu), by_load)}, share=1 / 3)
 
 
@@ -149,7 +149,7 @@ def connections(*counts, name="connections", by_name_only=False):
         {f"{name}-active": f"HTTP by connections, all asking in turn, {scaling.ACTIVE_RATE:,} requests a second in all",
          f"{name}-idle": "Connections that are silent, adaptive polling"},
         {f"{count:,}": Side(None, {f"{name}-active": scaling.active(count), f"{name}-idle": scaling.idle(count)},
-                            None if count == 10000 else (f"{name}-idle",) if count == 100 else ())
+                            None if count == 10000 else ())
          for count in counts}, "connections", by_name_only=by_name_only)
 
 

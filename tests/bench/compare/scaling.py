@@ -7,6 +7,7 @@ from clients import barewire_load, told, url
 from place import Barewire, Wrong, wait_until
 
 ACTIVE_RATE = 200000  # requests a second, from one connection after another
+BUFFERS_MAX = 1250000
 
 
 class Scale:
@@ -64,8 +65,10 @@ def active(count):
 def idle(count):
     """All are silent but one, which asks ten times a second; at the end each is asked once, and has to answer."""
     def measure(place, seconds):
-        # At the end all answers are under way at once, and each needs a buffer until it is acknowledged.
-        scale = Scale(place, count, "adaptive", mbufs=count * 5 // 4 if count > 20000 else None)
+        # At the end all answers are under way at once, and each needs a buffer until it is acknowledged. Of ten million
+        # that would be more memory than the connections are.
+        mbufs = min(count * 5 // 4, BUFFERS_MAX) if count > 20000 else None
+        scale = Scale(place, count, "adaptive", mbufs=mbufs)
 
         def during():
             time.sleep(0.3)
