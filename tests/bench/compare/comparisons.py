@@ -43,6 +43,7 @@ def http():
               "http-new": wrk(64, closes=True)}
     by_load = {**{name: load("-c", connections, "-P", depth, url()) for name, (connections, depth) in names.items()},
                "http-new": load("-c", 256, "--new-connections", url())}
+    without_1024 = {name: ask for name, ask in by_wrk.items() if name != "http-1024"}
     few = {name: ask for name, ask in by_wrk.items() if name in ("http", "http-1024")}
     return Group(
         {"http": "HTTP, keep-alive, 64 connections, 100 bytes",
@@ -52,9 +53,9 @@ def http():
         {"nginx, veth, wrk": Side(nginx, by_wrk, ("http",)),
          "nginx, veth, busy polling, wrk": Side(functools.partial(nginx, busy_poll=True), few, ("http",)),
          "Barewire, memif, barewire load": Side(barewire("memif"), by_load),
-         "Barewire, xdp on veth, wrk": Side(barewire("xdp"), by_wrk, ("http-1024",)),
+         "Barewire, xdp on veth, wrk": Side(barewire("xdp"), without_1024, ("http",)),
          "Barewire, packet on veth, wrk": Side(barewire("packet"), by_wrk, ("http-16",)),
-         "Barewire, tap, wrk": Side(barewire("tap"), by_wrk, ("http-new",))}, share=2 / 3)
+         "Barewire, tap, wrk": Side(barewire("tap"), without_1024, ("http-new",))}, share=2 / 3)
 
 
 def resp(size):
@@ -80,8 +81,9 @@ def resp(size):
         "redis-server, veth": Side(filled(redis), by("resp"), quick),
         "memcached, veth": Side(filled(memcached, "memcached"), by("memcached"), quick),
         "Barewire, memif, barewire load": Side(filled(barewire("memif")), by_load),
-        "Barewire, packet on veth": Side(filled(barewire("packet")), by("resp"), ()),
     }
+    if size == 32:
+        sides["Barewire, packet on veth"] = Side(filled(barewire("packet")), by("resp"), ())
     return Group({name: f"{what.upper()} of {title}, 64 connections, 10^6 keys" + (", 16 deep" if depth > 1 else "")
                   for name, (what, depth) in names.items()}, sides, share=1 / 3 if end else 2 / 3)
 
