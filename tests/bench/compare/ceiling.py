@@ -81,6 +81,18 @@ def all_datagrams(said):
         raise Wrong(f"of {packets} packets {datagrams} were datagrams for the service:\n{said[-2000:]}")
 
 
+def resolve(client):
+    """Bursts to be answered, so that the server asks by ARP where to, which icmpecho tells it; until a whole one is."""
+    for _ in range(30):
+        before = client.received()
+        client.tell("start tx_first 1")
+        time.sleep(0.2)
+        client.tell("stop")
+        if client.received() - before >= 32:
+            return
+    raise Wrong("the server does not send packets back")
+
+
 def serve_testpmd(mode):
     def serve(place):
         place.link("memif", 1500, False)
@@ -127,10 +139,7 @@ def forward(serve):
         if isinstance(server, Testpmd):
             server.tell("start")
         client = Testpmd(place, "client", CLIENT_CPU, "icmpecho", peer_port=ECHO)
-        # Some packets to be answered, so that the server asks by ARP where to. That mode tells it.
-        client.tell("start tx_first 1")
-        time.sleep(0.3)
-        client.tell("stop")
+        resolve(client)
         client.tell("set fwd 5tswap")
         client.tell(f"start tx_first {UNDER_WAY}")
         time.sleep(0.2)
