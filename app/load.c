@@ -16,6 +16,7 @@
 #include <base/log.h>
 
 #include "app.h"
+#include "load_flood.h"
 #include "load_report.h"
 
 #define LOOK_NS         (20 * BW_NS_PER_MS)
@@ -32,6 +33,7 @@ struct load_run {
 	struct bw_load_conf conf;
 	struct bw_load *load;
 	struct load_report report;
+	struct load_flood flood;
 	struct bw_cidr from;
 	const char *urls[BW_LOAD_TARGETS_MAX];
 	char *texts[2 * BW_LOAD_TARGETS_MAX]; /* that targets point to */
@@ -104,6 +106,17 @@ static int take_churn(struct load_run *run, const char *flag, const char *text)
 static int take_idle(struct load_run *run, const char *flag, const char *text)
 {
 	return take_number(flag, text, 1, CONNECTIONS_MAX, &run->conf.idle);
+}
+
+static int take_flood(struct load_run *run, const char *flag, const char *text)
+{
+	run->flood.is_wanted = true;
+	return load_flood_kind(flag, text, &run->flood.conf.kind);
+}
+
+static int take_flood_rate(struct load_run *run, const char *flag, const char *text)
+{
+	return take_number(flag, text, 1, BW_FLOOD_RATE_MAX, &run->flood.conf.rate);
 }
 
 /** All addresses of the prefix, but for those that no host has. */
@@ -362,51 +375,67 @@ static int take_quiet(struct load_run *run, const char *flag, const char *text)
 
 #define PROTOCOL(which) (1u << BW_LOAD_##which)
 #define ALL             (PROTOCOL(HTTP) | PROTOCOL(RESP) | PROTOCOL(ECHO) | PROTOCOL(UDP))
+#define FLOOD           (1u << 31) /* --flood, whatever the URL's protocol */
+#define FLOOD_UDP       (1u << 30)
+#define EVERY           (ALL | FLOOD | FLOOD_UDP)
 
 static const struct load_flag {
 	const char *name, *short_name, *arg;
 	int (*take)(struct load_run *run, const char *flag, const char *text);
-	unsigned protocols; /* that it means something to */
+	int (*take_second)(
+		struct load_run *run, const char *flag, const char *text); /* of two values; or NULL */
+	unsigned protocols;                                                /* that it means something to */
 	const char *help;
 } flags[] = {
-	{ "--connections", "-c", "N", take_connections, ALL, "connections that ask, in all; default 64" },
-	{ "--pipeline", "-P", "N", take_depth, ALL, "requests under way on each; default 1" },
-	{ "--rate", "-R", "N", take_rate, ALL,
+	{ "--connections", "-c", "N", take_connections, NULL, ALL,
+		"connections that ask, in all; default 64" },
+	{ "--pipeline", "-P", "N", take_depth, NULL, ALL, "requests under way on each; default 1" },
+	{ "--rate", "-R", "N", take_rate, NULL, ALL,
 		"open loop: so many requests a second, whatever the server does; their time runs from\n"
 		"when they were due. Without it the next request follows an answer" },
-	{ "--poisson", NULL, NULL, take_poisson, ALL, "with a rate: random distances instead of equal ones" },
-	{ "--new-connections", NULL, "[N]", take_churn, PROTOCOL(HTTP) | PROTOCOL(RESP) | PROTOCOL(ECHO),
+	{ "--poisson", NULL, NULL, take_poisson, NULL, ALL,
+		"with a rate: random distances instead of equal ones" },
+	{ "--new-connections", NULL, "[N]", take_churn, NULL,
+		PROTOCOL(HTTP) | PROTOCOL(RESP) | PROTOCOL(ECHO),
 		"a connection for each request; with N, so many a second" },
-	{ "--idle", NULL, "N", take_idle, PROTOCOL(HTTP) | PROTOCOL(RESP) | PROTOCOL(ECHO),
+	{ "--flood", NULL, "syn|ack|udp RATE", take_flood, take_flood_rate, FLOOD,
+		"no load but bare packets of no connection, so many a second, to the URL's address and\n"
+		"port: a test of its defences. Only on a device without a default route" },
+	{ "--idle", NULL, "N", take_idle, NULL, PROTOCOL(HTTP) | PROTOCOL(RESP) | PROTOCOL(ECHO),
 		"and so many more that say nothing; at the end each is asked once" },
-	{ "--from", NULL, "CIDR", take_from, ALL, "source addresses: all of that range, in turn" },
-	{ "--ramp", NULL, "TIME", take_ramp, ALL, "open connections evenly over this time" },
-	{ "--warmup", NULL, "TIME", take_warmup, ALL, "load that is not measured yet, before" },
-	{ "--duration", "-d", "TIME", take_duration, ALL, "how long is measured; default 10s" },
-	{ "--requests", "-n", "N", take_count, ALL, "so many requests instead, or at most" },
-	{ "--think", NULL, "TIME", take_think, PROTOCOL(HTTP) | PROTOCOL(RESP) | PROTOCOL(ECHO),
+	{ "--from", NULL, "CIDR", take_from, NULL, EVERY,
+		"source addresses: all of that range, in turn (--flood: at random)" },
+	{ "--ramp", NULL, "TIME", take_ramp, NULL, ALL, "open connections evenly over this time" },
+	{ "--warmup", NULL, "TIME", take_warmup, NULL, ALL, "load that is not measured yet, before" },
+	{ "--duration", "-d", "TIME", take_duration, NULL, EVERY, "how long is measured; default 10s" },
+	{ "--requests", "-n", "N", take_count, NULL, EVERY,
+		"so many requests instead, or at most (--flood: packets)" },
+	{ "--think", NULL, "TIME", take_think, NULL, PROTOCOL(HTTP) | PROTOCOL(RESP) | PROTOCOL(ECHO),
 		"between an answer and the next request" },
-	{ "--timeout", NULL, "TIME", take_timeout, ALL, "for an answer, or a connection; default 10s" },
-	{ "--size", NULL, "BYTES", take_size, PROTOCOL(RESP) | PROTOCOL(ECHO) | PROTOCOL(UDP),
+	{ "--timeout", NULL, "TIME", take_timeout, NULL, ALL, "for an answer, or a connection; default 10s" },
+	{ "--size", NULL, "BYTES", take_size, NULL,
+		PROTOCOL(RESP) | PROTOCOL(ECHO) | PROTOCOL(UDP) | FLOOD_UDP,
 		"of a value, message or datagram; default 32" },
-	{ "--keys", NULL, "N", take_keys, PROTOCOL(RESP), "resp: key:000000000000 and on; default 1" },
-	{ "--distribution", NULL, "NAME", take_distribution, PROTOCOL(RESP) | PROTOCOL(HTTP),
+	{ "--keys", NULL, "N", take_keys, NULL, PROTOCOL(RESP), "resp: key:000000000000 and on; default 1" },
+	{ "--distribution", NULL, "NAME", take_distribution, NULL, PROTOCOL(RESP) | PROTOCOL(HTTP),
 		"over keys or paths: uniform (default), zipf, or zipf:EXPONENT" },
-	{ "--ratio", NULL, "SET:GET", take_ratio, PROTOCOL(RESP), "resp: default 0:1" },
-	{ "--fill", NULL, NULL, take_fill, PROTOCOL(RESP), "resp: SET every key once before" },
-	{ "--method", "-X", "NAME", take_method, PROTOCOL(HTTP), "http: default GET" },
-	{ "--header", "-H", "TEXT", take_header, PROTOCOL(HTTP), "http: one more; repeatable" },
-	{ "--paths", NULL, "FILE", take_paths, PROTOCOL(HTTP),
+	{ "--ratio", NULL, "SET:GET", take_ratio, NULL, PROTOCOL(RESP), "resp: default 0:1" },
+	{ "--fill", NULL, NULL, take_fill, NULL, PROTOCOL(RESP), "resp: SET every key once before" },
+	{ "--method", "-X", "NAME", take_method, NULL, PROTOCOL(HTTP), "http: default GET" },
+	{ "--header", "-H", "TEXT", take_header, NULL, PROTOCOL(HTTP), "http: one more; repeatable" },
+	{ "--paths", NULL, "FILE", take_paths, NULL, PROTOCOL(HTTP),
 		"http: one path a line, instead of the URL's" },
-	{ "--request", NULL, "FILE", take_request, PROTOCOL(HTTP), "http: the request's bytes, as they are" },
-	{ "--any-length", NULL, NULL, take_any_length, PROTOCOL(HTTP),
+	{ "--request", NULL, "FILE", take_request, NULL, PROTOCOL(HTTP),
+		"http: the request's bytes, as they are" },
+	{ "--any-length", NULL, NULL, take_any_length, NULL, PROTOCOL(HTTP),
 		"http: answers to one path may differ in length" },
-	{ "--seed", NULL, "N", take_seed, ALL, "of what is random; default 1" },
-	{ "--json", NULL, "FILE", take_json, ALL, "the report as JSON; - for standard output" },
-	{ "--csv", NULL, "FILE", take_csv, ALL, "a line for each second; - for standard output" },
-	{ "--plot", NULL, "FILE", take_plot, ALL, "percentiles, and rate over time, as SVG" },
-	{ "--quiet", "-q", NULL, take_quiet, ALL, "no line each second" },
+	{ "--seed", NULL, "N", take_seed, NULL, EVERY, "of what is random; default 1" },
+	{ "--json", NULL, "FILE", take_json, NULL, EVERY, "the report as JSON; - for standard output" },
+	{ "--csv", NULL, "FILE", take_csv, NULL, EVERY, "a line for each second; - for standard output" },
+	{ "--plot", NULL, "FILE", take_plot, NULL, ALL, "percentiles, and rate over time, as SVG" },
+	{ "--quiet", "-q", NULL, take_quiet, NULL, EVERY, "no line each second" },
 };
+_Static_assert(BW_ARRAY_LEN(flags) <= 32, "a bit each");
 _Static_assert(BW_ARRAY_LEN(flags) <= BW_CONF_OWN_FLAGS_MAX, "bw_conf_nearest_flag() looks at so many");
 
 static void usage(FILE *out)
@@ -654,11 +683,14 @@ static int command_line(
 		if (flag->arg != NULL && value == NULL && at + 1 < argc &&
 			(!is_optional || is_number(argv[at + 1])))
 			value = argv[++at];
-		if (flag->arg != NULL && value == NULL && !is_optional) {
-			bw_error("%s: no value; give %s %s", arg, arg, flag->arg);
+		if (flag->arg != NULL &&
+			((value == NULL && !is_optional) || (flag->take_second != NULL && at + 1 == argc))) {
+			bw_error("%s: no value; give %s %s", flag->name, flag->name, flag->arg);
 			return -EINVAL;
 		}
 		error = flag->take(run, flag->name, value);
+		if (error == 0 && flag->take_second != NULL)
+			error = flag->take_second(run, flag->name, argv[++at]);
 		if (error != 0)
 			return error;
 		*given |= 1u << (flag - flags);
@@ -672,6 +704,76 @@ static int refuse(const char *line)
 	return -EINVAL;
 }
 
+/** A flag that means nothing is a misunderstanding. */
+static int flags_check(unsigned given, unsigned protocols, const char *what)
+{
+	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++)
+		if ((given & 1u << i) != 0 && (flags[i].protocols & protocols) == 0) {
+			bw_error("%s: means nothing to %.20s; leave it out", flags[i].name, what);
+			return -EINVAL;
+		}
+	return 0;
+}
+
+static int outputs_check(const struct load_run *run)
+{
+	if (run->json != NULL && run->csv != NULL && strcmp(run->json, "-") == 0 &&
+		strcmp(run->csv, "-") == 0)
+		return refuse("--json and --csv both to standard output; give one of them a file");
+	return 0;
+}
+
+static int sources_check(const struct load_run *run)
+{
+	const struct bw_load_conf *conf = &run->conf;
+
+	for (unsigned i = 0; i < conf->target_count && conf->from_count > 0; i++) {
+		char ip[BW_IP_STRLEN], range[BW_CIDR_STRLEN];
+
+		if (bw_ip_is_v4(&conf->targets[i].ip) != bw_ip_is_v4(&run->from.ip))
+			return refuse("--from is of another family than a URL; give addresses of one kind");
+		if (bw_cidr_contains(&run->from, &conf->targets[i].ip)) {
+			bw_error("load: %s is in %s, which --from makes ours; give another range",
+				bw_ip_format(&conf->targets[i].ip, ip), bw_cidr_format(&run->from, range));
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+/** --flood: what needs the whole picture, and all of it into run->flood. */
+static int flood_check(struct load_run *run, unsigned given)
+{
+	const struct bw_load_conf *conf = &run->conf;
+	struct load_flood *flood = &run->flood;
+	bool is_udp = flood->conf.kind == BW_FLOOD_UDP;
+
+	if (conf->target_count != 1)
+		return refuse("--flood has one target; give one URL, such as http://192.0.2.2/");
+	if (is_udp != (conf->protocol == BW_LOAD_UDP))
+		return refuse(
+			"--flood udp goes to a udp:// URL, syn and ack to one over TCP, such as http://");
+	if (flags_check(given, is_udp ? FLOOD | FLOOD_UDP : FLOOD, is_udp ? "--flood udp" : "--flood") != 0 ||
+		outputs_check(run) != 0 || sources_check(run) != 0)
+		return -EINVAL;
+	if (run->duration_ns > BW_FLOOD_DURATION_MAX)
+		return refuse("a flood lasts an hour at most; give less to -d");
+	flood->conf.target = conf->targets[0].ip;
+	flood->conf.port = conf->targets[0].port;
+	flood->conf.count_max = conf->count;
+	flood->conf.duration_ns = run->duration_ns;
+	flood->conf.from = conf->from;
+	flood->conf.from_count = conf->from_count;
+	flood->conf.size = conf->size;
+	flood->conf.seed = conf->seed;
+	flood->from = run->from;
+	flood->url = run->urls[0];
+	flood->json = run->json;
+	flood->csv = run->csv;
+	flood->is_quiet = run->is_quiet;
+	return 0;
+}
+
 /** What needs the whole picture. */
 static int check(struct load_run *run, unsigned given)
 {
@@ -679,11 +781,8 @@ static int check(struct load_run *run, unsigned given)
 
 	if (conf->target_count == 0)
 		return refuse("no URL; give one such as http://192.0.2.2/");
-	for (unsigned i = 0; i < BW_ARRAY_LEN(flags); i++)
-		if ((given & 1u << i) != 0 && (flags[i].protocols & 1u << conf->protocol) == 0) {
-			bw_error("%s: means nothing to %.20s; leave it out", flags[i].name, run->urls[0]);
-			return -EINVAL;
-		}
+	if (flags_check(given, 1u << conf->protocol, run->urls[0]) != 0)
+		return -EINVAL;
 	if (conf->connections == 0 && conf->idle == 0)
 		return refuse("no connections; give -c or --idle");
 	if (conf->connections + conf->idle > CONNECTIONS_MAX)
@@ -705,23 +804,7 @@ static int check(struct load_run *run, unsigned given)
 	if (conf->connections == 0 && (conf->fills || conf->is_churn || conf->rate > 0 || conf->count > 0))
 		return refuse(
 			"--fill, --new-connections, -R and -n are of connections that ask, which are none; give -c");
-	if (run->json != NULL && run->csv != NULL && strcmp(run->json, "-") == 0 &&
-		strcmp(run->csv, "-") == 0)
-		return refuse("--json and --csv both to standard output; give one of them a file");
-	for (unsigned i = 0; i < conf->target_count; i++) {
-		char ip[BW_IP_STRLEN], range[BW_CIDR_STRLEN];
-
-		if (conf->from_count == 0)
-			break;
-		if (bw_ip_is_v4(&conf->targets[i].ip) != bw_ip_is_v4(&run->from.ip))
-			return refuse("--from is of another family than a URL; give addresses of one kind");
-		if (bw_cidr_contains(&run->from, &conf->targets[i].ip)) {
-			bw_error("load: %s is in %s, which --from makes ours; give another range",
-				bw_ip_format(&conf->targets[i].ip, ip), bw_cidr_format(&run->from, range));
-			return -EINVAL;
-		}
-	}
-	return 0;
+	return outputs_check(run) != 0 ? -EINVAL : sources_check(run);
 }
 
 /* ---- a run ------------------------------------------------------------------------------------------------- */
@@ -946,20 +1029,12 @@ static void conclude(struct load_run *run, struct bw_load_figures *measured)
 static int file_write(const char *flag, const char *path, const struct load_report *report,
 	void (*write)(FILE *out, const struct load_report *report))
 {
-	FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
-	bool is_bad;
+	FILE *out = load_file_open(flag, path);
 
-	if (out == NULL) {
-		bw_error("%s %s: %s; give a file that can be written", flag, path, strerror(errno));
-		return -errno;
-	}
+	if (out == NULL)
+		return -EIO;
 	write(out, report);
-	is_bad = fflush(out) != 0 || ferror(out);
-	if (out != stdout)
-		is_bad |= fclose(out) != 0;
-	if (is_bad)
-		bw_error("%s %s: could not be written whole; look at the disk", flag, path);
-	return is_bad ? -EIO : 0;
+	return load_file_close(flag, path, out);
 }
 
 static int report_write(struct load_run *run)
@@ -1045,6 +1120,21 @@ static void release(struct load_run *run)
 	free(run);
 }
 
+/** What the engine is to run. 0, or -ENOMEM after one line. */
+static int conf_set(struct load_run *run, struct bw_conf *conf)
+{
+	if (run->flood.is_wanted) {
+		bw_conf_set_flood(conf, &run->flood.conf, &run->from);
+		return 0;
+	}
+	run->load = bw_load_create(&run->conf);
+	if (run->load == NULL)
+		return -ENOMEM;
+	bw_conf_set_client(
+		conf, &bw_load_service, run->load, run->conf.connections + run->conf.idle, &run->from);
+	return 0;
+}
+
 int bw_app_load(int argc, char **argv)
 {
 	struct load_run *run = calloc(1, sizeof(*run));
@@ -1064,17 +1154,16 @@ int bw_app_load(int argc, char **argv)
 		usage(stdout);
 		status = EXIT_OK;
 	}
-	if (error != 0 || check(run, given) != 0)
+	if (error != 0 || (run->flood.is_wanted ? flood_check(run, given) : check(run, given)) != 0 ||
+		conf_set(run, conf) != 0)
 		goto out;
-	run->load = bw_load_create(&run->conf);
-	if (run->load == NULL)
-		goto out;
-	bw_conf_set_client(
-		conf, &bw_load_service, run->load, run->conf.connections + run->conf.idle, &run->from);
 	if (bw_conf_parse(conf, rest_count, rest) != 0 || bw_conf_finish(conf) != 0)
 		goto out;
 	run->instance.view = bw_conf_view(conf);
-	if (run->conf.connections > 0 && run->conf.connections < run->instance.view->engine.worker_count) {
+	if (run->flood.is_wanted && load_flood_check(&run->flood, run->instance.view) != 0)
+		goto out;
+	if (!run->flood.is_wanted && run->conf.connections > 0 &&
+		run->conf.connections < run->instance.view->engine.worker_count) {
 		refuse("fewer connections than workers; give more to -c, or less to --workers");
 		goto out;
 	}
@@ -1085,7 +1174,7 @@ int bw_app_load(int argc, char **argv)
 	if (run->instance.view->is_verbose)
 		bw_log_set_level(BW_LOG_DEBUG);
 	bw_app_signals_block(&run->instance);
-	status = run_load(run);
+	status = run->flood.is_wanted ? load_flood_run(&run->flood, &run->instance) : run_load(run);
 out:
 	free(rest);
 	bw_conf_destroy(conf);

@@ -78,10 +78,7 @@ bool load_report_add(
 
 /* ---- text -------------------------------------------------------------------------------------------------- */
 
-#define TEXT_BYTES 32
-
-/** Three significant figures and the prefix of the SI. */
-static const char *rate_text(double rate, char out[TEXT_BYTES])
+const char *load_rate_text(double rate, char out[LOAD_TEXT_BYTES])
 {
 	static const char *const prefixes[] = { "", " k", " M", " G", " T" };
 	unsigned prefix = 0;
@@ -90,11 +87,15 @@ static const char *rate_text(double rate, char out[TEXT_BYTES])
 		rate /= 1000;
 		prefix++;
 	}
-	snprintf(out, TEXT_BYTES, "%.*f%s", rate < 9.995 ? 2 : rate < 99.95 ? 1 : 0, rate, prefixes[prefix]);
+	snprintf(out, LOAD_TEXT_BYTES, "%.*f%s",
+		rate < 9.995   ? 2
+		: rate < 99.95 ? 1
+			       : 0,
+		rate, prefixes[prefix]);
 	return out;
 }
 
-static const char *time_text(uint64_t ns, char out[TEXT_BYTES])
+static const char *time_text(uint64_t ns, char out[LOAD_TEXT_BYTES])
 {
 	static const struct {
 		double ns;
@@ -104,13 +105,13 @@ static const char *time_text(uint64_t ns, char out[TEXT_BYTES])
 	double value;
 
 	if (ns == 0) { /* nothing was measured */
-		snprintf(out, TEXT_BYTES, "-");
+		snprintf(out, LOAD_TEXT_BYTES, "-");
 		return out;
 	}
 	while (unit + 1 < BW_ARRAY_LEN(units) && (double)ns < units[unit].ns)
 		unit++;
 	value = (double)ns / units[unit].ns;
-	snprintf(out, TEXT_BYTES, "%.*f %s",
+	snprintf(out, LOAD_TEXT_BYTES, "%.*f %s",
 		value < 9.995   ? 2
 		: value < 99.95 ? 1
 				: 0,
@@ -118,14 +119,15 @@ static const char *time_text(uint64_t ns, char out[TEXT_BYTES])
 	return out;
 }
 
-static double per_second(uint64_t count, double seconds)
+double load_per_second(uint64_t count, double seconds)
 {
 	return seconds > 0 ? (double)count / seconds : 0;
 }
 
 void load_report_live(FILE *out, const struct load_second *second, double progress)
 {
-	char rate[TEXT_BYTES], bits[TEXT_BYTES], p50[TEXT_BYTES], p99[TEXT_BYTES], bar[BAR_WIDTH + 1];
+	char rate[LOAD_TEXT_BYTES], bits[LOAD_TEXT_BYTES], p50[LOAD_TEXT_BYTES], p99[LOAD_TEXT_BYTES],
+		bar[BAR_WIDTH + 1];
 	bool is_terminal = isatty(fileno(out));
 	unsigned full = (unsigned)(BW_MIN(progress, 1.0) * BAR_WIDTH);
 
@@ -135,8 +137,8 @@ void load_report_live(FILE *out, const struct load_second *second, double progre
 	if (is_terminal)
 		fprintf(out, "\r[%s] ", bar);
 	fprintf(out, "%5.1f s  %s requests/s  %sbit/s in  p50 %s  p99 %s", second->at,
-		rate_text(per_second(second->responses, second->seconds), rate),
-		rate_text(8 * per_second(second->bytes_in, second->seconds), bits),
+		load_rate_text(load_per_second(second->responses, second->seconds), rate),
+		load_rate_text(8 * load_per_second(second->bytes_in, second->seconds), bits),
 		time_text(second->p50, p50), time_text(second->p99, p99));
 	if (second->errors > 0)
 		fprintf(out, "  %" PRIu64 " errors", second->errors);
@@ -163,17 +165,17 @@ static void errors_print(FILE *out, const struct bw_load_figures *figures)
 void load_report_print(FILE *out, const struct load_report *report)
 {
 	const struct bw_load_figures *figures = &report->figures;
-	char rate[TEXT_BYTES], bits[TEXT_BYTES];
+	char rate[LOAD_TEXT_BYTES], bits[LOAD_TEXT_BYTES];
 
 	fprintf(out, "\n  requests    %" PRIu64 " answered in %.2f s: %s/s\n", figures->responses,
-		report->seconds, rate_text(per_second(figures->responses, report->seconds), rate));
+		report->seconds, load_rate_text(load_per_second(figures->responses, report->seconds), rate));
 	fprintf(out, "  received    %" PRIu64 " bytes, %sbit/s\n", figures->bytes_in,
-		rate_text(8 * per_second(figures->bytes_in, report->seconds), bits));
+		load_rate_text(8 * load_per_second(figures->bytes_in, report->seconds), bits));
 	fprintf(out, "  sent        %" PRIu64 " bytes, %sbit/s\n", figures->bytes_out,
-		rate_text(8 * per_second(figures->bytes_out, report->seconds), bits));
+		load_rate_text(8 * load_per_second(figures->bytes_out, report->seconds), bits));
 	fprintf(out, "  latency    ");
 	for (unsigned i = 0; i < BW_ARRAY_LEN(percentiles); i++) {
-		char text[TEXT_BYTES];
+		char text[LOAD_TEXT_BYTES];
 
 		fprintf(out, " %s %s%s", percentiles[i].name,
 			time_text(bw_hist_percentile(&figures->latency, percentiles[i].percent), text),
@@ -192,9 +194,31 @@ void load_report_print(FILE *out, const struct load_report *report)
 	errors_print(out, figures);
 }
 
+/* ---- files ------------------------------------------------------------------------------------------------- */
+
+FILE *load_file_open(const char *flag, const char *path)
+{
+	FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
+
+	if (out == NULL)
+		bw_error("%s %s: %s; give a file that can be written", flag, path, strerror(errno));
+	return out;
+}
+
+int load_file_close(const char *flag, const char *path, FILE *out)
+{
+	bool is_bad = fflush(out) != 0 || ferror(out);
+
+	if (out != stdout)
+		is_bad |= fclose(out) != 0;
+	if (is_bad)
+		bw_error("%s %s: could not be written whole; look at the disk", flag, path);
+	return is_bad ? -EIO : 0;
+}
+
 /* ---- JSON, CSV --------------------------------------------------------------------------------------------- */
 
-static void json_text(FILE *out, const char *text)
+void load_json_text(FILE *out, const char *text)
 {
 	putc('"', out);
 	for (; *text != '\0'; text++) {
@@ -220,9 +244,9 @@ static void json_seconds(FILE *out, const struct load_report *report)
 			"%s\n    {\"at\": %.3f, \"requests_per_s\": %.1f, \"bytes_in_per_s\": %.1f, \"bytes_out_per_s\": %.1f, "
 			"\"errors\": %" PRIu64 ", \"p50_ns\": %" PRIu64 ", \"p90_ns\": %" PRIu64
 			", \"p99_ns\": %" PRIu64 ", \"p99_9_ns\": %" PRIu64 ", \"max_ns\": %" PRIu64 "}",
-			i > 0 ? "," : "", s->at, per_second(s->responses, s->seconds),
-			per_second(s->bytes_in, s->seconds), per_second(s->bytes_out, s->seconds), s->errors,
-			s->p50, s->p90, s->p99, s->p999, s->max);
+			i > 0 ? "," : "", s->at, load_per_second(s->responses, s->seconds),
+			load_per_second(s->bytes_in, s->seconds), load_per_second(s->bytes_out, s->seconds),
+			s->errors, s->p50, s->p90, s->p99, s->p999, s->max);
 	}
 	fprintf(out, "%s]\n", report->second_count > 0 ? "\n  " : "");
 }
@@ -235,7 +259,7 @@ void load_report_json(FILE *out, const struct load_report *report)
 	fprintf(out, "{\n  \"urls\": [");
 	for (unsigned i = 0; i < report->url_count; i++) {
 		fputs(i > 0 ? ", " : "", out);
-		json_text(out, report->urls[i]);
+		load_json_text(out, report->urls[i]);
 	}
 	fprintf(out,
 		"],\n  \"workers\": %u,\n  \"connections\": %" PRIu64
@@ -247,7 +271,7 @@ void load_report_json(FILE *out, const struct load_report *report)
 		"  \"idle_open\": %" PRIu64 ",\n  \"idle_answered\": %" PRIu64 ",\n  \"misses\": %" PRIu64
 		",\n  \"retransmissions\": %" PRIu64 ",\n  \"errors\": {",
 		report->workers, conf->connections, conf->depth, conf->rate, report->seconds,
-		figures->requests, figures->responses, per_second(figures->responses, report->seconds),
+		figures->requests, figures->responses, load_per_second(figures->responses, report->seconds),
 		figures->bytes_in, figures->bytes_out, figures->opened, figures->open, figures->idle_open,
 		figures->idle_answered, figures->misses, report->retransmissions);
 	for (unsigned i = 0; i < BW_LOAD_ERRORS; i++)
@@ -274,9 +298,9 @@ void load_report_csv(FILE *out, const struct load_report *report)
 		fprintf(out,
 			"%.3f,%.1f,%.1f,%.1f,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64
 			",%" PRIu64 "\n",
-			s->at, per_second(s->responses, s->seconds), per_second(s->bytes_in, s->seconds),
-			per_second(s->bytes_out, s->seconds), s->errors, s->p50, s->p90, s->p99, s->p999,
-			s->max);
+			s->at, load_per_second(s->responses, s->seconds),
+			load_per_second(s->bytes_in, s->seconds), load_per_second(s->bytes_out, s->seconds),
+			s->errors, s->p50, s->p90, s->p99, s->p999, s->max);
 	}
 }
 
@@ -326,7 +350,7 @@ int load_report_plot(const char *path, const struct load_report *report)
 		"plot '-' with linespoints pointtype 7 pointsize 0.4 linewidth 2 linecolor rgb '#1f5fa8'\n");
 	for (unsigned i = 0; i < report->second_count; i++)
 		fprintf(gnuplot, "%.3f %.1f\n", report->second[i].at,
-			per_second(report->second[i].responses, report->second[i].seconds));
+			load_per_second(report->second[i].responses, report->second[i].seconds));
 	if (report->second_count == 0)
 		fprintf(gnuplot, "0 0\n");
 	fprintf(gnuplot, "e\nunset multiplot\n");

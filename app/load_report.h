@@ -26,6 +26,17 @@ struct load_report {
 	unsigned second_count, second_room;
 };
 
+#define LOAD_TEXT_BYTES 32
+/** Three significant figures and the prefix of the SI. */
+const char *load_rate_text(double rate, char out[LOAD_TEXT_BYTES]);
+double load_per_second(uint64_t count, double seconds);
+/** A string of JSON, quoted. */
+void load_json_text(FILE *out, const char *text);
+/** Open what a flag names, - being standard output. NULL after one line. */
+FILE *load_file_open(const char *flag, const char *path);
+/** 0, or -EIO after one line when not all of it could be written. */
+int load_file_close(const char *flag, const char *path, FILE *out);
+
 /** What happened between two looks, `earlier` included in `now`: into `now`. */
 void load_figures_since(struct bw_load_figures *now, const struct bw_load_figures *earlier);
 uint64_t load_errors(const struct bw_load_figures *figures);

@@ -65,30 +65,42 @@ static const struct {
 	{ 0x3fff00000000, 20 }, /* 3fff::/20: documentation (RFC 9637) */
 };
 
-bool bw_ip_is_global(const struct bw_ip *ip)
+static bool is_special_v4(uint32_t ip, unsigned prefix_len)
+{
+	for (unsigned i = 0; i < BW_ARRAY_LEN(special_v4); i++)
+		if (special_v4[i].len <= prefix_len &&
+			(ip ^ special_v4[i].net) >> (32 - special_v4[i].len) == 0)
+			return true;
+	return false;
+}
+
+static bool is_special_v6(const struct bw_ip *ip, unsigned prefix_len)
 {
 	uint64_t high = 0;
 
-	if (bw_ip_is_v4(ip)) {
-		for (unsigned i = 0; i < BW_ARRAY_LEN(special_v4); i++)
-			if ((v4_host(ip) ^ special_v4[i].net) >> (32 - special_v4[i].len) == 0)
-				return false;
-		return true;
-	}
 	for (unsigned i = 0; i < 6; i++)
 		high = high << 8 | ip->b[i];
 	if (high >> 45 != 1)
-		return false;
+		return prefix_len >= 3;
 	for (unsigned i = 0; i < BW_ARRAY_LEN(special_v6); i++)
-		if ((high ^ special_v6[i].net) >> (48 - special_v6[i].len) == 0)
-			return false;
+		if (special_v6[i].len <= prefix_len &&
+			(high ^ special_v6[i].net) >> (48 - special_v6[i].len) == 0)
+			return true;
 	/* 6to4 (RFC 3056) is as global as the IPv4 address in it. */
-	if (high >> 32 == 0x2002) {
-		struct bw_ip v4 = bw_ip_from_v4(__builtin_bswap32((uint32_t)high));
+	return high >> 32 == 0x2002 && prefix_len >= 16 && is_special_v4((uint32_t)high, prefix_len - 16);
+}
 
-		return bw_ip_is_global(&v4);
-	}
-	return true;
+bool bw_cidr_is_global(const struct bw_cidr *cidr)
+{
+	return bw_ip_is_v4(&cidr->ip) ? !is_special_v4(v4_host(&cidr->ip), cidr->prefix_len)
+				      : !is_special_v6(&cidr->ip, cidr->prefix_len);
+}
+
+bool bw_ip_is_global(const struct bw_ip *ip)
+{
+	struct bw_cidr host = { .ip = *ip, .prefix_len = bw_ip_is_v4(ip) ? 32 : 128 };
+
+	return bw_cidr_is_global(&host);
 }
 
 /* Prefix length in the 128-bit form, in which an IPv4 address has 96 bits in front of it. */

@@ -1022,9 +1022,9 @@ static int client_apply(struct bw_conf *conf)
 						    : NULL;
 
 	if (path != NULL)
-		return bw_control__fail(
-			conf, path, "%s serves nothing; leave services out", conf->client.service->name);
-	engine->services[engine->service_count++] = conf->client;
+		return bw_control__fail(conf, path, "load serves nothing; leave services out");
+	if (conf->client.service != NULL)
+		engine->services[engine->service_count++] = conf->client;
 	if (bw_control__origin(conf, "tcp.connections") == NULL)
 		engine->tcp.connections_max =
 			(uint32_t)(conf->client_connections / engine->worker_count + CLIENT_SPARE);
@@ -1037,7 +1037,7 @@ static int services_apply(struct bw_conf *conf)
 	const struct bw_raw *raw = conf->raw;
 	int error;
 
-	if (conf->client.service != NULL)
+	if (conf->client.service != NULL || conf->view.engine.flood != NULL)
 		return client_apply(conf);
 	error = http_apply(&services);
 
@@ -1107,15 +1107,27 @@ int bw_conf_finish(struct bw_conf *conf)
 	return or_out_of_memory(finish(conf));
 }
 
+/** What every command that only connects has in common. */
+static void client_defaults(struct bw_conf *conf, const struct bw_cidr *range)
+{
+	conf->view.engine.range = *range;
+	conf->view.engine.poll = BW_POLL_BUSY;
+	conf->view.drain_timeout_ns = BW_NS_PER_SEC;
+	conf->view.stats_interval_s = 0;
+}
+
 void bw_conf_set_client(struct bw_conf *conf, const struct bw_service *service, void *service_conf,
 	uint64_t connections, const struct bw_cidr *range)
 {
 	conf->client = (struct bw_engine_service){ .service = service, .conf = service_conf };
 	conf->client_connections = connections;
-	conf->view.engine.range = *range;
-	conf->view.engine.poll = BW_POLL_BUSY;
-	conf->view.drain_timeout_ns = BW_NS_PER_SEC;
-	conf->view.stats_interval_s = 0;
+	client_defaults(conf, range);
+}
+
+void bw_conf_set_flood(struct bw_conf *conf, const struct bw_flood_conf *flood, const struct bw_cidr *range)
+{
+	conf->view.engine.flood = flood;
+	client_defaults(conf, range);
 }
 
 int bw_conf_print(const struct bw_conf *conf, FILE *out)

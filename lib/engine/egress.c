@@ -35,6 +35,28 @@ struct rte_mbuf *bw_egress_alloc(struct bw_worker *w)
 	return m;
 }
 
+/** Mostly the next hop of the packet before: a client that opens many connections, or the router. */
+static const struct bw_mac *resolve(
+	struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path)
+{
+	const bool is_suspect = path != NULL && *path == BW_TCP_PATH_SUSPECT;
+	uint32_t found = is_suspect ? BW_TCP_PATH_SUSPECT : 0;
+	const struct bw_mac *mac = NULL;
+
+	if (!is_suspect && bw_ip_eq(next_hop, &w->hop)) {
+		found = w->hop_path;
+		mac = bw_neigh_of_path(&w->neigh, found, w->now);
+	}
+	if (mac == NULL) {
+		mac = bw_neigh_resolve(w, next_hop, m, &found);
+		w->hop = *next_hop;
+		w->hop_path = found;
+	}
+	if (path != NULL)
+		*path = found;
+	return mac;
+}
+
 void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst, uint32_t *path)
 {
 	const struct bw_mac *mac = path != NULL ? bw_neigh_of_path(&w->neigh, *path, w->now) : NULL;
@@ -52,7 +74,7 @@ void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *d
 				rte_pktmbuf_free(m);
 				return;
 			}
-			mac = bw_neigh_resolve(w, next_hop, m, path);
+			mac = resolve(w, next_hop, m, path);
 			if (mac == NULL)
 				return;
 		}
@@ -192,26 +214,40 @@ static void keep_backlog(struct bw_worker *w, unsigned sent)
 	memmove(w->tx, w->tx + sent, w->tx_count * sizeof(w->tx[0]));
 }
 
+/** Offer up to a burst, and count what was taken. */
+static unsigned offer_counted(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count)
+{
+	uint64_t bytes = 0;
+	unsigned taken;
+
+	for (unsigned i = 0; i < count; i++)
+		bytes += rte_pktmbuf_pkt_len(pkts[i]);
+	taken = offer(w, pkts, count);
+	for (unsigned i = taken; i < count; i++)
+		bytes -= rte_pktmbuf_pkt_len(pkts[i]);
+	if (w->has_own_tx) { /* else the worker that hands them to the device counts them */
+		bw_count_n(&w->counters, BW_TX_PACKETS, taken);
+		bw_count_n(&w->counters, BW_TX_BYTES, bytes);
+	}
+	return taken;
+}
+
+unsigned bw_egress_offer(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count)
+{
+	return w->tx_count == 0 ? offer_counted(w, pkts, count) : 0;
+}
+
 unsigned bw_egress_flush(struct bw_worker *w)
 {
 	unsigned sent = 0, count;
-	uint64_t bytes = 0;
 
 	while (sent < w->tx_count) {
 		unsigned burst = BW_MIN(w->tx_count - sent, 256u);
 
-		for (unsigned i = 0; i < burst; i++)
-			bytes += rte_pktmbuf_pkt_len(w->tx[sent + i]);
-		count = offer(w, &w->tx[sent], burst);
-		for (unsigned i = count; i < burst; i++)
-			bytes -= rte_pktmbuf_pkt_len(w->tx[sent + i]);
+		count = offer_counted(w, &w->tx[sent], burst);
 		sent += count;
 		if (count < burst)
 			break;
-	}
-	if (w->has_own_tx) { /* else the worker that hands them to the device counts them */
-		bw_count_n(&w->counters, BW_TX_PACKETS, sent);
-		bw_count_n(&w->counters, BW_TX_BYTES, bytes);
 	}
 	w->tx_count -= sent;
 	if (sent > 0)

@@ -221,6 +221,8 @@ static void ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned
 			rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + PREFETCH_AHEAD], void *));
 		bw_pkt_parse(mbufs[i], &w->host, &pkts[i]);
 	}
+	if (bw_unlikely(w->flood != NULL))
+		count = bw_flood_input(w, pkts, count);
 	for (unsigned i = 0; i < count; i++)
 		if (bw_likely(sort(w, &pkts[i], from, &out)))
 			tcp[tcp_count++] = &pkts[i];

@@ -323,6 +323,8 @@ const struct bw_mac *bw_neigh_resolve(
 	case BW_NEIGH_PROBE:
 		return &n->mac;
 	case BW_NEIGH_INCOMPLETE:
+		if (m == NULL)
+			return NULL;
 		if (n->queued_count < BW_NEIGH_QUEUE_MAX && w->neigh.queued_total < w->neigh.queued_max) {
 			n->queued[n->queued_count++] = m;
 			w->neigh.queued_total++;
@@ -331,6 +333,8 @@ const struct bw_mac *bw_neigh_resolve(
 		bw_count(&w->counters, BW_DROP_NEIGH_QUEUE);
 		break;
 	case BW_NEIGH_FAILED:
+		if (m == NULL)
+			return NULL;
 		bw_count(&w->counters, BW_DROP_NEIGH_FAILED);
 		break;
 	case BW_NEIGH_FREE:

@@ -70,7 +70,7 @@ void bw_neigh_fini(struct bw_neigh_cache *cache);
 
 /**
  * The Ethernet address for a next hop, or NULL when it is not known yet: then the packet was queued or dropped,
- * and counted; ours no more.
+ * and counted; ours no more. Without a packet (NULL), it is only asked for.
  */
 const struct bw_mac *bw_neigh_resolve(
 	struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path);

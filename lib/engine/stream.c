@@ -216,7 +216,7 @@ const struct bw_flow *bw_stream_flow(const struct bw_stream *s)
 
 bw_ns bw_stream_now(const struct bw_stream *s)
 {
-	return context_of(conn_of(s))->worker->now;
+	return bw_context_now(context_of(conn_of(s)));
 }
 
 uint32_t bw_stream_unread(const struct bw_stream *s)
@@ -324,7 +324,7 @@ void bw_stream_set_timer(struct bw_stream *s, bw_ns expires_at)
 
 bool bw_stream_is_draining(const struct bw_stream *s)
 {
-	return context_of(conn_of(s))->worker->is_draining;
+	return bw_context_is_draining(context_of(conn_of(s)));
 }
 
 uint64_t bw_stream_id(const struct bw_stream *s)
@@ -359,6 +359,11 @@ unsigned bw_context_worker_count(const struct bw_context *ctx)
 bw_ns bw_context_now(const struct bw_context *ctx)
 {
 	return ctx->worker->now;
+}
+
+bool bw_context_is_draining(const struct bw_context *ctx)
+{
+	return ctx->worker->is_draining;
 }
 
 void bw_context_tick_at(struct bw_context *ctx, bw_ns at)

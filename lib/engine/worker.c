@@ -98,6 +98,8 @@ static bool turn(struct bw_worker *w)
 	work += bw_egress(w);
 	bw_stage_enter(&w->cycles, BW_STAGE_TX);
 	work += bw_egress_flush(w); /* a backlog that the device does not take is no work */
+	if (bw_unlikely(w->flood != NULL))
+		work += bw_flood_turn(w);
 	bw_stage_enter(&w->cycles, BW_STAGE_TURN);
 	return work > 0;
 }

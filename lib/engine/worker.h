@@ -21,7 +21,7 @@
 #include "cycles.h"
 #include "neigh.h"
 
-#define BW_BURST_MAX      64   /* packets a queue a turn */
+#define BW_BURST_MAX      32   /* packets a queue a turn */
 #define BW_TX_BACKLOG_MAX 1024 /* packets kept while the device's queue is full */
 #define BW_INBOX_SIZE     4096 /* packets, and mails, on their way from other workers */
 #define BW_FINISH_STEPS   9    /* gates between "stop" and the end: see finish() in worker.c */
@@ -92,6 +92,8 @@ struct bw_worker {
 	/* the network */
 	struct bw_wheel wheel;
 	struct bw_neigh_cache neigh;
+	struct bw_ip hop; /* where the last packet went that had no path yet */
+	uint32_t hop_path;
 	struct bw_timer announce_timer, fragment_timer;
 	unsigned announcements_sent;
 	bw_ns defended_at; /* when an address of ours was last defended (RFC 5227) */
@@ -117,6 +119,7 @@ struct bw_worker {
 	bw_ns tick_due_at;           /* when ticks are due although nothing has happened */
 	bool has_ticks;
 	uint8_t *datagram_scratch; /* 64 KiB: a datagram in one piece */
+	struct bw_flood *flood;    /* NULL: none */
 
 	/* sleeping: see power.c */
 	bw_ns active_at; /* the last turn that had work */
@@ -148,6 +151,8 @@ struct bw_engine {
 	int start_error;     /* of any worker */
 	_Atomic bool stops, drains, drain_expired;
 	_Atomic unsigned cut_off_count;
+	_Atomic bw_ns flood_began_at; /* 0: it has not */
+	_Atomic bool flood_ends;
 	bool has_started;
 
 	struct rte_ring *jobs;
@@ -195,6 +200,11 @@ void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *d
 unsigned bw_egress_datagram_mtu(const struct bw_worker *w, const struct bw_ip *dst);
 /** An IP packet that may be larger than that: fragmented if it has to be. Checksums must be done. */
 void bw_egress_ip_fragmented(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *dst);
+/**
+ * Offer complete frames to the device at once, unless others wait for it. Returns how many it took; the rest stays the
+ * caller's.
+ */
+unsigned bw_egress_offer(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count);
 /** A complete frame. */
 void bw_egress_frame(struct bw_worker *w, struct rte_mbuf *m);
 /** A fresh mbuf for a packet of our own; NULL is counted. */
@@ -229,6 +239,16 @@ void bw_fragments_fini(struct bw_worker *w);
 /** Take a fragment; the whole packet when it was the last missing one, else NULL. */
 struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt);
 void bw_fragments_timer(struct bw_worker *w);
+
+/* flood.c */
+struct bw_flood;
+/** 0, or -errno after one line. */
+int bw_flood_start(struct bw_worker *w);
+void bw_flood_stop(struct bw_worker *w);
+/** Send what is due. Returns 1 while it is under way: a worker that sleeps would be late. */
+unsigned bw_flood_turn(struct bw_worker *w);
+/** Count the target's answers and free them. What is none moves up. Returns how many are left. */
+unsigned bw_flood_input(struct bw_worker *w, struct bw_pkt *pkts, unsigned count);
 
 /* udp.c */
 void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt);

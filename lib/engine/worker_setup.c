@@ -139,6 +139,11 @@ int bw_worker_setup(struct bw_worker *w)
 		if (error != 0)
 			return error;
 	}
+	if (engine->conf.flood != NULL) {
+		error = bw_flood_start(w);
+		if (error != 0)
+			return error;
+	}
 	if (w->index == 0)
 		bw_neigh_announce(w);
 	return 0;
@@ -166,6 +171,7 @@ void bw_worker_teardown(struct bw_worker *w)
 		free(ctx->state);
 		ctx->state = NULL;
 	}
+	bw_flood_stop(w);
 	if (w->fragments != NULL || w->death_row != NULL)
 		bw_fragments_fini(w);
 	bw_neigh_fini(&w->neigh);

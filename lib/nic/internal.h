@@ -109,7 +109,19 @@ int bw_nic__iface_prepare(unsigned index, const char *name, uint16_t mtu);
 int bw_nic__iface_up(unsigned index);
 int bw_nic__iface_add_addr(unsigned index, const struct bw_cidr *addr);
 int bw_nic__iface_xdp_off(unsigned index, bool is_generic);
+/** The interface that it lies on (a VLAN's, say) and the one that it is a port of, of this namespace; 0: none. -ENODEV. */
+int bw_nic__iface_related(unsigned index, unsigned *below, unsigned *master);
+struct nlmsghdr;
+struct rtattr;
+/** Every route of a family, of every table. 0 or -errno. */
+int bw_nic__dump_routes(int family, void (*take)(const struct nlmsghdr *message, void *arg), void *arg);
+/** The first attribute of that type; NULL: none. */
+struct rtattr *bw_nic__rtattr(struct rtattr *a, int left, uint16_t type);
 bool bw_nic__has_capability(unsigned capability);
+
+/* default_route.c */
+/** As bw_nic_has_default_route(), of a kernel interface. */
+int bw_nic__iface_has_default_route(const char *name);
 
 /* io.c */
 /** Make the queue's spare mbufs as many as a frame may need. False: the pool is empty. */

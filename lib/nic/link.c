@@ -60,8 +60,9 @@ static void nest_end(struct request *r, struct rtattr *a)
 	a->rta_len = (uint16_t)(r->bytes + r->head.nlmsg_len - (uint8_t *)a);
 }
 
-/* Send, and wait for the acknowledgement. Fills `answer` (if any) with the message before it. 0 or -errno. */
-static int talk(const struct request *r, void *answer, size_t answer_bytes)
+/* Send, and give each message of the answer to `take`, until the acknowledgement or the end of a dump. 0 or -errno. */
+static int exchange(
+	const struct request *r, void (*take)(const struct nlmsghdr *message, void *arg), void *arg)
 {
 	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	const struct timeval patience = { .tv_sec = 5 };
@@ -92,12 +93,12 @@ static int talk(const struct request *r, void *answer, size_t answer_bytes)
 			h = (struct nlmsghdr *)(in + off);
 			if (h->nlmsg_len < sizeof(*h) || h->nlmsg_len > (size_t)(got - off))
 				break;
-			if (h->nlmsg_type == NLMSG_ERROR) {
-				rc = ((struct nlmsgerr *)NLMSG_DATA(h))->error;
+			if (h->nlmsg_type == NLMSG_ERROR || h->nlmsg_type == NLMSG_DONE) {
+				rc = ((struct nlmsgerr *)NLMSG_DATA(h))->error; /* in both the first thing */
 				goto out;
 			}
-			if (answer != NULL)
-				memcpy(answer, h, BW_MIN(h->nlmsg_len, answer_bytes));
+			if (take != NULL)
+				take(h, arg);
 		}
 	}
 	rc = got < 0 ? -errno : -EIO;
@@ -107,7 +108,36 @@ out:
 	return rc;
 }
 
-static struct rtattr *find(struct rtattr *a, int left, uint16_t type)
+struct answer {
+	void *bytes;
+	size_t bytes_max;
+};
+
+static void keep(const struct nlmsghdr *message, void *arg)
+{
+	const struct answer *answer = arg;
+
+	memcpy(answer->bytes, message, BW_MIN(message->nlmsg_len, answer->bytes_max));
+}
+
+/* Send, and wait for the acknowledgement. Fills `answer` (if any) with the message before it. 0 or -errno. */
+static int talk(const struct request *r, void *bytes, size_t bytes_max)
+{
+	struct answer answer = { bytes, bytes_max };
+
+	return exchange(r, bytes != NULL ? keep : NULL, &answer);
+}
+
+int bw_nic__dump_routes(int family, void (*take)(const struct nlmsghdr *message, void *arg), void *arg)
+{
+	struct request r;
+	struct rtmsg *route = request_init(&r, RTM_GETROUTE, NLM_F_DUMP, sizeof(*route));
+
+	route->rtm_family = (unsigned char)family;
+	return exchange(&r, take, arg);
+}
+
+struct rtattr *bw_nic__rtattr(struct rtattr *a, int left, uint16_t type)
 {
 	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if ((a->rta_type & NLA_TYPE_MASK) == type)
@@ -116,33 +146,84 @@ static struct rtattr *find(struct rtattr *a, int left, uint16_t type)
 	return NULL;
 }
 
+/* All that the kernel says of a link; free() it. NULL: nothing. */
+static struct nlmsghdr *link_ask(unsigned index)
+{
+	const size_t answer_bytes = 16384;
+	struct request r;
+	struct ifinfomsg *info = request_init(&r, RTM_GETLINK, 0, sizeof(*info));
+	struct nlmsghdr *answer = calloc(1, answer_bytes);
+
+	info->ifi_index = (int)index;
+	if (answer != NULL && talk(&r, answer, answer_bytes) == 0 && answer->nlmsg_type == RTM_NEWLINK &&
+		answer->nlmsg_len <= answer_bytes)
+		return answer;
+	free(answer);
+	return NULL;
+}
+
+static struct rtattr *link_attr(struct nlmsghdr *answer, uint16_t type)
+{
+	struct ifinfomsg *info = NLMSG_DATA(answer);
+
+	return bw_nic__rtattr(IFLA_RTA(info), (int)IFLA_PAYLOAD(answer), type);
+}
+
 /* What ioctls do not say: the carrier at this moment (IFF_RUNNING follows it when the kernel finds time), XDP. */
 static void read_link_attrs(unsigned index, struct bw_nic__iface *iface)
 {
-	struct request r;
-	struct ifinfomsg *info = request_init(&r, RTM_GETLINK, 0, sizeof(*info));
-	const size_t answer_bytes = 16384;
-	struct nlmsghdr *answer = calloc(1, answer_bytes);
+	struct nlmsghdr *answer = link_ask(index);
 	struct rtattr *xdp, *carrier, *id, *mode;
 
-	info->ifi_index = (int)index;
-	if (answer == NULL || talk(&r, answer, answer_bytes) != 0 || answer->nlmsg_type != RTM_NEWLINK ||
-		answer->nlmsg_len > answer_bytes)
-		goto out;
-	info = NLMSG_DATA(answer);
-	carrier = find(IFLA_RTA(info), (int)IFLA_PAYLOAD(answer), IFLA_CARRIER);
+	if (answer == NULL)
+		return;
+	carrier = link_attr(answer, IFLA_CARRIER);
 	if (carrier != NULL)
 		iface->has_carrier = *(uint8_t *)RTA_DATA(carrier) != 0;
-	xdp = find(IFLA_RTA(info), (int)IFLA_PAYLOAD(answer), IFLA_XDP);
+	xdp = link_attr(answer, IFLA_XDP);
 	if (xdp == NULL)
 		goto out;
-	id = find(RTA_DATA(xdp), (int)RTA_PAYLOAD(xdp), IFLA_XDP_PROG_ID);
-	mode = find(RTA_DATA(xdp), (int)RTA_PAYLOAD(xdp), IFLA_XDP_ATTACHED);
+	id = bw_nic__rtattr(RTA_DATA(xdp), (int)RTA_PAYLOAD(xdp), IFLA_XDP_PROG_ID);
+	mode = bw_nic__rtattr(RTA_DATA(xdp), (int)RTA_PAYLOAD(xdp), IFLA_XDP_ATTACHED);
 	if (id != NULL)
 		memcpy(&iface->xdp_prog_id, RTA_DATA(id), sizeof(uint32_t));
 	iface->is_xdp_generic = mode != NULL && *(uint8_t *)RTA_DATA(mode) == XDP_ATTACHED_SKB;
 out:
 	free(answer);
+}
+
+static unsigned number_of(const struct rtattr *a)
+{
+	uint32_t number = 0;
+
+	if (a != NULL && RTA_PAYLOAD(a) >= sizeof(number))
+		memcpy(&number, RTA_DATA(a), sizeof(number));
+	return number;
+}
+
+/* Its IFLA_LINK is its other end. */
+static bool is_veth(struct nlmsghdr *answer)
+{
+	struct rtattr *info = link_attr(answer, IFLA_LINKINFO), *kind;
+
+	if (info == NULL)
+		return false;
+	kind = bw_nic__rtattr(RTA_DATA(info), (int)RTA_PAYLOAD(info), IFLA_INFO_KIND);
+	return kind != NULL && strncmp(RTA_DATA(kind), "veth", RTA_PAYLOAD(kind)) == 0;
+}
+
+int bw_nic__iface_related(unsigned index, unsigned *below, unsigned *master)
+{
+	struct nlmsghdr *answer = link_ask(index);
+
+	if (answer == NULL)
+		return -ENODEV;
+	*below = 0;
+	if (link_attr(answer, IFLA_LINK_NETNSID) == NULL && !is_veth(answer))
+		*below = number_of(link_attr(answer, IFLA_LINK));
+	*master = number_of(link_attr(answer, IFLA_MASTER));
+	free(answer);
+	return 0;
 }
 
 int bw_nic__iface_read(const char *name, struct bw_nic__iface *iface)

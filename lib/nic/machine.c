@@ -248,30 +248,6 @@ static bool is_pci_addr(const char *text)
 	       text[end] == '\0';
 }
 
-static bool has_default_route(const char *iface)
-{
-	char line[256], name[64], destination[40], prefix[8];
-	unsigned long target, mask;
-	bool found = false;
-	FILE *f;
-
-	f = fopen("/proc/net/route", "re");
-	while (f != NULL && !found && fgets(line, sizeof(line), f) != NULL)
-		found = sscanf(line, "%63s %lx %*s %*s %*s %*s %*s %lx", name, &target, &mask) == 3 &&
-			target == 0 && mask == 0 && strcmp(name, iface) == 0;
-	if (f != NULL)
-		fclose(f);
-	f = fopen("/proc/net/ipv6_route", "re");
-	while (f != NULL && !found && fgets(line, sizeof(line), f) != NULL)
-		found = sscanf(line, "%39s %7s %*s %*s %*s %*s %*s %*s %*s %63s", destination, prefix,
-				name) == 3 &&
-			strspn(destination, "0") == 32 && strcmp(prefix, "00") == 0 &&
-			strcmp(name, iface) == 0;
-	if (f != NULL)
-		fclose(f);
-	return found;
-}
-
 static void read_iface(struct bw_machine *m, const char *name)
 {
 	struct bw_machine_nic *nic = &m->nics[m->nic_count];
@@ -295,7 +271,7 @@ static void read_iface(struct bw_machine *m, const char *name)
 	speed = READ_NUMBER(0, "/sys/class/net/%s/speed", name);
 	nic->speed_mbps = speed > 0 ? (uint32_t)speed : 0;
 	nic->is_up = iface.is_up;
-	nic->has_default_route = has_default_route(name);
+	nic->has_default_route = bw_nic__iface_has_default_route(name) > 0;
 	nic->has_native_xdp = has_native_xdp(nic->driver);
 	m->nic_count++;
 }

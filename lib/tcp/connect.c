@@ -72,6 +72,7 @@ struct bw_tcp_conn *bw_tcp_connect(
 	struct bw_flow flow = *wanted;
 	bool has_beyond;
 	bw_seq iss, beyond;
+	struct bw_tcp__numbers numbers;
 	struct bw_tcp_conn *conn;
 	int error;
 
@@ -95,7 +96,9 @@ struct bw_tcp_conn *bw_tcp_connect(
 	conn = bw_tcp__conn_open(tcp, &flow, listener);
 	BW_ASSERT(conn != NULL);
 	bw_tcp__set_state(conn, BW_STATE_SYN_SENT);
-	iss = bw_tcp__isn(tcp, &flow);
+	numbers = bw_tcp__numbers(tcp, &flow);
+	iss = numbers.isn;
+	conn->ts_offset = numbers.ts_offset;
 	if (has_beyond && bw_seq_leq(iss, beyond))
 		iss = beyond + 65536;
 	conn->snd_una = iss;
@@ -125,7 +128,7 @@ struct bw_tcp_fields bw_tcp__syn_fields(const struct bw_tcp *tcp, const struct b
 		.has_wscale = !is_answer || (conn->snd_wscale | conn->rcv_wscale) != 0,
 		.wscale = bw_tcp__wscale_for(bw_tcp__recv_bytes_max(tcp, conn)),
 		.has_timestamp = !is_answer || (conn->flags & BW_CONN_TIMESTAMPS),
-		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &conn->flow),
+		.ts_value = tcp->now_ms + conn->ts_offset,
 		.ts_echo = conn->ts_recent,
 		.has_sack_permitted = !is_answer || (conn->flags & BW_CONN_SACK),
 	};

@@ -1049,9 +1049,13 @@ static inline void bw_tcp__retx_disarm(struct bw_tcp_conn *conn)
 	conn->retx_at_ms = 0;
 }
 
-/* Initial sequence number and timestamp offset of a flow (isn.c). */
-bw_seq bw_tcp__isn(const struct bw_tcp *tcp, const struct bw_flow *flow);
-uint32_t bw_tcp__ts_offset(const struct bw_tcp *tcp, const struct bw_flow *flow);
+/** What a peer must not be able to predict of a flow. */
+struct bw_tcp__numbers {
+	bw_seq isn;         /* RFC 6528: a clock of 4 us ticks plus a keyed hash of the flow */
+	uint32_t ts_offset; /* RFC 7323 5.4. The same for every incarnation, so that its clock goes on (RFC 6191) */
+};
+/** Costs a SipHash of the flow: some 60 ns. */
+struct bw_tcp__numbers bw_tcp__numbers(const struct bw_tcp *tcp, const struct bw_flow *flow);
 /** Our MSS option on a flow. */
 uint16_t bw_tcp__mss_option(const struct bw_tcp *tcp, const struct bw_flow *flow);
 /** The window scale that a receive window of that many bytes needs (RFC 7323 2.2). */

@@ -63,7 +63,6 @@ void bw_tcp__handshake_agree(
 	if (half->has_timestamps) {
 		conn->flags |= BW_CONN_TIMESTAMPS;
 		conn->ts_recent = half->ts_recent;
-		conn->ts_offset = bw_tcp__ts_offset(tcp, &half->flow);
 	}
 	if (half->has_sack)
 		conn->flags |= BW_CONN_SACK;
@@ -99,7 +98,7 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 
 static uint32_t clock_of(const struct bw_tcp *tcp, const struct bw_flow *flow)
 {
-	return tcp->now_ms + bw_tcp__ts_offset(tcp, flow);
+	return tcp->now_ms + bw_tcp__numbers(tcp, flow).ts_offset;
 }
 
 /**
@@ -114,7 +113,7 @@ static uint32_t clock_of(const struct bw_tcp *tcp, const struct bw_flow *flow)
  */
 static int32_t age_ms(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
 {
-	return (int32_t)(bw_tcp__isn(tcp, &half->flow) - half->iss) / BW_TCP__ISN_TICKS_PER_MS;
+	return (int32_t)(bw_tcp__numbers(tcp, &half->flow).isn - half->iss) / BW_TCP__ISN_TICKS_PER_MS;
 }
 
 static void send_syn_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half, uint32_t ts_value)
@@ -241,15 +240,16 @@ static void keep_half_open(
 {
 	uint32_t index = bw_tcp__slab_take(&tcp->half_open_slab, tcp->half_opens, next);
 	struct bw_tcp__half_open *half = &tcp->half_opens[index];
+	struct bw_tcp__numbers numbers = bw_tcp__numbers(tcp, &asked->flow);
 
 	BW_ASSERT_LT(index, tcp->half_open_slab.touched);
 	*half = *asked;
-	half->iss = bw_tcp__isn(tcp, &half->flow);
+	half->iss = numbers.isn;
 	/* RFC 1122 4.2.2.13: an incarnation that follows a TIME_WAIT numbers beyond it. */
 	if (beyond != NULL && bw_seq_leq(half->iss, *beyond))
 		half->iss = *beyond + 65536;
 	bw_tcp__table_insert(&tcp->table, hash, bw_tcp__handle(BW_TCP_KIND_HALF_OPEN, index));
-	send_syn_ack(tcp, half, clock_of(tcp, &half->flow));
+	send_syn_ack(tcp, half, tcp->now_ms + numbers.ts_offset);
 	await_ack(tcp, index);
 }
 
@@ -341,9 +341,9 @@ static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__ha
 	return bw_tcp__syn_window(tcp, half->listener);
 }
 
-/** As bw_tcp__handshake_done() takes it. */
-static uint32_t handshake_rtt_ms(
-	const struct bw_tcp *tcp, const struct bw_tcp__half_open *half, const struct bw_tcp_fields *seg)
+/** As bw_tcp__handshake_done() takes it. `clock` is the flow's. */
+static uint32_t handshake_rtt_ms(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half,
+	const struct bw_tcp_fields *seg, uint32_t clock)
 {
 	uint32_t since_ms, echo_ms;
 
@@ -358,14 +358,14 @@ static uint32_t handshake_rtt_ms(
 		 * Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). One that
 		 * none of them had is the peer's invention, or somebody's on the way.
 		 */
-		echo_ms = clock_of(tcp, &half->flow) - seg->ts_echo;
+		echo_ms = clock - seg->ts_echo;
 		if (echo_ms <= since_ms + 1)
 			return echo_ms;
 		return (int32_t)echo_ms >= 0 && (int32_t)echo_ms <= age_ms(tcp, half) + 1 ? echo_ms
 											  : since_ms;
 	}
 	/* A cookie: when it was sent, and how often, only the peer may know, and up to 63 ms too early. */
-	since_ms = clock_of(tcp, &half->flow) - seg->ts_echo;
+	since_ms = clock - seg->ts_echo;
 	return half->has_timestamps && since_ms < BW_TCP__RTO_INITIAL_MS ? since_ms : BW_TCP__RTT_UNKNOWN;
 }
 
@@ -394,14 +394,32 @@ static void establish(
 	}
 
 	conn->snd_nxt = conn->snd_end = half.iss + 1;
+	if (half.has_timestamps)
+		conn->ts_offset = bw_tcp__numbers(tcp, &half.flow).ts_offset;
 	bw_tcp__handshake_agree(tcp, conn, &half);
 	if (half.retry_at_ms == 0)
 		bw_tcp__count(tcp, BW_TCP_COOKIES_ACCEPTED);
 	bw_tcp__count(tcp, BW_TCP_ACCEPTED);
 	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, (uint32_t)pkt->tcp.window << conn->snd_wscale,
-		handshake_rtt_ms(tcp, &half, &pkt->tcp));
+		handshake_rtt_ms(tcp, &half, &pkt->tcp, tcp->now_ms + conn->ts_offset));
 	/* The rest of the segment: data, FIN. */
 	bw_tcp__conn_input(tcp, conn, pkt);
+}
+
+/** To a segment that does not complete the handshake. */
+static void send_ack(struct bw_tcp *tcp, const struct bw_tcp__half_open *half)
+{
+	struct bw_tcp_fields ack = {
+		.flags = BW_TCP_ACK,
+		.seq = half->iss + 1,
+		.ack = half->irs + 1,
+		.window = (uint16_t)offered_window(tcp, half),
+		.has_timestamp = half->has_timestamps,
+		.ts_value = clock_of(tcp, &half->flow),
+		.ts_echo = half->ts_recent,
+	};
+
+	bw_tcp__answer(tcp, &half->flow, &ack);
 }
 
 void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *pkt)
@@ -409,15 +427,6 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 	const struct bw_tcp_fields *seg = &pkt->tcp;
 	struct bw_tcp__half_open *half = &tcp->half_opens[index], cookie;
 	bw_seq rcv_nxt = half->irs + 1;
-	struct bw_tcp_fields ack = {
-		.flags = BW_TCP_ACK,
-		.seq = half->iss + 1,
-		.ack = rcv_nxt,
-		.window = (uint16_t)offered_window(tcp, half),
-		.has_timestamp = half->has_timestamps,
-		.ts_value = clock_of(tcp, &half->flow),
-		.ts_echo = half->ts_recent,
-	};
 
 	if (pkt->is_to_multicast)
 		goto drop;
@@ -446,7 +455,7 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		!bw_seq_in(seg->seq, rcv_nxt, offered_window(tcp, half) + 1) || (seg->flags & BW_TCP_SYN)) {
 		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
 		if (!(seg->flags & BW_TCP_RST) && bw_tcp__stateless_is_allowed(tcp))
-			bw_tcp__answer(tcp, &half->flow, &ack);
+			send_ack(tcp, half);
 		goto drop;
 	}
 	if (seg->flags & BW_TCP_RST) {
@@ -454,7 +463,7 @@ void bw_tcp__half_open_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 			drop_half_open(tcp, index); /* back to LISTEN */
 		} else if (bw_tcp__stateless_is_allowed(tcp)) {
 			bw_tcp__count(tcp, BW_TCP_CHALLENGE_ACKS);
-			bw_tcp__answer(tcp, &half->flow, &ack);
+			send_ack(tcp, half);
 		}
 		goto drop;
 	}

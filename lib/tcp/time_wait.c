@@ -61,7 +61,7 @@ void bw_tcp__time_wait_timer(struct bw_tcp *tcp)
 	arm_timer(tcp);
 }
 
-static void send_ack(struct bw_tcp *tcp, const struct bw_tcp__time_wait *tw)
+static void send_ack(struct bw_tcp *tcp, const struct bw_tcp__time_wait *tw, uint32_t ts_offset)
 {
 	struct bw_tcp_fields ack = {
 		.flags = BW_TCP_ACK,
@@ -69,7 +69,7 @@ static void send_ack(struct bw_tcp *tcp, const struct bw_tcp__time_wait *tw)
 		.ack = tw->rcv_nxt,
 		.window = 65535, /* of no meaning any more, but 0 would look like a stall in a trace */
 		.has_timestamp = tw->has_timestamps,
-		.ts_value = tcp->now_ms + bw_tcp__ts_offset(tcp, &tw->flow),
+		.ts_value = tcp->now_ms + ts_offset,
 		.ts_echo = tw->ts_recent,
 	};
 
@@ -96,7 +96,7 @@ void bw_tcp__time_wait_enter(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		bw_tcp__table_remove(&tcp->table, hash, bw_tcp__handle(BW_TCP_KIND_CONN, conn->index));
 		bw_tcp__set_state(conn, BW_STATE_CLOSED);
 		if (conn->flags & BW_CONN_ACK_NOW)
-			send_ack(tcp, &once);
+			send_ack(tcp, &once, conn->ts_offset);
 		return;
 	}
 	tw = &tcp->time_waits[index];
@@ -114,7 +114,7 @@ void bw_tcp__time_wait_enter(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	wait_2msl(tcp, index);
 	/* The ACK of the FIN that brought us here. */
 	if (conn->flags & BW_CONN_ACK_NOW)
-		send_ack(tcp, tw);
+		send_ack(tcp, tw, conn->ts_offset);
 }
 
 /** May this SYN start a new incarnation? RFC 9293 3.6.1 (RFC 1122 4.2.2.13), with timestamps RFC 6191 2. */
@@ -182,7 +182,7 @@ void bw_tcp__time_wait_input(struct bw_tcp *tcp, uint32_t index, struct bw_pkt *
 		bw_tcp__count(tcp, BW_TCP_DROP_UNACCEPTABLE);
 	}
 	if (bw_tcp__stateless_is_allowed(tcp))
-		send_ack(tcp, tw);
+		send_ack(tcp, tw, bw_tcp__numbers(tcp, &tw->flow).ts_offset);
 drop:
 	rte_pktmbuf_free(pkt->m);
 }

@@ -155,6 +155,43 @@ static void what_is_set_aside_is_not_global(void **state)
 	}
 }
 
+/** A prefix is special when one of the sets has it whole: its ends may be special although what is between is not. */
+static void prefixes_are_global_or_special(void **state)
+{
+	static const struct {
+		const char *cidr;
+		bool is_global;
+	} cases[] = {
+		{ "10.0.0.0/8", false },
+		{ "10.0.0.0/7", true },
+		{ "10.7.0.0/16", false },
+		{ "192.0.0.0/16", true },
+		{ "192.0.2.0/24", false },
+		{ "192.0.2.0/23", true },
+		{ "0.0.0.0/1", true },
+		{ "192.0.0.0/2", true },
+		{ "198.18.0.0/15", false },
+		{ "8.8.8.8/32", true },
+		{ "fd00::/8", false },
+		{ "2001:db8::/32", false },
+		{ "2001:db8::/28", true },
+		{ "2000::/3", true },
+		{ "::/1", true },
+		{ "2002:a00::/24", false },
+		{ "2002:a00::/20", true },
+		{ "2002:808::/32", true },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		struct bw_cidr cidr;
+
+		assert_int_equal(bw_cidr_parse(cases[i].cidr, &cidr), 0);
+		if (bw_cidr_is_global(&cidr) != cases[i].is_global)
+			fail_msg("%s", cases[i].cidr);
+	}
+}
+
 static void prefixes_hold_and_broadcast(void **state)
 {
 	static const struct {
@@ -443,6 +480,7 @@ int main(void)
 		cmocka_unit_test(anything_else_is_no_address),
 		cmocka_unit_test(addresses_know_what_they_are),
 		cmocka_unit_test(what_is_set_aside_is_not_global),
+		cmocka_unit_test(prefixes_are_global_or_special),
 		cmocka_unit_test(prefixes_hold_and_broadcast),
 		cmocka_unit_test(sequence_numbers_wrap),
 		cmocka_unit_test(siphash_agrees_with_the_paper),

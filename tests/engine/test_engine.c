@@ -817,16 +817,15 @@ static void answers_echo_to_all_nodes(void **state)
 {
 	struct bw_ip all_nodes;
 	struct rte_mbuf *m = fresh();
-	uint8_t *icmp = (uint8_t *)rte_pktmbuf_append(m, 16);
+	uint8_t icmp[16] = { 128 };
 	struct bw_pkt pkt;
 	uint16_t sum;
 
 	(void)state;
 	bw_ip_parse("ff02::1", &all_nodes);
-	memset(icmp, 0, 16);
-	icmp[0] = 128;
 	sum = (uint16_t)~bw_sum_fold(bw_sum(icmp, 16, bw_sum_pseudo(&peer6, &all_nodes, IPPROTO_ICMPV6, 16)));
 	memcpy(icmp + 2, &sum, 2);
+	memcpy(rte_pktmbuf_append(m, sizeof(icmp)), icmp, sizeof(icmp));
 	send_ip(m, &peer6, &all_nodes, IPPROTO_ICMPV6);
 	m = receive_answering(&peer6, &pkt);
 	assert_non_null(m);

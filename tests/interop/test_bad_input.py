@@ -14,6 +14,9 @@ import pytest
 from conftest import V4
 
 
+pytestmark = pytest.mark.busy
+
+
 @pytest.fixture
 def place(bench, tmp_path):
     """A namespace with something to lose: an interface of its own."""

@@ -50,11 +50,11 @@ def test_every_connection_by_cookie(bench, files, tmp_path, device, timestamps):
 # ---- floods --------------------------------------------------------------------------------------------------
 
 
-def load(bench, url):
+def load(bench, url, seconds):
     """A new connection for every request, one after the other. Returns their times in seconds, and the rate."""
     times = []
     began = time.monotonic()
-    while time.monotonic() < began + SECONDS:
+    while time.monotonic() < began + seconds:
         done = bench.client.run(["curl", "-sS", "-g", "--max-time", 30, "-H", "Connection: close",
                                  "-w", "%{stderr}%{http_code} %{num_connects} %{time_total}\\n", *[url] * CHUNK],
                                 quiet=True)
@@ -85,14 +85,14 @@ def test_flood(bench, files, kind, rate, sources, family):
     bench.serve("packet", [f"--http {HTTP}={files}"],
                 extra=["--gateway", CLIENT["v4"], "--gateway", CLIENT["v6"]])
     url = bench.url(family, "small.txt")
-    quiet_times, quiet_rate = load(bench, url)
+    quiet_times, quiet_rate = load(bench, url, 1)
     # What is touched once is touched: the rest of the flood takes no memory.
     Flood(bench, family, kind, sources, "--options", "--count", 40000, "--rate", 20000).process.wait(30)
     before = resident_kib(bench.server.pid)
     # As much as the link carries is more than the ring of a packet socket holds: few SYNs of the client's get in, and it
     # tries again ever more rarely. So that flood ends before curl gives up.
     flood = Flood(bench, family, kind, sources, "--options", "--rate", rate, "--seconds", 60 if rate else 2 * SECONDS)
-    times, flooded_rate = load(bench, url)
+    times, flooded_rate = load(bench, url, SECONDS)
     packets = flood.end()
     grown = resident_kib(bench.server.pid) - before
     told("without", quiet_times, quiet_rate)

@@ -581,6 +581,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.busy
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(place, case):
     arguments, word = REFUSED[case]

@@ -1107,6 +1107,11 @@ bw_ns bw_context_now(const struct bw_context *ctx)
 	return ctx->f->now;
 }
 
+bool bw_context_is_draining(const struct bw_context *ctx)
+{
+	return ctx->f->is_draining;
+}
+
 void bw_context_tick_at(struct bw_context *ctx, bw_ns at)
 {
 	ctx->f->tick_at = BW_MIN(ctx->f->tick_at, BW_MAX(at, ctx->f->now + BW_NS_PER_US));

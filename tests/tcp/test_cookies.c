@@ -587,7 +587,7 @@ TEST(timestamps_go_on_from_the_cookies)
 
 		p->now = START + MS(i);
 		s = SYN_ANSWER(p, .wscale = 1 + i % 15, .sack_permitted = i & 1);
-		clock = (uint32_t)(i + bw_tcp__ts_offset(p->tcp, &p->flow));
+		clock = (uint32_t)(i + bw_tcp__numbers(p->tcp, &p->flow).ts_offset);
 		ts = s->f.ts_value;
 		assert_true(clock - ts < 64);
 		sent_free(s);
@@ -1007,7 +1007,7 @@ TEST(a_million_isns_look_random)
 	for (unsigned i = 0; i < SAMPLES; i++) {
 		flow.remote_port_be = __builtin_bswap16((uint16_t)i);
 		flow.remote.b[13] = (uint8_t)(i >> 16);
-		numbers[i] = bw_tcp__isn(p->tcp, &flow);
+		numbers[i] = bw_tcp__numbers(p->tcp, &flow).isn;
 	}
 	look_random("ISNs of neighbouring flows", numbers, ALIKE);
 

@@ -159,7 +159,7 @@ static void settle(struct bw_http__worker *w, struct bw_stream *s, struct bw_htt
 	}
 	if (c->phase == BW_HTTP__PHASE_OVER || c->peer_is_closed) {
 		bw_http__finish(w, s, c);
-	} else if (is_between && bw_stream_is_draining(s)) {
+	} else if (is_between && bw_context_is_draining(w->ctx)) {
 		/* A request may have come with the ACK that got us here. */
 		if (bw_stream_unread(s) > 0)
 			bw_stream_wake(s);
@@ -232,7 +232,7 @@ static bool pump_handler(
 	/* Room may have been wanted before what came since has ended the response. */
 	if (x->wants_room && x->stage <= BW_HTTP__STREAMING) {
 		x->wants_room = false;
-		c->since = bw_stream_now(s); /* the peer has taken something */
+		c->since = bw_context_now(w->ctx); /* the peer has taken something */
 		call(x, x->route->handler->writable);
 		c->owes_pump = false; /* this is it */
 	}
@@ -257,7 +257,7 @@ void bw_http__pump(struct bw_http__worker *w, struct bw_stream *s, struct bw_htt
 	}
 	c->owes_pump = false;
 	c->is_starved = false;
-	bw_http__update_date(w, bw_stream_now(s));
+	bw_http__update_date(w, bw_context_now(w->ctx));
 	while (c->first != NULL) {
 		struct bw_http_exchange *x = c->first;
 		uint64_t left_before = x->reply.body_left;
@@ -288,9 +288,9 @@ void bw_http__pump(struct bw_http__worker *w, struct bw_stream *s, struct bw_htt
 		bw_http__exchange_pop(w, c);
 	}
 	if (moved)
-		c->since = bw_stream_now(s);
+		c->since = bw_context_now(w->ctx);
 	if (c->is_starved)
-		bw_http__arm_by(s, c, bw_stream_now(s) + BW_HTTP__STARVED_NS);
+		bw_http__arm_by(s, c, bw_context_now(w->ctx) + BW_HTTP__STARVED_NS);
 	if (c->first == NULL)
 		settle(w, s, c);
 	else if (c->is_paused && !bw_http__is_blocked(w, c))

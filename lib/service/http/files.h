@@ -110,12 +110,20 @@ static inline void bw_http__object_put(struct bw_http__object *object)
 		bw_http__object_bury(object);
 }
 
-/** Of a path and the site that it is asked of: 0 the default, then the hosts in the order of the configuration. */
+/**
+ * Of a path, by its hash, and the site that it is asked of: 0 the default, then the hosts in the order of the
+ * configuration.
+ */
+static inline uint64_t bw_http__hash_at(unsigned site, uint64_t path_hash)
+{
+	/* Nobody outside knows what the site's multiple is added to. */
+	return path_hash + site * 0x9e3779b97f4a7c15ull;
+}
+
 static inline uint64_t bw_http__hash(
 	const struct bw_siphash_key *key, unsigned site, const uint8_t *path, uint32_t path_len)
 {
-	/* Nobody outside knows what the site's multiple is added to. */
-	return bw_siphash(key, path, path_len) + site * 0x9e3779b97f4a7c15ull;
+	return bw_http__hash_at(site, bw_siphash(key, path, path_len));
 }
 
 /** What of the object is for a client that takes these codings: BW_HTTP__TAKES_BR and the like. */

@@ -96,7 +96,7 @@ static void refuse(struct bw_http__worker *w, struct bw_stream *s, struct bw_htt
 	struct bw_http__reply reply = { .status = (uint16_t)status, .flags = BW_HTTP__REPLY_CLOSE | flags };
 
 	reply.entry = log_begin(w, s, head, head_len, c->since);
-	c->since = bw_stream_now(s);
+	c->since = bw_context_now(w->ctx);
 	w->requests++;
 	w->malformed++;
 	answer(w, s, c, &reply);
@@ -128,7 +128,7 @@ static void answer(
 	if (c->first == x && bw_http__is_streamed(reply))
 		bw_http__pump(w, s, c);
 	else if (c->is_starved)
-		bw_http__arm_by(s, c, bw_stream_now(s) + BW_HTTP__STARVED_NS);
+		bw_http__arm_by(s, c, bw_context_now(w->ctx) + BW_HTTP__STARVED_NS);
 }
 
 /* The site that the request's host means. Mostly that of the request before. */
@@ -144,20 +144,14 @@ static unsigned site_of(struct bw_http__worker *w, const struct bw_http__request
 	return w->host_site;
 }
 
-/* What a request is about. */
-struct target {
-	unsigned site;
-	const uint8_t *path; /* canonical */
-	uint32_t path_len;
-};
-
 /* 0 or a status. */
 static unsigned target_of(
-	struct bw_http__worker *w, const struct bw_http__request *request, struct target *target)
+	struct bw_http__worker *w, const struct bw_http__request *request, struct bw_http__target *target)
 {
 	target->site = site_of(w, request);
 	target->path = request->path;
 	target->path_len = request->path_len;
+	target->path_hash = request->path_hash;
 	if (bw_likely(request->path_is_plain))
 		return 0;
 	target->path = w->path;
@@ -169,7 +163,7 @@ static unsigned target_of(
  * 204 or 405.
  */
 static const struct bw_http_route *route(struct bw_http__worker *w, const struct bw_http__request *request,
-	const struct target *target, struct bw_http__reply *reply)
+	const struct bw_http__target *target, struct bw_http__reply *reply)
 {
 	const struct bw_http_route *found = NULL;
 	const struct bw_http_site *site =
@@ -198,7 +192,8 @@ static const struct bw_http_route *route(struct bw_http__worker *w, const struct
 
 /* The path's object into *reply, or the look-up to wait for. */
 static struct bw_http__lookup *look_up(struct bw_http__worker *w, struct bw_stream *s,
-	const struct bw_http__request *request, const struct target *target, struct bw_http__reply *reply)
+	const struct bw_http__request *request, const struct bw_http__target *target,
+	struct bw_http__reply *reply)
 {
 	struct bw_http__object *object;
 	struct bw_http__lookup *lookup = NULL;
@@ -206,8 +201,7 @@ static struct bw_http__lookup *look_up(struct bw_http__worker *w, struct bw_stre
 
 	if (request->query.len > 0 && request->query.len <= BW_HTTP__QUERY_MAX)
 		reply->query = request->query;
-	switch (bw_http__table_find(&w->table, target->site, target->path, target->path_len, bw_stream_now(s),
-		&object, &lookup, &status)) {
+	switch (bw_http__table_find(&w->table, target, bw_context_now(w->ctx), &object, &lookup, &status)) {
 	case BW_HTTP__FOUND:
 		bw_http__decide(w, object, &request->wants, reply);
 		return NULL;
@@ -236,7 +230,7 @@ static void await_body(struct bw_http__worker *w, struct bw_stream *s, struct bw
 }
 
 static void hand_over(struct bw_http_exchange *x, const struct bw_http__request *request,
-	const struct target *target, bool has_body)
+	const struct bw_http__target *target, bool has_body)
 {
 	const struct bw_http_head head = {
 		.method = request->method,
@@ -263,14 +257,14 @@ static void request_begin(struct bw_http__worker *w, struct bw_stream *s, struct
 	struct bw_http__reply reply = { .entry = entry };
 	uint64_t body_bytes_max = w->conf->body_bytes_max;
 	struct bw_http_exchange *x;
-	struct target target;
+	struct bw_http__target target;
 
 	w->requests++;
 	if (request->method == BW_HTTP_HEAD)
 		reply.flags |= BW_HTTP__REPLY_NO_BODY;
 	if (request->is_1_0)
 		reply.flags |= BW_HTTP__REPLY_1_0;
-	if (!request->keeps_alive || bw_stream_is_draining(s) ||
+	if (!request->keeps_alive || bw_context_is_draining(w->ctx) ||
 		(w->conf->requests_max > 0 && ++c->requests >= w->conf->requests_max))
 		reply.flags |= BW_HTTP__REPLY_CLOSE;
 	else if (request->has_keep_alive)
@@ -504,7 +498,7 @@ static bool input_known(struct bw_http__worker *w, struct bw_stream *s, struct b
 
 	if (request == NULL)
 		return false;
-	c->since = bw_stream_now(s);
+	c->since = bw_context_now(w->ctx);
 	request_begin(w, s, c, request, log_begin(w, s, head, head_len, c->since));
 	cursor_skip(cursor, head_len);
 	return true;
@@ -524,8 +518,8 @@ static bool input_head(
 	unsigned status;
 	uint32_t hash = 0;
 	bool is_fresh = c->scan.seen == 0;
-	bw_ns began_at =
-		is_fresh ? bw_stream_now(s) : c->since; /* with the packet that brought its first byte */
+	bw_ns began_at = is_fresh ? bw_context_now(w->ctx)
+				  : c->since; /* with the packet that brought its first byte */
 
 	if (bw_likely(is_fresh) && input_known(w, s, c, cursor, &hash))
 		return true;
@@ -545,7 +539,7 @@ static bool input_head(
 	switch (take_head(w, c, cursor, &head, &status)) {
 	case TAKEN_MORE:
 		if (is_fresh) {
-			c->since = bw_stream_now(s);
+			c->since = bw_context_now(w->ctx);
 			bw_http__arm_by(s, c, c->since + w->conf->header_timeout_ns);
 		}
 		return false;
@@ -565,9 +559,12 @@ static bool input_head(
 			c->scan.seen);
 		return true;
 	}
-	if (hash != 0)
+	if (hash != 0) {
+		if (request.path_is_plain)
+			request.path_hash = bw_http__table_hash(&w->table, request.path, request.path_len);
 		bw_http__memo_keep(w->memo, hash, head, c->scan.seen, &request);
-	c->since = bw_stream_now(s);
+	}
+	c->since = bw_context_now(w->ctx);
 	/* The head's bytes are in the views or the scratch until this call returns: the request may point there. */
 	request_begin(w, s, c, &request, log_begin(w, s, head, c->scan.seen, began_at));
 	cursor_skip(cursor, c->scan.seen);
@@ -583,7 +580,7 @@ static void note_body(
 	const struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, uint32_t n)
 {
 	uint64_t rate = w->conf->body_rate_bytes;
-	bw_ns now = bw_stream_now(s);
+	bw_ns now = bw_context_now(w->ctx);
 
 	if (n > 0)
 		c->since = rate > 0 ? BW_MIN(c->since + n * BW_NS_PER_SEC / rate, now) : now;
@@ -677,7 +674,7 @@ static void join_pieces(struct bw_http__worker *w, struct bw_stream *s, struct b
 	} else if (bw_stream_pullup(s, len) == NULL) {
 		c->is_starved = c->is_paused = is_hidden;
 		if (is_hidden)
-			bw_http__arm_by(s, c, bw_stream_now(s) + BW_HTTP__STARVED_NS);
+			bw_http__arm_by(s, c, bw_context_now(w->ctx) + BW_HTTP__STARVED_NS);
 	} else if (is_hidden) {
 		c->is_paused = true;
 		bw_stream_wake(s);
@@ -700,7 +697,7 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 	struct bw_http__worker *w = bw_http__worker_of(s);
 	struct bw_http__conn *c = bw_stream_state(s);
 	struct cursor cursor = { .view = views, .end = views + count };
-	bw_ns now = bw_stream_now(s);
+	bw_ns now = bw_context_now(w->ctx);
 	uint32_t sum = 0;
 	bool is_hidden;
 
@@ -742,7 +739,7 @@ static uint32_t http_data(struct bw_stream *s, const struct bw_view *views, unsi
 	}
 	if (c->peer_is_closed && !is_hidden)
 		input_ended(w, s, c);
-	else if (bw_unlikely(bw_stream_is_draining(s)))
+	else if (bw_unlikely(bw_context_is_draining(w->ctx)))
 		http_drain(s); /* what was in flight when that began may have ended just now */
 	return cursor.used;
 }
@@ -766,7 +763,7 @@ static void count_address(struct bw_http__worker *w, struct bw_stream *s, struct
 		break;
 	}
 	w->address_refused++;
-	bw_http__update_date(w, bw_stream_now(s));
+	bw_http__update_date(w, bw_context_now(w->ctx));
 	reply.entry = log_begin(w, s, NULL, 0, c->since);
 	answer(w, s, c, &reply);
 }
@@ -777,7 +774,7 @@ static void http_opened(struct bw_stream *s)
 	struct bw_http__conn *c = bw_stream_state(s);
 
 	w->connections++;
-	c->since = bw_stream_now(s);
+	c->since = bw_context_now(w->ctx);
 	c->timer_at = BW_NEVER;
 	bw_http__arm_by(s, c, c->since + w->conf->idle_timeout_ns);
 	if (bw_unlikely(w->conf->addresses != NULL))
@@ -867,7 +864,7 @@ static void http_timer(struct bw_stream *s)
 {
 	struct bw_http__worker *w = bw_http__worker_of(s);
 	struct bw_http__conn *c = bw_stream_state(s);
-	bw_ns now = bw_stream_now(s), deadline;
+	bw_ns now = bw_context_now(w->ctx), deadline;
 
 	c->timer_at = BW_NEVER;
 	bw_http__update_date(w, now);

@@ -68,6 +68,7 @@ struct bw_http__request {
 	enum bw_http_method method;
 	const uint8_t *path; /* of the target, without the query, as it came */
 	uint32_t path_len;
+	uint64_t path_hash;  /* 0, until the server fills it in */
 	const uint8_t *host; /* without its port; of the target's authority, else of Host */
 	uint32_t host_len;
 	struct bw_http_text target, query, fields; /* in the head's bytes */

@@ -412,7 +412,7 @@ bool bw_http__send_handler_head(struct bw_http__worker *w, struct bw_stream *s, 
 	enum bw_http__tail tail = tail_of(reply);
 	struct text text = { .len = 0 };
 
-	bw_http__update_date(w, bw_stream_now(s));
+	bw_http__update_date(w, bw_context_now(w->ctx));
 	BW_ASSERT(response->status >= 200 && response->status <= 599);
 	put_string(&text, "HTTP/1.1 ");
 	put_number(&text, response->status);

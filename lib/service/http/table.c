@@ -242,12 +242,14 @@ static enum bw_http__found wait_for(
 	return BW_HTTP__FOUND_WAIT;
 }
 
-enum bw_http__found bw_http__table_find(struct bw_http__table *table, unsigned site, const uint8_t *path,
-	uint32_t path_len, bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup,
-	unsigned *status)
+enum bw_http__found bw_http__table_find(struct bw_http__table *table, const struct bw_http__target *target,
+	bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup, unsigned *status)
 {
-	uint32_t hash = (uint32_t)bw_http__hash(&table->key, site, path, path_len);
-	uint32_t index = slot_find(table, site, path, path_len, hash);
+	uint64_t path_hash = target->path_hash != 0
+				     ? target->path_hash
+				     : bw_http__table_hash(table, target->path, target->path_len);
+	uint32_t hash = (uint32_t)bw_http__hash_at(target->site, path_hash);
+	uint32_t index = slot_find(table, target->site, target->path, target->path_len, hash);
 	struct bw_http__slot *slot = &table->slots[index];
 	struct bw_http__lookup *begun;
 
@@ -260,12 +262,12 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, unsigned s
 		}
 	}
 	if (index == 0) {
-		if (!bw_http__files_has_root(table->files, site)) {
+		if (!bw_http__files_has_root(table->files, target->site)) {
 			*status = 404;
 			return BW_HTTP__FOUND_NOT;
 		}
-		index = slot_insert(table, site, hash);
-		begun = index != 0 ? lookup_begin(table, index, path, path_len, now) : NULL;
+		index = slot_insert(table, target->site, hash);
+		begun = index != 0 ? lookup_begin(table, index, target->path, target->path_len, now) : NULL;
 		if (begun != NULL)
 			return wait_for(table, begun, lookup);
 		if (index != 0)
@@ -279,7 +281,7 @@ enum bw_http__found bw_http__table_find(struct bw_http__table *table, unsigned s
 	if (!slot->object->is_constant) {
 		if (bw_unlikely(is_past(&slot->object->look_at, now))) {
 			if (slot->lookup == NULL)
-				lookup_begin(table, index, path, path_len, now);
+				lookup_begin(table, index, target->path, target->path_len, now);
 			/* Where no helper has time, an old answer is better than none. */
 			if (is_past(&slot->object->stale_at, now) && slot->lookup != NULL &&
 				now - slot->lookup->begun_at < BW_HTTP__PATIENCE_NS) {

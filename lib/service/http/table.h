@@ -90,10 +90,22 @@ enum bw_http__found {
 	BW_HTTP__FOUND_NOT,  /* *status */
 };
 
-/** @site  0 the default, then the hosts; @path  canonical: bw_http__path() */
-enum bw_http__found bw_http__table_find(struct bw_http__table *table, unsigned site, const uint8_t *path,
-	uint32_t path_len, bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup,
-	unsigned *status);
+/** What the table is asked for. */
+struct bw_http__target {
+	unsigned site;       /* 0 the default, then the hosts */
+	const uint8_t *path; /* canonical: bw_http__path() */
+	uint32_t path_len;
+	uint64_t path_hash; /* by bw_http__table_hash(); 0: not known yet */
+};
+
+static inline uint64_t bw_http__table_hash(
+	const struct bw_http__table *table, const uint8_t *path, uint32_t path_len)
+{
+	return bw_siphash(&table->key, path, path_len);
+}
+
+enum bw_http__found bw_http__table_find(struct bw_http__table *table, const struct bw_http__target *target,
+	bw_ns now, struct bw_http__object **object, struct bw_http__lookup **lookup, unsigned *status);
 /** Is there a constant of that path? */
 bool bw_http__table_has_constant(
 	const struct bw_http__table *table, unsigned site, const uint8_t *path, uint32_t path_len);

@@ -7,6 +7,8 @@
  */
 #include <math.h>
 
+#include <base/random.h>
+
 #include "internal.h"
 
 static uint64_t rotate(uint64_t x, unsigned by)
@@ -14,23 +16,13 @@ static uint64_t rotate(uint64_t x, unsigned by)
 	return x << by | x >> (64 - by);
 }
 
-/** SplitMix64: spreads a seed over a state. */
-static uint64_t spread(uint64_t *seed)
-{
-	uint64_t z = *seed += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
 void bw_load__draw_init(
 	struct bw_load__draw *draw, uint64_t seed, uint64_t n, const uint32_t *ranks, uint32_t mask)
 {
 	*draw = (struct bw_load__draw){ .n = n, .ranks = ranks, .mask = mask };
-	draw->state[0] = spread(&seed);
-	draw->state[1] = spread(&seed);
-	draw->at = (uint32_t)spread(&seed);
+	draw->state[0] = bw_random(&seed);
+	draw->state[1] = bw_random(&seed);
+	draw->at = (uint32_t)bw_random(&seed);
 }
 
 uint64_t bw_load__draw_bits(struct bw_load__draw *draw)

@@ -90,6 +90,8 @@ bool bw_ip_is_link_local(const struct bw_ip *ip);  /* 169.254/16 or fe80::/10 */
  * all that is not global unicast (2000::/3).
  */
 bool bw_ip_is_global(const struct bw_ip *ip);
+/** May one of its addresses? Not so: none of them, as one of those sets has it whole. */
+bool bw_cidr_is_global(const struct bw_cidr *cidr);
 /** Does the prefix hold the address? False across families. */
 bool bw_cidr_contains(const struct bw_cidr *cidr, const struct bw_ip *ip);
 /** The prefix's IPv4 broadcast address is `ip`. Always false for IPv6, /31 and /32. */

@@ -45,6 +45,8 @@ const char *bw_conf_nearest_flag(const char *arg, const char *const *own, unsign
  */
 void bw_conf_set_client(struct bw_conf *conf, const struct bw_service *service, void *service_conf,
 	uint64_t connections, const struct bw_cidr *range);
+/** The same for a flood, which needs no service; `flood` lives as long as the configuration. */
+void bw_conf_set_flood(struct bw_conf *conf, const struct bw_flood_conf *flood, const struct bw_cidr *range);
 
 /** Units in which a quantity may be given, as in the file. */
 enum bw_conf_unit {

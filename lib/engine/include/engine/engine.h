@@ -13,6 +13,7 @@
 #include <base/addr.h>
 #include <base/counters.h>
 #include <base/types.h>
+#include <engine/flood.h>
 #include <nic/nic.h>
 #include <service/service.h>
 #include <tcp/tcp.h>
@@ -76,6 +77,7 @@ struct bw_engine_conf {
 	bw_ns keepalive_idle_ns; /* probe a silent connection after this long; 0: never. Default 2 h, as Linux */
 	unsigned helper_count; /* helper threads; default 2 */
 	bool counts_cycles;    /* by stage; default off, and the busy and idle ones are counted always */
+	const struct bw_flood_conf *flood; /* outlives the engine; default NULL: none */
 };
 
 void bw_engine_conf_init(struct bw_engine_conf *conf);

@@ -48,6 +48,12 @@ struct bw_nic_plan {
  * 0, or -EINVAL, -ENODEV, -EACCES, -EBUSY after one line: what, where, what to do.
  */
 int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan);
+/**
+ * Has the kernel a default route, of any table and family, through the device, or through an interface that shares it (a
+ * bridge or bond over it, a VLAN upon it)? Two routes that cover all addresses together are one, too. 1, 0, or -errno:
+ * not to be found out, as of a raw virtual device (-EOPNOTSUPP).
+ */
+int bw_nic_has_default_route(const struct bw_nic_plan *plan);
 
 struct bw_eal_conf {
 	const struct bw_nic_plan *plan;

@@ -174,6 +174,8 @@ void *bw_context_state(struct bw_context *ctx);
 unsigned bw_context_worker(const struct bw_context *ctx); /* 0 .. workers - 1 */
 unsigned bw_context_worker_count(const struct bw_context *ctx);
 bw_ns bw_context_now(const struct bw_context *ctx);
+/** bw_stream_is_draining() of any stream of it. */
+bool bw_context_is_draining(const struct bw_context *ctx);
 /** Call tick() at that time at the latest; once, and no worker's sleep is longer. The past: in the next turn. */
 void bw_context_tick_at(struct bw_context *ctx, bw_ns at);
 /** Our address for talking to `remote`; NULL: none. What bw_stream_connect() takes. */
