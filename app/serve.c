@@ -51,7 +51,8 @@ static int services_prepare(const struct bw_conf_view *view)
 
 /* ---- while it runs --------------------------------------------------------------------------------------- */
 
-static void rates_print(struct server *server)
+/** Who asks for it is told of the cycles, too; otherwise they are worth a line each time where stages are counted. */
+static void rates_print(struct server *server, bool is_asked_for)
 {
 	struct bw_stats_sample now;
 	char line[BW_STATS_LINE_BYTES];
@@ -59,7 +60,7 @@ static void rates_print(struct server *server)
 	bw_stats_take(server->instance.engine, bw_clock_now(), &now);
 	bw_stats_format(&server->last, &now, line);
 	bw_info("%s", line);
-	if (bw_stats_has_stages(&server->last, &now)) {
+	if (is_asked_for || bw_stats_has_stages(&server->last, &now)) {
 		bw_stats_format_cycles(&server->last, &now, line);
 		bw_info("%s", line);
 	}
@@ -95,10 +96,10 @@ static void watch(struct server *server)
 			return;
 		now = bw_clock_now();
 		if (which == SIGUSR1) {
-			rates_print(server);
+			rates_print(server, true);
 			unresolved_print(server);
 		} else if (now >= next_at) {
-			rates_print(server);
+			rates_print(server, false);
 			next_at = now + interval;
 		}
 	}
@@ -142,7 +143,7 @@ static void drain(struct server *server)
 				break;
 			}
 			if (which == SIGUSR1)
-				rates_print(server);
+				rates_print(server, true);
 		}
 		pthread_join(thread, NULL);
 	}

@@ -172,9 +172,10 @@ def test_sigint_is_as_good_and_nothing_is_left(bench, files, device):
 
 def test_sigusr1_prints_rates(bench, files):
     server = bench.serve("tap", [f"--http {HTTP}={files}"])
-    before = len(server.output().splitlines())
+    before = len(server.output())
     server.process.send_signal(signal.SIGUSR1)
-    wait_until(lambda: len(server.output().splitlines()) > before, "a line of rates", timeout=3)
+    wait_until(lambda: re.search(r"pps.*busy \d+%\n.*\d+ cycles/packet\n", server.output()[before:]),
+               "a line of rates and one of cycles", timeout=3)
     server.assert_runs()
 
 
