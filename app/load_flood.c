@@ -11,10 +11,11 @@
 #include "load_flood.h"
 #include "load_report.h"
 
-#define LOOK_NS  (5 * BW_NS_PER_MS)
-#define READY_NS (5 * BW_NS_PER_SEC)  /* three questions to a neighbour, a second apart, and some time */
-#define LAST_NS  (300 * BW_NS_PER_MS) /* for the last answers */
-#define AT_MOST  (BW_FLOOD_DURATION_MAX / BW_NS_PER_SEC + 1)
+#define PREFIX_MIN 8 /* a shorter one leads to most of the Internet */
+#define LOOK_NS    (5 * BW_NS_PER_MS)
+#define READY_NS   (5 * BW_NS_PER_SEC)  /* three questions to a neighbour, a second apart, and some time */
+#define LAST_NS    (300 * BW_NS_PER_MS) /* for the last answers */
+#define AT_MOST    (BW_FLOOD_DURATION_MAX / BW_NS_PER_SEC + 1)
 
 static const char *const kind_name[] = { "syn", "ack", "udp" };
 static const char *const answer_text[BW_FLOOD_ANSWERS] = { "SYN-ACK", "RST", "ICMP unreachable", "UDP",
@@ -83,8 +84,12 @@ int load_flood_check(const struct load_flood *flood, const struct bw_conf_view *
 	const struct bw_ip *target = &flood->conf.target;
 	const struct bw_cidr host = { .ip = *target, .prefix_len = bw_ip_is_v4(target) ? 32 : 128 };
 
+	for (unsigned i = 0; i < engine->addr_count; i++)
+		if (engine->addrs[i].prefix_len < PREFIX_MIN)
+			return refuse_range("--addr", &engine->addrs[i],
+				"says that most of the Internet is on this link; give the network's prefix length");
 	for (unsigned i = 0; i < engine->route_count; i++)
-		if (engine->routes[i].prefix.prefix_len < 8)
+		if (engine->routes[i].prefix.prefix_len < PREFIX_MIN)
 			return refuse_range("--flood", &engine->routes[i].prefix,
 				"by a gateway leads everywhere; leave it out, or give a --route to the target's network");
 	if (!is_host(engine, target))

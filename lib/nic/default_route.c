@@ -2,22 +2,24 @@
 /*
  * Is a device the machine's way to everywhere? By rtnetlink(7), since /proc/net/route shows the main table alone.
  *
- * A device is, when the kernel has a default route through an interface that shares a device with it: itself, the bridge
- * or bond that it is a port of, the one that a VLAN or macvlan of either lies on. From each interface the links to what
- * it lies on or belongs to are followed; two that come to the same one share it.
+ * A device is, when the kernel has a default route through an interface that hangs together with it: itself, the bridge
+ * or bond that it is a port of, the other ports, what a VLAN or macvlan of any lies on, the other end of a veth. All
+ * edges between the interfaces of this namespace are followed, either way. Of some kinds it cannot be seen where their
+ * packets go (tunnels, Open vSwitch): while there is a default route, they are taken for a part of it.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
 
 /* Two routes to half of all addresses each are one, too: VPNs set these over the real one. None of the longer is. */
 #define DEFAULT_PREFIX_MAX 7
-#define STACK_MAX          16 /* interfaces upon each other */
+#define LINKS_MAX          4096
 #define DEFAULTS_MAX       64 /* interfaces with such routes that are looked at; with more, any is taken for one */
 
 struct set {
@@ -85,90 +87,133 @@ static void take_route(const struct nlmsghdr *message, void *arg)
 	}
 	if (hops != NULL)
 		add_next_hops(arg, hops);
+	if (out == NULL &&
+		hops == NULL) /* a next-hop object's number alone: net.ipv4.nexthop_compat_mode is 0 */
+		((struct set *)arg)->is_over = true;
 }
 
 /* ---- interfaces upon each other -------------------------------------------------------------------------- */
 
-/* What the interface is made of or part of, itself included, within this namespace. */
-static int stack_read(unsigned index, struct set *stack)
-{
-	*stack = (struct set){ .max = STACK_MAX };
-	add(stack, index);
-	for (unsigned i = 0; i < stack->count; i++) {
-		unsigned below, master;
-		int rc = bw_nic__iface_related(stack->index[i], &below, &master);
+/* All links of this namespace, and whether they hang together with the device. */
+struct links {
+	unsigned count;
+	bool is_over; /* more than there is room for */
+	struct link {
+		struct bw_nic__link is;
+		bool is_joined;
+	} link[LINKS_MAX];
+};
 
-		if (rc != 0)
-			return rc;
-		add(stack, below);
-		add(stack, master);
-	}
-	return 0;
+static void take_link(const struct bw_nic__link *link, void *arg)
+{
+	struct links *links = arg;
+
+	if (links->count == LINKS_MAX)
+		links->is_over = true;
+	else
+		links->link[links->count++] = (struct link){ .is = *link };
 }
 
-static int shares_device(const struct set *stack, unsigned index)
+static struct link *link_of(struct links *links, unsigned index)
 {
-	struct set other;
-	int rc = stack_read(index, &other);
+	for (unsigned i = 0; i < links->count; i++)
+		if (index != 0 && links->link[i].is.index == index)
+			return &links->link[i];
+	return NULL;
+}
 
-	if (rc != 0)
-		return rc == -ENODEV ? 0 : rc; /* it went meanwhile */
-	for (unsigned i = 0; i < other.count; i++)
-		if (holds(stack, other.index[i]))
-			return 1;
-	return other.is_over;
+/* Whichever way an edge points, both of its ends are of one piece. Returns whether there was one more. */
+static bool join(struct links *links, struct link *link, unsigned other_index)
+{
+	struct link *other = link_of(links, other_index);
+
+	if (other == NULL || link->is_joined == other->is_joined)
+		return false;
+	link->is_joined = other->is_joined = true;
+	return true;
+}
+
+static void join_all(struct links *links, unsigned index)
+{
+	struct link *own = link_of(links, index);
+	bool is_more = own != NULL;
+
+	if (own != NULL)
+		own->is_joined = true;
+	while (is_more) {
+		is_more = false;
+		for (unsigned i = 0; i < links->count; i++) {
+			is_more |= join(links, &links->link[i], links->link[i].is.below);
+			is_more |= join(links, &links->link[i], links->link[i].is.master);
+		}
+	}
+}
+
+static bool leads_out(struct links *links, const struct set *defaults)
+{
+	for (unsigned i = 0; i < links->count; i++) {
+		const struct link *link = &links->link[i];
+
+		if (link->is_joined && (link->is.is_opaque || holds(defaults, link->is.index)))
+			return true;
+	}
+	return links->is_over || defaults->is_over;
 }
 
 int bw_nic__iface_has_default_route(const char *name)
 {
-	struct set stack, defaults = { .max = DEFAULTS_MAX };
+	struct set defaults = { .max = DEFAULTS_MAX };
 	unsigned index = if_nametoindex(name);
+	struct links *links;
 	int rc;
 
 	if (index == 0)
 		return -ENODEV;
-	rc = stack_read(index, &stack);
+	links = calloc(1, sizeof(*links));
+	if (links == NULL)
+		return -ENOMEM;
+	rc = bw_nic__dump_links(take_link, links);
 	if (rc == 0)
 		rc = bw_nic__dump_routes(AF_INET, take_route, &defaults);
 	if (rc == 0)
 		rc = bw_nic__dump_routes(AF_INET6, take_route, &defaults);
-	if (rc == 0 && (stack.is_over || defaults.is_over))
-		return 1;
-	for (unsigned i = 0; i < defaults.count && rc == 0; i++)
-		rc = shares_device(&stack, defaults.index[i]);
+	if (rc == 0) {
+		join_all(links, index);
+		/* Where there is no default route, nothing leads to one. */
+		rc = (defaults.count > 0 || defaults.is_over) && leads_out(links, &defaults);
+	}
+	free(links);
 	return rc;
 }
 
 /* ---- devices --------------------------------------------------------------------------------------------- */
 
-/* The kernel's interface of a PCI device that has one beside DPDK's driver (mlx5 is such). Empty: it has none. */
-static void pci_iface(const char *spec, char name[IFNAMSIZ])
+/* The kernel's interfaces of a PCI device, where it has some beside DPDK's driver (mlx5 is such). */
+static int pci_has_default_route(const char *spec)
 {
 	char path[96];
 	struct dirent *entry;
 	DIR *dir;
+	int rc = 0;
 
-	name[0] = '\0';
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.*s/net", (int)strcspn(spec, ","), spec);
 	dir = opendir(path);
-	while (dir != NULL && (entry = readdir(dir)) != NULL)
+	while (dir != NULL && rc == 0 && (entry = readdir(dir)) != NULL)
 		if (entry->d_name[0] != '.')
-			snprintf(name, IFNAMSIZ, "%.15s", entry->d_name);
+			rc = bw_nic__iface_has_default_route(entry->d_name);
 	if (dir != NULL)
 		closedir(dir);
+	return rc;
 }
 
 int bw_nic_has_default_route(const struct bw_nic_plan *plan)
 {
-	char name[IFNAMSIZ];
-
 	switch (plan->kind) {
 	case BW_NIC_PACKET:
 	case BW_NIC_XDP:
 		return bw_nic__iface_has_default_route(plan->iface);
 	case BW_NIC_PCI:
-		pci_iface(plan->devargs, name);
-		return name[0] != '\0' ? bw_nic__iface_has_default_route(name) : 0;
+		return pci_has_default_route(plan->devargs);
 	case BW_NIC_VDEV: /* its arguments may name anything */
 		return -EOPNOTSUPP;
 	case BW_NIC_TAP: /* a new interface */

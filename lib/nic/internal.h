@@ -109,8 +109,15 @@ int bw_nic__iface_prepare(unsigned index, const char *name, uint16_t mtu);
 int bw_nic__iface_up(unsigned index);
 int bw_nic__iface_add_addr(unsigned index, const struct bw_cidr *addr);
 int bw_nic__iface_xdp_off(unsigned index, bool is_generic);
-/** The interface that it lies on (a VLAN's, say) and the one that it is a port of, of this namespace; 0: none. -ENODEV. */
-int bw_nic__iface_related(unsigned index, unsigned *below, unsigned *master);
+struct bw_nic__link {
+	unsigned index;
+	unsigned
+		below; /* what it lies on (a VLAN's, say), or a veth's other end, of this namespace; 0: none */
+	unsigned master; /* what it is a port of; 0: none */
+	bool is_opaque;  /* where its packets go is not among these */
+};
+/** Every link of this namespace. 0, -EAGAIN when they changed meanwhile, or -errno. */
+int bw_nic__dump_links(void (*take)(const struct bw_nic__link *link, void *arg), void *arg);
 struct nlmsghdr;
 struct rtattr;
 /** Every route of a family, of every table. 0 or -errno. */

@@ -93,6 +93,10 @@ static int exchange(
 			h = (struct nlmsghdr *)(in + off);
 			if (h->nlmsg_len < sizeof(*h) || h->nlmsg_len > (size_t)(got - off))
 				break;
+			if ((h->nlmsg_flags & NLM_F_DUMP_INTR) != 0) { /* something may have been missed */
+				rc = -EAGAIN;
+				goto out;
+			}
 			if (h->nlmsg_type == NLMSG_ERROR || h->nlmsg_type == NLMSG_DONE) {
 				rc = ((struct nlmsgerr *)NLMSG_DATA(h))->error; /* in both the first thing */
 				goto out;
@@ -162,7 +166,7 @@ static struct nlmsghdr *link_ask(unsigned index)
 	return NULL;
 }
 
-static struct rtattr *link_attr(struct nlmsghdr *answer, uint16_t type)
+static struct rtattr *link_attr(const struct nlmsghdr *answer, uint16_t type)
 {
 	struct ifinfomsg *info = NLMSG_DATA(answer);
 
@@ -201,29 +205,48 @@ static unsigned number_of(const struct rtattr *a)
 	return number;
 }
 
-/* Its IFLA_LINK is its other end. */
-static bool is_veth(struct nlmsghdr *answer)
+/* No attribute says what these lie on: tunnels follow routes, and a virtual switch's ports its own tables. */
+static bool is_opaque(struct rtattr *info)
 {
-	struct rtattr *info = link_attr(answer, IFLA_LINKINFO), *kind;
+	static const char *const kinds[] = { "vxlan", "geneve", "gretap", "ip6gretap", "openvswitch" };
+	struct rtattr *kind = NULL;
 
-	if (info == NULL)
-		return false;
-	kind = bw_nic__rtattr(RTA_DATA(info), (int)RTA_PAYLOAD(info), IFLA_INFO_KIND);
-	return kind != NULL && strncmp(RTA_DATA(kind), "veth", RTA_PAYLOAD(kind)) == 0;
+	if (info != NULL)
+		kind = bw_nic__rtattr(RTA_DATA(info), (int)RTA_PAYLOAD(info), IFLA_INFO_KIND);
+	for (unsigned i = 0; kind != NULL && i < BW_ARRAY_LEN(kinds); i++)
+		if (strncmp(RTA_DATA(kind), kinds[i], RTA_PAYLOAD(kind)) == 0)
+			return true;
+	return false;
 }
 
-int bw_nic__iface_related(unsigned index, unsigned *below, unsigned *master)
-{
-	struct nlmsghdr *answer = link_ask(index);
+struct link_taker {
+	void (*take)(const struct bw_nic__link *link, void *arg);
+	void *arg;
+};
 
-	if (answer == NULL)
-		return -ENODEV;
-	*below = 0;
-	if (link_attr(answer, IFLA_LINK_NETNSID) == NULL && !is_veth(answer))
-		*below = number_of(link_attr(answer, IFLA_LINK));
-	*master = number_of(link_attr(answer, IFLA_MASTER));
-	free(answer);
-	return 0;
+static void take_link(const struct nlmsghdr *message, void *arg)
+{
+	const struct link_taker *taker = arg;
+	const struct ifinfomsg *info = NLMSG_DATA(message);
+	struct bw_nic__link link = { 0 };
+
+	if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < NLMSG_LENGTH(sizeof(*info)))
+		return;
+	link.index = (unsigned)info->ifi_index;
+	link.is_opaque = is_opaque(link_attr(message, IFLA_LINKINFO));
+	if (link_attr(message, IFLA_LINK_NETNSID) == NULL) /* else the number is another namespace's */
+		link.below = number_of(link_attr(message, IFLA_LINK));
+	link.master = number_of(link_attr(message, IFLA_MASTER));
+	taker->take(&link, taker->arg);
+}
+
+int bw_nic__dump_links(void (*take)(const struct bw_nic__link *link, void *arg), void *arg)
+{
+	struct link_taker taker = { take, arg };
+	struct request r;
+
+	request_init(&r, RTM_GETLINK, NLM_F_DUMP, sizeof(struct ifinfomsg));
+	return exchange(&r, take_link, &taker);
 }
 
 int bw_nic__iface_read(const char *name, struct bw_nic__iface *iface)

@@ -271,7 +271,7 @@ static void read_iface(struct bw_machine *m, const char *name)
 	speed = READ_NUMBER(0, "/sys/class/net/%s/speed", name);
 	nic->speed_mbps = speed > 0 ? (uint32_t)speed : 0;
 	nic->is_up = iface.is_up;
-	nic->has_default_route = bw_nic__iface_has_default_route(name) > 0;
+	nic->has_default_route = bw_nic__iface_has_default_route(name) != 0; /* who knows: it may */
 	nic->has_native_xdp = has_native_xdp(nic->driver);
 	m->nic_count++;
 }

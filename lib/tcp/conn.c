@@ -112,6 +112,18 @@ static void retry_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bw_tcp__upcall_writable(tcp, conn);
 }
 
+bool bw_tcp__abort_now(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	/* 3.10.5: in SYN_SENT, there is nobody yet to be told. */
+	if (conn->state != BW_STATE_CLOSED && conn->state != BW_STATE_SYN_SENT) {
+		if (tcp->answer_count == BW_TCP__ANSWERS_MAX)
+			return false;
+		bw_tcp__send_reset(tcp, conn);
+	}
+	bw_tcp__conn_end(tcp, conn, BW_TCP_END_ABORTED);
+	return true;
+}
+
 /** One that has left its list. */
 static void run_one(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool may_retry)
 {
@@ -121,16 +133,8 @@ static void run_one(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool may_retry
 		return;
 	}
 	if (conn->flags & BW_CONN_ABORT) {
-		/* 3.10.5: in SYN_SENT, there is nobody yet to be told. */
-		if (conn->state != BW_STATE_CLOSED && conn->state != BW_STATE_SYN_SENT) {
-			if (tcp->answer_count == BW_TCP__ANSWERS_MAX) {
-				/* Many at once: it waits until its RST finds room. */
-				bw_tcp__mark_pending(tcp, conn);
-				return;
-			}
-			bw_tcp__send_reset(tcp, conn);
-		}
-		bw_tcp__conn_end(tcp, conn, BW_TCP_END_ABORTED);
+		if (!bw_tcp__abort_now(tcp, conn)) /* many at once: it waits until its RST finds room */
+			bw_tcp__mark_pending(tcp, conn);
 		return;
 	}
 	if (conn->flags & BW_CONN_WAKE) {

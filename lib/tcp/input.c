@@ -363,12 +363,6 @@ static bool step_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segmen
 	return !bw_tcp__is_over(conn);
 }
 
-static bool peer_may_send(const struct bw_tcp_conn *conn)
-{
-	return conn->state == BW_STATE_ESTABLISHED || conn->state == BW_STATE_FIN_WAIT_1 ||
-	       conn->state == BW_STATE_FIN_WAIT_2;
-}
-
 /** Seventh, the text. Returns whether a FIN has become the next in order. */
 static bool step_text(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segment *s)
 {
@@ -376,7 +370,7 @@ static bool step_text(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 	uint32_t unread = conn->unread;
 	struct rte_mbuf *first, *last;
 
-	if (!peer_may_send(conn))
+	if (!bw_tcp__peer_may_send(conn))
 		return false; /* nothing comes after a FIN */
 	if (s->len != 0) {
 		uint32_t len = s->len;

@@ -645,6 +645,8 @@ void bw_tcp__mark_ready(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /** The next of the ready list, out of it; NULL at the end. Frees those that are over. */
 struct bw_tcp_conn *bw_tcp__pop_ready(struct bw_tcp *tcp);
 void bw_tcp__push_ready_front(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+/** bw_tcp_abort() outside an upcall. False: there is no room for its RST now. */
+bool bw_tcp__abort_now(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 void bw_tcp__mark_pending(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 /**
  * Make the upcalls that downcalls asked for; those they ask for in turn wait for the next call. Of the connections that
@@ -667,6 +669,12 @@ static inline bool bw_tcp__awaits_ack(const struct bw_tcp_conn *conn)
 }
 
 /** Not synchronized yet (RFC 9293 3.4). */
+static inline bool bw_tcp__peer_may_send(const struct bw_tcp_conn *conn)
+{
+	return conn->state == BW_STATE_ESTABLISHED || conn->state == BW_STATE_FIN_WAIT_1 ||
+	       conn->state == BW_STATE_FIN_WAIT_2;
+}
+
 static inline bool bw_tcp__is_opening(const struct bw_tcp_conn *conn)
 {
 	return conn->state == BW_STATE_SYN_SENT || conn->state == BW_STATE_SYN_RECEIVED;

@@ -30,8 +30,10 @@ static uint32_t useless_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *c
 	uint32_t ms;
 
 	if (bw_tcp_send_queued(conn) == 0)
-		/* What is there to be answered waits for us, not for the peer. */
-		ms = conn->flags & BW_CONN_NO_MBUF ? 0 : bw_tcp__ms_since(tcp, conn->last_rx_ms);
+		/* What is there to be answered waits for us, not for the peer, nor does it where all has come. */
+		ms = (conn->flags & BW_CONN_NO_MBUF) || !bw_tcp__peer_may_send(conn)
+			     ? 0
+			     : bw_tcp__ms_since(tcp, conn->last_rx_ms);
 	else if (conn->backoff == 0 || conn->timer_use == BW_TCP_TIMER_OFF)
 		ms = 0; /* by its own round trip it is too early to tell */
 	else if (conn->timer_use == BW_TCP_TIMER_PERSIST)
@@ -70,7 +72,8 @@ static void reclaim(struct bw_tcp *tcp)
 		tcp->reclaim_next =
 			tcp->reclaim_next + 1 < tcp->conn_slab.touched ? tcp->reclaim_next + 1 : 0;
 		conn = &tcp->conns[tcp->reclaim_next];
-		held = conn->unread + bw_tcp_send_queued(conn);
+		held = conn->unread +
+		       (conn->send_last != NULL ? bw_tcp_send_queued(conn) : 0); /* a SYN is none */
 		if ((held == 0 && !(conn->flags & BW_CONN_REASSEMBLY)) || !bw_tcp__is_live(tcp, conn))
 			continue;
 		if (is_empty)
@@ -91,7 +94,9 @@ static void reclaim(struct bw_tcp *tcp)
 	if (victim == NULL)
 		return;
 	bw_tcp__count(tcp, BW_TCP_PRESSURE_RESETS);
-	bw_tcp_abort(victim);
+	/* At once: until its buffers are back, each turn would choose another one. */
+	if (!bw_tcp__abort_now(tcp, victim))
+		bw_tcp_abort(victim);
 }
 
 void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
@@ -111,7 +116,8 @@ void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
 	else if (pressure == BW_TCP_PRESSURE_EMPTY && tcp->now - tcp->empty_at >= HOPELESS_NS &&
 		 bw_tcp__ms_since(tcp, tcp->hearing_ms) * BW_NS_PER_MS >= HOPELESS_NS)
 		tcp->is_hopeless = true;
-	if (pressure == BW_TCP_PRESSURE_EMPTY || is_asked_for(tcp))
+	/* While the link is down, nobody could say what makes the difference. */
+	if (!tcp->is_link_down && (pressure == BW_TCP_PRESSURE_EMPTY || is_asked_for(tcp)))
 		reclaim(tcp);
 }
 

@@ -267,12 +267,6 @@ const uint8_t *bw_tcp_pullup(struct bw_tcp_conn *conn, uint32_t len)
 
 /* ---- the window ---------------------------------------------------------------------------------------- */
 
-static bool peer_may_send(const struct bw_tcp_conn *conn)
-{
-	return conn->state == BW_STATE_ESTABLISHED || conn->state == BW_STATE_FIN_WAIT_1 ||
-	       conn->state == BW_STATE_FIN_WAIT_2;
-}
-
 /** The window that the free room allows, and the field can say. */
 static uint32_t allowed_window(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
@@ -321,7 +315,7 @@ void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len)
 		bw_tcp__mark_pending(tcp, conn);
 		return;
 	}
-	if (!peer_may_send(conn) || bw_tcp__is_over(conn))
+	if (!bw_tcp__peer_may_send(conn) || bw_tcp__is_over(conn))
 		return;
 	/*
 	 * A window update of its own is due when the window that the peer knows has shrunk to half of what it

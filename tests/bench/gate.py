@@ -15,6 +15,7 @@ import collections
 import json
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -182,4 +183,6 @@ def main():
 
 
 if __name__ == "__main__":
+    # subprocess.run() ends its child then.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     main()

@@ -57,6 +57,7 @@ static double load_ns(size_t bytes, unsigned steps)
 	size_t lines = bytes / LINE;
 	uint32_t *memory = aligned_alloc(LINE, bytes);
 	double best = 1e9;
+	uint32_t at = 0; /* each walk goes on where the one before has ended: its lines are in no cache */
 	uint64_t end;
 
 	for (size_t i = 0; i < lines; i++)
@@ -73,7 +74,6 @@ static double load_ns(size_t bytes, unsigned steps)
 	do {
 		uint64_t began = now_ns();
 		volatile uint32_t kept;
-		uint32_t at = 0;
 		double ns;
 
 		for (unsigned i = 0; i < steps; i++)

@@ -764,11 +764,11 @@ static void sweep(struct bw_load__worker *w, bw_ns now)
 	}
 }
 
-/** With a count: nothing stands, and nothing was asked, for as long as an answer may take. */
+/** With a count: nothing stands, and nothing that was due was asked, for as long as an answer may take. */
 static bool is_stranded(struct bw_load__worker *w, bw_ns now)
 {
 	if (w->stage != BW_LOAD_RUN || w->issued >= w->share || w->figures.open > 0 ||
-		w->issued != w->served_issued) {
+		w->issued != w->served_issued || (w->is_open_loop && due_next(w) > now)) {
 		w->served_at = now;
 		w->served_issued = w->issued;
 	}

@@ -35,7 +35,9 @@ def measure(side, name, place, server, options, seconds, tsc_hz):
     else:
         server.begin()
         figures = side.ask[name](place, seconds)
-        figures |= server.end(figures["rate"])
+        of_server = server.end(figures["rate"])
+        if not figures.pop("two_rates", False):  # else what it took is of neither
+            figures |= of_server
         place.has_hugepages = server.has_hugepages
     if not options.quick and not all(figures.get(figure, 1) for figure in report.MAIN):
         raise Wrong(f"{name}: nothing was answered")
@@ -168,6 +170,7 @@ def main():
 if __name__ == "__main__":
     # Whichever way it ends: namespaces, hugepages and settings are given back.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -42,7 +42,7 @@ def http():
     by_wrk = {**{name: wrk(connections, depth=depth) for name, (connections, depth) in names.items()},
               "http-new": wrk(64, closes=True)}
     by_load = {**{name: load("-c", connections, "-P", depth, url()) for name, (connections, depth) in names.items()},
-               "http-new": load("-c", 256, "--new-connections", url())}
+               "http-new": load("-c", 64, "--new-connections", url())}
     without_1024 = {name: ask for name, ask in by_wrk.items() if name != "http-1024"}
     few = {name: ask for name, ask in by_wrk.items() if name in ("http", "http-1024")}
     return Group(
