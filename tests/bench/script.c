@@ -486,7 +486,8 @@ unsigned script_run(const struct scenario *s)
 
 int script_open(void)
 {
-	static char no_huge[] = "--no-huge"; /* valgrind has no room for them, and a count must not depend on it */
+	static char no_huge[] =
+		"--no-huge"; /* valgrind has no room for them, and a count must not depend on it */
 	static char *const extra[] = { no_huge };
 	struct bw_eal_conf eal = { .plan = &plan, .extra = extra, .extra_count = BW_ARRAY_LEN(extra) };
 	struct bw_nic_conf conf = {
