@@ -226,11 +226,21 @@ class Bench:
             self.bridge(mtu)
         if bad_link:
             if device == "tap":
-                wait_until(lambda: "bwt0" in self.home.links(), "the TAP", timeout=20)
+                self.disown("bwt0", [V4_CLIENT, V6_CLIENT] if addrs and mtu >= 1280 else [V4_CLIENT] if addrs else [])
             self.link.start("")
         if wait:
             self.ready()
         return self.server
+
+    def disown(self, tap, addrs):
+        """A TAP's other end has the client's addresses. Where the client is somebody else, both would answer for them, and
+        each reset what the other has begun."""
+        def shown():
+            said = self.home.run(["ip", "-o", "addr", "show", "dev", tap], check=False, quiet=True)
+            return said.returncode == 0 and all(f" {addr}/" in said.stdout for addr in addrs)
+
+        wait_until(shown, "the TAP", timeout=20)
+        self.home.ip(f"addr flush dev {tap}")
 
     def address(self):
         """The client's end of the link."""
