@@ -50,7 +50,8 @@ def told(report):
 def load(*arguments, size=None, hits=False):
     """barewire load, on the memif, or on the kernel's interface at the client."""
     def run(place, seconds):
-        report = barewire_load(place, seconds, "--warmup", min(seconds / 5, 0.3), "-d", seconds, *arguments)
+        report = barewire_load(place, seconds, "--warmup", round(min(seconds / 5, 0.3), 3), "-d",
+                               round(seconds, 3), *arguments)
         if hits and report["misses"]:
             raise Wrong(f"{report['misses']} keys were not there")
         return gbit(told(report), size)
