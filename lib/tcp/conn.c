@@ -45,31 +45,32 @@ void bw_tcp__push_ready_front(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	tcp->ready_head = conn->index;
 }
 
-void bw_tcp__mark_pending(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+/** At the end of a list, unless it is in one. */
+static void push(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t *head, uint32_t *tail)
 {
 	if (conn->flags & BW_CONN_PENDING)
 		return;
 	conn->flags |= BW_CONN_PENDING;
 	bw_tcp__cold(tcp, conn)->pending_next = BW_TCP__NONE;
-	if (tcp->pending_tail != BW_TCP__NONE)
-		tcp->colds[tcp->pending_tail].pending_next = conn->index;
+	if (*tail != BW_TCP__NONE)
+		tcp->colds[*tail].pending_next = conn->index;
 	else
-		tcp->pending_head = conn->index;
-	tcp->pending_tail = conn->index;
+		*head = conn->index;
+	*tail = conn->index;
 }
 
-/** Into the list of those that wait for a buffer, which has a few looked at in each call. */
+void bw_tcp__mark_pending(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	push(tcp, conn, &tcp->pending_head, &tcp->pending_tail);
+}
+
+/**
+ * Into the list of those that wait for a buffer, which has a few looked at in each call. Who is pending, by what its
+ * service has just asked for, comes back.
+ */
 static void mark_waiting(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	if (conn->flags & BW_CONN_PENDING) /* by what its service has just asked for: it comes back */
-		return;
-	conn->flags |= BW_CONN_PENDING;
-	bw_tcp__cold(tcp, conn)->pending_next = BW_TCP__NONE;
-	if (tcp->waiting_tail != BW_TCP__NONE)
-		tcp->colds[tcp->waiting_tail].pending_next = conn->index;
-	else
-		tcp->waiting_head = conn->index;
-	tcp->waiting_tail = conn->index;
+	push(tcp, conn, &tcp->waiting_head, &tcp->waiting_tail);
 }
 
 /** Give the memory back once closed() was called and no list has the connection. */
