@@ -295,6 +295,8 @@ int bw_tcp_send_ref(
 	home = alloc_for_data(tcp, conn);
 	if (home == NULL)
 		goto no_mbuf;
+	if (tcp->buffers_left != 0)
+		tcp->buffers_left--; /* for the first cut, which may wait for no other's ACK: bw_tcp__sendq_split() */
 	for (uint32_t i = 0; i < pieces; i++) {
 		struct rte_mbuf *m = alloc_for_data(tcp, conn);
 
@@ -357,6 +359,15 @@ int bw_tcp__sendq_split(
 
 	BW_ASSERT(len != 0 && rest_len != 0);
 	if (conn->send_mbufs >= mbufs_max || (!is_by_ref && rest_len > tcp->payload_room))
+		return -ENOSPC;
+	/*
+	 * A cut takes one more buffer than was granted with the send. Where none is left it waits for what is in
+	 * flight; where nothing is, the ACK that said so has given one back, or the send has set one aside. What is
+	 * repeated does not wait: it is what gives buffers back.
+	 */
+	if (tcp->buffers_left != 0)
+		tcp->buffers_left--;
+	else if (!is_needed && conn->snd_nxt != conn->snd_una)
 		return -ENOSPC;
 	rest = rte_pktmbuf_alloc(tcp->conf.pool);
 	if (rest == NULL) {

@@ -29,6 +29,7 @@ struct peer_of_many {
 	bool is_established, is_over, is_reset;
 	bw_seq iss, our_next, next; /* ours: what it has received; its own: what it sends next */
 	uint32_t asked, answered;   /* bytes */
+	uint32_t wants;             /* bytes, by reference; 0: its message, copied */
 	bw_ns ask_at, ack_at, rto_ns;
 };
 
@@ -50,6 +51,7 @@ static struct {
 	struct frame frame[WIRE_FRAMES];
 	unsigned first, count; /* of frames, in the order of their times */
 	unsigned never_received;
+	unsigned free_least; /* buffers, after any turn */
 	bool is_link_down;
 } crowd;
 
@@ -57,10 +59,25 @@ static struct rte_mempool *small;
 
 /* ---- the service: echo, of whole messages of 8 bytes ------------------------------------------------------ */
 
-#define MESSAGE "question"
+#define MESSAGE      "question"
+#define TWO_SEGMENTS 2920
+
+static const uint8_t document[TWO_SEGMENTS];
+
+static struct peer_of_many *peer_of(const struct bw_tcp_conn *conn)
+{
+	return &crowd.peer[__builtin_bswap16(bw_tcp_flow(conn)->remote_port_be) - 10000u];
+}
 
 static void answer(struct bw_tcp_conn *conn)
 {
+	uint32_t wants = peer_of(conn)->wants;
+
+	while (wants != 0 && bw_tcp_unread(conn) >= 8) {
+		if (bw_tcp_send_ref(conn, document, wants, NULL, NULL) != 0)
+			return;
+		bw_tcp_consume(conn, 8);
+	}
 	while (bw_tcp_unread(conn) >= 8) {
 		const uint8_t *bytes = bw_tcp_pullup(conn, 8);
 		void *room = bytes != NULL ? bw_tcp_send_reserve(conn, 8) : NULL;
@@ -268,6 +285,7 @@ static void turn(void)
 	input_burst();
 	bw_tcp_timers(crowd.tcp, crowd.now);
 	collect_crowd();
+	crowd.free_least = BW_MIN(crowd.free_least, rte_mempool_avail_count(crowd.pool));
 }
 
 static void turns_until(bw_ns at)
@@ -308,6 +326,7 @@ static void make_crowd(unsigned count, enum manners manners)
 	memset(&crowd, 0, sizeof(crowd));
 	crowd.pool = small;
 	crowd.now = START;
+	crowd.free_least = MBUFS;
 	bw_tcp_conf_init(&conf);
 	conf.pool = small;
 	conf.counters = &crowd.counters;
@@ -382,6 +401,22 @@ TEST(all_ask_at_once)
 	assert_int_equal(answered(), 3000);
 	assert_int_equal(COUNT(TCP_PRESSURE_RESETS), 0);
 	assert_true(COUNT(TCP_PRESSURE_DROPS) > 0);
+	newcomer_is_answered();
+	crowd_is_done();
+}
+
+/** Cutting what was sent by reference takes a buffer for each segment: that, too, leaves the reserve alone. */
+TEST(cuts_take_what_is_granted)
+{
+	make_crowd(1000, ANSWERS);
+	for (unsigned i = 0; i < crowd.peers; i++)
+		crowd.peer[i].wants = TWO_SEGMENTS;
+	all_ask();
+	turns_until(crowd.now + S(4));
+	for (unsigned i = 0; i < crowd.peers; i++)
+		assert_int_equal(crowd.peer[i].answered, TWO_SEGMENTS);
+	assert_int_equal(COUNT(TCP_PRESSURE_RESETS), 0);
+	assert_int_equal(crowd.free_least, RESERVE);
 	newcomer_is_answered();
 	crowd_is_done();
 }
@@ -580,6 +615,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(all_ask_at_once, disperse),
+		cmocka_unit_test_teardown(cuts_take_what_is_granted, disperse),
 		cmocka_unit_test_teardown(far_peers_are_waited_for, disperse),
 		cmocka_unit_test_teardown(vanished_peers_give_way, disperse),
 		cmocka_unit_test_teardown(vanished_peers_do_not_keep_others_out, disperse),
