@@ -256,7 +256,7 @@ struct bw_tcp__cold {
 	uint32_t reassembly;          /* index, BW_TCP__NONE when nothing is out of order */
 	uint32_t challenge_ms;        /* of the last rate-limited answer */
 	uint32_t unreachable_ms;      /* of the last ICMP error about what was in flight */
-	bw_seq rcv_round_seq;  /* what the service had taken when the current round trip began: recvq.c */
+	bw_seq rcv_round_seq; /* what the service had taken when the current round trip began: recvq.c; pressure.c */
 	uint32_t rcv_round_ms; /* and when that was */
 };
 
@@ -487,13 +487,15 @@ struct bw_tcp {
 	enum bw_tcp_pressure pressure;
 	uint32_t buffers_left; /* that connections may take in this turn: pressure.c */
 	bool is_link_down;
-	bool is_hopeless;      /* who holds buffers goes, whatever it does */
-	uint32_t reclaim_next; /* connection to be looked at */
-	bw_ns refused_at;      /* when the pressure last had something refused */
-	bw_ns empty_at;        /* since when the pressure is EMPTY */
-	uint32_t hearing_ms;   /* since when what peers send would have been heard */
-	uint32_t now_ms;       /* since epoch, rounded down */
-	uint32_t now_ms_up;    /* and up: deadlines count from it, so that none is early */
+	bool is_hopeless;                        /* who holds buffers goes, whatever it does */
+	uint32_t reclaim_next;                   /* connection to be looked at */
+	uint32_t reclaim_useful;                 /* looked at since one that holds buffers to no use */
+	bw_ns refused_at;                        /* when the pressure last had something refused */
+	bw_ns asked_at;                          /* since when it has, again and again */
+	bw_ns pressed_at[BW_TCP_PRESSURE_COUNT]; /* since when the pressure is this or more */
+	uint32_t hearing_ms;                     /* since when what peers send would have been heard */
+	uint32_t now_ms;                         /* since epoch, rounded down */
+	uint32_t now_ms_up;                      /* and up: deadlines count from it, so that none is early */
 	uint32_t ready_head, ready_tail;
 	uint32_t pending_head, pending_tail;
 	uint32_t waiting_head, waiting_tail; /* of the pending: whose service waits for a buffer */
@@ -601,12 +603,6 @@ static inline bool bw_tcp__may_hold_more(const struct bw_tcp *tcp, uint32_t byte
 
 	return bw_likely(tcp->pressure == BW_TCP_PRESSURE_NONE) ||
 	       (tcp->buffers_left != 0 && bytes < less_than[tcp->pressure]);
-}
-
-/** What asks for buffers and gets none is what others are broken for. */
-static inline void bw_tcp__note_refused(struct bw_tcp *tcp)
-{
-	tcp->refused_at = tcp->now;
 }
 
 /** What peers did not send until now is not held against them. */
@@ -1063,6 +1059,8 @@ uint32_t bw_tcp__cubic_on_ack(struct bw_tcp__cubic *c, uint32_t now_ms, uint32_t
 /* pressure.c */
 /** Does somebody have to give buffers back? Then turns go on, as each looks at a few connections only. */
 bool bw_tcp__reclaims(const struct bw_tcp *tcp);
+/** What asks for buffers and gets none is what others are broken for. */
+void bw_tcp__note_refused(struct bw_tcp *tcp);
 
 /* timers.c */
 /** Have the wheel fire at `at` at the latest. */

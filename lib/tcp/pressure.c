@@ -13,34 +13,63 @@
  *
  * Then, what is old is broken. While something is refused, whoever holds buffers to no use is reset, the longest first:
  * a peer that has not acknowledged, with a time-out at least, or keeps its window shut, or has sent a part and not the
- * rest. The scarcer buffers are, the less it takes. While there are none, out-of-order data goes (RFC 2018 8 allows
- * it) and so does, at once, whoever holds most. And if that does not help for HOPELESS_NS, whoever holds anything goes,
- * until some are free: nobody can keep the others standing by moving a little.
+ * rest, whatever other signs of life it gives. The scarcer buffers are, the less it takes. While there are none,
+ * out-of-order data goes (RFC 2018 8 allows it), and where nobody of all holds any to no use, so does, at once, whoever
+ * holds most. And if none of that helps for a while, there is no hope that it will, and whoever holds anything goes, the
+ * one that has made no progress for the longest first: nobody can keep the others standing by moving a little.
  *
  * A turn looks at a few connections, and resets one of them at most.
  */
 #include "internal.h"
 
-#define HOPELESS_NS (3 * BW_NS_PER_SEC)
-#define DEMAND_NS   (10 * BW_NS_PER_SEC) /* what is refused is asked for again, a SYN later and later */
+#define DEMAND_NS (10 * BW_NS_PER_SEC) /* what is refused is asked for again, a SYN later and later */
 
-/** Of a connection that holds buffers: how long it has made no use of them. */
-static uint32_t useless_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+/** With so few buffers or fewer all the time, and something refused: until it is hopeless. A SYN's sixth try is later. */
+static const bw_ns hopeless_ns[BW_TCP_PRESSURE_COUNT] = {
+	[BW_TCP_PRESSURE_LOW] = 15 * BW_NS_PER_SEC,
+	[BW_TCP_PRESSURE_DRY] = 10 * BW_NS_PER_SEC,
+	[BW_TCP_PRESSURE_EMPTY] = 3 * BW_NS_PER_SEC,
+};
+
+/**
+ * Since when a peer that has sent a part has sent no more of it, as far as is known: since it was last heard, or has
+ * been looked at here without more having come.
+ */
+static uint32_t silent_ms(struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+
+	/* What window growth begins a round at, which it does not do now, is less: RCV.NXT without what is unread. */
+	if (cold->rcv_round_seq != conn->rcv_nxt) {
+		cold->rcv_round_seq = conn->rcv_nxt;
+		cold->rcv_round_ms = tcp->now_ms;
+	}
+	return BW_MAX(bw_tcp__ms_since(tcp, cold->rcv_round_ms), bw_tcp__ms_since(tcp, conn->last_rx_ms));
+}
+
+/** Of a connection that holds buffers: how long it has made no use of them; while it is hopeless, no progress. */
+static uint32_t useless_ms(struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	uint32_t ms;
 
 	if (bw_tcp_send_queued(conn) == 0)
 		/* What is there to be answered waits for us, not for the peer, nor does it where all has come. */
-		ms = (conn->flags & BW_CONN_NO_MBUF) || !bw_tcp__peer_may_send(conn)
-			     ? 0
-			     : bw_tcp__ms_since(tcp, conn->last_rx_ms);
-	else if (conn->backoff == 0 || conn->timer_use == BW_TCP_TIMER_OFF)
+		ms = (conn->flags & BW_CONN_NO_MBUF) || !bw_tcp__peer_may_send(conn) ? 0
+										     : silent_ms(tcp, conn);
+	else if (!tcp->is_hopeless && (conn->backoff == 0 || conn->timer_use == BW_TCP_TIMER_OFF))
 		ms = 0; /* by its own round trip it is too early to tell */
 	else if (conn->timer_use == BW_TCP_TIMER_PERSIST)
 		ms = bw_tcp__rto_ms(conn); /* about what the intervals before this one add up to */
 	else
 		ms = bw_tcp__ms_since(tcp, conn->progress_ms);
 	return BW_MIN(ms, bw_tcp__ms_since(tcp, tcp->hearing_ms));
+}
+
+void bw_tcp__note_refused(struct bw_tcp *tcp)
+{
+	if (tcp->refused_at == 0 || tcp->now - tcp->refused_at >= DEMAND_NS)
+		tcp->asked_at = tcp->now;
+	tcp->refused_at = tcp->now;
 }
 
 static bool is_asked_for(const struct bw_tcp *tcp)
@@ -62,6 +91,7 @@ static void reclaim(struct bw_tcp *tcp)
 		[BW_TCP_PRESSURE_EMPTY] = 1000,
 	};
 	bool is_empty = tcp->pressure == BW_TCP_PRESSURE_EMPTY, is_wanted = is_asked_for(tcp);
+	uint32_t patience = tcp->is_hopeless ? 0 : patience_ms[tcp->pressure];
 	uint32_t most = BW_TCP__HELD_BYTES_DRY, longest = 0;
 	struct bw_tcp_conn *largest = NULL, *idlest = NULL, *victim;
 
@@ -71,6 +101,7 @@ static void reclaim(struct bw_tcp *tcp)
 
 		tcp->reclaim_next =
 			tcp->reclaim_next + 1 < tcp->conn_slab.touched ? tcp->reclaim_next + 1 : 0;
+		tcp->reclaim_useful++;
 		conn = &tcp->conns[tcp->reclaim_next];
 		held = conn->unread +
 		       (conn->send_last != NULL ? bw_tcp_send_queued(conn) : 0); /* a SYN is none */
@@ -85,12 +116,16 @@ static void reclaim(struct bw_tcp *tcp)
 		if (!is_wanted || held == 0)
 			continue;
 		idle_ms = useless_ms(tcp, conn);
-		if ((idle_ms >= patience_ms[tcp->pressure] || tcp->is_hopeless) && idle_ms >= longest) {
+		if (idle_ms < patience)
+			continue;
+		tcp->reclaim_useful = 0;
+		if (idle_ms >= longest) {
 			longest = idle_ms;
 			idlest = conn;
 		}
 	}
-	victim = largest != NULL ? largest : idlest;
+	/* Who makes use of what it holds, however much, outlives those who do not: they are looked for all round first. */
+	victim = idlest != NULL ? idlest : tcp->reclaim_useful >= tcp->conn_slab.touched ? largest : NULL;
 	if (victim == NULL)
 		return;
 	bw_tcp__count(tcp, BW_TCP_PRESSURE_RESETS);
@@ -99,23 +134,40 @@ static void reclaim(struct bw_tcp *tcp)
 		bw_tcp_abort(victim);
 }
 
+/** With pressures that come and go it counts how long there was more than none, or than LOW. */
+static bool is_beyond_hope(const struct bw_tcp *tcp)
+{
+	bw_ns heard_ns = bw_tcp__ms_since(tcp, tcp->hearing_ms) * BW_NS_PER_MS;
+	bw_ns stood_ns = is_asked_for(tcp) ? BW_MIN(tcp->now - tcp->asked_at, heard_ns) : 0;
+
+	for (unsigned i = BW_TCP_PRESSURE_LOW; i <= tcp->pressure; i++)
+		if (BW_MIN(tcp->now - tcp->pressed_at[i], stood_ns) >= hopeless_ns[i])
+			return true;
+	return false;
+}
+
+static void pressure_changes(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
+{
+	if (tcp->pressure == BW_TCP_PRESSURE_NONE)
+		tcp->reclaim_useful = 0;
+	for (unsigned i = tcp->pressure + 1; i <= pressure; i++)
+		tcp->pressed_at[i] = tcp->now;
+	tcp->pressure = pressure;
+}
+
 void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
 {
-	if (bw_unlikely(pressure != tcp->pressure)) {
-		if (pressure == BW_TCP_PRESSURE_EMPTY)
-			tcp->empty_at = tcp->now;
-		tcp->pressure = pressure;
-	}
+	if (bw_unlikely(pressure != tcp->pressure))
+		pressure_changes(tcp, pressure);
 	tcp->buffers_left = UINT32_MAX;
 	if (bw_likely(pressure == BW_TCP_PRESSURE_NONE)) {
 		tcp->is_hopeless = false;
 		return;
 	}
-	if (pressure == BW_TCP_PRESSURE_LOW)
-		tcp->is_hopeless = false;
-	else if (pressure == BW_TCP_PRESSURE_EMPTY && tcp->now - tcp->empty_at >= HOPELESS_NS &&
-		 bw_tcp__ms_since(tcp, tcp->hearing_ms) * BW_NS_PER_MS >= HOPELESS_NS)
+	if (is_beyond_hope(tcp))
 		tcp->is_hopeless = true;
+	else if (pressure == BW_TCP_PRESSURE_LOW)
+		tcp->is_hopeless = false;
 	/* While the link is down, nobody could say what makes the difference. */
 	if (!tcp->is_link_down && (pressure == BW_TCP_PRESSURE_EMPTY || is_asked_for(tcp)))
 		reclaim(tcp);
@@ -123,7 +175,10 @@ void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
 
 void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t left, uint32_t all)
 {
-	bw_tcp_set_pressure(tcp, left >= all / 8    ? BW_TCP_PRESSURE_NONE
+	/* Where nothing else helped, there is to be room for some of those that were refused, not for one. */
+	uint32_t enough = all / 8 + (bw_unlikely(tcp->is_hopeless) ? all / 32 : 0);
+
+	bw_tcp_set_pressure(tcp, left >= enough     ? BW_TCP_PRESSURE_NONE
 				 : left >= all / 32 ? BW_TCP_PRESSURE_LOW
 				 : left >= all / 64 ? BW_TCP_PRESSURE_DRY
 						    : BW_TCP_PRESSURE_EMPTY);

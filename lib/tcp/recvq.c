@@ -297,7 +297,9 @@ void bw_tcp__window_grow(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	took_ms = bw_tcp__ms_since(tcp, cold->rcv_round_ms);
 	if (took_ms < rtt_ms)
 		return;
-	if (2ull * (taken - cold->rcv_round_seq) * rtt_ms > (uint64_t)bytes * took_ms &&
+	/* A round that began while buffers were scarce has no number (pressure.c). */
+	if (bw_seq_gt(taken, cold->rcv_round_seq) &&
+		2ull * (taken - cold->rcv_round_seq) * rtt_ms > (uint64_t)bytes * took_ms &&
 		tcp->pressure == BW_TCP_PRESSURE_NONE)
 		conn->rcv_growth++;
 	cold->rcv_round_seq = taken;

@@ -14,6 +14,7 @@
 #define TURN_NS     (50 * BW_NS_PER_US)
 #define ACK_NS      MS(40)
 #define RTO_NS      MS(200)
+#define DRIP_NS     MS(700)
 
 /** What a peer does. */
 enum manners {
@@ -22,6 +23,7 @@ enum manners {
 	SHUTS,       /* its window is 0, and it answers probes */
 	PINGS_AFTER, /* it acknowledges what it has, often, but never ends its request */
 	FAR,         /* as it should, from far away */
+	DRIPS,       /* as it should, but it asks in single bytes, some time apart, and begins again */
 };
 
 struct peer_of_many {
@@ -59,10 +61,11 @@ static struct rte_mempool *small;
 
 /* ---- the service: echo, of whole messages of 8 bytes ------------------------------------------------------ */
 
-#define MESSAGE      "question"
-#define TWO_SEGMENTS 2920
+#define MESSAGE       "question"
+#define TWO_SEGMENTS  2920
+#define FOUR_SEGMENTS 5840
 
-static const uint8_t document[TWO_SEGMENTS];
+static const uint8_t document[FOUR_SEGMENTS];
 
 static struct peer_of_many *peer_of(const struct bw_tcp_conn *conn)
 {
@@ -254,13 +257,15 @@ static void peer_timers(unsigned i)
 	if (p->is_over || !p->is_established)
 		return;
 	if (crowd.now >= p->ask_at) {
-		uint16_t len = p->manners == PINGS_AFTER ? 3 : 8;
+		uint16_t len = p->manners == PINGS_AFTER ? 3 : p->manners == DRIPS ? 1 : 8;
 
 		p->asked = 8;
 		sends(i, ACK | PSH, p->next, len);
 		p->ask_at = p->manners == VANISHED ? BW_NEVER : crowd.now + p->rto_ns;
 		p->rto_ns *= 2;
 	}
+	if (p->manners == DRIPS && p->ask_at == BW_NEVER)
+		p->ask_at = crowd.now + DRIP_NS;
 	if (p->manners == VANISHED)
 		return;
 	if (p->manners == PINGS_AFTER && p->asked != 0 && p->ask_at == BW_NEVER && p->ack_at == BW_NEVER)
@@ -278,7 +283,7 @@ static void turn(void)
 	crowd.now += crowd.count != 0 ? TURN_NS : TURN_NS * 10;
 	for (unsigned i = 0; i < crowd.peers; i++)
 		if (crowd.now >= BW_MIN(crowd.peer[i].ask_at, crowd.peer[i].ack_at) ||
-			crowd.peer[i].manners == PINGS_AFTER)
+			crowd.peer[i].manners == PINGS_AFTER || crowd.peer[i].manners == DRIPS)
 			peer_timers(i);
 	bw_tcp_set_buffers(crowd.tcp, left > RESERVE ? left - RESERVE : 0, MBUFS);
 	bw_tcp_set_link(crowd.tcp, !crowd.is_link_down);
@@ -363,6 +368,28 @@ static void newcomer_is_answered(void)
 	crowd.peer[i].ask_at = crowd.now;
 	until = crowd.now + MS(2);
 	turns_until(until);
+	assert_int_equal(crowd.peer[i].answered, 8);
+}
+
+/** One who is refused at first asks again and again, later and later as a SYN is repeated, or not, and comes in. */
+static void newcomer_comes_in(bw_ns within, bool backs_off)
+{
+	unsigned i = crowd.peers++;
+	bw_ns began = crowd.now;
+
+	crowd.peer[i] =
+		(struct peer_of_many){ .iss = 77, .ask_at = BW_NEVER, .ack_at = BW_NEVER, .rto_ns = RTO_NS };
+	for (unsigned tries = 0; !crowd.peer[i].is_established && crowd.now - began < S(60); tries++) {
+		bw_ns next_at = crowd.now + (S(1) << (backs_off ? tries : 0));
+
+		sends(i, SYN, 77, 0);
+		while (crowd.now < next_at && !crowd.peer[i].is_established)
+			turn();
+	}
+	assert_true(crowd.peer[i].is_established);
+	assert_true(crowd.now - began < within);
+	crowd.peer[i].ask_at = crowd.now;
+	turns_until(crowd.now + MS(2));
 	assert_int_equal(crowd.peer[i].answered, 8);
 }
 
@@ -462,27 +489,10 @@ TEST(vanished_peers_give_way)
 /** They hold seven eighths of the buffers for ever: then new connections come in, if they go on asking. */
 TEST(vanished_peers_do_not_keep_others_out)
 {
-	bw_ns began;
-
 	make_crowd(1500, VANISHED);
 	all_ask();
 	turns_until(crowd.now + S(1));
-	began = crowd.now;
-	crowd.peers++;
-	crowd.peer[1500] =
-		(struct peer_of_many){ .iss = 77, .ask_at = BW_NEVER, .ack_at = BW_NEVER, .rto_ns = RTO_NS };
-	for (unsigned tries = 0; !crowd.peer[1500].is_established && crowd.now - began < S(60); tries++) {
-		bw_ns next_at = crowd.now + (S(1) << tries);
-
-		sends(1500, SYN, 77, 0);
-		while (crowd.now < next_at && !crowd.peer[1500].is_established)
-			turn();
-	}
-	assert_true(crowd.peer[1500].is_established);
-	assert_true(crowd.now - began < S(20));
-	crowd.peer[1500].ask_at = crowd.now;
-	turns_until(crowd.now + MS(2));
-	assert_int_equal(crowd.peer[1500].answered, 8);
+	newcomer_comes_in(S(20), true);
 	crowd_is_done();
 }
 
@@ -543,6 +553,59 @@ TEST(who_moves_a_little_cannot_keep_all)
 	crowd.peer[1499].ask_at = crowd.now;
 	turns_until(crowd.now + S(8));
 	assert_int_equal(crowd.peer[1499].answered, 8);
+	assert_true(COUNT(TCP_PRESSURE_RESETS) > 0);
+	crowd_is_done();
+}
+
+/** The same with buffers left, which are not for newcomers: whatever it is, it is no use. */
+TEST(signs_of_life_do_not_keep_others_out)
+{
+	make_crowd(860, PINGS_AFTER);
+	all_ask();
+	turns_until(crowd.now + S(30)); /* nobody wants anything */
+	assert_int_equal(COUNT(TCP_PRESSURE_RESETS), 0);
+	newcomer_comes_in(S(20), true);
+	crowd_is_done();
+}
+
+/** Each does make use of its buffer, slowly. In the end newcomers come in, and only as many are broken for them. */
+TEST(slow_peers_do_not_keep_others_out)
+{
+	make_crowd(930, DRIPS); /* an eighth of them holds nothing, waiting to begin again */
+	for (unsigned i = 0; i < crowd.peers; i++)
+		crowd.peer[i].ask_at = crowd.now + i * (8 * DRIP_NS / 930);
+	turns_until(crowd.now + S(30));
+	assert_int_equal(COUNT(TCP_PRESSURE_RESETS), 0);
+	newcomer_comes_in(S(20), false); /* as several */
+	assert_true(COUNT(TCP_PRESSURE_RESETS) > 0);
+	assert_true(COUNT(TCP_PRESSURE_RESETS) < MBUFS / 8);
+	crowd_is_done();
+}
+
+/** One holds more than any other, all of it on its way: those that nobody acknowledges make room, not it. */
+TEST(who_makes_use_of_much_outlives_who_is_gone)
+{
+	unsigned large;
+
+	make_crowd(100, ANSWERS);
+	connect_peers(1, FAR);
+	large = crowd.peers - 1;
+	connect_peers(800, VANISHED);
+	for (unsigned i = large + 1; i < crowd.peers; i++)
+		crowd.peer[i].ask_at = crowd.now;
+	turns_until(crowd.now + S(5));
+	assert_int_equal(COUNT(TCP_PRESSURE_RESETS), 0);
+	crowd.peer[large].wants = FOUR_SEGMENTS;
+	crowd.peer[large].ask_at = crowd.now;
+	crowd.peer[large].rto_ns = S(2);
+	turns_until(crowd.now + MS(1));
+	for (unsigned i = 0; i < large; i++)
+		crowd.peer[i].ask_at = crowd.now;
+	turns_until(crowd.now + S(4));
+	for (unsigned i = 0; i < large; i++)
+		assert_int_equal(crowd.peer[i].answered, 8);
+	assert_int_equal(crowd.peer[large].answered, FOUR_SEGMENTS);
+	assert_false(crowd.peer[large].is_reset);
 	assert_true(COUNT(TCP_PRESSURE_RESETS) > 0);
 	crowd_is_done();
 }
@@ -623,6 +686,9 @@ int main(void)
 		cmocka_unit_test_teardown(links_that_are_down_break_nobody, disperse),
 		cmocka_unit_test_teardown(shut_windows_give_way, disperse),
 		cmocka_unit_test_teardown(who_moves_a_little_cannot_keep_all, disperse),
+		cmocka_unit_test_teardown(signs_of_life_do_not_keep_others_out, disperse),
+		cmocka_unit_test_teardown(slow_peers_do_not_keep_others_out, disperse),
+		cmocka_unit_test_teardown(who_makes_use_of_much_outlives_who_is_gone, disperse),
 		cmocka_unit_test_teardown(waiting_is_bounded_and_fair, disperse),
 		cmocka_unit_test_teardown(who_waits_can_be_ended, disperse),
 	};
