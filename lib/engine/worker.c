@@ -41,8 +41,7 @@ static unsigned count_of(struct rte_mempool *pool)
 
 /**
  * Where workers free what others have taken, buffers end in caches of pools that they take nothing from: a pool that
- * runs low gets them back. Returns how many
- * are left of the one, of those with a device queue, that has the fewest.
+ * runs low gets them back. Returns how many are left of the one, of those with a device queue, that has the fewest.
  */
 static unsigned watch_others(struct bw_worker *w)
 {
@@ -64,18 +63,29 @@ static unsigned watch_others(struct bw_worker *w)
 	return left;
 }
 
+static unsigned beyond_reserve(unsigned left)
+{
+	return left > BW_RESERVE ? left - BW_RESERVE : 0;
+}
+
 /**
  * How many buffers are left decides what TCP still begins. All but a reserve, which receiving and answering needs, is
- * for connections to keep. What they keep of received packets is of the pool of the queue that those came from.
+ * for connections to keep. What they send is of this worker's pool, and what they keep of received packets of that of
+ * the queue that those came from.
  */
 static void watch_pool(struct bw_worker *w)
 {
 	const struct rte_mempool_cache *cache = rte_mempool_default_cache(w->pool, rte_lcore_id());
 	unsigned left = count_of(w->pool) + (cache != NULL ? cache->len : 0);
 
-	if (bw_unlikely(w->dispatches))
-		left = BW_MIN(left, watch_others(w));
-	bw_tcp_set_buffers(w->tcp, left > BW_RESERVE ? left - BW_RESERVE : 0, w->pool->size);
+	unsigned to_receive = left;
+
+	if (bw_unlikely(w->dispatches)) {
+		to_receive = watch_others(w);
+		if (w->index < w->nic->rx_queues)
+			to_receive = BW_MIN(to_receive, left);
+	}
+	bw_tcp_set_buffers(w->tcp, beyond_reserve(left), beyond_reserve(to_receive), w->pool->size);
 }
 
 /** Is what is sent brought out? */

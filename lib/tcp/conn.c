@@ -102,7 +102,7 @@ static void retry_writable(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	struct rte_mbuf *m = NULL;
 
-	if (tcp->buffers_left != 0 && bw_tcp__may_hold_more(tcp, bw_tcp_send_queued(conn)))
+	if (tcp->to_send.left != 0 && bw_tcp__may_hold_more(&tcp->to_send, bw_tcp_send_queued(conn)))
 		m = rte_pktmbuf_alloc(tcp->conf.pool);
 	if (m == NULL) {
 		mark_waiting(tcp, conn);
@@ -156,12 +156,12 @@ static void run_one(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool may_retry
 
 void bw_tcp__run_waiting(struct bw_tcp *tcp)
 {
-	bool has_buffers = tcp->buffers_left != 0;
+	bool has_buffers = tcp->to_send.left != 0;
 	uint32_t last = tcp->waiting_tail, index = BW_TCP__NONE;
 
 	/* When the last buffer is taken, the next of them stays the next. While there are none, who is over may leave. */
 	for (unsigned i = 0;
-		i < BW_TCP__WAITING_LOOKS && index != last && !(has_buffers && tcp->buffers_left == 0); i++) {
+		i < BW_TCP__WAITING_LOOKS && index != last && !(has_buffers && tcp->to_send.left == 0); i++) {
 		index = tcp->waiting_head;
 		tcp->waiting_head = tcp->colds[index].pending_next;
 		if (tcp->waiting_head == BW_TCP__NONE)

@@ -157,7 +157,7 @@ void bw_tcp__conn_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_
 	const struct bw_tcp_fields *f = &pkt->tcp;
 	struct rte_mbuf *last;
 
-	if (bw_unlikely(tcp->pressure != BW_TCP_PRESSURE_NONE || !is_predicted(conn, pkt))) {
+	if (bw_unlikely(tcp->to_receive->pressure != BW_TCP_PRESSURE_NONE || !is_predicted(conn, pkt))) {
 		slow_path(tcp, conn, pkt);
 		return;
 	}
@@ -383,7 +383,8 @@ static bool step_text(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segme
 			ack_now(tcp, conn); /* RFC 5681 4.2: at once, it is the peer's sign of a loss */
 			bw_tcp__reassembly_insert(tcp, conn, s->seq, len, first, last);
 			bw_tcp__reassembly_owe_ack(tcp, conn);
-		} else if (!bw_tcp__may_hold_more(tcp, conn->unread) && !(conn->flags & BW_CONN_RELEASED)) {
+		} else if (!bw_tcp__may_hold_more(tcp->to_receive, conn->unread) &&
+			   !(conn->flags & BW_CONN_RELEASED)) {
 			/* Its service does not keep up, or nobody's answers are acknowledged. */
 			bw_tcp__count(tcp, BW_TCP_PRESSURE_DROPS);
 			bw_tcp__note_refused(tcp);

@@ -482,10 +482,17 @@ struct bw_tcp__answer {
 	uint8_t tos;
 };
 
+/** What connections may take in this turn. */
+struct bw_tcp__buffers {
+	enum bw_tcp_pressure pressure;
+	uint32_t left;
+};
+
 struct bw_tcp {
 	bw_ns now, epoch;
-	enum bw_tcp_pressure pressure;
-	uint32_t buffers_left; /* that connections may take in this turn: pressure.c */
+	enum bw_tcp_pressure pressure;          /* where they are scarcer */
+	struct bw_tcp__buffers to_send, others; /* of our pool; of another that is received into */
+	struct bw_tcp__buffers *to_receive;     /* either: pressure.c */
 	bool is_link_down;
 	bool is_hopeless;                        /* who holds buffers goes, whatever it does */
 	uint32_t reclaim_next;                   /* connection to be looked at */
@@ -593,7 +600,7 @@ static inline bw_ns bw_tcp__ms_to_ns(const struct bw_tcp *tcp, uint32_t ms)
  * that hold little go first: most services and their peers never hold more, and are not to notice the others.
  * Nobody takes what receiving needs.
  */
-static inline bool bw_tcp__may_hold_more(const struct bw_tcp *tcp, uint32_t bytes)
+static inline bool bw_tcp__may_hold_more(const struct bw_tcp__buffers *buffers, uint32_t bytes)
 {
 	static const uint32_t less_than[BW_TCP_PRESSURE_COUNT] = {
 		[BW_TCP_PRESSURE_LOW] = BW_TCP__HELD_BYTES_LOW,
@@ -601,8 +608,8 @@ static inline bool bw_tcp__may_hold_more(const struct bw_tcp *tcp, uint32_t byte
 		[BW_TCP_PRESSURE_EMPTY] = 1,
 	};
 
-	return bw_likely(tcp->pressure == BW_TCP_PRESSURE_NONE) ||
-	       (tcp->buffers_left != 0 && bytes < less_than[tcp->pressure]);
+	return bw_likely(buffers->pressure == BW_TCP_PRESSURE_NONE) ||
+	       (buffers->left != 0 && bytes < less_than[buffers->pressure]);
 }
 
 /** What peers did not send until now is not held against them. */

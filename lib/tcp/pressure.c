@@ -7,6 +7,9 @@
  * keeps a reserve back, and of what lies above it a turn's connections take no more than there is (`buffers_left`). With
  * the reserve, whatever arrives is looked at, and its ACK counts, also where its payload has to be dropped.
  *
+ * What is received may be of another pool than what is sent. Then either has its own bound and pressure, the scarcer says
+ * for connections, and only what is held of a pool that is scarce counts.
+ *
  * First, what is new is refused: connections, out-of-order data, larger windows, then payload and answers, of those that
  * hold much before those that hold little. Whose service was refused a buffer waits in a list, and has its turn when
  * there is one.
@@ -90,6 +93,8 @@ static void reclaim(struct bw_tcp *tcp)
 		[BW_TCP_PRESSURE_DRY] = 3000,
 		[BW_TCP_PRESSURE_EMPTY] = 1000,
 	};
+	bool has_sent = tcp->to_send.pressure != BW_TCP_PRESSURE_NONE;
+	bool has_received = tcp->to_receive->pressure != BW_TCP_PRESSURE_NONE;
 	bool is_empty = tcp->pressure == BW_TCP_PRESSURE_EMPTY, is_wanted = is_asked_for(tcp);
 	uint32_t patience = tcp->is_hopeless ? 0 : patience_ms[tcp->pressure];
 	uint32_t most = BW_TCP__HELD_BYTES_DRY, longest = 0;
@@ -103,11 +108,12 @@ static void reclaim(struct bw_tcp *tcp)
 			tcp->reclaim_next + 1 < tcp->conn_slab.touched ? tcp->reclaim_next + 1 : 0;
 		tcp->reclaim_useful++;
 		conn = &tcp->conns[tcp->reclaim_next];
-		held = conn->unread +
-		       (conn->send_last != NULL ? bw_tcp_send_queued(conn) : 0); /* a SYN is none */
+		/* Of what is scarce. A SYN is nothing that is held. */
+		held = (has_received ? conn->unread : 0) +
+		       (has_sent && conn->send_last != NULL ? bw_tcp_send_queued(conn) : 0);
 		if ((held == 0 && !(conn->flags & BW_CONN_REASSEMBLY)) || !bw_tcp__is_live(tcp, conn))
 			continue;
-		if (is_empty)
+		if (tcp->to_receive->pressure == BW_TCP_PRESSURE_EMPTY)
 			bw_tcp__reassembly_free(tcp, conn);
 		if (is_empty && held > most) {
 			most = held;
@@ -155,11 +161,13 @@ static void pressure_changes(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
 	tcp->pressure = pressure;
 }
 
-void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
+static void set(struct bw_tcp *tcp, struct bw_tcp__buffers *to_receive)
 {
+	enum bw_tcp_pressure pressure = BW_MAX(tcp->to_send.pressure, to_receive->pressure);
+
+	tcp->to_receive = to_receive;
 	if (bw_unlikely(pressure != tcp->pressure))
 		pressure_changes(tcp, pressure);
-	tcp->buffers_left = UINT32_MAX;
 	if (bw_likely(pressure == BW_TCP_PRESSURE_NONE)) {
 		tcp->is_hopeless = false;
 		return;
@@ -173,16 +181,34 @@ void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
 		reclaim(tcp);
 }
 
-void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t left, uint32_t all)
+void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
+{
+	tcp->to_send = (struct bw_tcp__buffers){ .pressure = pressure, .left = UINT32_MAX };
+	set(tcp, &tcp->to_send);
+}
+
+static struct bw_tcp__buffers buffers_of(const struct bw_tcp *tcp, uint32_t left, uint32_t all)
 {
 	/* Where nothing else helped, there is to be room for some of those that were refused, not for one. */
 	uint32_t enough = all / 8 + (bw_unlikely(tcp->is_hopeless) ? all / 32 : 0);
 
-	bw_tcp_set_pressure(tcp, left >= enough     ? BW_TCP_PRESSURE_NONE
-				 : left >= all / 32 ? BW_TCP_PRESSURE_LOW
-				 : left >= all / 64 ? BW_TCP_PRESSURE_DRY
-						    : BW_TCP_PRESSURE_EMPTY);
-	tcp->buffers_left = left;
+	return (struct bw_tcp__buffers){
+		.pressure = left >= enough     ? BW_TCP_PRESSURE_NONE
+			    : left >= all / 32 ? BW_TCP_PRESSURE_LOW
+			    : left >= all / 64 ? BW_TCP_PRESSURE_DRY
+					       : BW_TCP_PRESSURE_EMPTY,
+		.left = left,
+	};
+}
+
+void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t to_send, uint32_t to_receive, uint32_t all)
+{
+	bool is_one_pool = to_receive == to_send;
+
+	tcp->to_send = buffers_of(tcp, to_send, all);
+	if (bw_unlikely(!is_one_pool))
+		tcp->others = buffers_of(tcp, to_receive, all);
+	set(tcp, is_one_pool ? &tcp->to_send : &tcp->others);
 }
 
 void bw_tcp_set_link(struct bw_tcp *tcp, bool is_up)

@@ -164,7 +164,7 @@ void bw_tcp__reassembly_insert(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bw_
 	struct bw_tcp__rx_note *note;
 	unsigned freed = 0;
 
-	if (is_over_bound(tcp, conn, r, len) || tcp->pressure != BW_TCP_PRESSURE_NONE ||
+	if (is_over_bound(tcp, conn, r, len) || tcp->to_receive->pressure != BW_TCP_PRESSURE_NONE ||
 		(r->has_fin && bw_seq_gt(right, r->fin_seq))) /* behind its own FIN: a confused peer */
 		goto refuse;
 	/* The usual arrival is behind all that is here. */

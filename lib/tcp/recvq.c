@@ -273,7 +273,8 @@ static uint32_t allowed_window(const struct bw_tcp *tcp, const struct bw_tcp_con
 	uint32_t recv_max = bw_tcp__recv_bytes_now(tcp, conn);
 	uint32_t room = conn->unread < recv_max ? recv_max - conn->unread : 0;
 
-	if (tcp->pressure != BW_TCP_PRESSURE_NONE) /* what was offered stands (RFC 9293 3.8.6), no more */
+	if (tcp->to_receive->pressure !=
+		BW_TCP_PRESSURE_NONE) /* what was offered stands (RFC 9293 3.8.6), no more */
 		return 0;
 	return BW_MIN(room, 65535u << conn->rcv_wscale);
 }
@@ -300,7 +301,7 @@ void bw_tcp__window_grow(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	/* A round that began while buffers were scarce has no number (pressure.c). */
 	if (bw_seq_gt(taken, cold->rcv_round_seq) &&
 		2ull * (taken - cold->rcv_round_seq) * rtt_ms > (uint64_t)bytes * took_ms &&
-		tcp->pressure == BW_TCP_PRESSURE_NONE)
+		tcp->to_receive->pressure == BW_TCP_PRESSURE_NONE)
 		conn->rcv_growth++;
 	cold->rcv_round_seq = taken;
 	cold->rcv_round_ms = tcp->now_ms;

@@ -114,8 +114,9 @@ static struct rte_mbuf *alloc_for_data(struct bw_tcp *tcp, struct bw_tcp_conn *c
 {
 	struct rte_mbuf *m = NULL;
 
-	if (bw_likely(tcp->buffers_left != 0 && bw_tcp__may_hold_more(tcp, bw_tcp_send_queued(conn)))) {
-		tcp->buffers_left--;
+	if (bw_likely(tcp->to_send.left != 0 &&
+		      bw_tcp__may_hold_more(&tcp->to_send, bw_tcp_send_queued(conn)))) {
+		tcp->to_send.left--;
 		m = rte_pktmbuf_alloc(tcp->conf.pool);
 	}
 	if (bw_unlikely(m == NULL)) {
@@ -295,8 +296,9 @@ int bw_tcp_send_ref(
 	home = alloc_for_data(tcp, conn);
 	if (home == NULL)
 		goto no_mbuf;
-	if (tcp->buffers_left != 0)
-		tcp->buffers_left--; /* for the first cut, which may wait for no other's ACK: bw_tcp__sendq_split() */
+	/* For the first cut, which can wait for no ACK: bw_tcp__sendq_split(). */
+	if (tcp->to_send.left != 0)
+		tcp->to_send.left--;
 	for (uint32_t i = 0; i < pieces; i++) {
 		struct rte_mbuf *m = alloc_for_data(tcp, conn);
 
@@ -365,8 +367,8 @@ int bw_tcp__sendq_split(
 	 * flight; where nothing is, the ACK that said so has given one back, or the send has set one aside. What is
 	 * repeated does not wait: it is what gives buffers back.
 	 */
-	if (tcp->buffers_left != 0)
-		tcp->buffers_left--;
+	if (tcp->to_send.left != 0)
+		tcp->to_send.left--;
 	else if (!is_needed && conn->snd_nxt != conn->snd_una)
 		return -ENOSPC;
 	rest = rte_pktmbuf_alloc(tcp->conf.pool);

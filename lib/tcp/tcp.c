@@ -137,7 +137,8 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	slab_init(&tcp->recovery_slab, conf->connections_max);
 	tcp->ready_head = tcp->ready_tail = tcp->pending_head = tcp->pending_tail = BW_TCP__NONE;
 	tcp->waiting_head = tcp->waiting_tail = BW_TCP__NONE;
-	tcp->buffers_left = UINT32_MAX;
+	tcp->to_send.left = UINT32_MAX;
+	tcp->to_receive = &tcp->to_send;
 	for (unsigned i = 0; i <= BW_TCP__SYN_ACK_RETRIES; i++)
 		tcp->half_open_fifo[i] = (struct bw_tcp__fifo){ BW_TCP__NONE, BW_TCP__NONE };
 	tcp->time_wait_fifo = (struct bw_tcp__fifo){ BW_TCP__NONE, BW_TCP__NONE };

@@ -566,7 +566,9 @@ static void collect(void)
 /** As the engine does, but that nothing is kept back for receiving. */
 static void watch_pool(void)
 {
-	bw_tcp_set_buffers(w.tcp, rte_mempool_avail_count(pool), MBUFS);
+	unsigned left = rte_mempool_avail_count(pool);
+
+	bw_tcp_set_buffers(w.tcp, left, left, MBUFS);
 }
 
 static void turn(void)

@@ -285,7 +285,8 @@ static void turn(void)
 		if (crowd.now >= BW_MIN(crowd.peer[i].ask_at, crowd.peer[i].ack_at) ||
 			crowd.peer[i].manners == PINGS_AFTER || crowd.peer[i].manners == DRIPS)
 			peer_timers(i);
-	bw_tcp_set_buffers(crowd.tcp, left > RESERVE ? left - RESERVE : 0, MBUFS);
+	left -= BW_MIN(left, (unsigned)RESERVE);
+	bw_tcp_set_buffers(crowd.tcp, left, left, MBUFS);
 	bw_tcp_set_link(crowd.tcp, !crowd.is_link_down);
 	input_burst();
 	bw_tcp_timers(crowd.tcp, crowd.now);
@@ -415,6 +416,12 @@ static void abort_it(struct bw_tcp_conn *conn, void *arg)
 {
 	(void)arg;
 	bw_tcp_abort(conn);
+}
+
+static void say(struct bw_tcp_conn *conn, void *arg)
+{
+	(void)arg;
+	assert_int_equal(bw_tcp_send(conn, MESSAGE, 8), 8);
 }
 
 /* ---- stories ---------------------------------------------------------------------------------------------- */
@@ -624,7 +631,7 @@ TEST(waiting_is_bounded_and_fair)
 			.seq = crowd.peer[i].next,
 			.ack = crowd.peer[i].our_next };
 
-		bw_tcp_set_buffers(crowd.tcp, 0, 0); /* no pressure, and not one to be had */
+		bw_tcp_set_buffers(crowd.tcp, 0, 0, 0); /* no pressure, and not one to be had */
 		assert_true(receive(&f, &pkt));
 		bw_tcp_input(crowd.tcp, crowd.now, burst, 1);
 	}
@@ -632,7 +639,7 @@ TEST(waiting_is_bounded_and_fair)
 	assert_int_equal(answered(), 0);
 	assert_int_equal(crowd.writable, 0);
 	while (answered() < 500 && rounds++ < 100) {
-		bw_tcp_set_buffers(crowd.tcp, 10, 10);
+		bw_tcp_set_buffers(crowd.tcp, 10, 10, 10);
 		before = crowd.writable;
 		bw_tcp_timers(crowd.tcp, crowd.now);
 		assert_int_equal(crowd.writable - before, 10);
@@ -640,6 +647,41 @@ TEST(waiting_is_bounded_and_fair)
 	}
 	assert_int_equal(rounds, 50);
 	assert_int_equal(crowd.writable, 500);
+	crowd_is_done();
+}
+
+/** Received is into another's pool. Where one of them is used up, the other still does what it is for. */
+TEST(two_pools_do_not_stand_for_each_other)
+{
+	struct bw_pkt pkt, *burst[] = { &pkt };
+	struct frame f = { .flags = ACK, .len = 8 };
+
+	make_crowd(1, ANSWERS);
+	f.seq = crowd.peer[0].next;
+	f.ack = crowd.peer[0].our_next;
+	/* None to receive: nothing is kept, but who has something to say says it. */
+	bw_tcp_set_buffers(crowd.tcp, 1000, 0, 1000);
+	assert_true(receive(&f, &pkt));
+	bw_tcp_input(crowd.tcp, crowd.now, burst, 1);
+	assert_int_equal(COUNT(TCP_PRESSURE_DROPS), 1);
+	bw_tcp_foreach(crowd.tcp, say, NULL);
+	collect_crowd();
+	assert_int_equal(answered(), 1);
+	/* None to send: what comes is kept, until there is one for the answer. */
+	f.ack = crowd.peer[0].our_next;
+	crowd.peer[0].answered = 0;
+	bw_tcp_set_buffers(crowd.tcp, 0, 1000, 1000);
+	assert_true(receive(&f, &pkt));
+	bw_tcp_input(crowd.tcp, crowd.now, burst, 1);
+	assert_int_equal(COUNT(TCP_PRESSURE_DROPS), 1);
+	assert_int_equal(rte_mempool_in_use_count(small), 1);
+	collect_crowd();
+	assert_int_equal(answered(), 0);
+	bw_tcp_set_buffers(crowd.tcp, 1000, 1000, 1000);
+	bw_tcp_timers(crowd.tcp, crowd.now);
+	collect_crowd();
+	assert_int_equal(answered(), 1);
+	assert_int_equal(COUNT(TCP_PRESSURE_RESETS), 0);
 	crowd_is_done();
 }
 
@@ -656,14 +698,14 @@ TEST(who_waits_can_be_ended)
 			.seq = crowd.peer[i].next,
 			.ack = crowd.peer[i].our_next };
 
-		bw_tcp_set_buffers(crowd.tcp, 0, 0);
+		bw_tcp_set_buffers(crowd.tcp, 0, 0, 0);
 		assert_true(receive(&f, &pkt));
 		bw_tcp_input(crowd.tcp, crowd.now, burst, 1);
 	}
 	assert_int_equal(rte_mempool_in_use_count(small), 300);
 	bw_tcp_foreach(crowd.tcp, abort_it, NULL);
 	for (unsigned i = 0; i < 10; i++) {
-		bw_tcp_set_buffers(crowd.tcp, 0, 0);
+		bw_tcp_set_buffers(crowd.tcp, 0, 0, 0);
 		bw_tcp_timers(crowd.tcp, crowd.now);
 		collect_crowd();
 	}
@@ -690,6 +732,7 @@ int main(void)
 		cmocka_unit_test_teardown(slow_peers_do_not_keep_others_out, disperse),
 		cmocka_unit_test_teardown(who_makes_use_of_much_outlives_who_is_gone, disperse),
 		cmocka_unit_test_teardown(waiting_is_bounded_and_fair, disperse),
+		cmocka_unit_test_teardown(two_pools_do_not_stand_for_each_other, disperse),
 		cmocka_unit_test_teardown(who_waits_can_be_ended, disperse),
 	};
 

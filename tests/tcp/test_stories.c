@@ -3372,7 +3372,7 @@ TEST(closing_needs_no_buffer)
 	collect(p);
 	OUT(p, .seq = 1, .flags = FIN | ACK);
 	IN(p, .ack = 2);
-	bw_tcp_set_buffers(p->tcp, 0, 1000);
+	bw_tcp_set_buffers(p->tcp, 0, 0, 1000);
 	IN(p, .data = "late", .ack = 2, .flags = FIN | ACK);
 	OUT(p, .seq = 2, .ack = PEER + 6);
 	COUNTER(p, TCP_PRESSURE_DROPS, 0);

@@ -216,16 +216,18 @@ void bw_tcp_input(struct bw_tcp *tcp, bw_ns now, struct bw_pkt *const *pkts, uns
 bool bw_tcp_knows(const struct bw_tcp *tcp, const struct bw_pkt *pkt);
 
 /**
- * The pool's state, once a turn, before its input.
+ * The pools' state, once a turn, before its input.
  *
- * @left  buffers that connections may take until this is said again. What receiving and the packets without payload
- *        need is the caller's to keep back: ACKs are what gives buffers back, so there has to be a buffer for them
- * @all   of the pool
+ * @to_send     buffers of bw_tcp_conf.pool that connections may take until this is said again. What receiving and the
+ *              packets without payload need is the caller's to keep back: ACKs are what gives buffers back, so there
+ *              has to be a buffer for them
+ * @to_receive  that they may keep of what is received: the same number says that it is the same pool
+ * @all         of a pool
  *
  * An eighth of all left is no pressure, a 32nd is LOW, a 64th DRY. Never told, there are always enough. Looks at 16
  * connections at most and may abort one of them.
  */
-void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t left, uint32_t all);
+void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t to_send, uint32_t to_receive, uint32_t all);
 /** The same for whoever knows what the pressure is, with no bound on what connections take. */
 void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure);
 
