@@ -65,7 +65,7 @@ static unsigned watch_others(struct bw_worker *w)
 
 static unsigned beyond_reserve(unsigned left)
 {
-	return left > BW_RESERVE ? left - BW_RESERVE : 0;
+	return left > BW_NIC_RESERVE ? left - BW_NIC_RESERVE : 0;
 }
 
 /**

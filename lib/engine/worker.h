@@ -21,8 +21,7 @@
 #include "cycles.h"
 #include "neigh.h"
 
-#define BW_BURST_MAX      32  /* packets a queue a turn */
-#define BW_RESERVE        256 /* mbufs that no connection keeps: what some turns receive, and answers to it */
+#define BW_BURST_MAX      32   /* packets a queue a turn */
 #define BW_TX_BACKLOG_MAX 1024 /* packets kept while the device's queue is full */
 #define BW_INBOX_SIZE     4096 /* packets, and mails, on their way from other workers */
 #define BW_FINISH_STEPS   9    /* gates between "stop" and the end: see finish() in worker.c */

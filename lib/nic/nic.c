@@ -357,13 +357,17 @@ static int make_pools(struct bw_nic *nic, const struct bw_nic_conf *conf, const 
 		kind_can_scatter(nic->plan.kind) || (info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER);
 	const uint16_t room = data_room(is_driver(nic, "net_af_xdp") ? BW_NIC_XDP : nic->plan.kind,
 		can_scatter && nic->plan.kind != BW_NIC_MEMIF, nic->mtu);
-	const uint32_t count_min = nic->rx_descs + nic->tx_descs +
-				   (is_driver(nic, "net_af_xdp") ? XDP_MBUFS : 0) + 2 * MBUF_CACHE;
+	const uint32_t rings = nic->rx_descs + nic->tx_descs + (is_driver(nic, "net_af_xdp") ? XDP_MBUFS : 0);
+	/*
+	 * Drivers keep what they have sent until they need its place, so the rings may be full for good. With an eighth
+	 * of all left besides the reserve, connections begin (lib/tcp/pressure.c); the rest is what these may hold.
+	 */
+	const uint32_t count_min = (rings + BW_NIC_RESERVE + 2 * MBUF_CACHE) * 8 / 7 + 1;
 
 	nic->mbufs_per_worker =
 		conf->mbufs_per_worker != 0 ? conf->mbufs_per_worker : default_mbufs(nic->plan.kind);
 	if (nic->mbufs_per_worker < count_min) {
-		bw_error("--dev %s: %u mbufs a worker are too few; the device's rings alone need %u",
+		bw_error("--dev %s: %u mbufs a worker are too few; with the device's rings it takes %u",
 			nic->plan.spec, nic->mbufs_per_worker, count_min);
 		return -EINVAL;
 	}

@@ -1585,7 +1585,7 @@ static void accepts_again_once_there_are_buffers(void **state)
 	static struct rte_mbuf *taken[2 * 32768];
 	const struct bw_tcp_fields syn = { .seq = 1000, .flags = BW_TCP_SYN, .window = 9000 };
 	struct rte_mbuf *refused;
-	unsigned count = 0, few = 4 * GROUP, spare = BW_RESERVE + few;
+	unsigned count = 0, few = 4 * GROUP, spare = BW_NIC_RESERVE + few;
 	struct bw_pkt pkt;
 
 	(void)state;

@@ -11,7 +11,7 @@ from conftest import Server
 from lab import wait_until
 
 US, CROWD, NEWCOMER = "198.18.77.2", "198.18.77.1", "198.18.77.9"
-MBUFS, CONNECTIONS = 2600, 12000  # of which the rings may take 2048
+MBUFS, CONNECTIONS = 3300, 12000  # of which the rings may take 2048
 SEVERAL = 10000  # bytes of an answer: a ring full of requests for it takes all buffers several times over
 NEXT = 64  # connections of those who come when it is full
 

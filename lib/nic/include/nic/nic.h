@@ -55,6 +55,9 @@ int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan);
  */
 int bw_nic_has_default_route(const struct bw_nic_plan *plan);
 
+/** Mbufs of a worker's pool that no connection keeps: what some turns receive, and answers to it. */
+#define BW_NIC_RESERVE 256
+
 struct bw_eal_conf {
 	const struct bw_nic_plan *plan;
 	const unsigned
