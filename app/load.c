@@ -758,6 +758,14 @@ static int flood_check(struct load_run *run, unsigned given)
 		return -EINVAL;
 	if (run->duration_ns > BW_FLOOD_DURATION_MAX)
 		return refuse("a flood lasts an hour at most; give less to -d");
+	if ((unsigned __int128)run->duration_ns * flood->conf.rate < BW_NS_PER_SEC)
+		return refuse("--flood: not one packet is due at that rate in that time; give more to -d");
+	if (conf->targets[0].password != NULL)
+		return fault(
+			"--flood", run->urls[0], "has a password, and a flood asks nobody; leave it out");
+	if (conf->targets[0].path != NULL && strcmp(conf->targets[0].path, "/") != 0)
+		return fault(
+			"--flood", run->urls[0], "has a path, and a flood asks for nothing; leave it out");
 	flood->conf.target = conf->targets[0].ip;
 	flood->conf.port = conf->targets[0].port;
 	flood->conf.count_max = conf->count;

@@ -74,10 +74,21 @@ static bool is_special_v4(uint32_t ip, unsigned prefix_len)
 	return false;
 }
 
+/* 64:ff9b::/96 (RFC 6052): a translator has all of IPv4's Internet behind it. */
+static bool has_nat64(const struct bw_ip *ip, unsigned prefix_len)
+{
+	const struct bw_cidr nat64 = { .ip = { .b = { 0, 0x64, 0xff, 0x9b } },
+		.prefix_len = (uint8_t)BW_MIN(prefix_len, 96u) };
+
+	return bw_cidr_contains(&nat64, ip);
+}
+
 static bool is_special_v6(const struct bw_ip *ip, unsigned prefix_len)
 {
 	uint64_t high = 0;
 
+	if (has_nat64(ip, prefix_len))
+		return false;
 	for (unsigned i = 0; i < 6; i++)
 		high = high << 8 | ip->b[i];
 	if (high >> 45 != 1)

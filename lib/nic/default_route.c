@@ -9,11 +9,13 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -188,22 +190,65 @@ int bw_nic__iface_has_default_route(const char *name)
 
 /* ---- devices --------------------------------------------------------------------------------------------- */
 
-/* The kernel's interfaces of a PCI device, where it has some beside DPDK's driver (mlx5 is such). */
-static int pci_has_default_route(const char *spec)
+/* For each entry of a folder that begins so, until one says something else than 0. No folder has none. */
+static int each_entry(const char *path, const char *prefix, int (*look)(const char *path, const char *name))
 {
-	char path[96];
+	DIR *dir = opendir(path);
 	struct dirent *entry;
-	DIR *dir;
 	int rc = 0;
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.*s/net", (int)strcspn(spec, ","), spec);
-	dir = opendir(path);
 	while (dir != NULL && rc == 0 && (entry = readdir(dir)) != NULL)
-		if (entry->d_name[0] != '.')
-			rc = bw_nic__iface_has_default_route(entry->d_name);
+		if (entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+			rc = look(path, entry->d_name);
 	if (dir != NULL)
 		closedir(dir);
 	return rc;
+}
+
+static int interface_has(const char *path, const char *name)
+{
+	(void)path;
+	return bw_nic__iface_has_default_route(name);
+}
+
+/* The kernel's interfaces of a device: of a function of a NIC, beside DPDK's driver where it is such (mlx5). */
+static int function_has(const char *path, const char *name)
+{
+	char net[PATH_MAX];
+
+	snprintf(net, sizeof(net), "%s/%s/net", path, name);
+	return each_entry(net, "", interface_has);
+}
+
+int bw_nic__device_has_default_route(const char *path)
+{
+	char physical[PATH_MAX];
+	int rc = function_has(path, ".");
+
+	/* SR-IOV: behind all functions of a NIC is one switch, and its port. */
+	snprintf(physical, sizeof(physical), "%s/physfn", path);
+	if (access(physical, F_OK) != 0)
+		snprintf(physical, sizeof(physical), "%s", path);
+	if (rc == 0)
+		rc = function_has(physical, ".");
+	return rc == 0 ? each_entry(physical, "virtfn", function_has) : rc;
+}
+
+static int pci_has_default_route(const char *spec)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.*s", (int)strcspn(spec, ","), spec);
+	return bw_nic__device_has_default_route(path);
+}
+
+static int kernel_device_has_default_route(const char *iface)
+{
+	int rc = bw_nic__iface_has_default_route(iface);
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/device", iface);
+	return rc == 0 ? bw_nic__device_has_default_route(path) : rc;
 }
 
 int bw_nic_has_default_route(const struct bw_nic_plan *plan)
@@ -211,7 +256,7 @@ int bw_nic_has_default_route(const struct bw_nic_plan *plan)
 	switch (plan->kind) {
 	case BW_NIC_PACKET:
 	case BW_NIC_XDP:
-		return bw_nic__iface_has_default_route(plan->iface);
+		return kernel_device_has_default_route(plan->iface);
 	case BW_NIC_PCI:
 		return pci_has_default_route(plan->devargs);
 	case BW_NIC_VDEV: /* its arguments may name anything */

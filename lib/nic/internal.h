@@ -129,6 +129,8 @@ bool bw_nic__has_capability(unsigned capability);
 /* default_route.c */
 /** As bw_nic_has_default_route(), of a kernel interface. */
 int bw_nic__iface_has_default_route(const char *name);
+/** As that, of any of the kernel's interfaces of a device and, with SR-IOV, of the NIC's other functions. */
+int bw_nic__device_has_default_route(const char *path);
 
 /* io.c */
 /** Make the queue's spare mbufs as many as a frame may need. False: the pool is empty. */

@@ -11,6 +11,8 @@
 #include <nic/machine.h>
 #include <nic/nic.h>
 
+#include "internal.h"
+
 static struct bw_nic_plan plan;
 static char dir[] = "/tmp/bw-plan-XXXXXX";
 
@@ -232,6 +234,46 @@ static void memory_grows_with_workers_and_mtu(void **unused)
 	assert_true(large > one + 100);
 }
 
+static void make(const char *device, const char *below)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", device, below);
+	assert_int_equal(mkdir(path, 0700), 0);
+}
+
+static void unmake(const char *device, const char *below)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", device, below);
+	assert_int_equal(rmdir(path), 0);
+}
+
+/* SR-IOV: of a virtual function, the interfaces of the physical one and of the others are asked about as well. */
+static void functions_of_one_nic_hang_together(void **unused)
+{
+	static const char *const folders[] = { "net", "physfn", "physfn/net", "physfn/virtfn0",
+		"physfn/virtfn1", "physfn/virtfn1/net" };
+	static const char *const interfaces[] = { "net/nosuch0", "physfn/net/nosuch0",
+		"physfn/virtfn1/net/nosuch0" };
+	char device[64];
+
+	snprintf(device, sizeof(device), "%s/0000:01:10.0", dir);
+	assert_int_equal(mkdir(device, 0700), 0);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(folders); i++)
+		make(device, folders[i]);
+	assert_int_equal(bw_nic__device_has_default_route(device), 0);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(interfaces); i++) {
+		make(device, interfaces[i]);
+		assert_int_equal(bw_nic__device_has_default_route(device), -ENODEV);
+		unmake(device, interfaces[i]);
+	}
+	for (unsigned i = BW_ARRAY_LEN(folders); i-- > 0;)
+		unmake(device, folders[i]);
+	assert_int_equal(rmdir(device), 0);
+}
+
 static void the_machine(void **unused)
 {
 	static struct bw_machine machine;
@@ -280,6 +322,7 @@ int main(void)
 		cmocka_unit_test(memif_socket_files),
 		cmocka_unit_test(pcap_files),
 		cmocka_unit_test(memory_grows_with_workers_and_mtu),
+		cmocka_unit_test(functions_of_one_nic_hang_together),
 		cmocka_unit_test(the_machine),
 	};
 

@@ -87,7 +87,7 @@ bool bw_ip_is_link_local(const struct bw_ip *ip);  /* 169.254/16 or fe80::/10 */
 /**
  * May it be a host anywhere on the Internet? Not so: what RFC 6890 and its registry set aside, such as private networks
  * (RFC 1918, RFC 4193), shared address space, link-local, loopback, documentation, benchmarking; groups; and in IPv6
- * all that is not global unicast (2000::/3).
+ * all that is not global unicast (2000::/3) or NAT64's prefix (64:ff9b::/96).
  */
 bool bw_ip_is_global(const struct bw_ip *ip);
 /** May one of its addresses? Not so: none of them, as one of those sets has it whole. */
