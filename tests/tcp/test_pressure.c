@@ -350,6 +350,29 @@ static void all_ask(void)
 		crowd.peer[i].ask_at = crowd.now;
 }
 
+/** Peer `i` asks, now. */
+static void asks(unsigned i)
+{
+	struct frame f = { .from = (uint16_t)i,
+		.flags = ACK,
+		.len = 8,
+		.seq = crowd.peer[i].next,
+		.ack = crowd.peer[i].our_next };
+	struct bw_pkt pkt, *burst[] = { &pkt };
+
+	assert_true(receive(&f, &pkt));
+	bw_tcp_input(crowd.tcp, crowd.now, burst, 1);
+}
+
+/** Without pressure, and with no buffer to be had for an answer. */
+static void all_ask_in_vain(void)
+{
+	for (unsigned i = 0; i < crowd.peers; i++) {
+		bw_tcp_set_buffers(crowd.tcp, 0, 0, 0);
+		asks(i);
+	}
+}
+
 static unsigned answered(void)
 {
 	unsigned count = 0;
@@ -620,21 +643,10 @@ TEST(who_makes_use_of_much_outlives_who_is_gone)
 /** Of those whose service waits for a buffer a few are told in one call, in turn, and nobody in vain. */
 TEST(waiting_is_bounded_and_fair)
 {
-	struct bw_pkt pkt, *burst[] = { &pkt };
 	unsigned before, rounds = 0;
 
 	make_crowd(500, ANSWERS);
-	for (unsigned i = 0; i < 500; i++) {
-		struct frame f = { .from = (uint16_t)i,
-			.flags = ACK,
-			.len = 8,
-			.seq = crowd.peer[i].next,
-			.ack = crowd.peer[i].our_next };
-
-		bw_tcp_set_buffers(crowd.tcp, 0, 0, 0); /* no pressure, and not one to be had */
-		assert_true(receive(&f, &pkt));
-		bw_tcp_input(crowd.tcp, crowd.now, burst, 1);
-	}
+	all_ask_in_vain();
 	collect_crowd();
 	assert_int_equal(answered(), 0);
 	assert_int_equal(crowd.writable, 0);
@@ -653,26 +665,18 @@ TEST(waiting_is_bounded_and_fair)
 /** Received is into another's pool. Where one of them is used up, the other still does what it is for. */
 TEST(two_pools_do_not_stand_for_each_other)
 {
-	struct bw_pkt pkt, *burst[] = { &pkt };
-	struct frame f = { .flags = ACK, .len = 8 };
-
 	make_crowd(1, ANSWERS);
-	f.seq = crowd.peer[0].next;
-	f.ack = crowd.peer[0].our_next;
 	/* None to receive: nothing is kept, but who has something to say says it. */
 	bw_tcp_set_buffers(crowd.tcp, 1000, 0, 1000);
-	assert_true(receive(&f, &pkt));
-	bw_tcp_input(crowd.tcp, crowd.now, burst, 1);
+	asks(0);
 	assert_int_equal(COUNT(TCP_PRESSURE_DROPS), 1);
 	bw_tcp_foreach(crowd.tcp, say, NULL);
 	collect_crowd();
 	assert_int_equal(answered(), 1);
 	/* None to send: what comes is kept, until there is one for the answer. */
-	f.ack = crowd.peer[0].our_next;
 	crowd.peer[0].answered = 0;
 	bw_tcp_set_buffers(crowd.tcp, 0, 1000, 1000);
-	assert_true(receive(&f, &pkt));
-	bw_tcp_input(crowd.tcp, crowd.now, burst, 1);
+	asks(0);
 	assert_int_equal(COUNT(TCP_PRESSURE_DROPS), 1);
 	assert_int_equal(rte_mempool_in_use_count(small), 1);
 	collect_crowd();
@@ -688,20 +692,8 @@ TEST(two_pools_do_not_stand_for_each_other)
 /** A connection that waits for a buffer is reset: there is none, and it gives back what it holds all the same. */
 TEST(who_waits_can_be_ended)
 {
-	struct bw_pkt pkt, *burst[] = { &pkt };
-
 	make_crowd(300, ANSWERS);
-	for (unsigned i = 0; i < 300; i++) {
-		struct frame f = { .from = (uint16_t)i,
-			.flags = ACK,
-			.len = 8,
-			.seq = crowd.peer[i].next,
-			.ack = crowd.peer[i].our_next };
-
-		bw_tcp_set_buffers(crowd.tcp, 0, 0, 0);
-		assert_true(receive(&f, &pkt));
-		bw_tcp_input(crowd.tcp, crowd.now, burst, 1);
-	}
+	all_ask_in_vain();
 	assert_int_equal(rte_mempool_in_use_count(small), 300);
 	bw_tcp_foreach(crowd.tcp, abort_it, NULL);
 	for (unsigned i = 0; i < 10; i++) {
@@ -716,24 +708,26 @@ TEST(who_waits_can_be_ended)
 	crowd_is_done();
 }
 
+#define STORY(name) cmocka_unit_test_teardown(name, disperse)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(all_ask_at_once, disperse),
-		cmocka_unit_test_teardown(cuts_take_what_is_granted, disperse),
-		cmocka_unit_test_teardown(far_peers_are_waited_for, disperse),
-		cmocka_unit_test_teardown(vanished_peers_give_way, disperse),
-		cmocka_unit_test_teardown(vanished_peers_do_not_keep_others_out, disperse),
-		cmocka_unit_test_teardown(nothing_is_broken_for_nobody, disperse),
-		cmocka_unit_test_teardown(links_that_are_down_break_nobody, disperse),
-		cmocka_unit_test_teardown(shut_windows_give_way, disperse),
-		cmocka_unit_test_teardown(who_moves_a_little_cannot_keep_all, disperse),
-		cmocka_unit_test_teardown(signs_of_life_do_not_keep_others_out, disperse),
-		cmocka_unit_test_teardown(slow_peers_do_not_keep_others_out, disperse),
-		cmocka_unit_test_teardown(who_makes_use_of_much_outlives_who_is_gone, disperse),
-		cmocka_unit_test_teardown(waiting_is_bounded_and_fair, disperse),
-		cmocka_unit_test_teardown(two_pools_do_not_stand_for_each_other, disperse),
-		cmocka_unit_test_teardown(who_waits_can_be_ended, disperse),
+		STORY(all_ask_at_once),
+		STORY(cuts_take_what_is_granted),
+		STORY(far_peers_are_waited_for),
+		STORY(vanished_peers_give_way),
+		STORY(vanished_peers_do_not_keep_others_out),
+		STORY(nothing_is_broken_for_nobody),
+		STORY(links_that_are_down_break_nobody),
+		STORY(shut_windows_give_way),
+		STORY(who_moves_a_little_cannot_keep_all),
+		STORY(signs_of_life_do_not_keep_others_out),
+		STORY(slow_peers_do_not_keep_others_out),
+		STORY(who_makes_use_of_much_outlives_who_is_gone),
+		STORY(waiting_is_bounded_and_fair),
+		STORY(two_pools_do_not_stand_for_each_other),
+		STORY(who_waits_can_be_ended),
 	};
 
 	if (harness_start() != 0)

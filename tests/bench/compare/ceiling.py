@@ -93,6 +93,12 @@ def resolve(client):
     raise Wrong("the server does not send packets back")
 
 
+def end(client, server):
+    client.tell("stop")
+    client.finish()
+    server.finish()
+
+
 def serve_testpmd(mode):
     def serve(place):
         place.link("memif", 1500, False)
@@ -105,13 +111,18 @@ def serve_barewire(place):
     return Barewire(place, "memif")
 
 
+def started(serve, place):
+    server = serve(place)
+    place.has_hugepages = getattr(server, "has_hugepages", None)
+    if isinstance(server, Testpmd):
+        server.tell("start")
+    return server
+
+
 def receive(serve):
     """testpmd sends as fast as it can; counted is what the server has received."""
     def measure(place, seconds):
-        server = serve(place)
-        place.has_hugepages = getattr(server, "has_hugepages", None)
-        if isinstance(server, Testpmd):
-            server.tell("start")
+        server = started(serve, place)
         client = Testpmd(place, "client", CLIENT_CPU, "txonly")
         client.tell("start")
         time.sleep(0.2)
@@ -121,9 +132,7 @@ def receive(serve):
             server.rates()
             time.sleep(seconds)
             packets = server.packets()
-        client.tell("stop")
-        client.finish()
-        server.finish()
+        end(client, server)
         if isinstance(server, Barewire):
             all_datagrams(server.log.read_text())
         return figures(packets)
@@ -134,19 +143,14 @@ def receive(serve):
 def forward(serve):
     """Some packets go round and round: testpmd at the client turns each about and sends it again."""
     def measure(place, seconds):
-        server = serve(place)
-        place.has_hugepages = getattr(server, "has_hugepages", None)
-        if isinstance(server, Testpmd):
-            server.tell("start")
+        server = started(serve, place)
         client = Testpmd(place, "client", CLIENT_CPU, "icmpecho", peer_port=ECHO)
         resolve(client)
         client.tell("set fwd 5tswap")
         client.tell(f"start tx_first {UNDER_WAY}")
         time.sleep(0.2)
         packets = client.packets(seconds)
-        client.tell("stop")
-        client.finish()
-        server.finish()
+        end(client, server)
         return figures(packets)
 
     return measure
