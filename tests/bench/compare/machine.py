@@ -35,7 +35,9 @@ def described():
         "DPDK": sh([BINARY, "--version"], quiet=True).stdout.split(",")[1].strip(),
         "commit": commit(),
         "today": f"a load from L1 {figures['l1_ns']} ns, among 8 MiB {figures['l3_ns']} ns, among 256 MiB "
-                 f"{figures['memory_ns']} ns; a cache line from core to core and back {figures['core_to_core_ns']} ns",
+                 f"{figures['memory_ns']} ns; a cache line from core to core and back {figures['core_to_core_ns']} ns; "
+                 f"with nothing else to do, a CPU is away {figures['paused_percent']} % of the time, for 20 us and more, "
+                 f"{figures['pause_max_us'] / 1000:.1f} ms at most",
     }, figures["tsc_hz"]
 
 
