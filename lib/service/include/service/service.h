@@ -60,7 +60,7 @@ struct bw_mail;
 /** What an application is. Unused callbacks stay NULL. */
 struct bw_service {
 	const char *name;
-	uint32_t stream_bytes;  /* state a connection, zeroed before opened(); at most 256, and see below */
+	uint32_t stream_bytes;  /* state a connection, zeroed before opened(); at most 256, and see above */
 	uint32_t context_bytes; /* state a worker, zeroed before start() */
 	bool nagle;             /* default off: a service sends whole replies */
 
