@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Streams: where the service interface (service/service.h) meets TCP. A stream is a TCP connection, its
- * listener's user pointer is the context, and its state lies behind the engine's few bytes in the
- * connection's own. Thin on purpose: with link-time optimisation most of this disappears.
+ * listener's user pointer is the context, its state is the connection's own, and TCP's user count is how many
+ * of its views are held. Thin on purpose: with link-time optimisation most of this disappears.
  */
 #include <errno.h>
 
@@ -201,7 +201,7 @@ struct bw_stream *bw_stream_connect_from(
 
 void *bw_stream_state(const struct bw_stream *s)
 {
-	return bw_stream_head(s) + 1;
+	return bw_tcp_state(conn_of(s));
 }
 
 struct bw_context *bw_stream_context(const struct bw_stream *s)
@@ -247,13 +247,13 @@ struct bw_hold {
 
 struct bw_hold *bw_stream_hold(struct bw_stream *s, const struct bw_view *view)
 {
-	struct bw_stream_head *head = bw_stream_head(s);
+	unsigned held = bw_tcp_user_count(conn_of(s));
 	struct bw_hold *hold;
 
 	_Static_assert(sizeof(*hold) <= 16, "what tcp/tcp.h leaves to the engine");
-	if (head->held_count >= HOLDS_MAX)
+	if (held >= HOLDS_MAX)
 		return NULL;
-	head->held_count++;
+	bw_tcp_set_user_count(conn_of(s), held + 1);
 	rte_mbuf_refcnt_update(view->owner, 1);
 	hold = rte_mbuf_to_priv(view->owner);
 	hold->ctx = context_of(conn_of(s));
@@ -267,7 +267,7 @@ void bw_hold_release(struct bw_hold *hold)
 	struct bw_stream *s = bw_stream_find(hold->ctx, hold->stream_id);
 
 	if (s != NULL)
-		bw_stream_head(s)->held_count--;
+		bw_tcp_set_user_count(conn_of(s), bw_tcp_user_count(conn_of(s)) - 1);
 	rte_pktmbuf_free_seg(m);
 }
 
@@ -320,6 +320,11 @@ void bw_stream_set_user_timeout(struct bw_stream *s, bw_ns timeout_ns)
 void bw_stream_set_timer(struct bw_stream *s, bw_ns expires_at)
 {
 	bw_tcp_set_timer(conn_of(s), expires_at);
+}
+
+bw_ns bw_stream_timer_at(const struct bw_stream *s)
+{
+	return bw_tcp_timer_at((const struct bw_tcp_conn *)s);
 }
 
 bool bw_stream_is_draining(const struct bw_stream *s)

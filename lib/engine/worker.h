@@ -40,11 +40,6 @@ struct bw_context {
 };
 
 /** What the engine keeps of a stream, ahead of the service's own state. */
-struct bw_stream_head {
-	uint16_t held_count;
-	uint8_t unused[14];
-};
-_Static_assert(sizeof(struct bw_stream_head) == 16, "service state behind it stays 16-byte aligned");
 
 /** A barrier whose number of parties may still shrink, when a thread of theirs could not be started. */
 struct bw_gate {
@@ -273,11 +268,6 @@ unsigned bw_jobs_deliver(struct bw_worker *w);
 void bw_power_idle(struct bw_worker *w);
 /** Something was put into the worker's rings: wake it if it sleeps. A fence and a load when it does not. */
 void bw_power_wake(struct bw_worker *w);
-
-static inline struct bw_stream_head *bw_stream_head(const struct bw_stream *s)
-{
-	return bw_tcp_state((const struct bw_tcp_conn *)s);
-}
 
 /** The worker that owns a flow when our hash spreads them: the hash's high bits, as tables use the low ones. */
 static inline unsigned bw_worker_of_hash(const struct bw_worker *w, uint32_t hash)

@@ -34,7 +34,6 @@ static int tcp_setup(struct bw_worker *w)
 		return -EIO;
 	for (unsigned i = 0; i < engine->conf.service_count; i++)
 		conf.state_bytes = BW_MAX(conf.state_bytes, engine->conf.services[i].service->stream_bytes);
-	conf.state_bytes += sizeof(struct bw_stream_head);
 	if (w->worker_count > 1) {
 		conf.is_local = bw_ingress_is_local;
 		conf.is_local_arg = w;

@@ -23,13 +23,12 @@ static void cut_ssthresh(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool is_e
 	uint32_t ssthresh = (is_ece ? ops->on_ece : ops->on_loss)(cc, conn->cwnd, flight);
 
 	/* The floor is two segments for marks, too: RFC 3168 6.1.2 goes on below, with a segment an RTO; Linux not. */
-	bw_tcp__cold(tcp, conn)->ssthresh = BW_MAX(ssthresh, 2u * conn->mss);
+	bw_tcp__rare(tcp, conn)->ssthresh = BW_MAX(ssthresh, 2u * conn->mss);
 	bw_tcp__ecn_reduced(tcp, conn);
 }
 
 void bw_tcp__cc_init(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool syn_was_lost)
 {
-	bw_tcp__cold(tcp, conn)->ssthresh = UINT32_MAX; /* "arbitrarily high": RFC 5681 3.1 */
 	conn->cwnd =
 		syn_was_lost ? conn->mss : initial_window(conn); /* RFC 5681 3.1, last paragraph but two */
 }
@@ -47,9 +46,9 @@ static uint32_t growth_max(const struct bw_tcp *tcp, const struct bw_tcp_conn *c
 	return bw_tcp__listener(tcp, conn)->pacing ? UINT32_MAX : 8u * conn->mss;
 }
 
-static void first_slow_start(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_tcp__cold *cold,
-	uint32_t growth, uint32_t rtt_us)
+static void first_slow_start(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t growth, uint32_t rtt_us)
 {
+	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
 	struct bw_tcp__hystart *h = &tcp->hystarts[conn->index];
 
 	if (!cold->has_hystart) {
@@ -60,14 +59,13 @@ static void first_slow_start(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struc
 	if (!bw_tcp__hystart_on_ack(h, conn->snd_una, conn->snd_nxt, rtt_us))
 		return;
 	/* Congestion avoidance, and its state. RFC 9438 4.2: CUBIC begins on a plateau here. */
-	cold->ssthresh = conn->cwnd;
 	(void)bw_tcp__recovery_take(tcp, conn);
+	bw_tcp__rare(tcp, conn)->ssthresh = conn->cwnd;
 }
 
 void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t acked_bytes, uint32_t rtt_us)
 {
-	struct bw_tcp__cold *cold;
-	uint32_t cwnd_max;
+	uint32_t cwnd_max, ssthresh;
 
 	if (conn->cwnd_use == BW_CWND_IDLE)
 		return;
@@ -75,13 +73,13 @@ void bw_tcp__cc_on_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t ac
 	cwnd_max = bw_tcp__send_bytes_max(tcp, conn) + initial_window(conn);
 	if (conn->cwnd >= cwnd_max)
 		return;
-	cold = bw_tcp__cold(tcp, conn);
-	if (conn->cwnd < cold->ssthresh) {
+	ssthresh = bw_tcp__ssthresh(tcp, conn);
+	if (conn->cwnd < ssthresh) {
 		uint32_t growth = BW_MIN(acked_bytes, growth_max(tcp, conn));
 
 		/* RFC 8257 is for networks whose delay says little, and their routers all. */
-		if (cold->ssthresh == UINT32_MAX && bw_tcp__cc_ops_of(tcp, conn)->on_marks == NULL)
-			first_slow_start(tcp, conn, cold, growth, rtt_us);
+		if (ssthresh == UINT32_MAX && bw_tcp__cc_ops_of(tcp, conn)->on_marks == NULL)
+			first_slow_start(tcp, conn, growth, rtt_us);
 		else
 			conn->cwnd += growth;
 		return;
@@ -101,14 +99,14 @@ void bw_tcp__cc_on_loss(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		return;
 	cut_ssthresh(tcp, conn, false);
 	/* The pipe counts what is in flight, so no inflation is due (RFC 6675 5). */
-	conn->cwnd = bw_tcp__cold(tcp, conn)->ssthresh;
+	conn->cwnd = bw_tcp__ssthresh(tcp, conn);
 }
 
 void bw_tcp__cc_on_ece(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	bw_tcp__count(tcp, BW_TCP_ECE_REDUCTIONS);
 	cut_ssthresh(tcp, conn, true);
-	conn->cwnd = BW_MIN(conn->cwnd, bw_tcp__cold(tcp, conn)->ssthresh);
+	conn->cwnd = BW_MIN(conn->cwnd, bw_tcp__ssthresh(tcp, conn));
 }
 
 void bw_tcp__cc_set_in_recovery(struct bw_tcp_conn *conn, uint32_t cwnd)
@@ -121,7 +119,7 @@ void bw_tcp__cc_remember(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	struct bw_tcp__recovery *r = bw_tcp__recovery_take(tcp, conn);
 
 	r->undo_cwnd = conn->cwnd;
-	r->undo_ssthresh = bw_tcp__cold(tcp, conn)->ssthresh;
+	r->undo_ssthresh = bw_tcp__ssthresh(tcp, conn);
 	r->undo_cc = r->cc;
 }
 
@@ -130,7 +128,7 @@ void bw_tcp__cc_undo(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
 
 	conn->cwnd = BW_MAX(conn->cwnd, r->undo_cwnd);
-	bw_tcp__cold(tcp, conn)->ssthresh = r->undo_ssthresh;
+	bw_tcp__rare(tcp, conn)->ssthresh = r->undo_ssthresh;
 	r->cc = r->undo_cc;
 	/* The window has not been answered after all: the next ECE counts. */
 	r->cwr_end = conn->snd_una;
@@ -138,7 +136,7 @@ void bw_tcp__cc_undo(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 void bw_tcp__cc_on_recovered(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	uint32_t ssthresh = bw_tcp__cold(tcp, conn)->ssthresh, flight = conn->snd_nxt - conn->snd_una;
+	uint32_t ssthresh = bw_tcp__ssthresh(tcp, conn), flight = conn->snd_nxt - conn->snd_una;
 
 	/*
 	 * Proportional rate reduction has kept as much in flight as it should be (RFC 9937 5). Without SACK, no

@@ -51,9 +51,9 @@ static void push(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t *head, u
 	if (conn->flags & BW_CONN_PENDING)
 		return;
 	conn->flags |= BW_CONN_PENDING;
-	bw_tcp__cold(tcp, conn)->pending_next = BW_TCP__NONE;
+	conn->timer.note = BW_TCP__NONE;
 	if (*tail != BW_TCP__NONE)
-		tcp->colds[*tail].pending_next = conn->index;
+		tcp->conns[*tail].timer.note = conn->index;
 	else
 		*head = conn->index;
 	*tail = conn->index;
@@ -78,7 +78,7 @@ static void free_if_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	if (!(conn->flags & BW_CONN_OVER) || (conn->flags & (BW_CONN_READY | BW_CONN_PENDING)))
 		return;
-	bw_tcp__slab_give(&tcp->conn_slab, tcp->colds, pending_next, conn->index);
+	bw_tcp__slab_give(&tcp->conn_slab, tcp->conns, timer.note, conn->index);
 }
 
 struct bw_tcp_conn *bw_tcp__pop_ready(struct bw_tcp *tcp)
@@ -163,7 +163,7 @@ void bw_tcp__run_waiting(struct bw_tcp *tcp)
 	for (unsigned i = 0;
 		i < BW_TCP__WAITING_LOOKS && index != last && !(has_buffers && tcp->to_send.left == 0); i++) {
 		index = tcp->waiting_head;
-		tcp->waiting_head = tcp->colds[index].pending_next;
+		tcp->waiting_head = tcp->conns[index].timer.note;
 		if (tcp->waiting_head == BW_TCP__NONE)
 			tcp->waiting_tail = BW_TCP__NONE;
 		run_one(tcp, &tcp->conns[index], true);
@@ -180,7 +180,7 @@ void bw_tcp__run_pending(struct bw_tcp *tcp)
 	while (index != BW_TCP__NONE) {
 		struct bw_tcp_conn *conn = &tcp->conns[index];
 
-		index = bw_tcp__cold(tcp, conn)->pending_next;
+		index = conn->timer.note;
 		run_one(tcp, conn, tcp->waiting_head == BW_TCP__NONE);
 	}
 }
@@ -192,9 +192,26 @@ void bw_tcp__set_state(struct bw_tcp_conn *conn, enum bw_tcp__state state)
 	conn->state = state;
 }
 
+struct bw_tcp__rare *bw_tcp__rare_begin(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__rare *rare = &tcp->rares[conn->index];
+
+	*rare = (struct bw_tcp__rare){
+		.ssthresh = UINT32_MAX,
+		.recovery = BW_TCP__NONE,
+		.reassembly = BW_TCP__NONE,
+		.challenge_ms = tcp->now_ms - BW_TCP__CHALLENGE_GAP_MS,
+		.unreachable_ms = conn->progress_ms - 1, /* before there was anything to be reached */
+		.rcv_round_seq = conn->rcv_nxt - conn->unread,
+		.rcv_round_ms = tcp->now_ms,
+	};
+	bw_tcp__cold(tcp, conn)->has_rare = true;
+	return rare;
+}
+
 struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *flow, unsigned listener)
 {
-	uint32_t index = bw_tcp__slab_take(&tcp->conn_slab, tcp->colds, pending_next);
+	uint32_t index = bw_tcp__slab_take(&tcp->conn_slab, tcp->conns, timer.note);
 	struct bw_tcp_conn *conn;
 	struct bw_tcp__cold *cold;
 
@@ -206,10 +223,6 @@ struct bw_tcp_conn *bw_tcp__conn_open(struct bw_tcp *tcp, const struct bw_flow *
 	*cold = (struct bw_tcp__cold){
 		.generation = cold->generation + 1,
 		.service_at = BW_NEVER,
-		.reassembly = BW_TCP__NONE,
-		.recovery = BW_TCP__NONE,
-		.challenge_ms = tcp->now_ms - BW_TCP__CHALLENGE_GAP_MS,
-		.unreachable_ms = tcp->now_ms - 1, /* before there was anything to be reached */
 	};
 	conn->flow = *flow;
 	conn->index = index;
@@ -396,6 +409,16 @@ void *bw_tcp_state(const struct bw_tcp_conn *conn)
 	return tcp->states + (size_t)conn->index * tcp->state_stride;
 }
 
+unsigned bw_tcp_user_count(const struct bw_tcp_conn *conn)
+{
+	return bw_tcp__cold(bw_tcp__of(conn), conn)->user_count;
+}
+
+void bw_tcp_set_user_count(struct bw_tcp_conn *conn, unsigned count)
+{
+	bw_tcp__cold(bw_tcp__of(conn), conn)->user_count = count & BW_TCP__USER_COUNT_MAX;
+}
+
 uint64_t bw_tcp_id(const struct bw_tcp_conn *conn)
 {
 	return (uint64_t)bw_tcp__cold(bw_tcp__of(conn), conn)->generation << 32 | conn->index;
@@ -417,7 +440,7 @@ void bw_tcp_info(const struct bw_tcp_conn *conn, struct bw_tcp_info *info)
 	*info = (struct bw_tcp_info){
 		.state = state_name[conn->state],
 		.cwnd = conn->cwnd,
-		.ssthresh = bw_tcp__cold(tcp, conn)->ssthresh,
+		.ssthresh = bw_tcp__ssthresh(tcp, conn),
 		.srtt_us = conn->srtt_us8 / 8,
 		.rto_us = bw_tcp__rto_ms(conn) * 1000,
 		.in_flight = bw_tcp__in_flight(tcp, conn),

@@ -38,11 +38,11 @@ static void ack_now(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 
 bool bw_tcp__may_challenge(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	struct bw_tcp__rare *rare = bw_tcp__rare(tcp, conn);
 
-	if (bw_tcp__ms_since(tcp, cold->challenge_ms) < BW_TCP__CHALLENGE_GAP_MS)
+	if (bw_tcp__ms_since(tcp, rare->challenge_ms) < BW_TCP__CHALLENGE_GAP_MS)
 		return false;
-	cold->challenge_ms = tcp->now_ms;
+	rare->challenge_ms = tcp->now_ms;
 	return true;
 }
 
@@ -566,7 +566,7 @@ void bw_tcp_icmp_error(
 		return;
 	if (mtu == 0) {
 		bw_tcp__count(tcp, BW_TCP_UNREACHABLE);
-		bw_tcp__cold(tcp, conn)->unreachable_ms = tcp->now_ms;
+		bw_tcp__rare(tcp, conn)->unreachable_ms = tcp->now_ms;
 		/*
 		 * RFC 1122 4.2.3.9: a hard error ends what has not begun. Otherwise the retransmission timer will tell
 		 * (RFC 5927 5.2), and then this is the reason (RFC 9293 3.9.2.2).

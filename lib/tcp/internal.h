@@ -5,7 +5,7 @@
  * A flow is one of three objects, and the table finds any of them by one lookup:
  *
  *     half-open    64 bytes   a SYN was answered; or none: cookie.c  listen.c
- *     connection  240 bytes   from the ACK of the handshake on,      conn.c, input.c, output.c
+ *     connection  208 bytes   from the ACK of the handshake on,      conn.c, input.c, output.c
  *                             or from the SYN that we send           connect.c
  *     TIME_WAIT    64 bytes   both FINs are out of the way           time_wait.c
  *
@@ -230,7 +230,8 @@ struct bw_tcp_conn {
 	struct rte_mbuf *unsent;    /* first chunk that was never sent */
 
 	/* Cache line 2: output and timers. */
-	struct bw_timer timer; /* armed for the earliest deadline or before: timers.c */
+	struct bw_timer
+		timer; /* armed for the earliest deadline or before: timers.c. Its note: pending_next */
 	uint32_t ready_next;
 	uint32_t path;                 /* the engine's; zeroed at open, BW_TCP_PATH_SUSPECT at R1 */
 	uint32_t ts_offset;            /* RFC 7323 5.4 */
@@ -244,27 +245,40 @@ _Static_assert(offsetof(struct bw_tcp_conn, snd_una) == BW_CACHE_LINE, "line 1")
 _Static_assert(offsetof(struct bw_tcp_conn, timer) == 2 * BW_CACHE_LINE, "line 2");
 _Static_assert(sizeof(struct bw_tcp_conn) == 3 * BW_CACHE_LINE, "three lines");
 
-/** What only trouble, growth and the end touch. An array beside the connections. */
+/** What every connection has, and few packets touch. An array beside the connections. */
 struct bw_tcp__cold {
-	uint32_t ssthresh;
 	uint32_t generation;          /* odd while the connection is live */
-	uint32_t pending_next;        /* also the free list */
 	uint32_t user_timeout_s : 17; /* bw_tcp_set_user_timeout(); 0: the listener's */
 	uint32_t has_hystart : 1;     /* its element of bw_tcp.hystarts is in use */
+	uint32_t has_rare : 1;        /* its element of bw_tcp.rares is in use */
+	uint32_t user_count : 13;     /* bw_tcp_user_count() */
 	bw_ns service_at;             /* bw_tcp_set_timer() */
-	uint32_t recovery;            /* index, BW_TCP__NONE while everything arrives in order */
-	uint32_t reassembly;          /* index, BW_TCP__NONE when nothing is out of order */
-	uint32_t challenge_ms;        /* of the last rate-limited answer */
-	uint32_t unreachable_ms;      /* of the last ICMP error about what was in flight */
+};
+#define BW_TCP__USER_COUNT_MAX ((1u << 13) - 1)
+
+/**
+ * What only trouble and growth touch. Another array, so that connections that have known neither have no memory
+ * there: whoever is idle and was never busy. See bw_tcp__rare().
+ */
+struct bw_tcp__rare {
+	uint32_t ssthresh;
+	uint32_t recovery;       /* index, BW_TCP__NONE while everything arrives in order */
+	uint32_t reassembly;     /* index, BW_TCP__NONE when nothing is out of order */
+	uint32_t challenge_ms;   /* of the last rate-limited answer */
+	uint32_t unreachable_ms; /* of the last ICMP error about what was in flight */
 	bw_seq rcv_round_seq; /* what the service had taken when the current round trip began: recvq.c; pressure.c */
 	uint32_t rcv_round_ms; /* and when that was */
 };
 
 /** A full bucket is 10 entries; the table has a bucket for every BW_TCP__BUCKET_LOAD objects. */
-#define BW_TCP__BUCKET_ENTRIES 10
-#define BW_TCP__BUCKET_LOAD    5
-_Static_assert(sizeof(struct bw_tcp_conn) + sizeof(struct bw_tcp__cold) + 64 / BW_TCP__BUCKET_LOAD + 1 <= 256,
-	"an idle connection, its share of the table included");
+#define BW_TCP__BUCKET_ENTRIES   10
+#define BW_TCP__BUCKET_LOAD      5
+/** What a service may keep of an idle connection: docs/architecture.md, "Memory a connection". */
+#define BW_TCP__IDLE_STATE_BYTES 32
+_Static_assert(sizeof(struct bw_tcp_conn) + sizeof(struct bw_tcp__cold) + BW_TCP__IDLE_STATE_BYTES +
+			       64 / BW_TCP__BUCKET_LOAD + 1 <=
+		       256,
+	"an idle connection, its service's state and its share of the table included");
 
 /** 64 bytes. */
 struct bw_tcp__half_open {
@@ -508,6 +522,7 @@ struct bw_tcp {
 	uint32_t waiting_head, waiting_tail; /* of the pending: whose service waits for a buffer */
 	struct bw_counters *counters;
 	struct bw_tcp__cold *colds;
+	struct bw_tcp__rare *rares; /* of each connection */
 	uint8_t *states;
 	uint32_t state_stride;
 	uint32_t payload_room; /* payload bytes that fit an mbuf of conf.pool behind the headroom */
@@ -555,6 +570,38 @@ static inline struct bw_tcp *bw_tcp__of(const struct bw_tcp_conn *conn)
 static inline struct bw_tcp__cold *bw_tcp__cold(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	return &tcp->colds[conn->index];
+}
+
+/** NULL while the connection has known neither trouble nor growth. */
+static inline struct bw_tcp__rare *bw_tcp__rare_or_null(
+	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return bw_tcp__cold(tcp, conn)->has_rare ? &tcp->rares[conn->index] : NULL;
+}
+
+/** In conn.c: makes it ready for use, the first time. */
+struct bw_tcp__rare *bw_tcp__rare_begin(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
+
+static inline struct bw_tcp__rare *bw_tcp__rare(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	struct bw_tcp__rare *rare = bw_tcp__rare_or_null(tcp, conn);
+
+	return bw_likely(rare != NULL) ? rare : bw_tcp__rare_begin(tcp, conn);
+}
+
+/** "Arbitrarily high" until there is a reason to know better: RFC 5681 3.1. */
+static inline uint32_t bw_tcp__ssthresh(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	const struct bw_tcp__rare *rare = bw_tcp__rare_or_null(tcp, conn);
+
+	return rare != NULL ? rare->ssthresh : UINT32_MAX;
+}
+
+static inline bool bw_tcp__has_recovery(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	const struct bw_tcp__rare *rare = bw_tcp__rare_or_null(tcp, conn);
+
+	return rare != NULL && rare->recovery != BW_TCP__NONE;
 }
 
 static inline const struct bw_tcp_listener *bw_tcp__listener(
@@ -932,7 +979,7 @@ void bw_tcp__retx_restart(struct bw_tcp *tcp, struct bw_tcp_conn *conn);
 static inline struct bw_tcp__recovery *bw_tcp__recovery(
 	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	uint32_t index = bw_tcp__cold(tcp, conn)->recovery;
+	uint32_t index = tcp->rares[conn->index].recovery;
 
 	BW_ASSERT_LT(index, tcp->recovery_slab.touched);
 	return &tcp->recoveries[index];

@@ -53,8 +53,6 @@ void bw_tcp__handshake_agree(
 	conn->rcv_nxt = conn->ack_sent = half->irs + 1;
 	conn->rcv_adv = conn->rcv_nxt + bw_tcp__syn_window(tcp, half->listener);
 	conn->mss = effective_mss(tcp, half);
-	bw_tcp__cold(tcp, conn)->rcv_round_seq = conn->rcv_nxt;
-	bw_tcp__cold(tcp, conn)->rcv_round_ms = tcp->now_ms;
 	conn->rcv_mss = (uint16_t)BW_MIN(536u, bw_tcp__recv_bytes_max(tcp, conn) / 2 + 1);
 	if (half->wscale != BW_TCP__NO_WSCALE) {
 		conn->snd_wscale = half->wscale;

@@ -543,7 +543,7 @@ static uint32_t paced(struct visit *v, uint32_t bytes)
 	struct bw_tcp *tcp = v->tcp;
 	struct bw_tcp_conn *conn = v->conn;
 	uint32_t *at = &tcp->pace_at[conn->index], now = (uint32_t)(tcp->now / PACE_UNIT_NS);
-	bool is_slow_start = conn->cwnd < bw_tcp__cold(tcp, conn)->ssthresh;
+	bool is_slow_start = conn->cwnd < bw_tcp__ssthresh(tcp, conn);
 	/* of cwnd in tenths, to be sent in one round trip */
 	uint64_t tenths = is_slow_start ? 20 : 12, ahead, grain_bytes;
 	uint64_t rtt = BW_MIN(conn->srtt_us8 / 8, PACE_RTT_US_MAX) * BW_NS_PER_US / PACE_UNIT_NS;

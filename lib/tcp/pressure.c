@@ -38,20 +38,20 @@ static const bw_ns hopeless_ns[BW_TCP_PRESSURE_COUNT] = {
  * Since when a peer that has sent a part has sent no more of it, as far as is known: since it was last heard, or has
  * been looked at here without more having come.
  */
-static uint32_t silent_ms(struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+static uint32_t silent_ms(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	struct bw_tcp__rare *rare = bw_tcp__rare(tcp, conn);
 
 	/* What window growth begins a round at, which it does not do now, is less: RCV.NXT without what is unread. */
-	if (cold->rcv_round_seq != conn->rcv_nxt) {
-		cold->rcv_round_seq = conn->rcv_nxt;
-		cold->rcv_round_ms = tcp->now_ms;
+	if (rare->rcv_round_seq != conn->rcv_nxt) {
+		rare->rcv_round_seq = conn->rcv_nxt;
+		rare->rcv_round_ms = tcp->now_ms;
 	}
-	return BW_MAX(bw_tcp__ms_since(tcp, cold->rcv_round_ms), bw_tcp__ms_since(tcp, conn->last_rx_ms));
+	return BW_MAX(bw_tcp__ms_since(tcp, rare->rcv_round_ms), bw_tcp__ms_since(tcp, conn->last_rx_ms));
 }
 
 /** Of a connection that holds buffers: how long it has made no use of them; while it is hopeless, no progress. */
-static uint32_t useless_ms(struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+static uint32_t useless_ms(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	uint32_t ms;
 

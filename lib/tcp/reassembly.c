@@ -19,16 +19,16 @@
 
 static struct bw_tcp__reassembly *state_of(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	return &tcp->reassemblies[bw_tcp__cold(tcp, conn)->reassembly];
+	return &tcp->reassemblies[tcp->rares[conn->index].reassembly];
 }
 
 static struct bw_tcp__reassembly *state_take(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	struct bw_tcp__rare *rare = bw_tcp__rare(tcp, conn);
 
-	if (cold->reassembly == BW_TCP__NONE) {
-		cold->reassembly = bw_tcp__slab_take(&tcp->reassembly_slab, tcp->reassemblies, free_next);
-		BW_ASSERT(cold->reassembly != BW_TCP__NONE); /* there are as many as connections */
+	if (rare->reassembly == BW_TCP__NONE) {
+		rare->reassembly = bw_tcp__slab_take(&tcp->reassembly_slab, tcp->reassemblies, free_next);
+		BW_ASSERT(rare->reassembly != BW_TCP__NONE); /* there are as many as connections */
 		memset(state_of(tcp, conn), 0, sizeof(struct bw_tcp__reassembly));
 		conn->flags |= BW_CONN_REASSEMBLY;
 	}
@@ -37,10 +37,10 @@ static struct bw_tcp__reassembly *state_take(struct bw_tcp *tcp, struct bw_tcp_c
 
 static void state_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	struct bw_tcp__rare *rare = bw_tcp__rare(tcp, conn);
 
-	bw_tcp__slab_give(&tcp->reassembly_slab, tcp->reassemblies, free_next, cold->reassembly);
-	cold->reassembly = BW_TCP__NONE;
+	bw_tcp__slab_give(&tcp->reassembly_slab, tcp->reassemblies, free_next, rare->reassembly);
+	rare->reassembly = BW_TCP__NONE;
 	conn->flags &= ~BW_CONN_REASSEMBLY;
 }
 

@@ -31,11 +31,11 @@
 
 struct bw_tcp__recovery *bw_tcp__recovery_take(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	struct bw_tcp__rare *rare = bw_tcp__rare(tcp, conn);
 
-	if (cold->recovery == BW_TCP__NONE) {
-		cold->recovery = bw_tcp__slab_take(&tcp->recovery_slab, tcp->recoveries, free_next);
-		BW_ASSERT(cold->recovery != BW_TCP__NONE); /* there are as many as connections */
+	if (rare->recovery == BW_TCP__NONE) {
+		rare->recovery = bw_tcp__slab_take(&tcp->recovery_slab, tcp->recoveries, free_next);
+		BW_ASSERT(rare->recovery != BW_TCP__NONE); /* there are as many as connections */
 		*bw_tcp__recovery(tcp, conn) = (struct bw_tcp__recovery){
 			.highest = conn->snd_una,
 			.min_rtt_us = conn->srtt_us8 / 8,
@@ -48,11 +48,12 @@ struct bw_tcp__recovery *bw_tcp__recovery_take(struct bw_tcp *tcp, struct bw_tcp
 
 void bw_tcp__recovery_give(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	if (bw_tcp__has_recovery(tcp, conn)) {
+		struct bw_tcp__rare *rare = bw_tcp__rare(tcp, conn);
 
-	if (cold->recovery != BW_TCP__NONE)
-		bw_tcp__slab_give(&tcp->recovery_slab, tcp->recoveries, free_next, cold->recovery);
-	cold->recovery = BW_TCP__NONE;
+		bw_tcp__slab_give(&tcp->recovery_slab, tcp->recoveries, free_next, rare->recovery);
+		rare->recovery = BW_TCP__NONE;
+	}
 	/* What says that there is something to be looked up there. */
 	conn->flags &= ~(BW_CONN_TROUBLE | BW_CONN_FIN_LOST | BW_CONN_CONGESTED);
 }
@@ -150,14 +151,14 @@ static void scoreboard_settle(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	const struct bw_tcp__recovery *r;
 
-	if (bw_tcp__cold(tcp, conn)->recovery == BW_TCP__NONE)
+	if (!bw_tcp__has_recovery(tcp, conn))
 		return;
 	r = bw_tcp__recovery(tcp, conn);
 	if ((r->sacked_bytes | r->lost_bytes | r->resent_bytes) == 0)
 		conn->flags &= ~BW_CONN_SCOREBOARD;
 	/* What was learnt of reordering and of the path's room is kept; everything else is over. */
 	if (conn->snd_una == conn->snd_nxt && !r->has_reordering &&
-		bw_tcp__cold(tcp, conn)->ssthresh == UINT32_MAX && !(conn->flags & BW_CONN_TROUBLE))
+		bw_tcp__ssthresh(tcp, conn) == UINT32_MAX && !(conn->flags & BW_CONN_TROUBLE))
 		bw_tcp__recovery_give(tcp, conn);
 }
 
@@ -344,7 +345,7 @@ static void dsack_input(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const stru
 	struct bw_tcp__recovery *r;
 	uint32_t bytes = block->right - block->left;
 
-	if (bw_tcp__cold(tcp, conn)->recovery == BW_TCP__NONE)
+	if (!bw_tcp__has_recovery(tcp, conn))
 		return;
 	r = bw_tcp__recovery(tcp, conn);
 	bw_tcp__rack_dsack(tcp, conn);
@@ -400,7 +401,7 @@ void bw_tcp__recovery_sent(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_
 static void reduce_rate(struct bw_tcp *tcp, struct bw_tcp_conn *conn, bool shows_loss)
 {
 	struct bw_tcp__recovery *r = bw_tcp__recovery(tcp, conn);
-	uint32_t pipe = bw_tcp__in_flight(tcp, conn), ssthresh = bw_tcp__cold(tcp, conn)->ssthresh;
+	uint32_t pipe = bw_tcp__in_flight(tcp, conn), ssthresh = bw_tcp__ssthresh(tcp, conn);
 	int64_t send;
 
 	r->prr_delivered += r->delivered;
@@ -428,7 +429,7 @@ void bw_tcp__recovery_turn(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	bool is_news;
 
 	conn->flags &= ~BW_CONN_RACK;
-	if (bw_tcp__cold(tcp, conn)->recovery == BW_TCP__NONE)
+	if (!bw_tcp__has_recovery(tcp, conn))
 		return;
 	r = bw_tcp__recovery(tcp, conn);
 	is_news = bw_tcp__rack_detect(tcp, conn, &wait_ns);

@@ -286,25 +286,26 @@ static uint32_t allowed_window(const struct bw_tcp *tcp, const struct bw_tcp_con
  */
 void bw_tcp__window_grow(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	struct bw_tcp__rare *rare;
 	uint32_t bytes = bw_tcp__recv_bytes_now(tcp, conn);
 	bw_seq taken = conn->rcv_nxt - conn->unread;
 	uint32_t rtt_ms, took_ms;
 
 	if (bytes == bw_tcp__recv_bytes_max(tcp, conn))
 		return;
+	rare = bw_tcp__rare(tcp, conn);
 	/* Of who only receives, the handshake tells the round trip. */
 	rtt_ms = conn->srtt_us8 != 0 ? BW_MAX(conn->srtt_us8 / 8000, 1u) : RTT_UNKNOWN_MS;
-	took_ms = bw_tcp__ms_since(tcp, cold->rcv_round_ms);
+	took_ms = bw_tcp__ms_since(tcp, rare->rcv_round_ms);
 	if (took_ms < rtt_ms)
 		return;
 	/* A round that began while buffers were scarce has no number (pressure.c). */
-	if (bw_seq_gt(taken, cold->rcv_round_seq) &&
-		2ull * (taken - cold->rcv_round_seq) * rtt_ms > (uint64_t)bytes * took_ms &&
+	if (bw_seq_gt(taken, rare->rcv_round_seq) &&
+		2ull * (taken - rare->rcv_round_seq) * rtt_ms > (uint64_t)bytes * took_ms &&
 		tcp->to_receive->pressure == BW_TCP_PRESSURE_NONE)
 		conn->rcv_growth++;
-	cold->rcv_round_seq = taken;
-	cold->rcv_round_ms = tcp->now_ms;
+	rare->rcv_round_seq = taken;
+	rare->rcv_round_ms = tcp->now_ms;
 }
 
 void bw_tcp_consume(struct bw_tcp_conn *conn, uint32_t len)

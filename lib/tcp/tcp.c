@@ -81,7 +81,8 @@ static size_t place(size_t *end, uint64_t count, size_t object_bytes)
 
 struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 {
-	size_t end = 0, colds, states, pace_at, half_opens, time_waits, reassemblies, recoveries, hystarts;
+	size_t end = 0, colds, states, rares, pace_at, half_opens, time_waits, reassemblies, recoveries,
+	       hystarts;
 	uint32_t state_stride;
 	struct bw_tcp *tcp;
 	uint8_t *map;
@@ -94,6 +95,7 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	(void)place(&end, 1, sizeof(*tcp) + (size_t)conf->connections_max * sizeof(tcp->conns[0]));
 	colds = place(&end, conf->connections_max, sizeof(*tcp->colds));
 	states = place(&end, conf->connections_max, state_stride);
+	rares = place(&end, conf->connections_max, sizeof(*tcp->rares));
 	pace_at = place(&end, conf->connections_max, sizeof(*tcp->pace_at));
 	half_opens = place(&end, conf->half_open_max, sizeof(*tcp->half_opens));
 	time_waits = place(&end, conf->time_wait_max, sizeof(*tcp->time_waits));
@@ -114,6 +116,7 @@ struct bw_tcp *bw_tcp_create(const struct bw_tcp_conf *conf, bw_ns now)
 	}
 	tcp->map_bytes = end;
 	tcp->colds = (struct bw_tcp__cold *)(map + colds);
+	tcp->rares = (struct bw_tcp__rare *)(map + rares);
 	tcp->states = map + states;
 	tcp->state_stride = state_stride;
 	tcp->pace_at = (uint32_t *)(map + pace_at);

@@ -83,9 +83,9 @@ void bw_tcp__keepalive_need(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 /** The reason is what ICMP said since the peer last took something, if it said anything. */
 static void give_up(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
-	uint32_t unreachable_ms = bw_tcp__cold(tcp, conn)->unreachable_ms;
-	bool is_unreachable =
-		bw_tcp__ms_since(tcp, unreachable_ms) <= bw_tcp__ms_since(tcp, conn->progress_ms);
+	const struct bw_tcp__rare *rare = bw_tcp__rare_or_null(tcp, conn);
+	bool is_unreachable = rare != NULL && bw_tcp__ms_since(tcp, rare->unreachable_ms) <=
+						      bw_tcp__ms_since(tcp, conn->progress_ms);
 
 	if (conn->state != BW_STATE_SYN_SENT)
 		bw_tcp__send_reset(tcp, conn);
@@ -254,4 +254,9 @@ void bw_tcp_set_timer(struct bw_tcp_conn *conn, bw_ns expires_at)
 		return;
 	bw_tcp__cold(tcp, conn)->service_at = expires_at;
 	bw_tcp__timer_need(tcp, conn, expires_at);
+}
+
+bw_ns bw_tcp_timer_at(const struct bw_tcp_conn *conn)
+{
+	return bw_tcp__cold(bw_tcp__of(conn), conn)->service_at;
 }

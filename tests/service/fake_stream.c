@@ -1073,6 +1073,11 @@ void bw_stream_set_timer(struct bw_stream *s, bw_ns expires_at)
 	s->timer_at = expires_at;
 }
 
+bw_ns bw_stream_timer_at(const struct bw_stream *s)
+{
+	return s->timer_at;
+}
+
 bool bw_stream_is_draining(const struct bw_stream *s)
 {
 	return s->ctx->f->is_draining;

@@ -174,7 +174,7 @@ static void came_home(struct bw_http__worker *w, uint64_t stream_id)
 		return;
 	c = bw_stream_state(s);
 	c->blocks_out--;
-	x = c->first;
+	x = bw_http__first(c);
 	if (x == NULL || c->is_aborted || !is_streamed(x))
 		return;
 	c->since = bw_context_now(w->ctx);

@@ -51,10 +51,12 @@ struct bw_http_exchange *bw_http__exchange_push(struct bw_http__worker *w, struc
 		memcpy(query, x->reply.query.at, x->reply.query.len);
 		x->reply.query.at = query;
 	}
-	if (c->first == NULL)
-		c->first = x;
-	else
+	if (c->last == NULL) {
+		x->next = x;
+	} else {
+		x->next = c->last->next;
 		c->last->next = x;
+	}
 	c->last = x;
 	c->exchange_count++;
 	return x;
@@ -97,11 +99,12 @@ static void handler_drop(struct bw_http_exchange *x)
 
 void bw_http__exchange_pop(struct bw_http__worker *w, struct bw_http__conn *c)
 {
-	struct bw_http_exchange *x = c->first;
+	struct bw_http_exchange *x = c->last->next;
 
-	c->first = x->next;
-	if (c->first == NULL)
+	if (x == c->last)
 		c->last = NULL;
+	else
+		c->last->next = x->next;
 	c->exchange_count--;
 	bw_link_remove(&x->waiter);
 	bw_http__log_reply(w, &x->reply);
@@ -117,14 +120,14 @@ void bw_http__exchange_pop(struct bw_http__worker *w, struct bw_http__conn *c)
 
 void bw_http__drop_all(struct bw_http__conn *c)
 {
-	for (struct bw_http_exchange *x = c->first; x != NULL; x = x->next)
+	for (struct bw_http_exchange *x = bw_http__first(c); x != NULL; x = bw_http__next(c, x))
 		x->is_dropped = true; /* the closed() of one may want to answer another */
 }
 
 void bw_http__finish(struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c)
 {
 	bw_http__drop_all(c);
-	while (c->first != NULL)
+	while (c->last != NULL)
 		bw_http__exchange_pop(w, c);
 	c->phase = BW_HTTP__PHASE_OVER;
 	bw_stream_close(s);
@@ -139,9 +142,9 @@ void bw_http__give_up(struct bw_http__worker *w, struct bw_stream *s, struct bw_
 
 bool bw_http__is_blocked(const struct bw_http__worker *w, const struct bw_http__conn *c)
 {
-	if (c->first == NULL)
+	if (c->last == NULL)
 		return false;
-	return c->first->waits == 0 ||
+	return c->last->next->waits == 0 ||
 	       (c->phase == BW_HTTP__PHASE_HEAD && c->exchange_count >= w->conf->pipeline_depth_max);
 }
 
@@ -258,8 +261,8 @@ void bw_http__pump(struct bw_http__worker *w, struct bw_stream *s, struct bw_htt
 	c->owes_pump = false;
 	c->is_starved = false;
 	bw_http__update_date(w, bw_context_now(w->ctx));
-	while (c->first != NULL) {
-		struct bw_http_exchange *x = c->first;
+	while (c->last != NULL) {
+		struct bw_http_exchange *x = c->last->next;
 		uint64_t left_before = x->reply.body_left;
 		bool is_sent;
 
@@ -290,8 +293,8 @@ void bw_http__pump(struct bw_http__worker *w, struct bw_stream *s, struct bw_htt
 	if (moved)
 		c->since = bw_context_now(w->ctx);
 	if (c->is_starved)
-		bw_http__arm_by(s, c, bw_context_now(w->ctx) + BW_HTTP__STARVED_NS);
-	if (c->first == NULL)
+		bw_http__arm_by(s, bw_context_now(w->ctx) + BW_HTTP__STARVED_NS);
+	if (c->last == NULL)
 		settle(w, s, c);
 	else if (c->is_paused && !bw_http__is_blocked(w, c))
 		bw_stream_wake(s);
@@ -299,7 +302,7 @@ void bw_http__pump(struct bw_http__worker *w, struct bw_stream *s, struct bw_htt
 
 void bw_http__go_on(struct bw_http_exchange *x, struct bw_http__conn *c)
 {
-	if (c->first == x || c->owes_pump)
+	if (bw_http__first(c) == x || c->owes_pump)
 		bw_http__pump(x->worker, x->stream, c);
 }
 
@@ -426,7 +429,7 @@ static void was_refused(struct bw_http_exchange *x)
 
 	x->wants_room = true;
 	if (c->is_starved)
-		bw_http__arm_by(x->stream, c, bw_stream_now(x->stream) + BW_HTTP__STARVED_NS);
+		bw_http__arm_by(x->stream, bw_stream_now(x->stream) + BW_HTTP__STARVED_NS);
 }
 
 bool bw_http_start(struct bw_http_exchange *x, const struct bw_http_response *response)
@@ -439,7 +442,7 @@ bool bw_http_start(struct bw_http_exchange *x, const struct bw_http_response *re
 		return false;
 	BW_ASSERT(x->stage == BW_HTTP__THINKING);
 	c = conn_of(x);
-	if (c->first != x) {
+	if (bw_http__first(c) != x) {
 		x->wants_room = true;
 		return false;
 	}

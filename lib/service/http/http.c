@@ -111,7 +111,7 @@ static void answer(
 	if (reply->flags & BW_HTTP__REPLY_CLOSE)
 		c->phase = BW_HTTP__PHASE_OVER;
 	bw_http__use_page(w, reply);
-	if (bw_likely(c->first == NULL) && bw_likely(!bw_http__is_streamed(reply)) &&
+	if (bw_likely(c->last == NULL) && bw_likely(!bw_http__is_streamed(reply)) &&
 		bw_http__send_reply(w, s, c, reply)) {
 		if (reply->flags & BW_HTTP__REPLY_CLOSE)
 			bw_http__finish(w, s, c);
@@ -125,10 +125,10 @@ static void answer(
 		bw_http__give_up(w, s, c);
 		return;
 	}
-	if (c->first == x && bw_http__is_streamed(reply))
+	if (bw_http__first(c) == x && bw_http__is_streamed(reply))
 		bw_http__pump(w, s, c);
 	else if (c->is_starved)
-		bw_http__arm_by(s, c, bw_context_now(w->ctx) + BW_HTTP__STARVED_NS);
+		bw_http__arm_by(s, bw_context_now(w->ctx) + BW_HTTP__STARVED_NS);
 }
 
 /* The site that the request's host means. Mostly that of the request before. */
@@ -224,9 +224,9 @@ static void await_body(struct bw_http__worker *w, struct bw_stream *s, struct bw
 	x->waits |= BW_HTTP__WAIT_BODY;
 	x->owes_continue = request->expects_continue;
 	c->phase = request->is_chunked ? BW_HTTP__PHASE_CHUNKS : BW_HTTP__PHASE_LENGTH;
-	c->body_bytes = request->body_bytes;
-	c->chunks = (struct bw_http__chunks){ .left = 0 };
-	bw_http__arm_by(s, c, c->since + w->conf->body_timeout_ns);
+	x->body_bytes = request->body_bytes;
+	x->chunks = (struct bw_http__chunks){ .left = 0 };
+	bw_http__arm_by(s, c->since + w->conf->body_timeout_ns);
 }
 
 static void hand_over(struct bw_http_exchange *x, const struct bw_http__request *request,
@@ -383,7 +383,7 @@ static void ready(
 		bw_http__use_page(w, &x->reply);
 		if (x->reply.object != NULL)
 			bw_http__object_ref(x->reply.object);
-		if (c->first == x) {
+		if (bw_http__first(c) == x) {
 			c->since = bw_context_now(ctx); /* it was our wait, not the client's */
 			bw_http__pump(w, x->stream, c);
 		}
@@ -540,7 +540,7 @@ static bool input_head(
 	case TAKEN_MORE:
 		if (is_fresh) {
 			c->since = bw_context_now(w->ctx);
-			bw_http__arm_by(s, c, c->since + w->conf->header_timeout_ns);
+			bw_http__arm_by(s, c->since + w->conf->header_timeout_ns);
 		}
 		return false;
 	case TAKEN_ERROR:
@@ -608,43 +608,45 @@ static uint32_t input_body(const struct bw_http__worker *w, struct bw_stream *s,
 static void input_length(
 	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct cursor *cursor)
 {
-	uint32_t n = input_body(w, s, c, cursor, c->body_bytes);
+	struct bw_http_exchange *x = c->last;
+	uint32_t n = input_body(w, s, c, cursor, x->body_bytes);
 
 	if (c->phase == BW_HTTP__PHASE_OVER)
 		return;
-	c->body_bytes -= n;
-	if (c->body_bytes == 0)
+	x->body_bytes -= n;
+	if (x->body_bytes == 0)
 		body_end(w, s, c, 0);
 }
 
 static void input_chunks(
 	struct bw_http__worker *w, struct bw_stream *s, struct bw_http__conn *c, struct cursor *cursor)
 {
-	const struct bw_http_route *to = c->last->route;
+	struct bw_http_exchange *x = c->last;
+	const struct bw_http_route *to = x->route;
 	uint64_t bytes_max =
 		to != NULL && to->body_bytes_max > 0 ? to->body_bytes_max : w->conf->body_bytes_max;
 	enum bw_http__chunks_result result;
 	uint32_t n = bw_http__chunks_next(
-		&c->chunks, cursor->view->data + cursor->at, cursor->view->len - cursor->at, &result);
+		&x->chunks, cursor->view->data + cursor->at, cursor->view->len - cursor->at, &result);
 
 	note_body(w, s, c, n);
 	cursor_skip(cursor, n);
 	switch (result) {
 	case BW_HTTP__CHUNKS_MORE:
 		/* With the chunk that is being announced: no need to wait for all of a huge one. */
-		if (c->body_bytes + c->chunks.left > bytes_max)
+		if (x->body_bytes + x->chunks.left > bytes_max)
 			body_end(w, s, c, 413);
 		break;
 	case BW_HTTP__CHUNKS_DATA:
-		if (c->body_bytes + c->chunks.left > bytes_max) {
+		if (x->body_bytes + x->chunks.left > bytes_max) {
 			body_end(w, s, c, 413);
 			break;
 		}
-		n = input_body(w, s, c, cursor, c->chunks.left);
+		n = input_body(w, s, c, cursor, x->chunks.left);
 		if (n == 0 || c->phase == BW_HTTP__PHASE_OVER)
 			break;
-		c->body_bytes += n;
-		bw_http__chunks_took(&c->chunks, n);
+		x->body_bytes += n;
+		bw_http__chunks_took(&x->chunks, n);
 		break;
 	case BW_HTTP__CHUNKS_END:
 		body_end(w, s, c, 0);
@@ -674,7 +676,7 @@ static void join_pieces(struct bw_http__worker *w, struct bw_stream *s, struct b
 	} else if (bw_stream_pullup(s, len) == NULL) {
 		c->is_starved = c->is_paused = is_hidden;
 		if (is_hidden)
-			bw_http__arm_by(s, c, bw_context_now(w->ctx) + BW_HTTP__STARVED_NS);
+			bw_http__arm_by(s, bw_context_now(w->ctx) + BW_HTTP__STARVED_NS);
 	} else if (is_hidden) {
 		c->is_paused = true;
 		bw_stream_wake(s);
@@ -686,7 +688,7 @@ static void input_ended(struct bw_http__worker *w, struct bw_stream *s, struct b
 {
 	if (c->phase == BW_HTTP__PHASE_LENGTH || c->phase == BW_HTTP__PHASE_CHUNKS)
 		body_end(w, s, c, 400); /* RFC 9112 8: the message is incomplete */
-	else if (c->first == NULL && c->phase != BW_HTTP__PHASE_OVER)
+	else if (c->last == NULL && c->phase != BW_HTTP__PHASE_OVER)
 		bw_http__finish(w, s, c);
 }
 
@@ -775,8 +777,7 @@ static void http_opened(struct bw_stream *s)
 
 	w->connections++;
 	c->since = bw_context_now(w->ctx);
-	c->timer_at = BW_NEVER;
-	bw_http__arm_by(s, c, c->since + w->conf->idle_timeout_ns);
+	bw_http__arm_by(s, c->since + w->conf->idle_timeout_ns);
 	if (bw_unlikely(w->conf->addresses != NULL))
 		count_address(w, s, c);
 }
@@ -803,7 +804,7 @@ static void http_closed(struct bw_stream *s, enum bw_close_reason reason)
 	struct bw_http__conn *c = bw_stream_state(s);
 
 	bw_http__drop_all(c);
-	while (c->first != NULL)
+	while (c->last != NULL)
 		bw_http__exchange_pop(w, c);
 	if (c->is_counted)
 		bw_http__addresses_leave(w->conf->addresses, &bw_stream_flow(s)->remote);
@@ -821,7 +822,7 @@ enum awaited {
 
 static enum awaited awaited(const struct bw_http__conn *c)
 {
-	const struct bw_http_exchange *x = c->first;
+	const struct bw_http_exchange *x = bw_http__first(c);
 
 	if (x == NULL)
 		return c->phase == BW_HTTP__PHASE_HEAD && c->scan.seen > 0 ? AWAITED_HEAD : AWAITED_REQUEST;
@@ -866,18 +867,17 @@ static void http_timer(struct bw_stream *s)
 	struct bw_http__conn *c = bw_stream_state(s);
 	bw_ns now = bw_context_now(w->ctx), deadline;
 
-	c->timer_at = BW_NEVER;
 	bw_http__update_date(w, now);
 	if (c->is_starved) {
 		c->is_starved = false;
 		bw_stream_wake(s);
 		bw_http__pump(w, s, c);
-		if (c->is_aborted || (c->phase == BW_HTTP__PHASE_OVER && c->first == NULL))
+		if (c->is_aborted || (c->phase == BW_HTTP__PHASE_OVER && c->last == NULL))
 			return;
 	}
 	deadline = deadline_of(w, c, now);
 	if (now < deadline) {
-		bw_http__arm_by(s, c, deadline);
+		bw_http__arm_by(s, deadline);
 		return;
 	}
 	w->timeouts++;
@@ -896,8 +896,8 @@ static void http_timer(struct bw_stream *s)
 		bw_http__finish(w, s, c);
 		break;
 	}
-	if (c->first != NULL && !c->is_aborted)
-		bw_http__arm_by(s, c, now + w->conf->idle_timeout_ns);
+	if (c->last != NULL && !c->is_aborted)
+		bw_http__arm_by(s, now + w->conf->idle_timeout_ns);
 }
 
 static void http_drain(struct bw_stream *s)
@@ -905,7 +905,7 @@ static void http_drain(struct bw_stream *s)
 	struct bw_http__conn *c = bw_stream_state(s);
 
 	/* What is in flight is answered with "Connection: close"; without a whole head, the timer ends it. */
-	if (c->first == NULL && c->phase == BW_HTTP__PHASE_HEAD && c->scan.seen == 0 && !c->is_paused)
+	if (c->last == NULL && c->phase == BW_HTTP__PHASE_HEAD && c->scan.seen == 0 && !c->is_paused)
 		bw_http__finish(bw_http__worker_of(s), s, c);
 }
 

@@ -92,6 +92,9 @@ struct bw_http_exchange {
 	void (*done)(struct bw_http_exchange *x);
 	bool job_is_out;
 	bool is_popped; /* out of the list, and there only for its job */
+	/* -- while it waits for its body, which is the connection's input then */
+	uint64_t body_bytes; /* PHASE_LENGTH: left; PHASE_CHUNKS: seen */
+	struct bw_http__chunks chunks;
 	/* -- of an object that is not in memory: the block that a job reads, or that is being sent -- */
 	int block_error;
 	bw_ns block_asked_at;
@@ -111,28 +114,40 @@ enum bw_http__phase {
 	BW_HTTP__PHASE_OVER, /* no more requests; what still comes is discarded */
 };
 
-/* A connection. Zeroed is a new one but for its times. */
+/*
+ * A connection: what all of them have, idle ones too. Zeroed is a new one but for its time. What only some have for a
+ * while, an answer that waits or a body that comes, is an exchange's.
+ */
 struct bw_http__conn {
-	struct bw_http_exchange *first, *last;
-	bw_ns since;         /* what it waits for now has been waited for since then */
-	bw_ns timer_at;      /* as armed */
-	uint64_t body_bytes; /* PHASE_LENGTH: left; PHASE_CHUNKS: seen */
-	struct bw_http__chunks chunks;
+	struct bw_http_exchange *last; /* a ring: the next of the last is the first */
+	bw_ns since;                   /* what it waits for now has been waited for since then */
 	struct bw_http__scan scan;
-	uint32_t requests; /* so far, where they have a bound */
 	uint16_t exchange_count;
+	uint32_t requests;   /* so far, where they have a bound */
 	uint16_t blocks_out; /* read, in the send queue or on their way home */
 	uint8_t phase;
-	bool is_reading; /* within data(), which settles at its end */
-	bool is_paused; /* there is more to read, and data() will be called for it, which alone clears this */
-	bool peer_is_closed;
-	bool is_starved;    /* refused for want of buffers, not of room: nothing will call, try again */
-	bool is_aborted;    /* closed() is next */
-	bool is_in_handler; /* a callback of one of its exchanges: who called pumps afterwards */
-	bool owes_pump;     /* which that callback has asked for */
-	bool is_counted;    /* among its address's connections */
+	bool is_reading : 1; /* within data(), which settles at its end */
+	bool is_paused : 1; /* there is more to read, and data() will be called for it, which alone clears this */
+	bool peer_is_closed : 1;
+	bool is_starved : 1;    /* refused for want of buffers, not of room: nothing will call, try again */
+	bool is_aborted : 1;    /* closed() is next */
+	bool is_in_handler : 1; /* a callback of one of its exchanges: who called pumps afterwards */
+	bool owes_pump : 1;     /* which that callback has asked for */
+	bool is_counted : 1;    /* among its address's connections */
 };
-_Static_assert(sizeof(struct bw_http__conn) <= 96, "an idle connection is small");
+_Static_assert(sizeof(struct bw_http__conn) <= BW_STREAM_IDLE_BYTES, "an idle connection is small");
+
+static inline struct bw_http_exchange *bw_http__first(const struct bw_http__conn *c)
+{
+	return c->last != NULL ? c->last->next : NULL;
+}
+
+/* The one behind, NULL behind the last. */
+static inline struct bw_http_exchange *bw_http__next(
+	const struct bw_http__conn *c, const struct bw_http_exchange *x)
+{
+	return x != c->last ? x->next : NULL;
+}
 
 enum bw_http__tail {
 	BW_HTTP__TAIL_PLAIN,
@@ -176,12 +191,10 @@ static inline struct bw_http__worker *bw_http__worker_of(const struct bw_stream 
 	return bw_context_state(bw_stream_context(s));
 }
 
-static inline void bw_http__arm_by(struct bw_stream *s, struct bw_http__conn *c, bw_ns at)
+static inline void bw_http__arm_by(struct bw_stream *s, bw_ns at)
 {
-	if (at < c->timer_at) {
-		c->timer_at = at;
+	if (at < bw_stream_timer_at(s))
 		bw_stream_set_timer(s, at);
-	}
 }
 
 /** nginx's: the client did not wait for a response. */

@@ -11,12 +11,15 @@
 
 /* ---- the end of a head ---- */
 
-/** Where a search stands after the bytes it has seen: it never sees a byte twice. Zeroed to begin. */
+/**
+ * Where a search stands after the bytes it has seen: it never sees a byte twice. Zeroed to begin. Packed, as each
+ * connection has one, and has no bytes to spare.
+ */
 struct bw_http__scan {
 	uint32_t seen;      /* bytes of this head */
 	uint8_t line;       /* enum line in parse.c */
 	bool in_first_line; /* valid once seen > 0 */
-};
+} __attribute__((packed, aligned(2)));
 
 enum bw_http__scan_result {
 	BW_HTTP__SCAN_MORE,

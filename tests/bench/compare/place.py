@@ -92,13 +92,15 @@ class Place:
 class Barewire:
     """barewire serve, one worker."""
 
-    def __init__(self, place, device, *, mtu=1500, poll="busy", prefix=24, connections=65536, mbufs=None, addr=SERVER):
+    def __init__(self, place, device, *, mtu=1500, poll="busy", prefix=24, connections=65536, mbufs=None, addr=SERVER,
+                 idle_timeout=None):
         place.link(device, mtu, False)
         self.log = place.folder / "serve.log"
         conf = place.folder / "barewire.yaml"
         conf.write_text(
             f"tcp:\n  connections: {connections}\n" + (f"mbufs: {mbufs}\n" if mbufs else "") +
-            f"http:\n  - port: {HTTP}\n    root: {place.folder}/www\n    body: 4MiB\n"
+            f"http:\n  - port: {HTTP}\n    root: {place.folder}/www\n    body: 4MiB\n" +
+            (f"    idle_timeout: {idle_timeout}\n" if idle_timeout else "") +
             "    routes:\n      - path: /sink\n        handler: health\n"
             f"resp:\n  - port: {RESP}\n    memory: 3GiB\n"
             f"echo:\n  - port: {ECHO}\ndiscard:\n  - port: {DISCARD}\n")

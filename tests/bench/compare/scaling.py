@@ -16,7 +16,9 @@ class Scale:
     def __init__(self, place, count, poll, mbufs=None):
         place.prefix = 15
         self.place, self.count = place, count
-        self.server = Barewire(place, "memif", poll=poll, prefix=15, connections=count + 1024, mbufs=mbufs)
+        # The first of ten million are not to end before the last is open.
+        self.server = Barewire(place, "memif", poll=poll, prefix=15, connections=count + 1024, mbufs=mbufs,
+                               idle_timeout="1h")
         self.before = self.server.memory()
         self.range = "198.19.0.0/24" if count > 2000000 else "198.19.0.0/27"
 

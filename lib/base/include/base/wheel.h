@@ -20,6 +20,7 @@ struct bw_timer {
 	struct bw_link link;
 	bw_ns expires_at; /* BW_NEVER when not armed */
 	uint32_t kind;    /* the owner's tag: which of its timers this is */
+	uint32_t note;    /* the owner's, for whatever it likes: no wheel looks at it */
 };
 
 struct bw_wheel {

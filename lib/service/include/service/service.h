@@ -51,10 +51,16 @@ struct bw_datagram {
 
 struct bw_mail;
 
+/**
+ * State a connection that keeps an idle one within 256 bytes in all. A service that needs more for a connection while
+ * it has something to do takes that from a pool of its own.
+ */
+#define BW_STREAM_IDLE_BYTES 32
+
 /** What an application is. Unused callbacks stay NULL. */
 struct bw_service {
 	const char *name;
-	uint32_t stream_bytes;  /* state a connection, zeroed before opened(); at most 256 */
+	uint32_t stream_bytes;  /* state a connection, zeroed before opened(); at most 256, and see above */
 	uint32_t context_bytes; /* state a worker, zeroed before start() */
 	bool nagle;             /* default off: a service sends whole replies */
 
@@ -160,6 +166,8 @@ void bw_stream_abort(struct bw_stream *s);
 void bw_stream_set_user_timeout(struct bw_stream *s, bw_ns timeout_ns);
 /** timer() at that time; BW_NEVER disarms. One a stream. */
 void bw_stream_set_timer(struct bw_stream *s, bw_ns expires_at);
+/** When that is; BW_NEVER: it is not armed. */
+bw_ns bw_stream_timer_at(const struct bw_stream *s);
 /** The engine is draining: finish, and close instead of waiting for another request. */
 bool bw_stream_is_draining(const struct bw_stream *s);
 

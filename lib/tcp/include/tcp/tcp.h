@@ -352,6 +352,11 @@ void bw_tcp_close(struct bw_tcp_conn *conn);
 void bw_tcp_set_user_timeout(struct bw_tcp_conn *conn, bw_ns timeout_ns);
 /** One timer a connection for its service; BW_NEVER disarms. */
 void bw_tcp_set_timer(struct bw_tcp_conn *conn, bw_ns expires_at);
+/** When that timer expires; BW_NEVER: it is not armed. */
+bw_ns bw_tcp_timer_at(const struct bw_tcp_conn *conn);
+/** A count up to 8191 that is kept for the user and means nothing here; 0 to begin with. */
+unsigned bw_tcp_user_count(const struct bw_tcp_conn *conn);
+void bw_tcp_set_user_count(struct bw_tcp_conn *conn, unsigned count);
 bw_ns bw_tcp_now(const struct bw_tcp_conn *conn);
 const struct bw_flow *bw_tcp_flow(const struct bw_tcp_conn *conn);
 void *bw_tcp_listener_user(const struct bw_tcp_conn *conn);
