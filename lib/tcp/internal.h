@@ -5,7 +5,7 @@
  * A flow is one of three objects, and the table finds any of them by one lookup:
  *
  *     half-open    64 bytes   a SYN was answered; or none: cookie.c  listen.c
- *     connection  240 bytes   from the ACK of the handshake on,      conn.c, input.c, output.c
+ *     connection  208 bytes   from the ACK of the handshake on,      conn.c, input.c, output.c
  *                             or from the SYN that we send           connect.c
  *     TIME_WAIT    64 bytes   both FINs are out of the way           time_wait.c
  *
