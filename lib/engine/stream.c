@@ -337,6 +337,16 @@ uint64_t bw_stream_id(const struct bw_stream *s)
 	return bw_tcp_id(conn_of(s));
 }
 
+uint32_t bw_stream_slot(const struct bw_stream *s)
+{
+	return (uint32_t)bw_tcp_id(conn_of(s));
+}
+
+struct bw_stream *bw_stream_at(struct bw_context *ctx, uint32_t slot)
+{
+	return stream_of(bw_tcp_at(ctx->worker->tcp, slot));
+}
+
 struct bw_stream *bw_stream_find(struct bw_context *ctx, uint64_t id)
 {
 	struct bw_tcp *tcp = ctx->worker->tcp;
@@ -359,6 +369,11 @@ unsigned bw_context_worker(const struct bw_context *ctx)
 unsigned bw_context_worker_count(const struct bw_context *ctx)
 {
 	return ctx->worker->worker_count;
+}
+
+uint32_t bw_context_streams_max(const struct bw_context *ctx)
+{
+	return ctx->worker->engine->conf.tcp.connections_max;
 }
 
 bw_ns bw_context_now(const struct bw_context *ctx)

@@ -424,6 +424,12 @@ uint64_t bw_tcp_id(const struct bw_tcp_conn *conn)
 	return (uint64_t)bw_tcp__cold(bw_tcp__of(conn), conn)->generation << 32 | conn->index;
 }
 
+struct bw_tcp_conn *bw_tcp_at(struct bw_tcp *tcp, uint32_t index)
+{
+	BW_ASSERT_LT(index, tcp->conn_slab.touched);
+	return &tcp->conns[index];
+}
+
 struct bw_tcp_conn *bw_tcp_find(struct bw_tcp *tcp, uint64_t id)
 {
 	uint32_t index = (uint32_t)id;

@@ -1088,6 +1088,23 @@ uint64_t bw_stream_id(const struct bw_stream *s)
 	return s->id;
 }
 
+uint32_t bw_stream_slot(const struct bw_stream *s)
+{
+	return (uint32_t)s->id;
+}
+
+struct bw_stream *bw_stream_at(struct bw_context *ctx, uint32_t slot)
+{
+	for (struct bw_link *l = ctx->f->streams.head.prev; l != &ctx->f->streams.head; l = l->prev) {
+		struct bw_stream *s = bw_container_of(l, struct bw_stream, link);
+
+		if (s->id == slot)
+			return s;
+	}
+	MUST(false);
+	return NULL;
+}
+
 struct bw_stream *bw_stream_find(struct bw_context *ctx, uint64_t id)
 {
 	/* From the back: what is asked for is usually young. */
@@ -1101,6 +1118,12 @@ struct bw_stream *bw_stream_find(struct bw_context *ctx, uint64_t id)
 }
 
 /* ---- the interface: contexts, jobs, mail ---- */
+
+uint32_t bw_context_streams_max(const struct bw_context *ctx)
+{
+	(void)ctx;
+	return 65536;
+}
 
 void *bw_context_state(struct bw_context *ctx)
 {

@@ -28,9 +28,9 @@ static const char *client_text(const struct bw_resp__conn *conn, unsigned which,
 	uint32_t at = 0;
 
 	*len = 0;
-	if (conn->client == NULL)
+	if (conn->busy->client == NULL)
 		return "";
-	client = (const struct bw_resp__client *)conn->client->bytes;
+	client = (const struct bw_resp__client *)conn->busy->client->bytes;
 	for (unsigned i = 0; i < which; i++)
 		at += client->len[i];
 	*len = client->len[which];
@@ -39,17 +39,17 @@ static const char *client_text(const struct bw_resp__conn *conn, unsigned which,
 
 void bw_resp__client_free(struct bw_resp *r, struct bw_resp__conn *conn)
 {
-	if (conn->client == NULL)
+	if (conn->busy->client == NULL)
 		return;
-	r->clients_bytes -= bw_resp__block_bytes(conn->client);
-	bw_resp__chunks_free(&r->store, conn->client);
-	conn->client = NULL;
+	r->clients_bytes -= bw_resp__block_bytes(conn->busy->client);
+	bw_resp__chunks_free(&r->store, conn->busy->client);
+	bw_resp__busy(r, conn)->client = NULL;
 }
 
 /* Replace one of the texts. False after an error reply. */
 static bool client_set(struct bw_resp__call *call, unsigned which, const struct bw_resp__arg *arg)
 {
-	struct bw_resp__chunk *chunk = call->conn->client;
+	struct bw_resp__chunk *chunk = call->conn->busy->client;
 	struct bw_resp *r = call->r;
 	_Alignas(struct bw_resp__client) char
 		all[sizeof(struct bw_resp__client) + CLIENT_NAME_MAX + 2 * CLIENT_LIB_MAX];
@@ -80,7 +80,7 @@ static bool client_set(struct bw_resp__call *call, unsigned which, const struct 
 		}
 		bw_resp__client_free(r, call->conn);
 		r->clients_bytes += bw_resp__block_bytes(chunk);
-		call->conn->client = chunk;
+		bw_resp__busy(r, call->conn)->client = chunk;
 	}
 	memcpy(chunk->bytes, all, bytes);
 	return true;
@@ -219,7 +219,7 @@ static void describe(const struct bw_resp *r, struct bw_stream *s, struct line *
 	const struct bw_flow *flow = bw_stream_flow(s);
 	uint32_t now_s = (uint32_t)(bw_context_now(r->ctx) / BW_NS_PER_SEC), len[3];
 	char remote[BW_IP_STRLEN + 8], local[BW_IP_STRLEN + 8], flags[8] = "";
-	uint64_t gathered = conn->gather != NULL ? conn->gather->head->total_bytes : 0;
+	uint64_t gathered = conn->busy->gather != NULL ? conn->busy->gather->head->total_bytes : 0;
 	const char *text[3];
 	int n;
 
@@ -237,9 +237,9 @@ static void describe(const struct bw_resp *r, struct bw_stream *s, struct line *
 		"cmd=%s user=default redir=-1 resp=%d lib-name=%.*s lib-ver=%.*s\n",
 		(ull)bw_resp__client_id(r, conn), remote, local, (int)len[0], text[0], now_s - conn->opened_s,
 		now_s - conn->used_s, flags[0] != '\0' ? flags : "N", bw_stream_unread(s), (ull)gathered,
-		conn->waiting_count, conn->emit != NULL ? conn->emit_left : 0,
+		conn->busy->waiting_count, conn->busy->emit != NULL ? conn->busy->emit_left : 0,
 		(ull)(sizeof(*conn) + gathered +
-			(conn->client != NULL ? bw_resp__block_bytes(conn->client) : 0)),
+			(conn->busy->client != NULL ? bw_resp__block_bytes(conn->busy->client) : 0)),
 		command_name(conn->last_command), (conn->flags & BW_RESP__RESP3) != 0 ? 3 : 2, (int)len[1],
 		text[1], (int)len[2], text[2]);
 	BW_ASSERT_LT(n, sizeof(line->text)); /* the texts have their bounds */
@@ -411,7 +411,7 @@ static void end(const struct bw_resp *r, struct bw_stream *s, uint64_t caller)
 	conn->flags |= BW_RESP__CLOSING;
 	if (bw_resp__client_id(r, conn) == caller)
 		return;
-	if (conn->emit == NULL && conn->first == NULL) {
+	if (conn->busy->emit == NULL && conn->busy->first == NULL) {
 		bw_stream_close(s);
 		return;
 	}
@@ -434,7 +434,8 @@ static bool list_one(struct bw_resp *r, struct bw_stream *s, struct bw_resp__req
 
 void bw_resp__tour(struct bw_resp *r, struct bw_resp__request *part)
 {
-	struct bw_stream *at = part->tour == BW_RESP__TOUR_NEW ? r->streams_first : part->tour_at;
+	struct bw_stream *at =
+		part->tour == BW_RESP__TOUR_NEW ? bw_resp__stream_at(r, r->streams_first) : part->tour_at;
 	struct bw_resp__call call = { .r = r, .command = part->command, .argv = r->argv, .request = part };
 	struct bw_resp__request **link;
 	struct filter filter;
@@ -450,7 +451,7 @@ void bw_resp__tour(struct bw_resp *r, struct bw_resp__request *part)
 	budget = SLICE * IDS / (IDS + filter.id_count) + 1;
 	while (at != NULL && budget-- > 0) {
 		struct bw_resp__conn *conn = bw_stream_state(at);
-		struct bw_stream *next = conn->list_next;
+		struct bw_stream *next = bw_resp__stream_at(r, conn->list_next);
 
 		/* Who is on the way out is still there for LIST, as in Redis. */
 		if (matches(&filter, r, at, part->caller)) {
@@ -478,7 +479,8 @@ void bw_resp__tours_skip(struct bw_resp *r, struct bw_stream *s)
 {
 	for (struct bw_resp__request *part = r->tours; part != NULL; part = part->next)
 		if (part->tour_at == s)
-			part->tour_at = ((struct bw_resp__conn *)bw_stream_state(s))->list_next;
+			part->tour_at = bw_resp__stream_at(
+				r, ((struct bw_resp__conn *)bw_stream_state(s))->list_next);
 }
 
 void bw_resp__finish_tour(struct bw_resp__call *call)

@@ -8,6 +8,54 @@
  */
 #include "internal.h"
 
+#define SERIAL_MASK ((1ull << 46) - 1)
+
+/* ---- what it has while something waits ---- */
+
+const struct bw_resp__busy bw_resp__nothing;
+
+struct bw_resp__busy *bw_resp__busy(struct bw_resp *r, struct bw_resp__conn *conn)
+{
+	struct bw_resp__busy *busy = r->busies_free;
+
+	if (conn->busy != &bw_resp__nothing)
+		return (struct bw_resp__busy *)conn->busy;
+	if (busy != NULL) {
+		r->busies_free = (struct bw_resp__busy *)busy->first;
+	} else {
+		BW_ASSERT_LT(r->busies_used, r->busies_max); /* there are as many as connections */
+		busy = &r->busies[r->busies_used++];
+	}
+	*busy = bw_resp__nothing;
+	conn->busy = busy;
+	return busy;
+}
+
+static void busy_give(struct bw_resp *r, struct bw_resp__conn *conn)
+{
+	struct bw_resp__busy *busy = (struct bw_resp__busy *)conn->busy;
+
+	busy->first = (struct bw_resp__request *)r->busies_free;
+	r->busies_free = busy;
+	conn->busy = &bw_resp__nothing;
+}
+
+void bw_resp__busy_settle(struct bw_resp *r, struct bw_resp__conn *conn)
+{
+	const struct bw_resp__busy *busy = conn->busy;
+
+	if (busy->first == NULL && busy->gather == NULL && busy->emit == NULL && busy->client == NULL &&
+		busy->stuck_at == 0)
+		busy_give(r, conn);
+}
+
+/* ---- life ---- */
+
+static struct bw_resp__conn *conn_at(const struct bw_resp *r, uint32_t slot)
+{
+	return bw_stream_state(bw_stream_at(r->ctx, slot));
+}
+
 /* Redis's protected mode, where "outside" is what a host on the Internet is: docs/resp.md. */
 static bool is_denied(const struct bw_resp *r, const struct bw_stream *s)
 {
@@ -36,18 +84,21 @@ void bw_resp__opened(struct bw_stream *s)
 {
 	struct bw_resp *r = bw_resp__of(bw_stream_context(s));
 	struct bw_resp__conn *conn = bw_stream_state(s);
+	uint32_t slot = bw_stream_slot(s);
 
 	r->connections++;
 	r->connections_total++;
-	conn->serial = ++r->serial;
+	conn->busy = &bw_resp__nothing;
+	conn->serial = ++r->serial & SERIAL_MASK;
 	conn->last_command = BW_RESP__NO_COMMAND;
 	conn->opened_s = conn->used_s = (uint32_t)(bw_stream_now(s) / BW_NS_PER_SEC);
 	conn->list_prev = r->streams_last;
-	if (r->streams_last != NULL)
-		((struct bw_resp__conn *)bw_stream_state(r->streams_last))->list_next = s;
+	conn->list_next = BW_RESP__NO_SLOT;
+	if (r->streams_last != BW_RESP__NO_SLOT)
+		conn_at(r, r->streams_last)->list_next = slot;
 	else
-		r->streams_first = s;
-	r->streams_last = s;
+		r->streams_first = slot;
+	r->streams_last = slot;
 	if (r->conf->password_len > 0)
 		conn->flags |= BW_RESP__UNAUTHENTICATED;
 	if (bw_unlikely(is_denied(r, s)))
@@ -59,14 +110,15 @@ void bw_resp__try_to_close(
 {
 	bool is_done;
 
-	if (conn->emit != NULL || conn->first != NULL || (conn->flags & BW_RESP__ABORTED) != 0)
+	if (conn->busy->emit != NULL || conn->busy->first != NULL || (conn->flags & BW_RESP__ABORTED) != 0)
 		return;
 	if (conn->flags & BW_RESP__CLOSING)
 		is_done = true;
 	else if (conn->flags & BW_RESP__PEER_DONE) /* half a command will never be a whole one */
-		is_done = unread == 0 && (conn->gather == NULL || bw_resp__is_arriving(conn->gather));
+		is_done = unread == 0 &&
+			  (conn->busy->gather == NULL || bw_resp__is_arriving(conn->busy->gather));
 	else
-		is_done = unread == 0 && conn->gather == NULL;
+		is_done = unread == 0 && conn->busy->gather == NULL;
 	if (!is_done)
 		return;
 	bw_resp__window_commit(r);
@@ -90,12 +142,12 @@ void bw_resp__drain(struct bw_stream *s)
 static void list_remove(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
 	bw_resp__tours_skip(r, s);
-	if (conn->list_prev != NULL)
-		((struct bw_resp__conn *)bw_stream_state(conn->list_prev))->list_next = conn->list_next;
+	if (conn->list_prev != BW_RESP__NO_SLOT)
+		conn_at(r, conn->list_prev)->list_next = conn->list_next;
 	else
 		r->streams_first = conn->list_next;
-	if (conn->list_next != NULL)
-		((struct bw_resp__conn *)bw_stream_state(conn->list_next))->list_prev = conn->list_prev;
+	if (conn->list_next != BW_RESP__NO_SLOT)
+		conn_at(r, conn->list_next)->list_prev = conn->list_prev;
 	else
 		r->streams_last = conn->list_prev;
 }
@@ -105,20 +157,22 @@ void bw_resp__closed(struct bw_stream *s, enum bw_close_reason reason)
 	struct bw_resp *r = bw_resp__of(bw_stream_context(s));
 	struct bw_resp__conn *conn = bw_stream_state(s);
 
-	while (conn->first != NULL) {
-		struct bw_resp__request *request = conn->first;
+	while (conn->busy->first != NULL) {
+		struct bw_resp__request *request = conn->busy->first;
 
-		conn->first = request->next;
+		bw_resp__busy(r, conn)->first = request->next;
 		if (request->is_done)
 			bw_resp__request_free(r, request);
 		else
 			request->stream = NULL; /* freed when it comes home */
 	}
-	if (conn->emit != NULL)
-		bw_resp__block_unpin(conn->emit);
-	if (conn->gather != NULL)
-		bw_resp__gather_free(&r->store, conn->gather);
+	if (conn->busy->emit != NULL)
+		bw_resp__block_unpin(conn->busy->emit);
+	if (conn->busy->gather != NULL)
+		bw_resp__gather_free(&r->store, conn->busy->gather);
 	bw_resp__client_free(r, conn);
+	if (conn->busy != &bw_resp__nothing)
+		busy_give(r, conn);
 	list_remove(r, s, conn);
 	r->connections--;
 }

@@ -179,24 +179,35 @@ enum {
 	BW_RESP__CLIENT_LIB_VER,
 };
 
-/** A connection. */
-struct bw_resp__conn {
+/** What a connection has while something of it waits: conn.c. All zero when nothing does. */
+struct bw_resp__busy {
 	struct bw_resp__request *first, *last; /* replies that wait, in order */
 	struct bw_resp__gather *gather;        /* a command that is not all here, or not executed yet */
 	struct bw_resp__block *emit;           /* a value whose sending has begun; pinned */
 	struct bw_resp__chunk *emit_chunk;     /* where it stands, when it is a blob */
-	struct bw_resp__chunk *client;
+	struct bw_resp__chunk *client;         /* what it has said of itself, for as long as it is open */
 	bw_ns stuck_at; /* a reply was refused for want of room, and there was none since; 0: there is */
 	uint32_t emit_left : 31; /* bytes still to send */
 	uint32_t emit_is_bulk : 1;
 	uint16_t emit_off; /* in emit_chunk, or in the item's value */
 	uint8_t waiting_count;
-	uint8_t last_command;                    /* as bw_resp__command_name() numbers them */
-	uint64_t serial : 48, flags : 16;        /* serial: which connection of this worker's it is */
-	uint32_t opened_s, used_s;               /* the context's time: CLIENT LIST */
-	struct bw_stream *list_prev, *list_next; /* of the worker's connections, the oldest first */
 };
-_Static_assert(sizeof(struct bw_resp__conn) <= 96, "an idle connection's whole state");
+
+/** That of all connections of which nothing waits. Nobody writes to it. */
+extern const struct bw_resp__busy bw_resp__nothing;
+
+/** A connection. */
+struct bw_resp__conn {
+	const struct bw_resp__busy *busy; /* to be read; to be written: bw_resp__busy() */
+	uint64_t flags : 10;
+	uint64_t serial : 46;      /* which connection of this worker's it is */
+	uint64_t last_command : 8; /* as bw_resp__command_name() numbers them */
+	uint32_t opened_s, used_s; /* the context's time: CLIENT LIST */
+	/* of the worker's connections, the oldest first: slots, BW_RESP__NO_SLOT for none */
+	uint32_t list_prev, list_next;
+};
+#define BW_RESP__NO_SLOT UINT32_MAX
+_Static_assert(sizeof(struct bw_resp__conn) <= BW_STREAM_IDLE_BYTES, "an idle connection is small");
 
 /** A command's name, folded for the look-up. */
 struct bw_resp__name {
@@ -272,8 +283,12 @@ struct bw_resp {
 	} rates_from, rates; /* the counts when it began, and what it came to in a second */
 	uint64_t maxmemory;  /* CONFIG SET: of all workers together */
 	uint64_t serial;     /* of the connection that was opened last */
-	struct bw_stream *streams_first, *streams_last;
-	struct bw_resp__request *tours; /* that are between two slices, by `next` */
+	uint32_t streams_first, streams_last;
+	/* -- what connections have while something waits: as many as there can be, touched as they are used -- */
+	struct bw_resp__busy *busies;
+	uint32_t busies_used, busies_max;
+	struct bw_resp__busy *busies_free; /* by `first` */
+	struct bw_resp__request *tours;    /* that are between two slices, by `next` */
 	/* -- those who wait for keys that are held, in order -- */
 	struct bw_resp__request *deferred, *deferred_last;
 	uint32_t deferred_about_all; /* of them, those about all keys */
@@ -306,6 +321,11 @@ enum bw_resp__ran {
 
 /* ---- the path of a command: resp.c, dispatch.c ---- */
 
+/** The connection's, to be written. */
+struct bw_resp__busy *bw_resp__busy(struct bw_resp *r, struct bw_resp__conn *conn);
+/** Give it back if nothing waits any more. */
+void bw_resp__busy_settle(struct bw_resp *r, struct bw_resp__conn *conn);
+
 /** Something that the connection waited for has come. */
 void bw_resp__resume(struct bw_resp *r, struct bw_stream *s);
 /**
@@ -320,10 +340,14 @@ enum bw_resp__ran bw_resp__dispatch(struct bw_resp__call *call, struct bw_resp__
 bool bw_resp__window_open(struct bw_resp *r, struct bw_stream *s);
 void bw_resp__window_commit(struct bw_resp *r);
 /** The next thing to send is `len` bytes of a pinned value, from `offset` on; the pin is taken over. */
-void bw_resp__emit_begin(struct bw_resp__conn *conn, struct bw_resp__block *block, bool is_bulk,
-	uint32_t offset, uint32_t len);
+void bw_resp__emit_begin(struct bw_resp *r, struct bw_resp__conn *conn, struct bw_resp__block *block,
+	bool is_bulk, uint32_t offset, uint32_t len);
 /** Send what is ready. False: the send queue has no room for it. */
-bool bw_resp__pump(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn);
+bool bw_resp__pump_on(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn);
+static inline bool bw_resp__pump(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+{
+	return bw_likely(conn->busy == &bw_resp__nothing) || bw_resp__pump_on(r, s, conn);
+}
 
 /* ---- when it cannot go on, stall.c ---- */
 
@@ -340,9 +364,17 @@ void bw_resp__note_progress(struct bw_resp *r, struct bw_stream *s, struct bw_re
 void bw_resp__try_to_close(
 	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread);
 /** Close, if it is time. @unread  bytes that are there and not consumed */
+/** NULL: there is none. */
+static inline struct bw_stream *bw_resp__stream_at(const struct bw_resp *r, uint32_t slot)
+{
+	return slot != BW_RESP__NO_SLOT ? bw_stream_at(r->ctx, slot) : NULL;
+}
+
 static inline void bw_resp__close_if_done(
 	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread)
 {
+	if (bw_unlikely(conn->busy != &bw_resp__nothing))
+		bw_resp__busy_settle(r, conn);
 	if (bw_unlikely((conn->flags & (BW_RESP__CLOSING | BW_RESP__PEER_DONE)) != 0) ||
 		bw_unlikely(bw_stream_is_draining(s)))
 		bw_resp__try_to_close(r, s, conn, unread);

@@ -133,7 +133,7 @@ static void reply_by_reference(
 		call->request->value_len = len;
 		return;
 	}
-	bw_resp__emit_begin(call->conn, block, is_bulk, offset, len);
+	bw_resp__emit_begin(call->r, call->conn, block, is_bulk, offset, len);
 }
 
 static void reply_header(struct bw_resp__call *call, uint32_t len)
@@ -336,9 +336,9 @@ void bw_resp__silence(struct bw_resp__call *call, bool was_silent, char *out)
 		return;
 	}
 	call->r->out = out;
-	if (conn->emit != NULL) {
-		bw_resp__block_unpin(conn->emit);
-		conn->emit = NULL;
-		conn->emit_chunk = NULL;
+	if (conn->busy->emit != NULL) {
+		bw_resp__block_unpin(conn->busy->emit);
+		bw_resp__busy(call->r, conn)->emit = NULL;
+		bw_resp__busy(call->r, conn)->emit_chunk = NULL;
 	}
 }

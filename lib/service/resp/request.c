@@ -67,22 +67,24 @@ bool bw_resp__has_requests(const struct bw_resp *r)
 
 bool bw_resp__may_push(const struct bw_resp *r, const struct bw_resp__conn *conn)
 {
-	return conn->waiting_count < BW_MIN(WAITING_MAX, r->requests_free_count / WAITING_PART);
+	return conn->busy->waiting_count < BW_MIN(WAITING_MAX, r->requests_free_count / WAITING_PART);
 }
 
 struct bw_resp__request *bw_resp__request_push(struct bw_resp__call *call)
 {
 	struct bw_resp__request *request = bw_resp__request_alloc(call->r, call->command);
 	struct bw_resp__conn *conn = call->conn;
+	struct bw_resp__busy *busy;
 
 	request->stream = call->stream;
 	request->is_resp3 = call->is_resp3;
-	if (conn->last != NULL)
-		conn->last->next = request;
+	busy = bw_resp__busy(call->r, conn);
+	if (busy->last != NULL)
+		busy->last->next = request;
 	else
-		conn->first = request;
-	conn->last = request;
-	conn->waiting_count++;
+		busy->first = request;
+	busy->last = request;
+	busy->waiting_count++;
 	return request;
 }
 
@@ -203,9 +205,9 @@ void bw_resp__request_done(struct bw_resp *r, struct bw_resp__request *request)
 	}
 	conn = bw_stream_state(request->stream);
 	/* Where it is set, nothing came behind this one. */
-	if (conn->last == request)
+	if (conn->busy->last == request)
 		conn->flags &= (uint16_t)~BW_RESP__BARRIER;
-	if (conn->first == request)
+	if (conn->busy->first == request)
 		bw_resp__resume(r, request->stream);
 }
 

@@ -46,19 +46,19 @@ static uint32_t take_view(
 	uint32_t len, argc;
 
 	while (p < end && (conn->flags & BW_RESP__CLOSING) == 0) {
-		if (bw_likely(conn->gather == NULL) &&
+		if (bw_likely(conn->busy->gather == NULL) &&
 			bw_likely((len = bw_resp__parse_in_place(
 					   p, end, limits_of(r, conn), r->argv, &argc)) > 0)) {
 			if (!is_ready(r, s, conn) || bw_unlikely(!execute(r, s, conn, argc, &none)))
 				break;
 			p += len;
 		} else {
-			if (conn->gather == NULL && !gather_begin(r, s, conn))
+			if (conn->busy->gather == NULL && !gather_begin(r, s, conn))
 				break;
 			len = bw_resp__gather_feed(
-				&r->store, conn->gather, limits_of(r, conn), p, (uint32_t)(end - p));
+				&r->store, conn->busy->gather, limits_of(r, conn), p, (uint32_t)(end - p));
 			p += len;
-			if (bw_resp__is_arriving(conn->gather))
+			if (bw_resp__is_arriving(conn->busy->gather))
 				bw_resp__note_progress(r, s, conn, len);
 			else if (!run_gathered(r, s, conn))
 				break;
@@ -79,7 +79,7 @@ static uint32_t resp_data(struct bw_stream *s, const struct bw_view *views, unsi
 	bw_resp__set_now(r, bw_stream_now(s));
 	conn->used_s = (uint32_t)(bw_stream_now(s) / BW_NS_PER_SEC);
 	can_go_on = bw_resp__pump(r, s, conn);
-	if (can_go_on && conn->gather != NULL && conn->gather->state == BW_RESP__GATHER_COMPLETE)
+	if (can_go_on && conn->busy->gather != NULL && conn->busy->gather->state == BW_RESP__GATHER_COMPLETE)
 		can_go_on = run_gathered(r, s, conn) && bw_resp__pump(r, s, conn);
 	for (unsigned i = 0; i < count; i++) {
 		uint32_t n = can_go_on ? take_view(r, s, conn, &views[i]) : 0;
@@ -105,9 +105,11 @@ static uint32_t resp_data(struct bw_stream *s, const struct bw_view *views, unsi
  */
 static bool is_ready(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
-	if (bw_unlikely(conn->emit != NULL))
+	if (bw_likely(conn->busy == &bw_resp__nothing))
+		return bw_resp__window_open(r, s);
+	if (bw_unlikely(conn->busy->emit != NULL))
 		return false;
-	if (bw_likely(conn->first == NULL))
+	if (conn->busy->first == NULL)
 		return bw_resp__window_open(r, s);
 	if (conn->flags & BW_RESP__BARRIER)
 		return false;
@@ -153,7 +155,7 @@ static bool execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 		return true;
 	}
 	/* What comes behind a request is answered into one too. */
-	if (bw_unlikely(conn->first != NULL))
+	if (bw_unlikely(conn->busy->first != NULL))
 		call.request = bw_resp__request_push(&call);
 	if (bw_unlikely((conn->flags & (BW_RESP__REPLY_OFF | BW_RESP__REPLY_SKIP_NEXT)) != 0))
 		is_silent = true;
@@ -178,12 +180,14 @@ static bool execute(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn
 
 static bool gather_begin(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
-	conn->gather = bw_resp__gather_new(&r->store);
-	if (conn->gather == NULL) {
+	struct bw_resp__gather *gather = bw_resp__gather_new(&r->store);
+
+	if (gather == NULL) {
 		bw_resp__retry_soon(s);
 		return false;
 	}
-	conn->gather->progress_at = bw_stream_now(s);
+	gather->progress_at = bw_stream_now(s);
+	bw_resp__busy(r, conn)->gather = gather;
 	return true;
 }
 
@@ -193,7 +197,7 @@ static void protocol_error(
 	struct bw_resp__call call = { .r = r, .stream = s, .conn = conn };
 
 	r->protocol_errors++;
-	if (conn->first != NULL)
+	if (conn->busy->first != NULL)
 		call.request = bw_resp__request_push(&call);
 	bw_resp__reply_error(&call, "ERR %s", text);
 	if (call.request != NULL)
@@ -204,18 +208,18 @@ static void protocol_error(
 /* A gathered command is complete. False: not now. */
 static bool run_gathered(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
-	struct bw_resp__gather *gather = conn->gather;
+	struct bw_resp__gather *gather = conn->busy->gather;
 	int argc = 0;
 
 	if (!is_ready(r, s, conn))
 		return false;
-	conn->gather = NULL;
+	bw_resp__busy(r, conn)->gather = NULL;
 	if (gather->error != NULL) {
 		protocol_error(r, s, conn, gather->error);
 	} else if (gather->is_over_memory) {
 		struct bw_resp__call call = { .r = r, .stream = s, .conn = conn };
 
-		if (conn->first != NULL)
+		if (conn->busy->first != NULL)
 			call.request = bw_resp__request_push(&call);
 		bw_resp__reply_oom(&call);
 		if (call.request != NULL)
@@ -234,7 +238,7 @@ static bool run_gathered(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		argc = (int)bw_resp__gather_args(gather, r->argv);
 	}
 	if (argc > 0 && !execute(r, s, conn, (uint32_t)argc, &gather)) {
-		conn->gather = gather;
+		bw_resp__busy(r, conn)->gather = gather;
 		return false;
 	}
 	if (gather != NULL)
@@ -250,7 +254,7 @@ void bw_resp__resume(struct bw_resp *r, struct bw_stream *s)
 	struct bw_resp__conn *conn = bw_stream_state(s);
 	bool can_go_on = bw_resp__pump(r, s, conn);
 
-	if (can_go_on && conn->gather != NULL && conn->gather->state == BW_RESP__GATHER_COMPLETE)
+	if (can_go_on && conn->busy->gather != NULL && conn->busy->gather->state == BW_RESP__GATHER_COMPLETE)
 		can_go_on = run_gathered(r, s, conn) && bw_resp__pump(r, s, conn);
 	bw_resp__window_commit(r);
 	if (can_go_on && bw_stream_unread(s) > 0)
@@ -264,7 +268,9 @@ static void resp_writable(struct bw_stream *s)
 	struct bw_resp *r = bw_resp__of(bw_stream_context(s));
 	struct bw_resp__conn *conn = bw_stream_state(s);
 
-	conn->stuck_at = 0; /* a quarter of the send queue is free again: it reads */
+	if (conn->busy->stuck_at != 0)
+		bw_resp__busy(r, conn)->stuck_at =
+			0; /* a quarter of the send queue is free again: it reads */
 	bw_resp__set_now(r, bw_stream_now(s));
 	bw_resp__resume(r, s);
 }

@@ -43,48 +43,51 @@ bool bw_resp__window_open(struct bw_resp *r, struct bw_stream *s)
 
 /* ---- what is too long for it, or was not ready in time ---- */
 
-void bw_resp__emit_begin(
-	struct bw_resp__conn *conn, struct bw_resp__block *block, bool is_bulk, uint32_t offset, uint32_t len)
+void bw_resp__emit_begin(struct bw_resp *r, struct bw_resp__conn *conn, struct bw_resp__block *block,
+	bool is_bulk, uint32_t offset, uint32_t len)
 {
 	struct bw_resp__chunk *chunk = block->kind == BW_RESP__CHUNK ? (struct bw_resp__chunk *)block : NULL;
+	struct bw_resp__busy *busy;
 
 	while (chunk != NULL && offset > 0 && offset >= chunk->len) {
 		offset -= chunk->len;
 		chunk = chunk->next;
 	}
-	conn->emit = block;
-	conn->emit_chunk = chunk;
-	conn->emit_off = (uint16_t)offset; /* within a page */
-	conn->emit_left = len & 0x7fffffff;
-	conn->emit_is_bulk = is_bulk;
+	busy = bw_resp__busy(r, conn);
+	busy->emit = block;
+	busy->emit_chunk = chunk;
+	busy->emit_off = (uint16_t)offset; /* within a page */
+	busy->emit_left = len & 0x7fffffff;
+	busy->emit_is_bulk = is_bulk;
 }
 
 /* The piece that comes next. 0: all is sent. */
-static uint32_t emit_piece(struct bw_resp__conn *conn, const uint8_t **data)
+static uint32_t emit_piece(struct bw_resp__busy *busy, const uint8_t **data)
 {
-	if (conn->emit_left == 0)
+	if (busy->emit_left == 0)
 		return 0;
-	if (conn->emit->kind == BW_RESP__ITEM) {
-		*data = bw_resp__item_value((struct bw_resp__item *)conn->emit) + conn->emit_off;
-		return conn->emit_left;
+	if (busy->emit->kind == BW_RESP__ITEM) {
+		*data = bw_resp__item_value((struct bw_resp__item *)busy->emit) + busy->emit_off;
+		return busy->emit_left;
 	}
-	while (conn->emit_off == conn->emit_chunk->len) {
-		conn->emit_chunk = conn->emit_chunk->next;
-		conn->emit_off = 0;
+	while (busy->emit_off == busy->emit_chunk->len) {
+		busy->emit_chunk = busy->emit_chunk->next;
+		busy->emit_off = 0;
 	}
-	*data = conn->emit_chunk->bytes + conn->emit_off;
-	return BW_MIN((uint32_t)conn->emit_left, conn->emit_chunk->len - conn->emit_off);
+	*data = busy->emit_chunk->bytes + busy->emit_off;
+	return BW_MIN((uint32_t)busy->emit_left, busy->emit_chunk->len - busy->emit_off);
 }
 
 /* False: there is more than fits. */
 static bool emit_continue(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
-	struct bw_resp__block *block = conn->emit;
+	struct bw_resp__busy *busy = bw_resp__busy(r, conn);
+	struct bw_resp__block *block = busy->emit;
 	const uint8_t *data;
 	uint32_t len;
 	char *end;
 
-	while ((len = emit_piece(conn, &data)) > 0) {
+	while ((len = emit_piece(busy, &data)) > 0) {
 		/* Where there is no room, a byte is refused, which asks for writable(). */
 		uint32_t space = bw_stream_space(s), n = space == 0 ? 1 : BW_MIN(len, space);
 
@@ -94,10 +97,10 @@ static bool emit_continue(struct bw_resp *r, struct bw_stream *s, struct bw_resp
 			return bw_resp__refused(s, n);
 		}
 		r->bytes_out += n;
-		conn->emit_off = (uint16_t)(conn->emit_off + n);
-		conn->emit_left = (conn->emit_left - n) & 0x7fffffff;
+		busy->emit_off = (uint16_t)(busy->emit_off + n);
+		busy->emit_left = (busy->emit_left - n) & 0x7fffffff;
 	}
-	if (conn->emit_is_bulk) {
+	if (busy->emit_is_bulk) {
 		end = bw_stream_reserve(s, 2);
 		if (end == NULL)
 			return bw_resp__refused(s, 2);
@@ -105,9 +108,9 @@ static bool emit_continue(struct bw_resp *r, struct bw_stream *s, struct bw_resp
 		bw_stream_commit(s, 2);
 		r->bytes_out += 2;
 	}
-	conn->emit = NULL;
-	conn->emit_chunk = NULL;
-	conn->emit_off = 0;
+	busy->emit = NULL;
+	busy->emit_chunk = NULL;
+	busy->emit_off = 0;
 	bw_resp__block_unpin(block);
 	return true;
 }
@@ -148,7 +151,7 @@ static bool list_continue(
 			bw_resp__block_unpin(found);
 			continue;
 		}
-		bw_resp__emit_begin(conn, found, true, 0, len);
+		bw_resp__emit_begin(r, conn, found, true, 0, len);
 		return true;
 	}
 	return true;
@@ -172,7 +175,8 @@ static void request_drop(struct bw_resp__request *request)
 /* One step of the first request's reply. False: no room. */
 static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
-	struct bw_resp__request *request = conn->first;
+	struct bw_resp__request *request = conn->busy->first;
+	struct bw_resp__busy *busy;
 
 	if (bw_unlikely(request->is_silent))
 		request_drop(request);
@@ -186,8 +190,8 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		r->bytes_out += n;
 	}
 	if (request->value != NULL) {
-		bw_resp__emit_begin(
-			conn, request->value, request->value_is_bulk, request->value_off, request->value_len);
+		bw_resp__emit_begin(r, conn, request->value, request->value_is_bulk, request->value_off,
+			request->value_len);
 		request->value = NULL;
 		return true;
 	}
@@ -202,27 +206,28 @@ static bool request_emit(struct bw_resp *r, struct bw_stream *s, struct bw_resp_
 		if (value == NULL)
 			continue;
 		bw_resp__emit_begin(
-			conn, value, request->parts == NULL, 0, bw_resp__block_value_bytes(value));
+			r, conn, value, request->parts == NULL, 0, bw_resp__block_value_bytes(value));
 		return true;
 	}
-	conn->first = request->next;
-	if (conn->first == NULL)
-		conn->last = NULL;
-	conn->waiting_count--;
+	busy = bw_resp__busy(r, conn);
+	busy->first = request->next;
+	if (busy->first == NULL)
+		busy->last = NULL;
+	busy->waiting_count--;
 	bw_resp__request_free(r, request);
 	return true;
 }
 
-bool bw_resp__pump(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
+bool bw_resp__pump_on(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
-	if (bw_likely(conn->emit == NULL && conn->first == NULL))
+	if (conn->busy->emit == NULL && conn->busy->first == NULL)
 		return true;
 	bw_resp__window_commit(r);
 	for (;;) {
-		if (conn->emit != NULL) {
+		if (conn->busy->emit != NULL) {
 			if (!emit_continue(r, s, conn))
 				return false;
-		} else if (conn->first == NULL || !conn->first->is_done) {
+		} else if (conn->busy->first == NULL || !conn->busy->first->is_done) {
 			return true;
 		} else if (!request_emit(r, s, conn)) {
 			return false;

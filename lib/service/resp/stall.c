@@ -25,10 +25,10 @@ void bw_resp__retry_soon(struct bw_stream *s)
 
 bw_ns bw_resp__deadline_of(const struct bw_resp *r, const struct bw_resp__conn *conn)
 {
-	bw_ns since = conn->stuck_at != 0 ? conn->stuck_at : BW_NEVER;
+	bw_ns since = conn->busy->stuck_at != 0 ? conn->busy->stuck_at : BW_NEVER;
 
-	if (bw_resp__is_arriving(conn->gather))
-		since = BW_MIN(since, conn->gather->progress_at);
+	if (bw_resp__is_arriving(conn->busy->gather))
+		since = BW_MIN(since, conn->busy->gather->progress_at);
 	return since != BW_NEVER ? since + r->conf->stall_timeout_ns : BW_NEVER;
 }
 
@@ -38,15 +38,16 @@ bw_ns bw_resp__deadline_of(const struct bw_resp *r, const struct bw_resp__conn *
  */
 bool bw_resp__refused(struct bw_stream *s, uint32_t len)
 {
+	struct bw_resp *r = bw_resp__of(bw_stream_context(s));
 	struct bw_resp__conn *conn = bw_stream_state(s);
 
 	if (bw_stream_space(s) >= len) {
 		bw_resp__retry_soon(s);
 		return false;
 	}
-	if (conn->stuck_at == 0)
-		conn->stuck_at = bw_stream_now(s);
-	bw_stream_set_timer(s, bw_resp__deadline_of(bw_resp__of(bw_stream_context(s)), conn));
+	if (conn->busy->stuck_at == 0)
+		bw_resp__busy(r, conn)->stuck_at = bw_stream_now(s);
+	bw_stream_set_timer(s, bw_resp__deadline_of(r, conn));
 	return false;
 }
 
@@ -55,6 +56,6 @@ void bw_resp__note_progress(struct bw_resp *r, struct bw_stream *s, struct bw_re
 {
 	bw_ns earned = len * (BW_NS_PER_SEC / STALL_RATE);
 
-	conn->gather->progress_at = BW_MIN(conn->gather->progress_at + earned, bw_stream_now(s));
+	conn->busy->gather->progress_at = BW_MIN(conn->busy->gather->progress_at + earned, bw_stream_now(s));
 	bw_stream_set_timer(s, bw_resp__deadline_of(r, conn));
 }

@@ -80,7 +80,7 @@ int bw_resp__start(struct bw_context *ctx, void *conf_arg)
 	unsigned workers = bw_context_worker_count(ctx);
 	uint64_t share = conf->memory_bytes_max / workers / BW_RESP__PAGE_BYTES * BW_RESP__PAGE_BYTES;
 	uint64_t least = bw_resp_memory_bytes_least(conf, workers), most = bw_resp_memory_bytes_most(workers);
-	size_t values_bytes, index_bytes, argv_bytes, scratch_bytes, requests_bytes, bytes;
+	size_t values_bytes, index_bytes, argv_bytes, scratch_bytes, requests_bytes, busies_bytes, bytes;
 	uint8_t *base;
 
 	if (conf->memory_bytes_max < least || conf->memory_bytes_max > most) {
@@ -118,7 +118,9 @@ int bw_resp__start(struct bw_context *ctx, void *conf_arg)
 	scratch_bytes = round_up((size_t)conf->inline_bytes_max + BW_RESP__SCRATCH_BYTES);
 	requests_bytes = round_up(sizeof(struct bw_resp__request) * REQUESTS_MAX);
 	/* Address space; memory as it is touched. One more huge page, to align. */
-	bytes = values_bytes + index_bytes + argv_bytes + scratch_bytes + requests_bytes + HUGE_BYTES;
+	busies_bytes = round_up(sizeof(*r->busies) * bw_context_streams_max(ctx));
+	bytes = values_bytes + index_bytes + argv_bytes + scratch_bytes + requests_bytes + busies_bytes +
+		HUGE_BYTES;
 	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED) {
 		int error = errno;
@@ -160,6 +162,10 @@ int bw_resp__start(struct bw_context *ctx, void *conf_arg)
 		r->requests_free = request;
 	}
 	r->requests_free_count = REQUESTS_MAX;
+	r->busies = (struct bw_resp__busy *)(base + values_bytes + index_bytes + argv_bytes + scratch_bytes +
+					     requests_bytes);
+	r->busies_max = bw_context_streams_max(ctx);
+	r->streams_first = r->streams_last = BW_RESP__NO_SLOT;
 	bw_resp__index_commands(r);
 	bw_resp__stats_reset(r);
 	r->started_at = r->rates_at = bw_context_now(ctx);

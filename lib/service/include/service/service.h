@@ -172,6 +172,13 @@ bw_ns bw_stream_timer_at(const struct bw_stream *s);
 bool bw_stream_is_draining(const struct bw_stream *s);
 
 /** A name that outlives the stream, to find it again when a job or mail comes back. */
+/**
+ * Its number among the open ones of its worker, less than bw_context_streams_max(), and another's once it has closed:
+ * what a list of streams links in 4 bytes.
+ */
+uint32_t bw_stream_slot(const struct bw_stream *s);
+/** The stream in that slot, which has one. */
+struct bw_stream *bw_stream_at(struct bw_context *ctx, uint32_t slot);
 uint64_t bw_stream_id(const struct bw_stream *s);
 /** NULL when that stream is over. */
 struct bw_stream *bw_stream_find(struct bw_context *ctx, uint64_t id);
@@ -181,6 +188,8 @@ struct bw_stream *bw_stream_find(struct bw_context *ctx, uint64_t id);
 void *bw_context_state(struct bw_context *ctx);
 unsigned bw_context_worker(const struct bw_context *ctx); /* 0 .. workers - 1 */
 unsigned bw_context_worker_count(const struct bw_context *ctx);
+/** How many streams a worker can have at a time. */
+uint32_t bw_context_streams_max(const struct bw_context *ctx);
 bw_ns bw_context_now(const struct bw_context *ctx);
 /** bw_stream_is_draining() of any stream of it. */
 bool bw_context_is_draining(const struct bw_context *ctx);

@@ -365,6 +365,8 @@ struct bw_tcp *bw_tcp_of(const struct bw_tcp_conn *conn);
 void *bw_tcp_state(const struct bw_tcp_conn *conn);
 /** A name for the connection that outlives it: never reused while somebody may still hold it. */
 uint64_t bw_tcp_id(const struct bw_tcp_conn *conn);
+/** One that has not been freed, by the name's lower half. */
+struct bw_tcp_conn *bw_tcp_at(struct bw_tcp *tcp, uint32_t index);
 /** The connection of that name, or NULL when it is over. */
 struct bw_tcp_conn *bw_tcp_find(struct bw_tcp *tcp, uint64_t id);
 
