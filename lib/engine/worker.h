@@ -39,8 +39,6 @@ struct bw_context {
 	bool is_started;
 };
 
-/** What the engine keeps of a stream, ahead of the service's own state. */
-
 /** A barrier whose number of parties may still shrink, when a thread of theirs could not be started. */
 struct bw_gate {
 	pthread_mutex_t mutex;

@@ -65,7 +65,7 @@ static void check_timers(const struct sim_host *h, const struct bw_tcp *tcp, con
 
 static void check_bounds(const struct sim_host *h, const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	const struct bw_tcp__cold *cold = bw_tcp__cold(tcp, conn);
+	const struct bw_tcp__rare *rare = bw_tcp__rare_or_null(tcp, conn);
 	uint32_t recv_max = bw_tcp__recv_bytes_max(tcp, conn), send_max = bw_tcp__send_bytes_max(tcp, conn);
 
 	CHECK(conn->unread <= recv_max, "host %u, connection %u: %u bytes unread", h->index, conn->index,
@@ -73,8 +73,8 @@ static void check_bounds(const struct sim_host *h, const struct bw_tcp *tcp, con
 	CHECK(bw_tcp_send_queued(conn) <= send_max, "host %u, connection %u: %u bytes to send", h->index,
 		conn->index, bw_tcp_send_queued(conn));
 	CHECK(bw_seq_leq(conn->snd_una, conn->snd_nxt), "snd_una is right of snd_nxt");
-	if (cold->reassembly != BW_TCP__NONE) {
-		const struct bw_tcp__reassembly *r = &tcp->reassemblies[cold->reassembly];
+	if (rare != NULL && rare->reassembly != BW_TCP__NONE) {
+		const struct bw_tcp__reassembly *r = &tcp->reassemblies[rare->reassembly];
 		uint32_t max =
 			tcp->conf.reassembly_bytes_max != 0 ? tcp->conf.reassembly_bytes_max : recv_max;
 
@@ -82,8 +82,8 @@ static void check_bounds(const struct sim_host *h, const struct bw_tcp *tcp, con
 			"host %u, connection %u: %u bytes in %u blocks out of order", h->index, conn->index,
 			r->bytes, r->blocks);
 	}
-	if (cold->recovery != BW_TCP__NONE) {
-		const struct bw_tcp__recovery *r = &tcp->recoveries[cold->recovery];
+	if (rare != NULL && rare->recovery != BW_TCP__NONE) {
+		const struct bw_tcp__recovery *r = &tcp->recoveries[rare->recovery];
 		uint32_t flight = conn->snd_nxt - conn->snd_una;
 
 		CHECK(r->sacked_bytes <= flight && r->lost_bytes <= flight && r->resent_bytes <= flight,

@@ -363,13 +363,13 @@ void bw_resp__note_progress(struct bw_resp *r, struct bw_stream *s, struct bw_re
 
 void bw_resp__try_to_close(
 	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread);
-/** Close, if it is time. @unread  bytes that are there and not consumed */
 /** NULL: there is none. */
 static inline struct bw_stream *bw_resp__stream_at(const struct bw_resp *r, uint32_t slot)
 {
 	return slot != BW_RESP__NO_SLOT ? bw_stream_at(r->ctx, slot) : NULL;
 }
 
+/** Close, if it is time. @unread  bytes that are there and not consumed */
 static inline void bw_resp__close_if_done(
 	struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn, uint32_t unread)
 {

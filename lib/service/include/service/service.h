@@ -171,7 +171,6 @@ bw_ns bw_stream_timer_at(const struct bw_stream *s);
 /** The engine is draining: finish, and close instead of waiting for another request. */
 bool bw_stream_is_draining(const struct bw_stream *s);
 
-/** A name that outlives the stream, to find it again when a job or mail comes back. */
 /**
  * Its number among the open ones of its worker, less than bw_context_streams_max(), and another's once it has closed:
  * what a list of streams links in 4 bytes.
@@ -179,6 +178,7 @@ bool bw_stream_is_draining(const struct bw_stream *s);
 uint32_t bw_stream_slot(const struct bw_stream *s);
 /** The stream in that slot, which has one. */
 struct bw_stream *bw_stream_at(struct bw_context *ctx, uint32_t slot);
+/** A name that outlives the stream, to find it again when a job or mail comes back. */
 uint64_t bw_stream_id(const struct bw_stream *s);
 /** NULL when that stream is over. */
 struct bw_stream *bw_stream_find(struct bw_context *ctx, uint64_t id);
