@@ -230,8 +230,7 @@ struct bw_tcp_conn {
 	struct rte_mbuf *unsent;    /* first chunk that was never sent */
 
 	/* Cache line 2: output and timers. */
-	struct bw_timer
-		timer; /* armed for the earliest deadline or before: timers.c. Its note: pending_next */
+	struct bw_timer timer; /* for the earliest deadline or before: timers.c; note: next pending */
 	uint32_t ready_next;
 	uint32_t path;                 /* the engine's; zeroed at open, BW_TCP_PATH_SUSPECT at R1 */
 	uint32_t ts_offset;            /* RFC 7323 5.4 */

@@ -273,8 +273,8 @@ static uint32_t allowed_window(const struct bw_tcp *tcp, const struct bw_tcp_con
 	uint32_t recv_max = bw_tcp__recv_bytes_now(tcp, conn);
 	uint32_t room = conn->unread < recv_max ? recv_max - conn->unread : 0;
 
-	if (tcp->to_receive->pressure !=
-		BW_TCP_PRESSURE_NONE) /* what was offered stands (RFC 9293 3.8.6), no more */
+	/* What was offered stands (RFC 9293 3.8.6), no more. */
+	if (tcp->to_receive->pressure != BW_TCP_PRESSURE_NONE)
 		return 0;
 	return BW_MIN(room, 65535u << conn->rcv_wscale);
 }

@@ -120,7 +120,7 @@ enum bw_http__phase {
  */
 struct bw_http__conn {
 	struct bw_http_exchange *last; /* a ring: the next of the last is the first */
-	bw_ns since;                   /* what it waits for now has been waited for since then */
+	bw_ns since;                   /* when its present wait began: for a head, a body, the peer */
 	struct bw_http__scan scan;
 	uint16_t exchange_count;
 	uint32_t requests;   /* so far, where they have a bound */
