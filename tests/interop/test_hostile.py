@@ -20,7 +20,7 @@ LINKS = {
     "corruption": ("--corrupt 1 --delay 1", 4 << 20),
     "distance": ("--delay 50 --loss 0.3", 1 << 20),
     "narrow": ("--rate 20 --queue 20 --delay 10", 1 << 20),
-    "blackout": ("--delay 5 --blackout 60,2500", 1 << 20),
+    "blackout": ("--delay 5 --blackout 300,2500", 1 << 20),
     "everything": ("--loss 1 --burst 1,3 --reorder 5,6 --duplicate 2 --corrupt 1 --delay 5 --jitter 3 --mark-ce 5"
                    " --rate 50 --queue 50", 1 << 20),
 }
