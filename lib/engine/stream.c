@@ -164,6 +164,15 @@ const struct bw_tcp_ops bw_stream_counted_ops = {
 	.timer = on_timer_counted,
 };
 
+void bw_stream_prefetch(void *context, const struct bw_tcp_view *views, unsigned count)
+{
+	struct bw_context *ctx = context;
+	enum bw_stage stage = bw_stage_enter(&ctx->worker->cycles, BW_STAGE_SERVICE);
+
+	ctx->service->prefetch(ctx, (const struct bw_view *)views, count);
+	bw_stage_enter(&ctx->worker->cycles, stage);
+}
+
 void bw_stream_drain_all(struct bw_worker *w)
 {
 	bw_tcp_foreach(w->tcp, drain_one, NULL);

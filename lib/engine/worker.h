@@ -248,6 +248,8 @@ void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt);
 
 /* stream.c */
 extern const struct bw_tcp_ops bw_stream_ops, bw_stream_counted_ops;
+/** A listener's prefetch(), where its service has one. */
+void bw_stream_prefetch(void *ctx, const struct bw_tcp_view *views, unsigned count);
 /** Start draining this worker's connections; later calls close what became idle. */
 void bw_stream_drain_all(struct bw_worker *w);
 

@@ -82,6 +82,7 @@ static int service_setup(struct bw_worker *w, struct bw_context *ctx)
 		&(struct bw_tcp_listener){
 			.ops = w->engine->conf.counts_cycles ? &bw_stream_counted_ops : &bw_stream_ops,
 			.user = ctx,
+			.prefetch = service->prefetch != NULL ? bw_stream_prefetch : NULL,
 			.port = ctx->port,
 			.addrs = conf->addrs,
 			.addr_count = conf->addr_count,

@@ -499,6 +499,39 @@ static inline void enter(const struct bw_tcp *tcp, enum bw_tcp_stage stage)
 		tcp->conf.on_stage(tcp->conf.on_stage_arg, stage);
 }
 
+/** Each listener's payloads to whoever wants to see them first. */
+static void announce(
+	struct bw_tcp *tcp, struct bw_pkt *const *pkts, const bw_tcp_handle *guess, unsigned count)
+{
+	const struct bw_tcp_listener *listener = NULL;
+	struct bw_tcp_view views[BURST_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		struct rte_mbuf *m = pkts[i]->m;
+		const struct bw_tcp_listener *of;
+
+		if (pkts[i]->payload_len == 0 || bw_tcp__handle_kind(guess[i]) != BW_TCP_KIND_CONN)
+			continue;
+		of = bw_tcp__listener(tcp, &tcp->conns[bw_tcp__handle_index(guess[i])]);
+		if (of->prefetch == NULL)
+			continue;
+		if (of != listener && n > 0) {
+			listener->prefetch(listener->user, views, n);
+			n = 0;
+		}
+		listener = of;
+		views[n++] = (struct bw_tcp_view){
+			.data = rte_pktmbuf_mtod_offset(m, const uint8_t *, pkts[i]->payload_off),
+			.len = BW_MIN((uint32_t)pkts[i]->payload_len,
+				(uint32_t)rte_pktmbuf_data_len(m) - pkts[i]->payload_off),
+			.m = m,
+		};
+	}
+	if (n > 0)
+		listener->prefetch(listener->user, views, n);
+}
+
 static void input_burst(struct bw_tcp *tcp, struct bw_pkt *const *pkts, unsigned count)
 {
 	bw_tcp_handle guess[BURST_MAX];
@@ -511,6 +544,8 @@ static void input_burst(struct bw_tcp *tcp, struct bw_pkt *const *pkts, unsigned
 	for (unsigned i = 0; i < count; i++)
 		guess[i] = bw_tcp__table_guess(tcp, pkts[i]->hash);
 	enter(tcp, BW_TCP_STAGE_INPUT);
+	if (tcp->announces)
+		announce(tcp, pkts, guess, count);
 	for (unsigned i = 0; i < count; i++) {
 		struct bw_pkt *pkt = pkts[i];
 

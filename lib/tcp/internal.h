@@ -549,6 +549,7 @@ struct bw_tcp {
 	uint32_t port_next[BW_TCP__PORT_COUNTERS];     /* connect.c */
 	uint16_t listener_port[BW_TCP__LISTENERS_MAX]; /* dense, for the search */
 	bool listener_is_open[BW_TCP__LISTENERS_MAX];
+	bool announces; /* one of them has a prefetch() */
 	struct bw_tcp_listener listeners[BW_TCP__LISTENERS_MAX];
 	struct bw_tcp__answer answers[BW_TCP__ANSWERS_MAX];
 	struct bw_wheel wheel;

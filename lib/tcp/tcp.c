@@ -223,6 +223,7 @@ int bw_tcp_listen(struct bw_tcp *tcp, const struct bw_tcp_listener *listener)
 		copy->congestion_control = tcp->conf.congestion_control;
 	tcp->listener_port[tcp->listener_count] = __builtin_bswap16(listener->port);
 	tcp->listener_is_open[tcp->listener_count] = listener->port != 0;
+	tcp->announces |= listener->prefetch != NULL;
 	return (int)tcp->listener_count++;
 }
 

@@ -654,11 +654,21 @@ void fake_refuse(struct bw_stream *s, enum bw_close_reason reason)
 
 void fake_queue(struct bw_stream *s, const void *data, size_t len)
 {
+	struct fake *f = s->ctx->f;
+	struct seg *seg;
+
 	MUST(!s->peer_is_closed);
 	if (!is_open(s) || len == 0)
 		return; /* what arrives after a close is discarded */
-	bw_list_push_back(&s->in, &seg_new(data, (uint32_t)len)->link);
+	seg = seg_new(data, (uint32_t)len);
+	bw_list_push_back(&s->in, &seg->link);
 	s->unread += (uint32_t)len;
+	if (f->service->prefetch != NULL)
+		UPCALL(f, f->service->prefetch(s->ctx,
+				  &(struct bw_view){ .data = seg->bytes,
+					  .len = seg->len,
+					  .owner = (struct rte_mbuf *)(void *)seg },
+				  1));
 }
 
 void fake_deliver(struct bw_stream *s)

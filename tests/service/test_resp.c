@@ -865,6 +865,54 @@ static void the_cut_does_not_matter(void **state)
 	finish_with(f, s);
 }
 
+/* Stores that are worth it fetch ahead what a packet seems to look up. */
+static void what_is_fetched_ahead_changes_no_reply(void **state)
+{
+	static const size_t sizes[] = { 1, 100, 1448, 1 << 20 };
+	static char value[1000];
+	struct buf fill = { 0 }, ask = { 0 }, expected = { 0 };
+	char text[32];
+
+	for (unsigned i = 0; i < 1400; i++) {
+		size_t len = (size_t)snprintf(text, sizeof(text), "key:%u", i);
+
+		memset(value, 'a' + (int)(i % 26), sizeof(value));
+		put_text(&fill, "*3\r\n");
+		put_bulk(&fill, "SET", 3);
+		put_bulk(&fill, text, len);
+		put_bulk(&fill, value, sizeof(value));
+		put_text(&ask, "*2\r\n");
+		put_bulk(&ask, "GET", 3);
+		put_bulk(&ask, text, len);
+		put_bulk(&expected, value, sizeof(value));
+	}
+	put_command(&ask, "GET nosuch");
+	put_command(&ask, "PING");
+	put_text(&ask, "STRLEN key:1\r\n");
+	put_text(&expected, NIL "+PONG\r\n:1000\r\n");
+	/* Cut into packets, it reads like commands. */
+	put_text(&ask, "*2\r\n");
+	put_bulk(&ask, "ECHO", 4);
+	put_bulk(&ask, fill.p, 100000);
+	put_bulk(&expected, fill.p, 100000);
+	for (unsigned workers = 1; workers <= 2; workers++) {
+		struct fake *f = server(workers);
+		struct bw_stream *s = fake_open(f, 0);
+
+		fake_feed(s, fill.p, fill.len);
+		fake_output_clear(s);
+		assert_true(bw_resp__slab_used_bytes(&worker(f, 0)->store.slab) > BW_RESP__PREFETCH_FROM);
+		for (unsigned i = 0; i < BW_ARRAY_LEN(sizes); i++) {
+			fake_feed_split(s, ask.p, ask.len, sizes[i]);
+			assert_reply(s, &expected);
+		}
+		finish_with(f, s);
+	}
+	free(fill.p);
+	free(ask.p);
+	free(expected.p);
+}
+
 /* What INFO says of the network: each byte once, however it is cut, sent, or answered by another worker. */
 static void bytes_are_counted(void **state)
 {
@@ -1827,6 +1875,7 @@ int main(void)
 		TEST(empty_multibulks_say_nothing),
 		TEST(a_browsers_post_is_dropped_without_an_answer),
 		TEST(the_cut_does_not_matter),
+		TEST(what_is_fetched_ahead_changes_no_reply),
 		TEST(bytes_are_counted),
 		TEST(values_up_to_the_bound_go_in_and_out),
 		TEST(announcing_takes_no_memory),

@@ -43,6 +43,24 @@ static void on_opened(struct bw_tcp_conn *conn)
 		bw_tcp_abort(conn);
 }
 
+static void on_prefetch(void *user, const struct bw_tcp_view *views, unsigned count)
+{
+	struct peer *p = user;
+
+	assert_int_not_equal(count, 0);
+	for (unsigned i = 0; i < count; i++) {
+		const char *packet = rte_pktmbuf_mtod(views[i].m, const char *);
+		const char *data = (const char *)views[i].data;
+
+		assert_int_not_equal(views[i].len, 0);
+		assert_true(
+			data > packet && data + views[i].len <= packet + rte_pktmbuf_data_len(views[i].m));
+		p->announced++;
+		p->announced_bytes += views[i].len;
+	}
+	p->announced_before_data = p->data;
+}
+
 static void on_data(struct bw_tcp_conn *conn)
 {
 	struct peer *p = peer_of(conn);
@@ -419,6 +437,7 @@ static struct peer *made(const struct offer *offer, bool ecn)
 	struct bw_tcp_listener listener = {
 		.ops = &ops,
 		.user = p,
+		.prefetch = on_prefetch,
 		.port = PORT,
 		.nagle = offer->nagle,
 		.pacing = offer->pacing,

@@ -92,6 +92,8 @@ struct peer {
 	struct bw_tcp_conn *conn;
 	struct behaviour does;
 	/* what the service saw */
+	unsigned announced, announced_bytes; /* to prefetch() */
+	unsigned announced_before_data;      /* when it was last called */
 	unsigned opened, data, writable, peer_closed, closed, timer;
 	enum bw_tcp_end end;
 	uint8_t received[1 << 20];

@@ -554,6 +554,34 @@ TEST(payload_in_several_mbufs)
 	done(p);
 }
 
+/** A hint: what is there of a payload, before anybody knows whether it is right. */
+TEST(payloads_are_announced)
+{
+	struct peer *p = established();
+	unsigned before = p->announced;
+
+	IN(p, .seq = PEER + 1, .data = "abc");
+	assert_int_equal(p->announced - before, 1);
+	assert_int_equal(p->announced_bytes, 3);
+	assert_int_equal(p->announced_before_data, 0);
+	assert_int_equal(p->data, 1);
+	IN(p, .seq = PEER + 1, .data = "abc"); /* a repeat */
+	assert_int_equal(p->announced - before, 2);
+	assert_int_equal(p->data, 1);
+	IN(p, .seq = PEER + 4); /* nothing */
+	assert_int_equal(p->announced - before, 2);
+	IN(p, .seq = PEER + 4, .data = bulk, .len = 900, .pieces = 3); /* the first piece */
+	assert_int_equal(p->announced - before, 3);
+	assert_int_equal(p->announced_bytes, 3 + 3 + 300);
+	assert_int_equal(p->received_bytes, 903);
+	p->flow.remote_port_be ^= 1; /* of no connection */
+	IN(p, .seq = PEER + 1, .data = "abc");
+	p->flow.remote_port_be ^= 1;
+	assert_int_equal(p->announced - before, 3);
+	forget_sent(p);
+	done(p);
+}
+
 /** Fragments make a segment of many little buffers, and a slow reader must not be made to hold them all. */
 TEST(unread_crumbs_share_buffers)
 {
@@ -4335,6 +4363,7 @@ int main(void)
 		cmocka_unit_test(delayed_ack),
 		cmocka_unit_test(second_full_segment_is_acked_at_once),
 		cmocka_unit_test(payload_in_several_mbufs),
+		cmocka_unit_test(payloads_are_announced),
 		cmocka_unit_test(unread_crumbs_share_buffers),
 		cmocka_unit_test(pullup_of_held_and_of_large_segments),
 		cmocka_unit_test(small_segments_share_a_buffer_unless_it_is_held),

@@ -434,6 +434,12 @@ const struct bw_resp__command *bw_resp__find_command(
 	const struct bw_resp *r, const uint8_t *name, uint32_t len);
 void bw_resp__index_commands(struct bw_resp *r);
 
+/* ---- prefetch.c ---- */
+
+/** A store of fewer bytes is in the cache by itself. */
+#define BW_RESP__PREFETCH_FROM (512u << 10)
+void bw_resp__prefetch(struct bw_context *ctx, const struct bw_view *views, unsigned count);
+
 /* ---- spread.c ---- */
 
 /** A command with several keys that are all here. False: its reply is too long, nothing was done. */

@@ -298,6 +298,7 @@ const struct bw_service bw_resp_service = {
 	.context_bytes = sizeof(struct bw_resp),
 	.start = bw_resp__start,
 	.opened = bw_resp__opened,
+	.prefetch = bw_resp__prefetch,
 	.data = resp_data,
 	.writable = resp_writable,
 	.peer_closed = bw_resp__peer_closed,

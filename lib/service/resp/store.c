@@ -59,6 +59,7 @@
 #define MOVE_CHAIN      8  /* chunks of a value, beyond which none of them is moved */
 #define MOVE_PAGES      8  /* of the size, among which the one with the least to move is chosen */
 #define FETCH_AHEAD     8
+#define FETCH_LINES     2   /* of an item: a small one */
 #define EVICT_SAMPLES   8   /* items compared for each victim */
 #define EVICT_BUCKETS   64  /* buckets looked at for those */
 #define EVICT_SWEEP     128 /* and where none of them has a time to live */
@@ -568,6 +569,28 @@ static inline struct bw_resp__item *find_item(
 		}
 	}
 	return NULL;
+}
+
+void bw_resp__store_prefetch_bucket(const struct bw_resp__store *store, uint32_t hash)
+{
+	__builtin_prefetch(bucket_of(store, hash));
+}
+
+void bw_resp__store_prefetch_item(const struct bw_resp__store *store, uint32_t hash)
+{
+	const struct bw_resp__bucket *b = bucket_of(store, hash);
+
+	for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+		const char *item;
+
+		if (b->slot[i] >> 32 != hash || b->slot[i] == 0)
+			continue;
+		item = (const char *)item_at(store, b->slot[i]);
+		for (unsigned line = 0; line < FETCH_LINES; line++)
+			__builtin_prefetch(item + line * BW_CACHE_LINE, 1);
+		return;
+	}
+	__builtin_prefetch(b->overflow);
 }
 
 struct bw_resp__item *bw_resp__store_find(

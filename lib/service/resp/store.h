@@ -127,6 +127,12 @@ static inline void bw_resp__store_set_now(struct bw_resp__store *store, uint64_t
 	store->used_now = (uint32_t)(now_ms >> 7);
 }
 
+/**
+ * For who looks up many keys: fetch a key's bucket for all of them, then its item for all, then find them. It pays
+ * where there are more than two of them and the cache does not hold the store.
+ */
+void bw_resp__store_prefetch_bucket(const struct bw_resp__store *store, uint32_t hash);
+void bw_resp__store_prefetch_item(const struct bw_resp__store *store, uint32_t hash);
 /** NULL: no such key, or it has expired. Valid until the next call that stores. */
 struct bw_resp__item *bw_resp__store_find(
 	struct bw_resp__store *store, uint32_t hash, const uint8_t *key, uint32_t key_len);

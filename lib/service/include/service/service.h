@@ -73,6 +73,13 @@ struct bw_service {
 	void (*stop)(struct bw_context *ctx);
 
 	void (*opened)(struct bw_stream *s);
+	/**
+	 * Before the data() of a burst of packets: what most likely comes, of several streams, one view a packet. For a
+	 * service whose state is larger than the caches: what it fetches for all at once (__builtin_prefetch) is waited
+	 * for once. A hint only: the bytes may be repeats, out of order or in the middle of something, and what is
+	 * consumed is said by data() alone.
+	 */
+	void (*prefetch)(struct bw_context *ctx, const struct bw_view *views, unsigned count);
 	/** Returns the bytes it is done with, 0 to the sum of the views. */
 	uint32_t (*data)(struct bw_stream *s, const struct bw_view *views, unsigned count);
 	void (*writable)(struct bw_stream *s);

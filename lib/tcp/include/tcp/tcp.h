@@ -91,10 +91,18 @@ enum bw_tcp_congestion_control {
 	BW_TCP_CC_COUNT,
 };
 
+struct bw_tcp_view;
+
 /** What a listener accepts, and how its connections behave. */
 struct bw_tcp_listener {
 	const struct bw_tcp_ops *ops;
-	void *user;                /* bw_tcp_listener_user() */
+	void *user; /* bw_tcp_listener_user() */
+	/**
+	 * NULL: none. Before the packets of a burst are processed one by one: payloads that most likely are for
+	 * connections of this listener, to fetch into the cache what data() will touch. Bytes of anybody: they may be
+	 * repeats, out of order, or no part of a connection.
+	 */
+	void (*prefetch)(void *user, const struct bw_tcp_view *views, unsigned count);
 	uint16_t port;             /* host order. 0: accepts nothing, for bw_tcp_connect() */
 	const struct bw_ip *addrs; /* local addresses that it accepts on. Not copied: as long as the bw_tcp */
 	unsigned addr_count;       /* 0: on all */
