@@ -78,6 +78,26 @@ static uint32_t emit_piece(struct bw_resp__busy *busy, const uint8_t **data)
 	return BW_MIN((uint32_t)busy->emit_left, busy->emit_chunk->len - busy->emit_off);
 }
 
+/*
+ * The next bytes of a reply that is under way. Returns how many were taken. What lies in an item is at most INLINE_MAX
+ * bytes: copying those costs less than the buffer that refers to them, and the pins.
+ */
+static uint32_t emit_send(struct bw_stream *s, struct bw_resp__block *block, const uint8_t *data, uint32_t len)
+{
+	uint32_t space;
+
+	if (block->kind == BW_RESP__ITEM)
+		return bw_stream_send(s, data, len);
+	space = bw_stream_space(s);
+	/* Where there is no room, a byte is refused, which asks for writable(). */
+	len = space == 0 ? 1 : BW_MIN(len, space);
+	bw_resp__block_pin(block);
+	if (bw_stream_send_ref(s, data, len, bw_resp__block_unpin, block) == 0)
+		return len;
+	bw_resp__block_unpin(block);
+	return 0;
+}
+
 /* False: there is more than fits. */
 static bool emit_continue(struct bw_resp *r, struct bw_stream *s, struct bw_resp__conn *conn)
 {
@@ -88,14 +108,10 @@ static bool emit_continue(struct bw_resp *r, struct bw_stream *s, struct bw_resp
 	char *end;
 
 	while ((len = emit_piece(busy, &data)) > 0) {
-		/* Where there is no room, a byte is refused, which asks for writable(). */
-		uint32_t space = bw_stream_space(s), n = space == 0 ? 1 : BW_MIN(len, space);
+		uint32_t n = emit_send(s, block, data, len);
 
-		bw_resp__block_pin(block);
-		if (bw_stream_send_ref(s, data, n, bw_resp__block_unpin, block) != 0) {
-			bw_resp__block_unpin(block);
-			return bw_resp__refused(s, n);
-		}
+		if (n == 0)
+			return bw_resp__refused(s, 1);
 		r->bytes_out += n;
 		busy->emit_off = (uint16_t)(busy->emit_off + n);
 		busy->emit_left = (busy->emit_left - n) & 0x7fffffff;
