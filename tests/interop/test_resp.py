@@ -3,6 +3,7 @@
 
 import csv
 import io
+import random
 import socket
 import threading
 
@@ -89,6 +90,18 @@ def test_big_values(bench):
     bench.serve("tap", [f"--resp {RESP}"])
     assert set(benchmark(bench, "v4", "-n", 2000, "-d", 100000, "-t", "set,get")) == {"SET", "GET"}
     assert set(benchmark(bench, "v6", "-n", 50000, "-c", 1000, "-t", "set,get")) == {"SET", "GET"}
+
+
+def test_a_huge_value(bench):
+    """As large as one may be where nothing is configured, every byte right; one more is an error that says so."""
+    bench.serve("packet", [f"--resp {RESP}"])
+    largest = int(cli(bench, "v4", "CONFIG", "GET", "proto-max-bulk-len").split()[1])
+    assert largest == 16 << 20
+    value = random.Random(7).randbytes(largest // 2).hex()
+    assert cli(bench, "v4", "-x", "SET", "huge", stdin=value) == "OK"
+    assert cli(bench, "v6", "GET", "huge") == value
+    assert "invalid bulk length" in cli(bench, "v4", "-x", "SET", "huge", stdin=value + "x")
+    assert cli(bench, "v6", "STRLEN", "huge") == str(largest)
 
 
 @pytest.mark.sanitize

@@ -31,6 +31,7 @@ static inline int setup(void **state)
 {
 	bw_resp_conf_init(&conf);
 	conf.memory_bytes_max = 64u << 20;
+	conf.bulk_bytes_max = 512 << 10;
 	return bw_resp_conf_prepare(&conf);
 }
 

@@ -1836,6 +1836,36 @@ static void random_bytes_break_nothing(void **state)
 	fake_destroy(f);
 }
 
+static void an_arguments_bound_follows_the_memory(void **state)
+{
+	static const struct {
+		uint64_t memory;
+		unsigned workers;
+		const char *says;
+	} cases[] = {
+		{ 5ull << 20, 1, "524288" },
+		{ 65ull << 20, 1, "8388608" },
+		{ 129ull << 20, 1, "16777216" },
+		{ 1ull << 30, 1, "16777216" },
+		{ 130ull << 20, 2, "8388608" },
+	};
+	char reply[64];
+
+	conf.bulk_bytes_max = 0;
+	for (unsigned i = 0; i < BW_ARRAY_LEN(cases); i++) {
+		struct bw_stream *s;
+		struct fake *f;
+
+		conf.memory_bytes_max = cases[i].memory;
+		f = server(cases[i].workers);
+		s = fake_open(f, 0);
+		snprintf(reply, sizeof(reply), "*2\r\n$18\r\nproto-max-bulk-len\r\n$%zu\r\n%s\r\n",
+			strlen(cases[i].says), cases[i].says);
+		ask(s, "CONFIG GET proto-max-bulk-len", reply);
+		finish_with(f, s);
+	}
+}
+
 static void a_bad_configuration_is_refused(void **state)
 {
 	struct bw_resp_conf bad;
@@ -1900,6 +1930,7 @@ int main(void)
 		TEST(keys_expire_while_nobody_looks),
 		TEST(a_step_of_the_wall_clock_is_followed),
 		TEST(random_bytes_break_nothing),
+		TEST(an_arguments_bound_follows_the_memory),
 		TEST(a_bad_configuration_is_refused),
 	};
 

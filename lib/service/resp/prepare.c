@@ -20,13 +20,14 @@
 #include <unistd.h>
 
 #define SHARE_BYTES_MIN (1024u * 1024)
+#define BULK_BYTES_MIN  (512u << 10) /* by default */
+#define BULK_BYTES_MAX  (16u << 20)
 #define SHARE_BYTES_MAX (64ull << 30) /* what 32 bits of 16-byte units reach */
 
 void bw_resp_conf_init(struct bw_resp_conf *conf)
 {
 	*conf = (struct bw_resp_conf){
 		.memory_bytes_max = 256ull << 20,
-		.bulk_bytes_max = 512 << 10,
 		.args_max = 64 * 1024,
 		.inline_bytes_max = 64 << 10,
 		.stall_timeout_ns = 60 * BW_NS_PER_SEC,
@@ -78,8 +79,8 @@ static int read_password(struct bw_resp_conf *conf)
 
 uint64_t bw_resp_memory_bytes_least(const struct bw_resp_conf *conf, unsigned workers)
 {
-	uint64_t share =
-		SHARE_BYTES_MIN + 8ull * conf->bulk_bytes_max; /* an eighth of it holds one command */
+	uint64_t bulk = conf->bulk_bytes_max != 0 ? conf->bulk_bytes_max : BULK_BYTES_MIN;
+	uint64_t share = SHARE_BYTES_MIN + 8 * bulk; /* an eighth of it holds one command */
 
 	return workers * ((share + BW_RESP__PAGE_BYTES - 1) / BW_RESP__PAGE_BYTES * BW_RESP__PAGE_BYTES);
 }
@@ -89,12 +90,24 @@ uint64_t bw_resp_memory_bytes_most(unsigned workers)
 	return workers * SHARE_BYTES_MAX;
 }
 
+uint32_t bw_resp_bulk_bytes_max(const struct bw_resp_conf *conf, unsigned workers)
+{
+	uint64_t share = conf->memory_bytes_max / workers;
+	uint64_t room = share > SHARE_BYTES_MIN ? (share - SHARE_BYTES_MIN) / 8 : 0;
+
+	if (conf->bulk_bytes_max != 0)
+		return conf->bulk_bytes_max;
+	return (uint32_t)BW_MIN(BW_MAX(room, (uint64_t)BULK_BYTES_MIN), (uint64_t)BULK_BYTES_MAX);
+}
+
 int bw_resp_conf_prepare(struct bw_resp_conf *conf)
 {
 	uint8_t random[20];
 
-	if (conf->bulk_bytes_max < 1024 || conf->bulk_bytes_max > 16u << 20) {
-		bw_error("resp: bulk_bytes_max is %u: set it to 1024 .. 16777216", conf->bulk_bytes_max);
+	if (conf->bulk_bytes_max != 0 &&
+		(conf->bulk_bytes_max < 1024 || conf->bulk_bytes_max > BULK_BYTES_MAX)) {
+		bw_error(
+			"resp: bulk_bytes_max is %u: set it to 1024 .. 16777216, or 0", conf->bulk_bytes_max);
 		return -EINVAL;
 	}
 	if (conf->args_max < 16 || conf->args_max > 1024 * 1024) {

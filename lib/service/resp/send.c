@@ -82,7 +82,8 @@ static uint32_t emit_piece(struct bw_resp__busy *busy, const uint8_t **data)
  * The next bytes of a reply that is under way. Returns how many were taken. What lies in an item is at most INLINE_MAX
  * bytes: copying those costs less than the buffer that refers to them, and the pins.
  */
-static uint32_t emit_send(struct bw_stream *s, struct bw_resp__block *block, const uint8_t *data, uint32_t len)
+static uint32_t emit_send(
+	struct bw_stream *s, struct bw_resp__block *block, const uint8_t *data, uint32_t len)
 {
 	uint32_t space;
 

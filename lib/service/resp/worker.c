@@ -80,6 +80,7 @@ int bw_resp__start(struct bw_context *ctx, void *conf_arg)
 	unsigned workers = bw_context_worker_count(ctx);
 	uint64_t share = conf->memory_bytes_max / workers / BW_RESP__PAGE_BYTES * BW_RESP__PAGE_BYTES;
 	uint64_t least = bw_resp_memory_bytes_least(conf, workers), most = bw_resp_memory_bytes_most(workers);
+	uint32_t bulk_bytes_max = bw_resp_bulk_bytes_max(conf, workers);
 	size_t values_bytes, index_bytes, argv_bytes, scratch_bytes, requests_bytes, busies_bytes, bytes;
 	uint8_t *base;
 
@@ -101,12 +102,12 @@ int bw_resp__start(struct bw_context *ctx, void *conf_arg)
 	r->hash_seed = conf->hash_seed;
 	r->maxmemory = conf->memory_bytes_max;
 	r->limits = (struct bw_resp__limits){
-		.bulk_bytes_max = conf->bulk_bytes_max,
+		.bulk_bytes_max = bulk_bytes_max,
 		.args_max = conf->args_max,
 		.inline_bytes_max = conf->inline_bytes_max,
 	};
 	r->unauthenticated_limits = (struct bw_resp__limits){
-		.bulk_bytes_max = BW_MIN(conf->bulk_bytes_max, BW_RESP__UNAUTHENTICATED_BULK),
+		.bulk_bytes_max = BW_MIN(bulk_bytes_max, BW_RESP__UNAUTHENTICATED_BULK),
 		.args_max = BW_RESP__UNAUTHENTICATED_ARGS,
 		.inline_bytes_max = conf->inline_bytes_max,
 		.is_unauthenticated = true,

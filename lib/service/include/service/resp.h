@@ -20,7 +20,7 @@ struct bw_resp_conf {
 	 * replies to MGET may hold before they are sent: see bw_resp_memory_bytes_least().
 	 */
 	uint64_t memory_bytes_max;
-	uint32_t bulk_bytes_max; /* one argument; default 512 KiB, at most 16 MiB */
+	uint32_t bulk_bytes_max; /* one argument, at most 16 MiB; 0 (default): what the memory has room for */
 	uint32_t args_max; /* arguments a command, which runs in one go; default 65536, of Redis 1048576 */
 	uint32_t inline_bytes_max; /* an inline command; default 64 KiB as Redis has it */
 	/**
@@ -47,6 +47,8 @@ void bw_resp_conf_init(struct bw_resp_conf *conf);
 /** What memory_bytes_max has to lie between for so many workers: a share holds at least 1 MiB and 8 bulks. */
 uint64_t bw_resp_memory_bytes_least(const struct bw_resp_conf *conf, unsigned workers);
 uint64_t bw_resp_memory_bytes_most(unsigned workers);
+/** One argument's bound: conf.bulk_bytes_max, or where that is 0, an eighth of a share, 512 KiB to 16 MiB. */
+uint32_t bw_resp_bulk_bytes_max(const struct bw_resp_conf *conf, unsigned workers);
 /** 0, or -errno after one line that says what, where and what to do. Before the workers start. */
 int bw_resp_conf_prepare(struct bw_resp_conf *conf);
 /** After the workers have stopped and every reply that was being sent is released: unmaps the keyspace. */
