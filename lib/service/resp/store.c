@@ -1091,7 +1091,9 @@ static struct bw_resp__block *block_alloc_tight(
 	if (slab->draining != NULL &&
 		slab->draining->class_index == bw_resp__slab_class_of(slab, bytes, kind))
 		bw_resp__slab_undrain(slab);
-	for (unsigned i = 0; evicts(store) && i < HOLE_STEPS && evict_one(store); i++)
+	/* Not for what is arriving: who comes and goes may have of what is kept free, and evicts nobody for it. */
+	for (unsigned i = 0; kind != BW_RESP__CHUNK && evicts(store) && i < HOLE_STEPS && evict_one(store);
+		i++)
 		if ((block = block_at_hand(store, bytes, kind, reserve_bytes)) != NULL)
 			return block;
 	block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
