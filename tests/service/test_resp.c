@@ -1859,10 +1859,10 @@ static void an_arguments_bound_follows_the_memory(void **state)
 		const char *says;
 	} cases[] = {
 		{ 5ull << 20, 1, "524288" },
-		{ 65ull << 20, 1, "8388608" },
-		{ 129ull << 20, 1, "16777216" },
-		{ 1ull << 30, 1, "16777216" },
-		{ 130ull << 20, 2, "8388608" },
+		{ 17ull << 20, 1, "2097152" },
+		{ 33ull << 20, 1, "4194304" },
+		{ 1ull << 30, 1, "4194304" },
+		{ 34ull << 20, 2, "2097152" },
 	};
 	char reply[64];
 
@@ -1877,6 +1877,11 @@ static void an_arguments_bound_follows_the_memory(void **state)
 		snprintf(reply, sizeof(reply), "*2\r\n$18\r\nproto-max-bulk-len\r\n$%zu\r\n%s\r\n",
 			strlen(cases[i].says), cases[i].says);
 		ask(s, "CONFIG GET proto-max-bulk-len", reply);
+		/* It holds, so the memory has to be enough for it. */
+		if (cases[i].memory == 33ull << 20)
+			ask(s, "CONFIG SET maxmemory 5mb",
+				"-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - argument must be between "
+				"34603008 and 34603008 inclusive\r\n");
 		finish_with(f, s);
 	}
 }

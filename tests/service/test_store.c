@@ -585,6 +585,43 @@ static void only_keys_with_a_time_make_room(void **state)
 	rig_end(&rig);
 }
 
+/* Where only they may go, keys with a time make room for values that are larger than all that is kept free. */
+static void large_values_with_a_time_make_room_for_each_other(void **state)
+{
+	static const uint8_t large[100000];
+	struct rig rig;
+	unsigned key;
+
+	rig_make(&rig, 4u << 20, BW_RESP_VOLATILE_TTL);
+	for (key = 1; key < 500; key++)
+		assert_non_null(put(&rig, key, large, sizeof(large), rig.now_ms + 100000));
+	assert_true(rig.store.evicted > 400);
+	assert_true(rig.store.keys > 30);
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
+/* What a value grows by is not taken from what commands need that arrive. */
+static void a_value_does_not_grow_into_the_reserve(void **state)
+{
+	static const uint8_t large[100000];
+	const struct bw_resp__value end = { .data = large, .len = 1 };
+	struct rig rig;
+	unsigned key = 1;
+
+	rig_make(&rig, 4u << 20, BW_RESP_NOEVICTION);
+	while (put(&rig, key, large, sizeof(large), 0) != NULL)
+		key++;
+	while (put(&rig, key, large, 5000, 0) != NULL)
+		key++;
+	for (uint32_t offset = sizeof(large); offset < 1u << 20; offset += 20000)
+		(void)bw_resp__store_set_range(&rig.store, find(&rig, 1), offset, &end);
+	assert_true(bw_resp__slab_used_bytes(&rig.store.slab) + rig.store.reserve_bytes <=
+		    rig.store.slab.bytes_max + BW_RESP__PAGE_BYTES);
+	bw_resp__store_check(&rig.store);
+	rig_end(&rig);
+}
+
 /*
  * Commands that are gathered take memory of other sizes than the keys, for as long as they arrive. That memory comes out
  * of keys once, and goes back to keys: as many are evicted as are stored.
@@ -1088,6 +1125,8 @@ int main(void)
 		cmocka_unit_test(what_is_used_often_is_kept),
 		cmocka_unit_test(the_frequency_rises_slowly_and_decays),
 		cmocka_unit_test(only_keys_with_a_time_make_room),
+		cmocka_unit_test(large_values_with_a_time_make_room_for_each_other),
+		cmocka_unit_test(a_value_does_not_grow_into_the_reserve),
 		cmocka_unit_test(evicting_takes_what_is_stored),
 		cmocka_unit_test(hits_are_nearly_those_of_an_exact_lru),
 		cmocka_unit_test(a_lower_bound_is_reached_in_slices),

@@ -50,9 +50,9 @@
 struct impairment {
 	double loss, reorder, duplicate, corrupt, mark_ce;
 	double burst_loss, burst_packets; /* Gilbert-Elliott: mean loss, mean length of a burst of losses */
-	uint64_t delay_ns, jitter_ns, reorder_ns, blackout_at,
-		blackout_ns; /* at: packets that passed before */
-	uint64_t rate_bits;  /* a second, of whole frames; 0: no limit */
+	uint64_t delay_ns, jitter_ns, reorder_ns, blackout_ns;
+	uint64_t blackout_packets; /* that pass before */
+	uint64_t rate_bits;        /* a second, of whole frames; 0: no limit */
 	unsigned queue_packets;
 };
 
@@ -68,7 +68,7 @@ struct direction {
 	uint64_t prng;
 	bool in_burst;
 	uint64_t burst_seen_ns; /* when the last packet came */
-	uint64_t dark_ns;       /* when the blackout began; 0: not yet */
+	uint64_t dark_at;       /* when the blackout began; 0: not yet */
 	uint64_t line_free;     /* when the transmitter has sent all that it was given */
 	uint64_t last_due;      /* jitter does not reorder */
 	uint64_t serial;
@@ -288,13 +288,13 @@ static void arrive(struct direction *d, uint64_t now, uint8_t *data, uint32_t le
 		launch(d, now, data, len, false);
 		return;
 	}
-	if (d->count.in++ == does->blackout_at)
-		d->dark_ns = now;
+	if (d->count.in++ == does->blackout_packets)
+		d->dark_at = now;
 	is_lost = happens(d, does->loss);
 	is_lost |= burst_loses(d, now);
 	is_held = happens(d, does->reorder);
 	is_doubled = happens(d, does->duplicate);
-	if (now - d->dark_ns < does->blackout_ns) {
+	if (d->dark_at != 0 && now - d->dark_at < does->blackout_ns) {
 		d->count.blacked_out++;
 		return;
 	}
@@ -540,7 +540,7 @@ static void set(struct impairment *does, const char *option, const char *value)
 			refuse(option, value);
 		does->queue_packets = (unsigned)a;
 	} else if (strcmp(option, "blackout") == 0) {
-		does->blackout_at = (uint64_t)a;
+		does->blackout_packets = (uint64_t)a;
 		does->blackout_ns = ms(b);
 	}
 }

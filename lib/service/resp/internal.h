@@ -10,9 +10,9 @@
 #include "sweep.h"
 #include "warm.h"
 
-/** The longest reply that is written at once; what is longer goes by reference. Fits a reservation of 1,024. */
+/** The longest reply that is written at once; what is longer follows piece by piece. Fits a reservation of 1,024. */
 #define BW_RESP__TEXT_MAX    640u
-/** Values of so many bytes are sent by reference. */
+/** Values of so many bytes are referred to until they are in the send queue, see send.c. */
 #define BW_RESP__REF_MIN     512u
 #define BW_RESP__WORKERS_MAX 64u
 #define BW_RESP__VERSION     "7.0.15" /* the Redis whose behaviour this follows; clients ask */

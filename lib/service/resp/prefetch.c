@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the commands of a burst will look up is fetched into the cache for all of them at once. Without that, each waits
+ * What the commands of a burst will look up here is fetched into the cache for all of them at once. Without that, each waits
  * for memory twice, for its key's bucket and then for the item, and does nothing else meanwhile: of a million keys that
  * is more than all the rest of a GET.
  *
  * A command is taken for one whose first argument is its key, which most are. Where it is not, or the bytes are none of a
- * command's, a line too many is fetched. A store that the cache holds anyway is left alone.
+ * command's, a few lines too many are fetched. A store that the cache holds anyway is left alone.
  */
 #include "internal.h"
 
-#define KEYS_MAX 512u /* a call, of three lines each: half of a usual second-level cache is 256 KiB */
+#define KEYS_MAX 512u /* a call: of three lines each, 96 KiB, which a second-level cache holds */
 
 void bw_resp__prefetch(struct bw_context *ctx, const struct bw_view *views, unsigned count)
 {

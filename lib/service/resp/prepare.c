@@ -20,8 +20,9 @@
 #include <unistd.h>
 
 #define SHARE_BYTES_MIN (1024u * 1024)
-#define BULK_BYTES_MIN  (512u << 10) /* by default */
 #define BULK_BYTES_MAX  (16u << 20)
+#define BULK_AUTO_MIN   (512u << 10)
+#define BULK_AUTO_MAX   (4u << 20)
 #define SHARE_BYTES_MAX (64ull << 30) /* what 32 bits of 16-byte units reach */
 
 void bw_resp_conf_init(struct bw_resp_conf *conf)
@@ -79,7 +80,7 @@ static int read_password(struct bw_resp_conf *conf)
 
 uint64_t bw_resp_memory_bytes_least(const struct bw_resp_conf *conf, unsigned workers)
 {
-	uint64_t bulk = conf->bulk_bytes_max != 0 ? conf->bulk_bytes_max : BULK_BYTES_MIN;
+	uint64_t bulk = conf->bulk_bytes_max != 0 ? conf->bulk_bytes_max : BULK_AUTO_MIN;
 	uint64_t share = SHARE_BYTES_MIN + 8 * bulk; /* an eighth of it holds one command */
 
 	return workers * ((share + BW_RESP__PAGE_BYTES - 1) / BW_RESP__PAGE_BYTES * BW_RESP__PAGE_BYTES);
@@ -97,7 +98,7 @@ uint32_t bw_resp_bulk_bytes_max(const struct bw_resp_conf *conf, unsigned worker
 
 	if (conf->bulk_bytes_max != 0)
 		return conf->bulk_bytes_max;
-	return (uint32_t)BW_MIN(BW_MAX(room, (uint64_t)BULK_BYTES_MIN), (uint64_t)BULK_BYTES_MAX);
+	return (uint32_t)BW_MIN(BW_MAX(room, (uint64_t)BULK_AUTO_MIN), (uint64_t)BULK_AUTO_MAX);
 }
 
 int bw_resp_conf_prepare(struct bw_resp_conf *conf)

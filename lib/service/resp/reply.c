@@ -4,8 +4,8 @@
  *
  * The reply goes into the window (send.c), or into the request that holds the connection's place (request.c): the
  * command does not see which. Either has room for BW_RESP__TEXT_MAX bytes of text and one value by reference behind
- * it. Bulk strings of BW_RESP__REF_MIN bytes and more are values of the store, pinned until TX lets go, or texts that
- * are put into staged memory; shorter ones are copied, which is cheaper than a reference.
+ * it. Bulk strings of BW_RESP__REF_MIN bytes and more are values of the store, pinned until they are sent, or texts that
+ * are put into staged memory; shorter ones are copied at once.
  */
 #include "internal.h"
 

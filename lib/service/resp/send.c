@@ -5,7 +5,7 @@
  * The usual reply is written into the window: a reservation in the tail of the send queue, committed when it is full
  * and once a call. There is room for the longest short reply before a command runs, so no reply is ever lost.
  *
- * What is longer goes by reference. A value whose sending has begun is a state of the connection (conn.emit), pinned,
+ * What is longer follows it: copied where it lies in an item, by reference where it is a blob. A value whose sending has begun is a state of the connection (conn.emit), pinned,
  * and continues whenever there is room, piece by piece, whatever the queue's size; nothing behind it runs meanwhile.
  *
  * What was not ready in time, as other workers' keys are not, lies in requests (request.c), the connection's queue.

@@ -1086,14 +1086,14 @@ static struct bw_resp__block *block_alloc_tight(
 	struct bw_resp__slab *slab = &store->slab;
 	struct bw_resp__block *block = NULL;
 	bool is_urgent = store->dead > 0;
+	bool hunts = evicts(store) && !(evicts_any(store) && kind == BW_RESP__CHUNK);
 
 	bw_resp__store_reap(store);
 	if (slab->draining != NULL &&
 		slab->draining->class_index == bw_resp__slab_class_of(slab, bytes, kind))
 		bw_resp__slab_undrain(slab);
-	/* Not for what is arriving: who comes and goes may have of what is kept free, and evicts nobody for it. */
-	for (unsigned i = 0; kind != BW_RESP__CHUNK && evicts(store) && i < HOLE_STEPS && evict_one(store);
-		i++)
+	/* Where any key may go, what comes and goes may have of what is kept free, and evicts nobody for it. */
+	for (unsigned i = 0; hunts && i < HOLE_STEPS && evict_one(store); i++)
 		if ((block = block_at_hand(store, bytes, kind, reserve_bytes)) != NULL)
 			return block;
 	block = bw_resp__slab_alloc(slab, bytes, kind, reserve_bytes);
@@ -1451,8 +1451,10 @@ static bool blob_extend(
 {
 	struct bw_resp__chunk *blob = bw_resp__item_blob(item), *tail = blob->tail;
 	uint32_t tail_len = tail->len, total = blob->total_bytes;
+	/* Where nobody makes room, all of it has to be there. */
+	uint32_t added = evicts(store) ? 0 : pieces_bytes(pieces, count);
 
-	if (bw_resp__slab_used_bytes(&store->slab) + store->reserve_bytes > store->slab.bytes_max)
+	if (bw_resp__slab_used_bytes(&store->slab) + store->reserve_bytes + added > store->slab.bytes_max)
 		return false;
 	/* An eighth to spare, so that a row of small appends does not make a chain of small chunks. */
 	if (!pieces_append(store, &blob, pieces, count, BW_MAX(1024u, total / 8))) {

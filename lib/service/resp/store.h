@@ -129,7 +129,7 @@ static inline void bw_resp__store_set_now(struct bw_resp__store *store, uint64_t
 
 /**
  * For who looks up many keys: fetch a key's bucket for all of them, then its item for all, then find them. It pays
- * where there are more than two of them and the cache does not hold the store.
+ * where there are several, and the cache does not hold the store.
  */
 void bw_resp__store_prefetch_bucket(const struct bw_resp__store *store, uint32_t hash);
 void bw_resp__store_prefetch_item(const struct bw_resp__store *store, uint32_t hash);

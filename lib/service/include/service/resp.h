@@ -47,7 +47,7 @@ void bw_resp_conf_init(struct bw_resp_conf *conf);
 /** What memory_bytes_max has to lie between for so many workers: a share holds at least 1 MiB and 8 bulks. */
 uint64_t bw_resp_memory_bytes_least(const struct bw_resp_conf *conf, unsigned workers);
 uint64_t bw_resp_memory_bytes_most(unsigned workers);
-/** One argument's bound: conf.bulk_bytes_max, or where that is 0, an eighth of a share, 512 KiB to 16 MiB. */
+/** One argument's bound: conf.bulk_bytes_max, or where that is 0, an eighth of a share, 512 KiB to 4 MiB. */
 uint32_t bw_resp_bulk_bytes_max(const struct bw_resp_conf *conf, unsigned workers);
 /** 0, or -errno after one line that says what, where and what to do. Before the workers start. */
 int bw_resp_conf_prepare(struct bw_resp_conf *conf);
