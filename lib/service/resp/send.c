@@ -5,8 +5,9 @@
  * The usual reply is written into the window: a reservation in the tail of the send queue, committed when it is full
  * and once a call. There is room for the longest short reply before a command runs, so no reply is ever lost.
  *
- * What is longer follows it: copied where it lies in an item, by reference where it is a blob. A value whose sending has begun is a state of the connection (conn.emit), pinned,
- * and continues whenever there is room, piece by piece, whatever the queue's size; nothing behind it runs meanwhile.
+ * What is longer follows it: copied where it is a small value, by reference otherwise. A value whose sending has begun
+ * is a state of the connection (conn.emit), pinned, and continues whenever there is room, piece by piece, whatever the
+ * queue's size; nothing behind it runs meanwhile.
  *
  * What was not ready in time, as other workers' keys are not, lies in requests (request.c), the connection's queue.
  * bw_resp__pump() sends from its head what is done: the text, the value, the list of MGET, the values of parts. So the
@@ -15,6 +16,7 @@
 #include "internal.h"
 
 #define WINDOW_BYTES 1024u /* what bw_stream_reserve() gives at most */
+#define COPY_MAX     2048u /* a value up to this is copied */
 
 /* ---- the window ---- */
 
@@ -79,15 +81,15 @@ static uint32_t emit_piece(struct bw_resp__busy *busy, const uint8_t **data)
 }
 
 /*
- * The next bytes of a reply that is under way. Returns how many were taken. What lies in an item is at most INLINE_MAX
- * bytes: copying those costs less than the buffer that refers to them, and the pins.
+ * The next bytes of a reply that is under way. Returns how many were taken. To copy a small value costs less than the
+ * buffer that refers to it, and the pins.
  */
 static uint32_t emit_send(
 	struct bw_stream *s, struct bw_resp__block *block, const uint8_t *data, uint32_t len)
 {
 	uint32_t space;
 
-	if (block->kind == BW_RESP__ITEM)
+	if (bw_resp__block_value_bytes(block) <= COPY_MAX)
 		return bw_stream_send(s, data, len);
 	space = bw_stream_space(s);
 	/* Where there is no room, a byte is refused, which asks for writable(). */
