@@ -1877,11 +1877,6 @@ static void an_arguments_bound_follows_the_memory(void **state)
 		snprintf(reply, sizeof(reply), "*2\r\n$18\r\nproto-max-bulk-len\r\n$%zu\r\n%s\r\n",
 			strlen(cases[i].says), cases[i].says);
 		ask(s, "CONFIG GET proto-max-bulk-len", reply);
-		/* It holds, so the memory has to be enough for it. */
-		if (cases[i].memory == 33ull << 20)
-			ask(s, "CONFIG SET maxmemory 5mb",
-				"-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - argument must be between "
-				"34603008 and 34603008 inclusive\r\n");
 		finish_with(f, s);
 	}
 }

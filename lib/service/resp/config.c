@@ -106,9 +106,7 @@ static bool parse_memory(const struct bw_resp__arg *arg, uint64_t *bytes)
 static const char *check_maxmemory(
 	const struct bw_resp *r, const struct bw_resp__arg *value, char text[BW_RESP__TEXT_MAX])
 {
-	/* For commands as long as they may be now. */
-	struct bw_resp_conf conf = { .bulk_bytes_max = r->limits.bulk_bytes_max };
-	uint64_t bytes, least = bw_resp_memory_bytes_least(&conf, r->workers);
+	uint64_t bytes, least = bw_resp_memory_bytes_least(r->conf, r->workers);
 
 	if (!parse_memory(value, &bytes))
 		return "argument must be a memory value";
