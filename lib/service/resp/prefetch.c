@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the commands of a burst will look up here is fetched into the cache for all of them at once. Without that, each waits
- * for memory twice, for its key's bucket and then for the item, and does nothing else meanwhile: of a million keys that
- * is more than all the rest of a GET.
+ * What the commands of a burst will look up here is fetched into the cache for all of them at once. Without that, each
+ * waits for memory twice, for its key's bucket and then for the item, and does nothing else meanwhile: of a million keys
+ * that is more than all the rest of a GET.
  *
- * A command is taken for one whose first argument is its key, which most are. Where it is not, or the bytes are none of a
- * command's, a few lines too many are fetched. A store that the cache holds anyway is left alone.
+ * A command is taken for one whose first argument is its key, which most are. Where it is not, or the bytes are none of
+ * a command's, a few lines too many are fetched. A store that the cache holds anyway is left alone.
  */
 #include "internal.h"
 
