@@ -23,6 +23,18 @@
 #define OK            "+OK\r\n"
 #define NIL           "$-1\r\n"
 
+/** How often it is in there. */
+static inline unsigned count_of(const char *text, const char *what)
+{
+	unsigned count = 0;
+
+	while ((text = strstr(text, what)) != NULL) {
+		text++;
+		count++;
+	}
+	return count;
+}
+
 /* ---- the server ---- */
 
 static struct bw_resp_conf conf;

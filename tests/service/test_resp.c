@@ -1471,15 +1471,6 @@ static void what_needs_no_request_does_not_wait_for_one(void **state)
 	finish_with(f, s);
 }
 
-static unsigned times_in(const char *text, const char *what)
-{
-	unsigned n = 0;
-
-	for (const char *at = text; (at = strstr(at, what)) != NULL; at += strlen(what))
-		n++;
-	return n;
-}
-
 /* One client asks for all there is and does not read; the others neither lose their keys nor their room. */
 static void a_deaf_client_does_not_pin_the_keyspace(void **state)
 {
@@ -1525,9 +1516,9 @@ static void a_deaf_client_does_not_pin_the_keyspace(void **state)
 		fake_set_auto_ack(deaf, true);
 		fake_run(f);
 		assert_null(strstr(fake_output(deaf, NULL), "$1000\r\n$"));
-		too_much = times_in(fake_output(deaf, NULL), "-OOM command not allowed");
+		too_much = count_of(fake_output(deaf, NULL), "-OOM command not allowed");
 		assert_int_equal(
-			times_in(fake_output(deaf, NULL), "*500\r\n") + too_much, (count + 499) / 500);
+			count_of(fake_output(deaf, NULL), "*500\r\n") + too_much, (count + 499) / 500);
 		all_too_much += too_much;
 		fake_peer_reset(deaf);
 		fake_output_clear(s);

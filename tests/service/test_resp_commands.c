@@ -1088,17 +1088,6 @@ static void what_a_connection_is_stays_so(void **state)
 	finish(f);
 }
 
-static unsigned count_of(const char *text, const char *what)
-{
-	unsigned count = 0;
-
-	while ((text = strstr(text, what)) != NULL) {
-		text++;
-		count++;
-	}
-	return count;
-}
-
 /*
  * MSETNX is stopped after each of its mails. Then others are asked: LIST, KILL and CONFIG SET are done though keys are
  * held, and though FLUSHALL and a GET wait for them; whoever is killed in the middle leaves nothing half done.
