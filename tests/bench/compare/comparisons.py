@@ -9,7 +9,7 @@ import ceiling
 import clients
 import scaling
 from clients import cache_client, cache_load, half_of_the_peak, load, load_upload, redis_benchmark, url, wrk
-from place import Barewire, LARGE, memcached, nginx, redis
+from place import Barewire, LARGE, UPLOAD, memcached, nginx, redis
 
 
 @dataclasses.dataclass
@@ -113,8 +113,8 @@ def bulk(mtu):
         what = f"{'one connection' if count == 1 else '64 connections'}, MTU {mtu}"
         titles |= {name: f"Download, {what}", f"{name}-up": f"Upload, {what}"}
         by_wrk |= {name: wrk(count, depth=depth, path=LARGE, size=LARGE),
-                   # One at a time: of several under way wrk sometimes never sends the rest.
-                   f"{name}-up": wrk(count, path="sink", upload=LARGE, size=LARGE)}
+                   # One at a time, and short: what its socket does not take at once, wrk may never send.
+                   f"{name}-up": wrk(count, path="sink", upload=UPLOAD, size=UPLOAD)}
         by_load |= {name: load("-c", count, "-P", depth, url(LARGE), size=LARGE), f"{name}-up": load_upload(count, depth)}
     quick = ("bulk-1-1500",) if mtu == 1500 else ()
     return Group(
