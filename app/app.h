@@ -7,6 +7,7 @@
 
 #include <control/conf.h>
 #include <nic/nic.h>
+#include <steer/steer.h>
 
 enum {
 	EXIT_OK = 0,
@@ -20,6 +21,7 @@ struct bw_app_instance {
 	bool is_quiet;                   /* the caller's: says nothing when all has gone well */
 	struct bw_nic_plan plan;
 	struct bw_nic nic;
+	struct bw_steer *steer; /* of an interface that the kernel goes on using; else NULL */
 	struct bw_engine *engine;
 	sigset_t signals;
 };
@@ -43,4 +45,4 @@ int bw_app_check(int argc, char **argv);
 int bw_app_doctor(int argc, char **argv);
 
 /** What was started, and lines to paste. */
-void bw_app_banner(FILE *out, const struct bw_conf_view *view, const struct bw_nic *nic);
+void bw_app_banner(FILE *out, const struct bw_app_instance *instance);

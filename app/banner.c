@@ -10,6 +10,9 @@ struct banner {
 	const char *dim, *bold, *end; /* empty where there is no terminal */
 	const struct bw_conf_view *view;
 	const struct bw_nic *nic;
+	const struct bw_steer *steer;
+	unsigned addr_count;
+	struct bw_cidr addrs[BW_NETWORK_ADDRS_MAX];
 };
 
 __attribute__((format(printf, 3, 4))) static void row(
@@ -33,6 +36,11 @@ static void device(const struct banner *b)
 		nic->mtu, bw_nic_is_link_up(nic) ? "" : ", link is down");
 	if (nic->plan.reason[0] != '\0')
 		row(b, "", "%s", nic->plan.reason);
+	if (b->steer != NULL)
+		row(b, "kernel", "has all that is not for Barewire, by %s",
+			nic->plan.kind == BW_NIC_PACKET ? "tc"
+			: bw_steer_is_native(b->steer)  ? "XDP in the driver"
+							: "XDP behind the driver (generic)");
 }
 
 static void addresses(const struct banner *b)
@@ -40,8 +48,9 @@ static void addresses(const struct banner *b)
 	const struct bw_engine_conf *engine = &b->view->engine;
 	char text[BW_CIDR_STRLEN], gateway[BW_IP_STRLEN];
 
-	for (unsigned i = 0; i < engine->addr_count; i++)
-		row(b, i == 0 ? "address" : "", "%s", bw_cidr_format(&engine->addrs[i], text));
+	for (unsigned i = 0; i < b->addr_count; i++)
+		row(b, i == 0 ? "address" : "", "%s%s", bw_cidr_format(&b->addrs[i], text),
+			engine->shares_addresses && i == 0 ? ", the kernel's as well" : "");
 	if (b->nic->plan.kind == BW_NIC_TAP)
 		for (unsigned i = 0; i < b->view->host_addr_count; i++)
 			row(b, i == 0 ? "host" : "", "%s on %s",
@@ -188,10 +197,10 @@ static void pastes(const struct banner *b)
 	char line[128], text[BW_IP_STRLEN];
 
 	fprintf(b->out, "\n");
-	for (unsigned a = 0; a < engine->addr_count; a++) {
-		const struct bw_ip *ip = &engine->addrs[a].ip;
+	for (unsigned a = 0; a < b->addr_count; a++) {
+		const struct bw_ip *ip = &b->addrs[a].ip;
 
-		if (is_done[bw_ip_is_v4(ip)])
+		if (is_done[bw_ip_is_v4(ip)] || (!bw_ip_is_v4(ip) && bw_ip_is_link_local(ip)))
 			continue;
 		is_done[bw_ip_is_v4(ip)] = true;
 		fprintf(b->out, "  %sping %s%s\n", b->bold, bw_ip_format(ip, text), b->end);
@@ -205,17 +214,20 @@ static void pastes(const struct banner *b)
 	fprintf(b->out, "\n");
 }
 
-void bw_app_banner(FILE *out, const struct bw_conf_view *view, const struct bw_nic *nic)
+void bw_app_banner(FILE *out, const struct bw_app_instance *instance)
 {
 	bool is_terminal = isatty(fileno(out)) == 1;
-	const struct banner b = {
+	struct banner b = {
 		.out = out,
 		.dim = is_terminal ? "\033[2m" : "",
 		.bold = is_terminal ? "\033[1m" : "",
 		.end = is_terminal ? "\033[0m" : "",
-		.view = view,
-		.nic = nic,
+		.view = instance->view,
+		.nic = &instance->nic,
+		.steer = instance->steer,
 	};
+
+	b.addr_count = bw_engine_addrs(instance->engine, b.addrs, BW_ARRAY_LEN(b.addrs));
 
 	fprintf(out, "%sbarewire %s%s\n\n", b.bold, BW_VERSION, b.end);
 	device(&b);

@@ -97,11 +97,37 @@ static int nic_open(struct bw_app_instance *instance)
 		.mbufs_per_worker = view->mbufs_per_worker,
 		.mac = view->mac,
 		.wants_interrupts = view->engine.poll != BW_POLL_BUSY,
+		.socket_filter_fd = instance->steer != NULL ? bw_steer_socket_filter(instance->steer) : 0,
 		.host_addrs = view->host_addrs,
 		.host_addr_count = view->host_addr_count,
 	};
 
 	return bw_nic_open(&instance->nic, &nic);
+}
+
+/**
+ * Before the device's sockets, which libxdp puts into the map of the program that is there. With addresses of our own, a
+ * packet socket needs none: the kernel has no use for what comes to those.
+ */
+static int steer_open(struct bw_app_instance *instance)
+{
+	const struct bw_nic_plan *plan = &instance->plan;
+	const bool is_xdp = plan->kind == BW_NIC_XDP;
+	const struct bw_steer_conf conf = {
+		.spec = plan->spec, .iface = plan->iface, .hook = is_xdp ? BW_STEER_XDP : BW_STEER_TC
+	};
+
+	if (!is_xdp && (plan->kind != BW_NIC_PACKET || !instance->view->engine.shares_addresses))
+		return 0;
+	return bw_steer_open(&conf, &instance->steer);
+}
+
+static int engine_create(struct bw_app_instance *instance)
+{
+	struct bw_engine_conf conf = instance->view->engine;
+
+	conf.steer = instance->steer;
+	return bw_engine_create(&conf, &instance->nic, &instance->engine);
 }
 
 int bw_app_start(struct bw_app_instance *instance)
@@ -110,10 +136,13 @@ int bw_app_start(struct bw_app_instance *instance)
 
 	if (error != 0)
 		return error;
-	error = nic_open(instance);
+	error = steer_open(instance);
 	if (error != 0)
 		goto stop_eal;
-	error = bw_engine_create(&instance->view->engine, &instance->nic, &instance->engine);
+	error = nic_open(instance);
+	if (error != 0)
+		goto close_steer;
+	error = engine_create(instance);
 	if (error != 0)
 		goto close_nic;
 	error = bw_engine_start(instance->engine);
@@ -123,6 +152,8 @@ int bw_app_start(struct bw_app_instance *instance)
 	bw_nic_stop_queues(&instance->nic);
 close_nic:
 	bw_nic_close(&instance->nic);
+close_steer:
+	bw_steer_close(instance->steer);
 stop_eal:
 	bw_eal_stop();
 	return error;
@@ -135,7 +166,9 @@ unsigned bw_app_stop(struct bw_app_instance *instance)
 	const struct bw_nic *nic = &instance->nic;
 	unsigned lost;
 
+	/* First, so that what still comes is the kernel's to answer. */
 	bw_engine_destroy(instance->engine);
+	bw_steer_close(instance->steer);
 	bw_nic_stop_queues(&instance->nic);
 	/* With the engine gone and the rings emptied, every mbuf is at home. */
 	lost = bw_nic_mbufs_in_use(nic);

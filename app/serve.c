@@ -162,7 +162,7 @@ static int run(struct server *server)
 	if (bw_app_plan(instance) != 0 || services_prepare(view) != 0)
 		return EXIT_REFUSED;
 	if (bw_app_start(instance) == 0) {
-		bw_app_banner(stdout, view, &instance->nic);
+		bw_app_banner(stdout, instance);
 		watch(server);
 		drain(server);
 		bw_app_totals(instance, stdout);

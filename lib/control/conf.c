@@ -241,6 +241,10 @@ static int addrs_default(struct bw_conf *conf)
 	static const char *const texts[] = { TAP_ADDR4, TAP_ADDR6 };
 	unsigned count = conf->view.mtu != 0 && conf->view.mtu < BW_IP6_MTU_MIN ? 1 : 2;
 
+	if (device_is(conf, "xdp") || device_is(conf, "packet")) {
+		engine->shares_addresses = true;
+		return 0;
+	}
 	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
 		return bw_control__fail(conf, "device",
 			"%.60s has no address for Barewire; give --addr CIDR, one that nobody on that network has",
@@ -352,6 +356,9 @@ static int gateway_parse(
 	if (bw_ip_parse(text, gateway) != 0)
 		return bw_control__fail(
 			conf, path, "'%.60s' is no address; give one such as 192.0.2.1 or 2001:db8::1", text);
+	if (engine->shares_addresses)
+		return bw_control__fail(conf, path,
+			"without --addr the kernel's routes are used; set them there, with `ip route`, and leave this out");
 	if (is_ours(engine, gateway))
 		return bw_control__fail(conf, path, "%s is our own address; give the router's", text);
 	if (!bw_ip_is_v4(gateway) && bw_ip_is_link_local(gateway))
@@ -478,7 +485,12 @@ static bool share_an_addr(const struct bw_engine_conf *engine, const struct bw_e
 		if (bw_engine_service_is_at(a, ip) && bw_engine_service_is_at(b, ip))
 			return true;
 	}
-	return false;
+	if (!engine->shares_addresses)
+		return false;
+	for (unsigned i = 0; i < a->addr_count; i++)
+		if (bw_engine_service_is_at(b, &a->addrs[i]))
+			return true;
+	return a->addr_count == 0;
 }
 
 /** The addresses that a service is on. @path  the service's */
@@ -495,7 +507,8 @@ static int service_addrs_apply(const struct bw_conf *conf, const char *path,
 			return bw_control__fail(conf, at,
 				"'%.60s' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2",
 				text);
-		if (!is_ours(&conf->view.engine, &ip))
+		/* Those of an interface that is shared are looked at when it starts. */
+		if (!conf->view.engine.shares_addresses && !is_ours(&conf->view.engine, &ip))
 			return bw_control__fail(
 				conf, at, "%s is no address of ours; give one that is, or its --addr", text);
 		if (service->addr_count > 0 && bw_engine_service_is_at(service, &ip))

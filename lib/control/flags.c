@@ -60,6 +60,7 @@ static const struct flag flags[] = {
 	{ "--resp", NULL, "[IP:]PORT", FLAG_RESP, "resp", 0, "key-value cache that redis-cli talks to" },
 	{ "--echo", NULL, "[IP:]PORT", FLAG_ECHO, "echo", 0, "echo, TCP and UDP" },
 	{ "--discard", NULL, "[IP:]PORT", FLAG_DISCARD, "discard", 0, "discard, TCP and UDP" },
+	SWITCH("steal", NULL, steal, "take ports of a shared interface although a process listens there"),
 	VALUE("workers", "N", workers, "cores that serve; default 1"),
 	VALUE("cpus", "LIST", cpus, "which cores, such as 2,4-6; chosen when not given"),
 	VALUE("poll", "HOW", poll, "busy, adaptive, or auto: adaptive on virtual devices (default)"),

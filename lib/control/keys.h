@@ -26,7 +26,8 @@
 	X(drain, DURATION, drain_timeout_ns, 0, 3600 * SEC)                                                  \
 	X(stats, NUMBER, stats_interval_s, 0, 86400)                                                         \
 	X(verbose, BOOL, is_verbose, 0, 1)                                                                   \
-	X(cycles, BOOL, engine.counts_cycles, 0, 1)
+	X(cycles, BOOL, engine.counts_cycles, 0, 1)                                                          \
+	X(steal, BOOL, engine.steals_ports, 0, 1)
 
 /* struct bw_engine_conf. RFC 791 section 3.2 asks for 15 s of reassembly at least, RFC 8200 4.5 for 60 s at most. */
 #define NETWORK_KEYS(X)                                                                                      \

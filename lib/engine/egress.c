@@ -67,7 +67,7 @@ void bw_egress_ip(struct bw_worker *w, struct rte_mbuf *m, const struct bw_ip *d
 			group_mac = bw_mac_of_multicast(dst);
 			mac = &group_mac;
 		} else {
-			const struct bw_ip *next_hop = bw_route(w->engine, dst);
+			const struct bw_ip *next_hop = bw_route(w->network, dst);
 
 			if (next_hop == NULL) {
 				bw_count(&w->counters, BW_DROP_NO_ROUTE);
@@ -88,7 +88,7 @@ unsigned bw_egress_datagram_mtu(const struct bw_worker *w, const struct bw_ip *d
 {
 	unsigned mtu = w->nic->mtu;
 
-	if (bw_ip_is_v4(dst) || bw_ip_is_multicast(dst) || bw_route_is_on_link(w->engine, dst))
+	if (bw_ip_is_v4(dst) || bw_ip_is_multicast(dst) || bw_route_is_on_link(w->network, dst))
 		return mtu;
 	return BW_MIN(mtu, (unsigned)BW_IP6_MTU_MIN);
 }

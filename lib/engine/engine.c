@@ -137,13 +137,10 @@ static int init_worker(struct bw_engine *engine, unsigned index)
 	w->is_adaptive = engine->conf.poll == BW_POLL_ADAPTIVE ||
 			 (engine->conf.poll == BW_POLL_AUTO && nic->is_virtual);
 	w->host = (struct bw_wire_host){
-		.mac = nic->mac,
 		.vlan = engine->conf.vlan,
 		.accepts_partial_checksum = nic->accepts_partial_checksum,
-		.addr_count = (uint8_t)engine->addr_count,
-		.addrs = engine->addrs,
-		.range = engine->conf.range.prefix_len > 0 ? &engine->conf.range : NULL,
 	};
+	bw_network_take(w);
 	w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	w->outbox = calloc(engine->worker_count, sizeof(*w->outbox));
 	w->contexts = calloc(engine->conf.service_count + 1, sizeof(*w->contexts));
@@ -169,27 +166,17 @@ static int init_worker(struct bw_engine *engine, unsigned index)
 	return 0;
 }
 
-/** Our addresses, and the IPv6 link-local one that neighbours expect of a host with IPv6. */
-static int join_addresses(struct bw_engine *engine)
+/** The groups in which neighbours look for our IPv6 addresses; of the kernel's addresses it is in them itself. */
+static void join_groups(struct bw_engine *engine)
 {
-	bool has_v6 = false, has_link_local = false;
+	const struct bw_network *network = engine->network;
 
-	for (unsigned i = 0; i < engine->conf.addr_count; i++) {
-		const struct bw_ip *ip = &engine->conf.addrs[i].ip;
-
-		engine->addrs[engine->addr_count++] = engine->conf.addrs[i];
-		has_v6 |= !bw_ip_is_v4(ip);
-		has_link_local |= !bw_ip_is_v4(ip) && bw_ip_is_link_local(ip);
-	}
-	if (has_v6 && !has_link_local)
-		engine->addrs[engine->addr_count++] =
-			(struct bw_cidr){ .ip = bw_ip6_link_local(&engine->nic->mac), .prefix_len = 64 };
-	for (unsigned i = 0; i < engine->addr_count; i++) {
-		struct bw_ip group = bw_ip6_solicited_node(&engine->addrs[i].ip);
+	for (unsigned i = 0; i < network->addr_count && !network->is_kernels; i++) {
+		struct bw_ip group = bw_ip6_solicited_node(&network->addrs[i].ip);
 		struct bw_mac mac = bw_mac_of_multicast(&group);
 		int error;
 
-		if (bw_ip_is_v4(&engine->addrs[i].ip))
+		if (bw_ip_is_v4(&network->addrs[i].ip))
 			continue;
 		error = bw_nic_join(engine->nic, &mac);
 		if (error != 0)
@@ -197,16 +184,31 @@ static int join_addresses(struct bw_engine *engine)
 				"neighbours may not find it",
 				strerror(-error));
 	}
-	return 0;
+}
+
+/** 0, or -errno; -ENOMEM without a line. */
+static int make_network(struct bw_engine *engine)
+{
+	if (engine->conf.steer != NULL) {
+		int error = bw_share_start(engine);
+
+		if (error != 0)
+			return error;
+	}
+	if (engine->network == NULL)
+		engine->network = bw_network_of_conf(engine);
+	return engine->network != NULL ? 0 : -ENOMEM;
 }
 
 int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, struct bw_engine **out)
 {
 	struct bw_engine *engine;
 	uint64_t seed;
+	int error = -ENOMEM;
 
 	if (conf->worker_count == 0 || conf->worker_count > BW_WORKERS_MAX || conf->helper_count == 0 ||
-		conf->helper_count > BW_ARRAY_LEN(engine->helpers) || conf->addr_count == 0) {
+		conf->helper_count > BW_ARRAY_LEN(engine->helpers) ||
+		(conf->addr_count == 0 && !conf->shares_addresses)) {
 		bw_error("the engine needs 1 to %u workers, 1 to %zu helper threads and an address",
 			BW_WORKERS_MAX, BW_ARRAY_LEN(engine->helpers));
 		return -EINVAL;
@@ -241,7 +243,11 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 	memset(engine->workers, 0, engine->worker_count * sizeof(*engine->workers));
 	for (unsigned i = 0; i < engine->worker_count; i++)
 		engine->workers[i].wake_fd = -1;
-	join_addresses(engine);
+	error = make_network(engine);
+	if (error != 0)
+		goto fail;
+	join_groups(engine);
+	error = -ENOMEM;
 	for (unsigned i = 0; i < engine->worker_count; i++) {
 		if (init_worker(engine, i) != 0)
 			goto fail;
@@ -249,11 +255,12 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 	*out = engine;
 	return 0;
 fail:
-	bw_error(
-		"no memory for the workers and their rings; give EAL more with -m, reserve hugepages, or use "
-		"fewer --workers");
+	if (error == -ENOMEM)
+		bw_error(
+			"no memory for the workers and their rings; give EAL more with -m, reserve hugepages, or use "
+			"fewer --workers");
 	bw_engine_destroy(engine);
-	return -ENOMEM;
+	return error;
 }
 
 static int start_thread(struct bw_worker *w, unsigned cpu)
@@ -309,6 +316,8 @@ int bw_engine_start(struct bw_engine *engine)
 	bw_gate_pass(&engine->gate);
 	if (error != 0)
 		join_workers(engine);
+	else if (engine->share != NULL)
+		error = bw_share_begin(engine);
 	return error;
 }
 
@@ -376,6 +385,7 @@ void bw_engine_destroy(struct bw_engine *engine)
 {
 	if (engine == NULL)
 		return;
+	bw_share_stop(engine);
 	if (engine->has_started)
 		stop_workers(engine);
 	if (engine->jobs != NULL)
@@ -389,6 +399,8 @@ void bw_engine_destroy(struct bw_engine *engine)
 		if (w->wake_fd >= 0)
 			close(w->wake_fd);
 	}
+	bw_share_free(engine);
+	free(engine->network);
 	free(engine->workers);
 	pthread_mutex_destroy(&engine->gate.mutex);
 	pthread_cond_destroy(&engine->gate.cond);
@@ -412,6 +424,16 @@ const char *const bw_stage_name[BW_STAGE_COUNT] = {
 	[BW_STAGE_EGRESS] = "egress",
 	[BW_STAGE_TX] = "tx",
 };
+
+unsigned bw_engine_addrs(const struct bw_engine *engine, struct bw_cidr *addrs, unsigned max)
+{
+	const struct bw_network *network = __atomic_load_n(&engine->network, __ATOMIC_ACQUIRE);
+	const unsigned own = engine->conf.shares_addresses ? network->addr_count : engine->conf.addr_count;
+	const unsigned count = BW_MIN(own, max);
+
+	memcpy(addrs, network->addrs, count * sizeof(addrs[0]));
+	return count;
+}
 
 unsigned bw_engine_worker_count(const struct bw_engine *engine)
 {

@@ -38,7 +38,7 @@ const char *const bw_flood_answer_name[BW_FLOOD_ANSWERS] = {
 /** One worker's. */
 struct bw_flood {
 	const struct bw_flood_conf *conf;
-	const struct bw_ip *next_hop;
+	struct bw_ip next_hop;
 	uint32_t path; /* of the neighbour: see neigh.h */
 
 	/* the frame: what all packets have in common */
@@ -173,7 +173,7 @@ static int conf_check(const struct bw_worker *w, const struct bw_flood_conf *con
 	bool is_first = w->index == 0;
 	char text[BW_IP_STRLEN];
 
-	if (own == NULL || bw_route(w->engine, &conf->target) == NULL) {
+	if (own == NULL || bw_route(w->network, &conf->target) == NULL) {
 		if (is_first)
 			bw_error("--flood: no way to %s; give an --addr of its network, or a route",
 				bw_ip_format(&conf->target, text));
@@ -191,7 +191,7 @@ static int conf_check(const struct bw_worker *w, const struct bw_flood_conf *con
 int bw_flood_start(struct bw_worker *w)
 {
 	const struct bw_flood_conf *conf = w->engine->conf.flood;
-	const struct bw_ip *own = bw_route_source(w->engine, &conf->target);
+	const struct bw_ip *own = bw_route_source(w->network, &conf->target);
 	int error = conf_check(w, conf, own);
 	struct bw_flood *f;
 
@@ -201,7 +201,7 @@ int bw_flood_start(struct bw_worker *w)
 	if (f == NULL)
 		return -ENOMEM;
 	f->conf = conf;
-	f->next_hop = bw_route(w->engine, &conf->target);
+	f->next_hop = *bw_route(w->network, &conf->target);
 	f->random = conf->seed + ((uint64_t)w->index << 32);
 	error = frame_make(w, f, own);
 	if (error != 0) {
@@ -314,7 +314,7 @@ static bool find_neighbour(struct bw_worker *w, struct bw_flood *f)
 	const struct bw_mac *mac = bw_neigh_of_path(&w->neigh, f->path, w->now);
 
 	if (mac == NULL)
-		mac = bw_neigh_resolve(w, f->next_hop, NULL, &f->path);
+		mac = bw_neigh_resolve(w, &f->next_hop, NULL, &f->path);
 	if (mac == NULL)
 		return false;
 	memcpy(f->frame, mac, sizeof(*mac));

@@ -15,7 +15,7 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 		bw_count(&w->counters, BW_DROP_ARP);
 		goto out;
 	}
-	if (bw_route_is_ours(w->engine, &arp.sender)) {
+	if (bw_route_is_ours(w->network, &arp.sender)) {
 		if (memcmp(&arp.sender_mac, &w->host.mac, sizeof(arp.sender_mac)) != 0 && is_from_device) {
 			char ip[BW_IP_STRLEN], mac[BW_MAC_STRLEN];
 
@@ -30,14 +30,14 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 		}
 		goto out;
 	}
-	is_for_us = bw_route_is_ours(w->engine, &arp.target);
+	is_for_us = bw_route_is_ours(w->network, &arp.target);
 	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &arp.sender,
 				  .mac = &arp.sender_mac,
 				  .is_answer = is_for_us && arp.opcode == RTE_ARP_OP_REPLY,
 				  .overrides = true,
 				  .creates = is_for_us });
 	if (is_for_us && arp.opcode == RTE_ARP_OP_REQUEST && is_from_device &&
-		(bw_route_is_on_link(w->engine, &arp.sender) || bw_ip_is_unspecified(&arp.sender)))
+		(bw_route_is_on_link(w->network, &arp.sender) || bw_ip_is_unspecified(&arp.sender)))
 		bw_neigh_answer_arp(w, &arp);
 	else if (!is_for_us)
 		bw_count(&w->counters, BW_DROP_ARP);
@@ -55,7 +55,7 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 		return;
 	}
 	if (nd.type == ND_NEIGHBOR_SOLICIT) {
-		if (!bw_route_is_ours(w->engine, &nd.target)) {
+		if (!bw_route_is_ours(w->network, &nd.target)) {
 			bw_count(&w->counters, BW_DROP_ND);
 			return;
 		}
@@ -68,7 +68,7 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 			bw_neigh_answer_nd(w, &nd, from);
 		return;
 	}
-	if (bw_route_is_ours(w->engine, &nd.target)) {
+	if (bw_route_is_ours(w->network, &nd.target)) {
 		/* A link that reflects brings our own announcements back. */
 		if (nd.has_link_addr && memcmp(&nd.link_addr, &w->host.mac, sizeof(nd.link_addr)) == 0)
 			return;
@@ -99,7 +99,7 @@ static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_ty
 	uint32_t sum;
 
 	if (bw_ip_is_multicast(src))
-		src = bw_route_source(w->engine, &dst);
+		src = bw_route_source(w->network, &dst);
 	if (src == NULL) {
 		bw_count(&w->counters, BW_DROP_ICMP);
 		rte_pktmbuf_free(m);
@@ -232,7 +232,7 @@ void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_r
 	 * only those through that are told of even then.
 	 */
 	if (pkt->is_to_multicast && reason == BW_ICMP_BAD_HEADER)
-		src = bw_route_source(w->engine, &pkt->flow.remote);
+		src = bw_route_source(w->network, &pkt->flow.remote);
 	else if (pkt->is_to_multicast)
 		return;
 	if (src == NULL || bw_ip_is_unspecified(&pkt->flow.remote) || !may_send_error(w))

@@ -127,6 +127,31 @@ static bool sort_reassembled_segment(struct bw_worker *w, struct bw_pkt *pkt, en
 }
 
 /**
+ * At addresses that the kernel has, too, it is the one that answers ARP, echo requests and neighbour solicitations, and
+ * says what is not there. Few of these come here at all: those that a packet socket has taken before it had its filter.
+ */
+static bool may_be_ours(const struct bw_pkt *pkt)
+{
+	struct bw_icmp_quote quote;
+
+	switch ((enum bw_pkt_kind)pkt->kind) {
+	case BW_PKT_TCP:
+	case BW_PKT_UDP:
+	case BW_PKT_FRAGMENT:
+	case BW_PKT_DROP:
+		return true;
+	case BW_PKT_ICMP4:
+	case BW_PKT_ICMP6:
+		return bw_icmp_quote_parse(pkt, &quote) == 0;
+	case BW_PKT_ARP:
+	case BW_PKT_BAD_PROTOCOL:
+	case BW_PKT_BAD_HEADER:
+		break;
+	}
+	return false;
+}
+
+/**
  * Sort one parsed packet. Returns whether it is TCP for this worker, which the caller collects; everything
  * else is done with here.
  */
@@ -136,6 +161,10 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, enum source from, stru
 	struct rte_mbuf *whole;
 	struct bw_icmp_quote quote;
 
+	if (bw_unlikely(w->network->is_kernels) && !may_be_ours(pkt)) {
+		drop(w, pkt, BW_DROP_NOT_OURS);
+		return false;
+	}
 	switch ((enum bw_pkt_kind)pkt->kind) {
 	case BW_PKT_TCP:
 		if (bw_unlikely(from == FROM_COPY))

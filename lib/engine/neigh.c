@@ -178,11 +178,15 @@ static void send_nd(struct bw_worker *w, const struct bw_nd_out *nd, const struc
 static void ask(struct bw_worker *w, struct bw_neigh *n)
 {
 	static const struct bw_mac mac_zero;
-	const struct bw_ip *src = bw_route_source(w->engine, &n->ip);
+	const struct bw_ip *src = bw_route_source(w->network, &n->ip);
 	bool unicast = n->state == BW_NEIGH_PROBE && !n->is_disputed;
 
 	n->probe_count++;
 	bw_timer_arm(&w->wheel, &n->timer, w->now + RETRANS_NS);
+	if (w->network->is_kernels) {
+		bw_share_ask(w, &n->ip);
+		return;
+	}
 	if (src == NULL)
 		return;
 	if (bw_ip_is_v4(&n->ip)) {
@@ -210,8 +214,10 @@ void bw_neigh_announce(struct bw_worker *w)
 	struct bw_ip all_nodes = { .b = { 0xff, 0x02, [15] = 1 } };
 	struct bw_mac all_nodes_mac = bw_mac_of_multicast(&all_nodes);
 
-	for (unsigned i = 0; i < w->engine->addr_count; i++) {
-		const struct bw_ip *ip = &w->engine->addrs[i].ip;
+	if (w->network->is_kernels)
+		return;
+	for (unsigned i = 0; i < w->network->addr_count; i++) {
+		const struct bw_ip *ip = &w->network->addrs[i].ip;
 
 		if (bw_ip_is_v4(ip)) {
 			bw_count(&w->counters, BW_ARP_REQUESTS);
@@ -374,7 +380,7 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 
 	/* A group has no single owner, and an address of ours is not a neighbour's. */
 	if ((mac != NULL && (mac->b[0] & 1) != 0) || bw_ip_is_unspecified(ip) ||
-		!bw_route_is_on_link(w->engine, ip) || bw_route_is_ours(w->engine, ip))
+		!bw_route_is_on_link(w->network, ip) || bw_route_is_ours(w->network, ip))
 		return;
 	if (n == NULL) {
 		if (!claim->creates || mac == NULL)
@@ -412,6 +418,33 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 		ask(w, n);
 	}
 	flush_queued(w, n);
+}
+
+void bw_neigh_told(struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac)
+{
+	struct bw_neigh *n = find(&w->neigh, ip);
+
+	if (n == NULL)
+		return;
+	if (memcmp(&n->mac, mac, sizeof(*mac)) != 0) {
+		n->mac = *mac;
+		n->generation++; /* paths look the new address up */
+	}
+	settle(w, n, true);
+	flush_queued(w, n);
+}
+
+void bw_neigh_doubt(struct bw_worker *w, const struct bw_ip *ip)
+{
+	struct bw_neigh_cache *cache = &w->neigh;
+	struct bw_neigh *only = ip != NULL ? find(cache, ip) : NULL;
+
+	for (uint32_t i = 1; cache->entry != NULL && i <= cache->capacity; i++) {
+		struct bw_neigh *n = &cache->entry[i];
+
+		if (n->state == BW_NEIGH_REACHABLE && (ip == NULL || n == only))
+			settle(w, n, false);
+	}
 }
 
 void bw_neigh_timer(struct bw_worker *w, struct bw_neigh *n)

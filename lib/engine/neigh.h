@@ -97,6 +97,14 @@ struct bw_neigh_claim {
 /** Bring the entry up to date, if there is one or it is worth making. */
 void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim);
 
+/**
+ * Where the kernel is the one that resolves: what it says of a neighbour, which is true until it says something else.
+ * Only of those that were asked for.
+ */
+void bw_neigh_told(struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac);
+/** It may be somewhere else now: ask before it is used again. NULL: any of them. */
+void bw_neigh_doubt(struct bw_worker *w, const struct bw_ip *ip);
+
 /** The worker's wheel fired an entry's timer. */
 void bw_neigh_timer(struct bw_worker *w, struct bw_neigh *n);
 

@@ -1,56 +1,154 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Routes: on-link prefixes of our addresses, then the configured routes, longest prefix first. Few, so scanned. */
+/**
+ * Addresses and routes. Longest prefix first, and scanned: there are few, and a connection remembers its next hop.
+ *
+ * A network is written once and replaced as a whole. A worker takes the newest at the beginning of a turn and uses it
+ * throughout; the one before is freed when none has it any more.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "worker.h"
 
-bool bw_route_is_ours(const struct bw_engine *engine, const struct bw_ip *ip)
+#define LOOK_US 50
+
+struct bw_network *bw_network_alloc(unsigned route_count)
 {
-	for (unsigned i = 0; i < engine->addr_count; i++)
-		if (bw_ip_eq(&engine->addrs[i].ip, ip))
-			return true;
-	return engine->conf.range.prefix_len > 0 && bw_cidr_contains(&engine->conf.range, ip);
+	struct bw_network *network = calloc(1, sizeof(*network) + route_count * sizeof(network->routes[0]));
+
+	if (network != NULL)
+		network->route_count = route_count;
+	return network;
 }
 
-bool bw_route_is_broadcast(const struct bw_engine *engine, const struct bw_ip *ip)
+static void insert_by_length(struct bw_network *network, unsigned count, const struct bw_route *route)
 {
-	for (unsigned i = 0; i < engine->addr_count; i++)
-		if (bw_cidr_is_broadcast(&engine->addrs[i], ip))
+	unsigned i = count;
+
+	for (; i > 0 && network->routes[i - 1].prefix.prefix_len < route->prefix.prefix_len; i--)
+		network->routes[i] = network->routes[i - 1];
+	network->routes[i] = (struct bw_network_route){ .prefix = route->prefix, .gateway = route->gateway };
+}
+
+struct bw_network *bw_network_of_conf(const struct bw_engine *engine)
+{
+	const struct bw_engine_conf *conf = &engine->conf;
+	struct bw_network *network = bw_network_alloc(conf->route_count);
+	bool has_v6 = false, has_link_local = false;
+
+	if (network == NULL)
+		return NULL;
+	network->range = conf->range;
+	network->mac = engine->nic->mac;
+	for (unsigned i = 0; i < conf->addr_count; i++) {
+		const struct bw_ip *ip = &conf->addrs[i].ip;
+
+		network->addrs[network->addr_count++] = conf->addrs[i];
+		has_v6 |= !bw_ip_is_v4(ip);
+		has_link_local |= !bw_ip_is_v4(ip) && bw_ip_is_link_local(ip);
+	}
+	if (has_v6 && !has_link_local)
+		network->addrs[network->addr_count++] =
+			(struct bw_cidr){ .ip = bw_ip6_link_local(&engine->nic->mac), .prefix_len = 64 };
+	for (unsigned i = 0; i < conf->route_count; i++)
+		insert_by_length(network, i, &conf->routes[i]);
+	return network;
+}
+
+void bw_network_take(struct bw_worker *w)
+{
+	const struct bw_network *network = __atomic_load_n(&w->engine->network, __ATOMIC_ACQUIRE);
+
+	w->host.mac = network->mac;
+	w->host.addrs = network->addrs;
+	w->host.addr_count = (uint8_t)network->addr_count;
+	w->host.range = network->range.prefix_len > 0 ? &network->range : NULL;
+	w->hop_path = 0;
+	bw_neigh_doubt(w, NULL); /* and with it the ways that connections remember */
+	__atomic_store_n(&w->network, network, __ATOMIC_RELEASE);
+}
+
+void bw_network_publish(struct bw_engine *engine, struct bw_network *network)
+{
+	struct bw_network *before = __atomic_exchange_n(&engine->network, network, __ATOMIC_ACQ_REL);
+
+	for (unsigned i = 0; i < engine->worker_count; i++) {
+		struct bw_worker *w = &engine->workers[i];
+
+		while (__atomic_load_n(&w->network, __ATOMIC_ACQUIRE) != network) {
+			bw_power_wake(w);
+			usleep(LOOK_US);
+		}
+	}
+	free(before);
+}
+
+bool bw_route_is_ours(const struct bw_network *network, const struct bw_ip *ip)
+{
+	for (unsigned i = 0; i < network->addr_count; i++)
+		if (bw_ip_eq(&network->addrs[i].ip, ip))
+			return true;
+	return network->range.prefix_len > 0 && bw_cidr_contains(&network->range, ip);
+}
+
+bool bw_route_is_broadcast(const struct bw_network *network, const struct bw_ip *ip)
+{
+	for (unsigned i = 0; i < network->addr_count; i++)
+		if (bw_cidr_is_broadcast(&network->addrs[i], ip))
 			return true;
 	return false;
 }
 
-bool bw_route_is_on_link(const struct bw_engine *engine, const struct bw_ip *ip)
+static const struct bw_network_route *best_route(const struct bw_network *network, const struct bw_ip *dst)
+{
+	for (unsigned i = 0; i < network->route_count; i++)
+		if (bw_cidr_contains(&network->routes[i].prefix, dst))
+			return &network->routes[i];
+	return NULL;
+}
+
+static bool is_unset(const struct bw_ip *ip)
+{
+	return bw_ip_half(ip, 0) == 0 && bw_ip_half(ip, 1) == 0;
+}
+
+bool bw_route_is_on_link(const struct bw_network *network, const struct bw_ip *ip)
 {
 	if (!bw_ip_is_v4(ip) && bw_ip_is_link_local(ip))
 		return true;
-	for (unsigned i = 0; i < engine->addr_count; i++)
-		if (bw_cidr_contains(&engine->addrs[i], ip))
+	if (network->is_kernels) {
+		const struct bw_network_route *route = best_route(network, ip);
+
+		return route != NULL && is_unset(&route->gateway);
+	}
+	for (unsigned i = 0; i < network->addr_count; i++)
+		if (bw_cidr_contains(&network->addrs[i], ip))
 			return true;
 	return false;
 }
 
-const struct bw_ip *bw_route(const struct bw_engine *engine, const struct bw_ip *dst)
+const struct bw_ip *bw_route(const struct bw_network *network, const struct bw_ip *dst)
 {
-	const struct bw_route *best = NULL;
+	const struct bw_network_route *route;
 
-	if (bw_route_is_on_link(engine, dst))
+	if (!network->is_kernels && bw_route_is_on_link(network, dst))
 		return dst;
-	for (unsigned i = 0; i < engine->conf.route_count; i++) {
-		const struct bw_route *route = &engine->conf.routes[i];
-
-		if (bw_cidr_contains(&route->prefix, dst) &&
-			(best == NULL || route->prefix.prefix_len > best->prefix.prefix_len))
-			best = route;
-	}
-	return best != NULL ? &best->gateway : NULL;
+	route = best_route(network, dst);
+	if (route == NULL)
+		return NULL;
+	return is_unset(&route->gateway) ? dst : &route->gateway;
 }
 
-const struct bw_ip *bw_route_source(const struct bw_engine *engine, const struct bw_ip *dst)
+const struct bw_ip *bw_route_source(const struct bw_network *network, const struct bw_ip *dst)
 {
+	const struct bw_network_route *route = network->is_kernels ? best_route(network, dst) : NULL;
 	const struct bw_ip *first = NULL;
 	bool is_link_local = !bw_ip_is_v4(dst) && bw_ip_is_link_local(dst);
 
-	for (unsigned i = 0; i < engine->addr_count; i++) {
-		const struct bw_cidr *addr = &engine->addrs[i];
+	if (route != NULL && !is_unset(&route->source) && bw_route_is_ours(network, &route->source))
+		return &route->source;
+	for (unsigned i = 0; i < network->addr_count; i++) {
+		const struct bw_cidr *addr = &network->addrs[i];
 
 		if (bw_ip_is_v4(&addr->ip) != bw_ip_is_v4(dst))
 			continue;

@@ -182,7 +182,7 @@ void bw_stream_drain_all(struct bw_worker *w)
 
 struct bw_stream *bw_stream_connect(struct bw_context *ctx, const struct bw_ip *remote, uint16_t port)
 {
-	return bw_stream_connect_from(ctx, bw_route_source(ctx->worker->engine, remote), remote, port);
+	return bw_stream_connect_from(ctx, bw_route_source(ctx->worker->network, remote), remote, port);
 }
 
 struct bw_stream *bw_stream_connect_from(
@@ -195,12 +195,12 @@ struct bw_stream *bw_stream_connect_from(
 		errno = ESHUTDOWN;
 		return NULL;
 	}
-	if (local == NULL || bw_route(w->engine, remote) == NULL ||
-		bw_route_is_broadcast(w->engine, remote)) {
+	if (local == NULL || bw_route(w->network, remote) == NULL ||
+		bw_route_is_broadcast(w->network, remote)) {
 		errno = ENETUNREACH;
 		return NULL;
 	}
-	if (bw_route_is_ours(w->engine, remote) || !bw_route_is_ours(w->engine, local)) {
+	if (bw_route_is_ours(w->network, remote) || !bw_route_is_ours(w->network, local)) {
 		errno = EINVAL;
 		return NULL;
 	}
@@ -402,7 +402,7 @@ void bw_context_tick_at(struct bw_context *ctx, bw_ns at)
 
 const struct bw_ip *bw_context_source(const struct bw_context *ctx, const struct bw_ip *remote)
 {
-	return bw_route_source(ctx->worker->engine, remote);
+	return bw_route_source(ctx->worker->network, remote);
 }
 
 bool bw_context_receives(const struct bw_context *ctx, const struct bw_flow *flow)

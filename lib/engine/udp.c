@@ -34,7 +34,8 @@ void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt)
 
 	if (ctx == NULL) {
 		bw_count(&w->counters, BW_DROP_NO_LISTENER);
-		bw_icmp_error(w, pkt, BW_ICMP_PORT_UNREACHABLE);
+		if (!w->network->is_kernels)
+			bw_icmp_error(w, pkt, BW_ICMP_PORT_UNREACHABLE);
 		rte_pktmbuf_free(pkt->m);
 		return;
 	}
@@ -106,7 +107,7 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 		return -ENOBUFS;
 	}
 	/* Beyond a router there may be a narrower link. */
-	may_be_cut = is_v4 && !bw_route_is_on_link(w->engine, &flow->remote);
+	may_be_cut = is_v4 && !bw_route_is_on_link(w->network, &flow->remote);
 	is_whole = l4_len + (is_v4 ? 20 : 40) <= bw_egress_datagram_mtu(w, &flow->remote);
 	if (is_whole) {
 		m->l4_len = sizeof(*udp);

@@ -123,6 +123,8 @@ static bool turn(struct bw_worker *w)
 	unsigned work = 0;
 
 	w->now = bw_clock_now();
+	if (bw_unlikely(w->network != __atomic_load_n(&w->engine->network, __ATOMIC_RELAXED)))
+		bw_network_take(w);
 	watch_pool(w);
 	bw_stage_enter(&w->cycles, BW_STAGE_RX);
 	work += bw_ingress_device(w);
@@ -130,6 +132,8 @@ static bool turn(struct bw_worker *w)
 	work += bw_ingress_inbox(w);
 	work += bw_mail_deliver(w);
 	work += bw_jobs_deliver(w);
+	if (bw_unlikely(w->told_in != NULL))
+		work += bw_share_deliver(w);
 	bw_stage_enter(&w->cycles, BW_STAGE_TIMERS);
 	timers(w);
 	if (w->has_ticks && (work > 0 || w->now >= w->tick_due_at))

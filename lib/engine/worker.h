@@ -60,6 +60,22 @@ enum bw_worker_timer {
 	BW_TIMER_FRAGMENTS,
 };
 
+struct bw_share;
+
+/** Our addresses and what lies beyond them. Never changes: there is a new one instead, see bw_network_publish(). */
+struct bw_network {
+	unsigned addr_count, route_count;
+	struct bw_cidr range; /* addresses that are ours, too; a prefix_len of 0: none */
+	bool is_kernels;      /* and not ours alone: it resolves neighbours, and knows what is on the link */
+	struct bw_mac mac;
+	struct bw_cidr addrs[BW_NETWORK_ADDRS_MAX];
+	struct bw_network_route {
+		struct bw_cidr prefix;
+		struct bw_ip gateway; /* unspecified: on the link */
+		struct bw_ip source;  /* to talk from, or unspecified */
+	} routes[];                   /* longest prefix first */
+};
+
 struct bw_worker {
 	/* the turn */
 	bw_ns now;
@@ -73,6 +89,7 @@ struct bw_worker {
 	uint16_t index, worker_count;
 	uint16_t rx_queue, tx_queue;
 	struct bw_engine *engine;
+	const struct bw_network *network; /* Atomic: of the worker, and looked at by who changes it */
 	struct bw_nic *nic;
 	struct bw_tcp *tcp;
 	struct rte_mempool *pool;
@@ -104,6 +121,7 @@ struct bw_worker {
 	struct rte_ring *tx_in;      /* built elsewhere, for our device queue */
 	struct rte_ring *mail_in;
 	struct rte_ring *jobs_done;
+	struct rte_ring *told_in; /* what the kernel knows of neighbours; NULL: nothing is shared with it */
 	struct bw_outbox *outbox; /* [worker_count] */
 	unsigned jobs_in_flight;
 
@@ -136,8 +154,8 @@ struct bw_engine {
 	struct bw_engine_conf conf;
 	unsigned number; /* of the engines that this process has made: in the names of its rings */
 	struct bw_nic *nic;
-	struct bw_cidr addrs[BW_ADDRS_MAX + 1]; /* conf's, and the IPv6 link-local */
-	unsigned addr_count;
+	struct bw_network *network; /* Atomic: the newest */
+	struct bw_share *share;     /* NULL: the device is ours alone */
 	unsigned worker_count;
 	struct bw_worker *workers;
 	struct bw_gate gate; /* where the workers and the controlling thread wait for each other */
@@ -205,13 +223,25 @@ struct rte_mbuf *bw_egress_alloc(struct bw_worker *w);
 
 /* route.c */
 /** The next hop for a destination: itself when on-link. NULL: no route. */
-const struct bw_ip *bw_route(const struct bw_engine *engine, const struct bw_ip *dst);
+const struct bw_ip *bw_route(const struct bw_network *network, const struct bw_ip *dst);
 /** Our address to talk to a neighbour or destination from: the on-link one, else the family's first. Or NULL. */
-const struct bw_ip *bw_route_source(const struct bw_engine *engine, const struct bw_ip *dst);
-bool bw_route_is_on_link(const struct bw_engine *engine, const struct bw_ip *ip);
-bool bw_route_is_ours(const struct bw_engine *engine, const struct bw_ip *ip);
+const struct bw_ip *bw_route_source(const struct bw_network *network, const struct bw_ip *dst);
+bool bw_route_is_on_link(const struct bw_network *network, const struct bw_ip *ip);
+bool bw_route_is_ours(const struct bw_network *network, const struct bw_ip *ip);
 /** The broadcast address of a prefix of ours. */
-bool bw_route_is_broadcast(const struct bw_engine *engine, const struct bw_ip *ip);
+bool bw_route_is_broadcast(const struct bw_network *network, const struct bw_ip *ip);
+
+/** With room for so many routes, and all else zero. NULL: out of memory. */
+struct bw_network *bw_network_alloc(unsigned route_count);
+/** What the configuration says, and the link-local address that IPv6 neighbours expect. NULL: out of memory. */
+struct bw_network *bw_network_of_conf(const struct bw_engine *engine);
+/** At the beginning of a turn: use the newest. */
+void bw_network_take(struct bw_worker *w);
+/**
+ * All workers have it, and none the one before, when this returns: they are waited for, so not for a worker's thread.
+ * Takes the network.
+ */
+void bw_network_publish(struct bw_engine *engine, struct bw_network *network);
 
 /* icmp.c */
 /** Take an ICMP or ICMPv6 packet: echo, errors for our connections, neighbour discovery. */
@@ -242,6 +272,19 @@ void bw_flood_stop(struct bw_worker *w);
 unsigned bw_flood_turn(struct bw_worker *w);
 /** Count the target's answers and free them. What is none moves up. Returns how many are left. */
 unsigned bw_flood_input(struct bw_worker *w, struct bw_pkt *pkts, unsigned count);
+
+/* share.c: an interface that is the kernel's as well */
+/** Read its network, load the programs' maps, start the thread that follows changes. 0, or -errno after one line. */
+int bw_share_start(struct bw_engine *engine);
+/** From now on packets come. After the workers have begun. 0, or -errno after one line. */
+int bw_share_begin(struct bw_engine *engine);
+/** Changes are no longer followed. While the workers still run. */
+void bw_share_stop(struct bw_engine *engine);
+/** When they are gone. */
+void bw_share_free(struct bw_engine *engine);
+/** Ask the kernel for a neighbour; the answer comes to bw_share_deliver(). Costs a system call. */
+void bw_share_ask(struct bw_worker *w, const struct bw_ip *ip);
+unsigned bw_share_deliver(struct bw_worker *w);
 
 /* udp.c */
 void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt);

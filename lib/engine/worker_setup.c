@@ -29,6 +29,7 @@ static int tcp_setup(struct bw_worker *w)
 	conf.mtu = w->nic->mtu;
 	conf.tso_bytes_max = w->nic->tso_bytes_max;
 	conf.can_multi_segment = w->nic->has_multi_segment;
+	conf.shares_addresses = engine->conf.shares_addresses;
 	conf.state_bytes = 0;
 	if (getrandom(&conf.secret, sizeof(conf.secret), 0) != sizeof(conf.secret))
 		return -EIO;

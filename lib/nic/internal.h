@@ -108,7 +108,6 @@ int bw_nic__iface_read(const char *name, struct bw_nic__iface *iface);
 int bw_nic__iface_prepare(unsigned index, const char *name, uint16_t mtu);
 int bw_nic__iface_up(unsigned index);
 int bw_nic__iface_add_addr(unsigned index, const struct bw_cidr *addr);
-int bw_nic__iface_xdp_off(unsigned index, bool is_generic);
 struct bw_nic__link {
 	unsigned index;
 	unsigned

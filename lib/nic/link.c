@@ -375,22 +375,6 @@ int bw_nic__iface_add_addr(unsigned index, const struct bw_cidr *addr)
 	return talk(&r, NULL, 0);
 }
 
-int bw_nic__iface_xdp_off(unsigned index, bool is_generic)
-{
-	const int32_t none = -1;
-	const uint32_t flags = is_generic ? XDP_FLAGS_SKB_MODE : 0;
-	struct request r;
-	struct ifinfomsg *info = request_init(&r, RTM_SETLINK, 0, sizeof(*info));
-	struct rtattr *xdp;
-
-	info->ifi_index = (int)index;
-	xdp = nest(&r, IFLA_XDP | NLA_F_NESTED);
-	attr(&r, IFLA_XDP_FD, &none, sizeof(none));
-	attr(&r, IFLA_XDP_FLAGS, &flags, sizeof(flags));
-	nest_end(&r, xdp);
-	return talk(&r, NULL, 0);
-}
-
 bool bw_nic__has_capability(unsigned capability)
 {
 	unsigned long long effective = 0;

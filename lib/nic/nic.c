@@ -609,6 +609,11 @@ static void find_interrupts(struct bw_nic *nic, const struct bw_nic_conf *conf, 
 
 		if (is_driver(nic, "net_af_packet")) {
 			q->fd = sockets_next(sockets, AF_PACKET);
+			if (conf->socket_filter_fd > 0 &&
+				setsockopt(q->fd, SOL_SOCKET, SO_ATTACH_BPF, &conf->socket_filter_fd,
+					sizeof(conf->socket_filter_fd)) != 0)
+				bw_warn("--dev %s: a packet socket takes no filter (%s): what is not ours costs time, too",
+					nic->plan.spec, strerror(errno));
 		} else if (is_driver(nic, "net_tap")) {
 			q->fd = rte_eth_dev_rx_intr_ctl_q_get_fd(nic->port_id, (uint16_t)i);
 			tap_take_over(nic, i);
@@ -827,21 +832,6 @@ static void drain_ring(struct rte_ring *ring)
 		rte_pktmbuf_free(pkt);
 }
 
-/* libxdp detaches its program with the last socket, but not always; and it must not stay behind. */
-static void detach_xdp(const struct bw_nic *nic)
-{
-	struct bw_nic__iface iface;
-	int rc;
-
-	if (bw_nic__iface_read(nic->plan.iface, &iface) != 0 || iface.xdp_prog_id == 0)
-		return;
-	rc = bw_nic__iface_xdp_off(iface.index, iface.is_xdp_generic);
-	if (rc != 0)
-		bw_warn("%s: its XDP program stays attached: %s; remove it with: ip link set %s %s off",
-			nic->plan.iface, strerror(-rc), nic->plan.iface,
-			iface.is_xdp_generic ? "xdpgeneric" : "xdp");
-}
-
 static void close_port(struct bw_nic *nic)
 {
 	struct bw_nic__state *state = nic->state;
@@ -866,8 +856,6 @@ static void close_port(struct bw_nic *nic)
 	bw_nic__unhush();
 	if (nic->plan.kind == BW_NIC_XDP && is_iface_gone(nic))
 		state->held_by_driver = pools_in_use(nic); /* what it had taken and can no longer send */
-	else if (nic->plan.kind == BW_NIC_XDP)
-		detach_xdp(nic);
 	for (unsigned i = 0; i < nic->rx_queues; i++) {
 		struct bw_nic__queue *q = &state->queue[i];
 

@@ -156,13 +156,6 @@ static int plan_xdp(const char *name, unsigned queues, struct bw_nic_plan *plan)
 		rc = need_capability(plan->spec, CAP_NET_RAW, "cap_net_raw");
 	if (rc != 0)
 		return rc;
-	if (iface.xdp_prog_id != 0) {
-		bw_error(
-			"--dev %s: an XDP program is attached to %s already; stop what uses it, or: ip link set %s %s "
-			"off",
-			plan->spec, name, name, iface.is_xdp_generic ? "xdpgeneric" : "xdp");
-		return -EBUSY;
-	}
 	plan->kind = BW_NIC_XDP;
 	plan->queues_max = BW_MIN(queues, BW_MAX(iface.combined_channels, 1u));
 	/* The device spreads over all its queues, and what arrives on one that is not ours is the kernel's. */

@@ -11,10 +11,6 @@
 
 #include "internal.h"
 
-/* RFC 6056 3.2: all but the well-known ones. */
-#define PORT_FIRST 1024u
-#define PORT_COUNT (65536u - PORT_FIRST)
-
 /* ---- a port -------------------------------------------------------------------------------------------- */
 
 /**
@@ -44,10 +40,10 @@ static int choose_port(struct bw_tcp *tcp, struct bw_flow *flow, bw_seq *beyond,
 {
 	uint64_t hash = bw_siphash(&tcp->conf.secret, flow, sizeof(*flow)); /* its local port is 0 */
 	uint32_t *next = &tcp->port_next[(hash >> 32) % BW_TCP__PORT_COUNTERS];
+	const uint32_t first = tcp->conf.port_first, count = tcp->conf.port_last - first + 1u;
 
 	for (unsigned i = 0; i < BW_TCP__PORT_TRIES; i++) {
-		uint16_t port =
-			(uint16_t)(PORT_FIRST + ((uint32_t)hash % PORT_COUNT + (*next)++) % PORT_COUNT);
+		uint16_t port = (uint16_t)(first + ((uint32_t)hash % count + (*next)++) % count);
 
 		flow->local_port_be = __builtin_bswap16(port);
 		if (!bw_tcp_is_listening(tcp, port) &&

@@ -306,6 +306,15 @@ static bool is_cookie_ack(struct bw_tcp *tcp, const struct bw_pkt *pkt, struct b
 static void establish(
 	struct bw_tcp *tcp, const struct bw_tcp__half_open *from, uint32_t index, struct bw_pkt *pkt);
 
+/** Where another stack has our addresses as well. */
+static bool is_port_ours(const struct bw_tcp *tcp, const struct bw_flow *flow)
+{
+	const uint16_t port = __builtin_bswap16(flow->local_port_be);
+
+	return (port >= tcp->conf.port_first && port <= tcp->conf.port_last) ||
+	       bw_tcp__listener_find(tcp, flow, false) >= 0;
+}
+
 void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *beyond)
 {
 	uint8_t flags = pkt->tcp.flags;
@@ -319,7 +328,8 @@ void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *
 	}
 	if (listener < 0) {
 		bw_tcp__count(tcp, BW_DROP_NO_LISTENER);
-		bw_tcp__answer_reset(tcp, pkt);
+		if (!tcp->conf.shares_addresses || is_port_ours(tcp, &pkt->flow))
+			bw_tcp__answer_reset(tcp, pkt);
 	} else {
 		bw_tcp__count(tcp, BW_TCP_SEGMENTS_IN);
 		if (pkt->is_to_multicast || (flags & BW_TCP_RST))

@@ -27,6 +27,8 @@ void bw_tcp_conf_init(struct bw_tcp_conf *conf)
 		.keepalive_interval_ns = 75 * BW_NS_PER_SEC,
 		.keepalive_probes = 9,
 		.user_timeout_ns = 924600 * BW_NS_PER_MS,
+		.port_first = 1024,
+		.port_last = 65535,
 	};
 }
 

@@ -53,11 +53,19 @@ static void devices(void **state)
 	REFUSED(NULL, FLAGS("--dev", "carrier-pigeon"),
 		"--dev: 'carrier-pigeon' is no kind of device; give tap, packet:IFACE, xdp:IFACE, memif:SOCKET, ring, "
 		"pcap:IN,OUT, pci:ADDR, auto or net_... devargs");
-	REFUSED(NULL, FLAGS("--dev", "packet:eth7", "--echo", "7"),
-		"--dev: packet:eth7 has no address for Barewire; give --addr CIDR, one that nobody on that network has");
-	REFUSED("device: xdp:eth7\n", FLAGS("--echo", "7"),
-		"c.yaml:1: device: xdp:eth7 has no address for Barewire; give --addr CIDR, one that nobody on that "
+	REFUSED(NULL, FLAGS("--dev", "ring", "--echo", "7"),
+		"--dev: ring has no address for Barewire; give --addr CIDR, one that nobody on that network has");
+	REFUSED("device: memif:s\n", FLAGS("--echo", "7"),
+		"c.yaml:1: device: memif:s has no address for Barewire; give --addr CIDR, one that nobody on that "
 		"network has");
+}
+
+static void shared_addresses(void **state)
+{
+	REFUSED(NULL, FLAGS("--dev", "packet:eth7", "--echo", "7", "--gateway", "192.0.2.1"),
+		"--gateway: without --addr the kernel's routes are used; set them there, with `ip route`, and leave this out");
+	REFUSED(NULL, FLAGS("--dev", "xdp:eth7", "--echo", "192.0.2.2:7", "--discard", "7"),
+		"--discard: port 7 is taken by --echo; give one of them another");
 }
 
 static void addresses(void **state)
@@ -359,6 +367,7 @@ int main(void)
 		cmocka_unit_test(flags),
 		cmocka_unit_test(values_of_flags),
 		cmocka_unit_test(devices),
+		cmocka_unit_test(shared_addresses),
 		cmocka_unit_test(addresses),
 		cmocka_unit_test(routes),
 		cmocka_unit_test(services),

@@ -33,6 +33,7 @@
 	X(DROP_ARP, "drop.arp", "malformed or irrelevant ARP")                                               \
 	X(DROP_ND, "drop.nd", "malformed or irrelevant neighbour discovery")                                 \
 	X(DROP_ICMP, "drop.icmp", "ICMP that nothing here answers or uses")                                  \
+	X(DROP_NOT_OURS, "drop.not_ours", "of an address that we share: the kernel's to answer")             \
 	X(DROP_NO_LISTENER, "drop.no_listener", "port that nobody listens on; answered with RST or ICMP")    \
 	X(DROP_NO_MBUF, "drop.no_mbuf", "no buffer: the pool was empty, or nearly")                          \
 	X(DROP_RING_FULL, "drop.ring_full", "another worker's inbox was full")                               \

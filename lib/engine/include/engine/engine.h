@@ -16,12 +16,17 @@
 #include <engine/flood.h>
 #include <nic/nic.h>
 #include <service/service.h>
+#include <steer/kernel.h>
+#include <steer/steer.h>
 #include <tcp/tcp.h>
 
 #define BW_WORKERS_MAX  64
 #define BW_ADDRS_MAX    16
 #define BW_ROUTES_MAX   16
 #define BW_SERVICES_MAX 16
+
+/** Of an interface that is shared with the kernel, which may have many. */
+#define BW_NETWORK_ADDRS_MAX BW_KERNEL_ADDRS_MAX
 
 enum bw_poll {
 	BW_POLL_AUTO,     /* adaptive on virtual devices, busy on NICs */
@@ -78,6 +83,14 @@ struct bw_engine_conf {
 	unsigned helper_count; /* helper threads; default 2 */
 	bool counts_cycles;    /* by stage; default off, and the busy and idle ones are counted always */
 	const struct bw_flood_conf *flood; /* outlives the engine; default NULL: none */
+	/**
+	 * What gives us our packets of an interface that the kernel goes on using; outlives the engine. NULL: the device is
+	 * ours alone. With `addrs` those are ours alone, and whatever else comes there is the kernel's.
+	 */
+	struct bw_steer *steer;
+	/** Without any: we are at the interface's own addresses, and what is ours of them is the services' ports. */
+	bool shares_addresses;
+	bool steals_ports; /* ... although another process listens there */
 };
 
 void bw_engine_conf_init(struct bw_engine_conf *conf);
@@ -95,6 +108,9 @@ int bw_engine_start(struct bw_engine *engine);
 unsigned bw_engine_drain(struct bw_engine *engine, bw_ns timeout_ns);
 /** Stop the workers and helpers, release everything but the nic. */
 void bw_engine_destroy(struct bw_engine *engine);
+
+/** The addresses that we are at now: those of the configuration, or the interface's. Returns how many, `max` at most. */
+unsigned bw_engine_addrs(const struct bw_engine *engine, struct bw_cidr *addrs, unsigned max);
 
 /**
  * What a worker spends its cycles on. A service's own are those of its callbacks, whoever calls them, with what these

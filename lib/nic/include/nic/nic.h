@@ -88,6 +88,8 @@ struct bw_nic_conf {
 	uint16_t mtu;              /* 576..9000; 0: the interface's, 1500 where there is none */
 	uint32_t mbufs_per_worker; /* 0: chosen from descriptors, 16384 at least */
 	const struct bw_mac *mac;  /* NULL: the device's own */
+	/* packet: an eBPF program that says which packets its sockets are shown; 0: all. The caller's */
+	int socket_filter_fd;
 	bool wants_interrupts;     /* adaptive polling: RX interrupts where the driver has them */
 	/* tap: addresses of the kernel's end, NULL for none; ours are the same prefix's other addresses */
 	const struct bw_cidr *host_addrs;

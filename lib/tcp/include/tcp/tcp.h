@@ -166,6 +166,13 @@ struct bw_tcp_conf {
 	/** Do packets of the flow come to this core? What an active open asks of a port. NULL: all do. */
 	bool (*is_local)(const void *arg, const struct bw_flow *flow);
 	const void *is_local_arg;
+	/** Ports that an active open takes from: RFC 6056 3.2. Default 1024 to 65535. */
+	uint16_t port_first, port_last;
+	/**
+	 * Another stack has our addresses, too. A segment that belongs to no connection gets an RST only if its port is a
+	 * listener's or one of those; at the others it is not for us to say that nobody is there.
+	 */
+	bool shares_addresses;
 	/**
 	 * bw_tcp_input() begins to look up packets, or has looked them up and takes them in: for the caller's account
 	 * of cycles. Once or twice a burst. NULL: nobody asks.

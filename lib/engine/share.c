@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * An interface that the kernel goes on using. What comes to us the steer decides (lib/steer), and it is told here what
+ * is ours: whole addresses that the kernel does not have, or the services' ports of those that it has.
+ *
+ * In the latter case the network is the kernel's. A thread of its own follows it: addresses and routes become a new
+ * network for the workers, and neighbours are what the kernel says of them. Workers ask by ring and are told by ring;
+ * an answer holds until the kernel says something else, or until the worker's entry is old and it asks again.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <rte_ring_elem.h>
+
+#include <base/log.h>
+#include <steer/ports.h>
+
+#include "worker.h"
+
+#define ASKS_MAX  1024
+#define TOLD_MAX  1024
+#define SETTLE_MS 20 /* changes come in groups: an address, its route, another route */
+
+/** A question, and an answer. A ring's elements are a multiple of 4 bytes. */
+struct ask {
+	struct bw_ip ip;
+	uint32_t worker;
+};
+
+struct told {
+	struct bw_ip ip; /* unspecified: any, and not known */
+	struct bw_mac mac;
+	uint16_t is_known;
+};
+
+struct bw_share {
+	struct bw_engine *engine;
+	struct bw_kernel *kernel; /* NULL: the addresses are ours alone */
+	struct bw_kernel_network *seen;
+	struct bw_steer_holds *holds;
+	struct rte_ring *asks;
+	int wake_fd;
+	bool is_stale; /* `seen` is not what the kernel has */
+	bool was_warned_of_mtu;
+	_Atomic bool stops;
+	pthread_t thread;
+	bool is_running;
+};
+
+/* ---- what is ours ------------------------------------------------------------------------------------------- */
+
+static bool is_client(const struct bw_engine *engine)
+{
+	for (unsigned i = 0; i < engine->conf.service_count; i++)
+		if (engine->conf.services[i].port == 0)
+			return true;
+	return false;
+}
+
+static unsigned add_ports(const struct bw_engine *engine, const struct bw_ip *ip, struct bw_steer_port *ports)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < engine->conf.service_count; i++) {
+		const struct bw_engine_service *service = &engine->conf.services[i];
+
+		if (service->port == 0 || !bw_engine_service_is_at(service, ip))
+			continue;
+		if (service->service->data != NULL)
+			ports[count++] = (struct bw_steer_port){ *ip, IPPROTO_TCP, service->port };
+		if (service->service->datagram != NULL)
+			ports[count++] = (struct bw_steer_port){ *ip, IPPROTO_UDP, service->port };
+	}
+	return count;
+}
+
+static int own(struct bw_share *share)
+{
+	const struct bw_engine *engine = share->engine;
+	const struct bw_network *network = engine->network;
+	struct bw_steer_addr addrs[BW_NETWORK_ADDRS_MAX];
+	struct bw_steer_port ports[BW_NETWORK_ADDRS_MAX * BW_SERVICES_MAX * 2];
+	struct bw_steer_owned owned = {
+		.mac = network->mac,
+		.vlan = engine->conf.vlan,
+		.addrs = addrs,
+		.addr_count = network->addr_count,
+		.ports = ports,
+		.prefix = network->range,
+	};
+
+	_Static_assert(BW_ARRAY_LEN(ports) <= BW_STEER_PORTS_MAX && BW_ARRAY_LEN(addrs) <= BW_STEER_ADDRS_MAX,
+		"what the maps hold");
+	for (unsigned i = 0; i < network->addr_count; i++) {
+		addrs[i] = (struct bw_steer_addr){ network->addrs[i].ip, !network->is_kernels };
+		if (network->is_kernels)
+			owned.port_count +=
+				add_ports(engine, &network->addrs[i].ip, ports + owned.port_count);
+	}
+	if (network->is_kernels && is_client(engine)) {
+		owned.range_first = engine->conf.tcp.port_first;
+		owned.range_last = engine->conf.tcp.port_last;
+	}
+	return bw_steer_own(engine->conf.steer, &owned);
+}
+
+/* ---- the kernel's network ------------------------------------------------------------------------------------ */
+
+static struct bw_network *network_of_kernel(const struct bw_kernel_network *seen)
+{
+	struct bw_network *network = bw_network_alloc(seen->route_count);
+
+	if (network == NULL)
+		return NULL;
+	network->is_kernels = true;
+	network->mac = seen->mac;
+	network->addr_count = seen->addr_count;
+	memcpy(network->addrs, seen->addrs, seen->addr_count * sizeof(seen->addrs[0]));
+	for (unsigned i = 0; i < seen->route_count; i++)
+		network->routes[i] = (struct bw_network_route){ .prefix = seen->routes[i].prefix,
+			.gateway = seen->routes[i].gateway,
+			.source = seen->routes[i].source };
+	return network;
+}
+
+static bool is_same(const struct bw_network *a, const struct bw_network *b)
+{
+	return a->addr_count == b->addr_count && a->route_count == b->route_count &&
+	       memcmp(&a->mac, &b->mac, sizeof(a->mac)) == 0 &&
+	       memcmp(a->addrs, b->addrs, a->addr_count * sizeof(a->addrs[0])) == 0 &&
+	       memcmp(a->routes, b->routes, a->route_count * sizeof(a->routes[0])) == 0;
+}
+
+static void say_addresses(const struct bw_engine *engine, const struct bw_network *network)
+{
+	char line[256] = "", text[BW_CIDR_STRLEN];
+	size_t used = 0;
+
+	for (unsigned i = 0; i < network->addr_count && used < sizeof(line); i++)
+		used += (size_t)snprintf(line + used, sizeof(line) - used, "%s%s", i == 0 ? "" : ", ",
+			bw_cidr_format(&network->addrs[i], text));
+	bw_info("--dev %s: %s has now %s, and %u route%s", engine->nic->plan.spec, engine->nic->plan.iface,
+		network->addr_count > 0 ? line : "no address", network->route_count,
+		network->route_count == 1 ? "" : "s");
+}
+
+static void say_mtu(struct bw_share *share)
+{
+	const struct bw_nic *nic = share->engine->nic;
+	const bool is_smaller = share->seen->is_there && share->seen->mtu < nic->mtu;
+
+	if (is_smaller && !share->was_warned_of_mtu)
+		bw_warn("--dev %s: %s has an MTU of %u now; packets of up to %u go on being sent until a restart",
+			nic->plan.spec, nic->plan.iface, share->seen->mtu, nic->mtu);
+	share->was_warned_of_mtu = is_smaller;
+}
+
+static void follow(struct bw_share *share)
+{
+	struct bw_engine *engine = share->engine;
+	struct bw_network *network;
+
+	if (bw_kernel_read(share->kernel, share->seen) != 0)
+		return; /* is_stale: again with the next look */
+	share->is_stale = false;
+	say_mtu(share);
+	network = network_of_kernel(share->seen);
+	if (network == NULL || is_same(network, engine->network)) {
+		free(network);
+		return;
+	}
+	if (network->addr_count != engine->network->addr_count ||
+		memcmp(network->addrs, engine->network->addrs,
+			network->addr_count * sizeof(network->addrs[0])) != 0)
+		say_addresses(engine, network);
+	bw_network_publish(engine, network);
+	(void)own(share);
+}
+
+static void tell(struct bw_share *share, unsigned worker, const struct told *told)
+{
+	struct bw_worker *w = &share->engine->workers[worker];
+
+	/* One that is full will ask again. */
+	(void)rte_ring_sp_enqueue_elem(w->told_in, (void *)(uintptr_t)told, sizeof(*told));
+	bw_power_wake(w);
+}
+
+static void on_network(void *arg)
+{
+	((struct bw_share *)arg)->is_stale = true;
+}
+
+static void on_neigh(void *arg, const struct bw_ip *ip, const struct bw_mac *mac)
+{
+	struct bw_share *share = arg;
+	struct told told = { .is_known = mac != NULL };
+
+	if (ip != NULL)
+		told.ip = *ip;
+	if (mac != NULL)
+		told.mac = *mac;
+	for (unsigned i = 0; i < share->engine->worker_count; i++)
+		tell(share, i, &told);
+}
+
+static void answer(struct bw_share *share)
+{
+	struct ask ask;
+
+	while (rte_ring_sc_dequeue_elem(share->asks, &ask, sizeof(ask)) == 0) {
+		struct told told = { .ip = ask.ip, .is_known = true };
+
+		if (bw_kernel_neigh(share->kernel, &ask.ip, &told.mac) == 0)
+			tell(share, ask.worker, &told);
+	}
+}
+
+static void *share_main(void *arg)
+{
+	struct bw_share *share = arg;
+	const struct bw_kernel_events events = { on_network, on_neigh, share };
+	struct pollfd fds[2] = { { .fd = bw_kernel_fd(share->kernel), .events = POLLIN },
+		{ .fd = share->wake_fd, .events = POLLIN } };
+	uint64_t counter;
+
+	pthread_setname_np(pthread_self(), "bw-share");
+	while (!atomic_load(&share->stops)) {
+		const int count = poll(fds, BW_ARRAY_LEN(fds), share->is_stale ? SETTLE_MS : -1);
+
+		if (count > 0 && (fds[1].revents & POLLIN) &&
+			read(share->wake_fd, &counter, sizeof(counter)) > 0)
+			answer(share);
+		if (count > 0 && (fds[0].revents & POLLIN))
+			bw_kernel_take(share->kernel, &events);
+		else if (count == 0)
+			follow(share);
+	}
+	return NULL;
+}
+
+/* ---- the workers' side ---------------------------------------------------------------------------------------- */
+
+void bw_share_ask(struct bw_worker *w, const struct bw_ip *ip)
+{
+	struct bw_share *share = w->engine->share;
+	struct ask ask = { .ip = *ip, .worker = w->index };
+	const uint64_t one = 1;
+
+	/* One that finds no room is asked again, as if the answer had been lost. */
+	if (rte_ring_mp_enqueue_elem(share->asks, &ask, sizeof(ask)) == 0 &&
+		write(share->wake_fd, &one, sizeof(one)) < 0)
+		return; /* its counter is full: it is awake */
+}
+
+unsigned bw_share_deliver(struct bw_worker *w)
+{
+	struct told told[BW_BURST_MAX];
+	unsigned count =
+		rte_ring_sc_dequeue_burst_elem(w->told_in, told, sizeof(told[0]), BW_ARRAY_LEN(told), NULL);
+
+	for (unsigned i = 0; i < count; i++) {
+		if (told[i].is_known)
+			bw_neigh_told(w, &told[i].ip, &told[i].mac);
+		else
+			bw_neigh_doubt(w, bw_ip_half(&told[i].ip, 1) != 0 ? &told[i].ip : NULL);
+	}
+	return count;
+}
+
+/* ---- start and stop ------------------------------------------------------------------------------------------- */
+
+static bool has_addr(const struct bw_kernel_network *network, const struct bw_ip *ip)
+{
+	for (unsigned i = 0; i < network->addr_count; i++)
+		if (bw_ip_eq(&network->addrs[i].ip, ip))
+			return true;
+	return false;
+}
+
+static int check_services(const struct bw_share *share)
+{
+	const struct bw_engine *engine = share->engine;
+	char text[BW_IP_STRLEN];
+
+	for (unsigned i = 0; i < engine->conf.service_count; i++) {
+		const struct bw_engine_service *service = &engine->conf.services[i];
+
+		for (unsigned k = 0; k < service->addr_count; k++) {
+			if (has_addr(share->seen, &service->addrs[k]))
+				continue;
+			bw_error(
+				"--dev %s: %s is no address of %s, and %s on port %u is to be there; `ip addr show dev "
+				"%s` lists them",
+				engine->nic->plan.spec, bw_ip_format(&service->addrs[k], text),
+				engine->nic->plan.iface, service->service->name, service->port,
+				engine->nic->plan.iface);
+			return -EADDRNOTAVAIL;
+		}
+	}
+	return 0;
+}
+
+static int open_kernel(struct bw_share *share)
+{
+	struct bw_engine *engine = share->engine;
+	const char *spec = engine->nic->plan.spec, *iface = engine->nic->plan.iface;
+	int rc = bw_kernel_open(iface, engine->conf.vlan, &share->kernel);
+
+	if (rc == 0)
+		rc = bw_kernel_read(share->kernel, share->seen);
+	if (rc != 0 && engine->conf.vlan != 0) {
+		bw_error(
+			"--dev %s: %s has no interface for VLAN %u, of which to take the addresses; ip link add "
+			"link %s name %s.%u type vlan id %u, or give --addr CIDR",
+			spec, iface, engine->conf.vlan, iface, iface, engine->conf.vlan, engine->conf.vlan);
+		return rc;
+	}
+	if (rc != 0) {
+		bw_error("--dev %s: the kernel does not tell of %s: %s", spec, iface, strerror(-rc));
+		return rc;
+	}
+	if (share->seen->addr_count > 0)
+		return check_services(share);
+	bw_error(
+		"--dev %s: %s has no address to share; give it one: ip addr add CIDR dev %s, or Barewire one of its "
+		"own with --addr CIDR",
+		spec, iface, iface);
+	return -EADDRNOTAVAIL;
+}
+
+/* Refuse what another process listens on, and keep others from it meanwhile. */
+static int hold_ports(struct bw_share *share)
+{
+	const struct bw_engine *engine = share->engine;
+	struct bw_steer_port ports[BW_SERVICES_MAX * 2];
+
+	for (unsigned i = 0; i < share->seen->addr_count; i++) {
+		const unsigned count = add_ports(engine, &share->seen->addrs[i].ip, ports);
+		int rc = bw_steer_hold(engine->nic->plan.spec, ports, count, &share->holds);
+
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int make_rings(struct bw_share *share)
+{
+	struct bw_engine *engine = share->engine;
+	char name[RTE_RING_NAMESIZE];
+
+	snprintf(name, sizeof(name), "bw%u_asks", engine->number);
+	share->asks = rte_ring_create_elem(name, sizeof(struct ask), ASKS_MAX, SOCKET_ID_ANY, RING_F_SC_DEQ);
+	for (unsigned i = 0; i < engine->worker_count; i++) {
+		snprintf(name, sizeof(name), "bw%u_told_%u", engine->number, i);
+		engine->workers[i].told_in = rte_ring_create_elem(
+			name, sizeof(struct told), TOLD_MAX, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+		if (engine->workers[i].told_in == NULL)
+			return -ENOMEM;
+	}
+	share->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	return share->asks != NULL && share->wake_fd >= 0 ? 0 : -ENOMEM;
+}
+
+int bw_share_start(struct bw_engine *engine)
+{
+	struct bw_share *share = calloc(1, sizeof(*share));
+	int rc;
+
+	if (share == NULL)
+		return -ENOMEM;
+	engine->share = share;
+	share->engine = engine;
+	share->wake_fd = -1;
+	if (!engine->conf.shares_addresses)
+		return 0;
+	share->seen = calloc(1, sizeof(*share->seen));
+	rc = share->seen != NULL ? open_kernel(share) : -ENOMEM;
+	if (rc == 0 && !engine->conf.steals_ports)
+		rc = hold_ports(share);
+	if (rc != 0)
+		return rc;
+	engine->network = network_of_kernel(share->seen);
+	return engine->network != NULL ? make_rings(share) : -ENOMEM;
+}
+
+int bw_share_begin(struct bw_engine *engine)
+{
+	struct bw_share *share = engine->share;
+	int rc = own(share);
+
+	if (rc != 0 || share->kernel == NULL)
+		return rc;
+	rc = pthread_create(&share->thread, NULL, share_main, share);
+	if (rc != 0) {
+		bw_error("--dev %s: no thread to follow the kernel's network with: %s",
+			engine->nic->plan.spec, strerror(rc));
+		return -rc;
+	}
+	share->is_running = true;
+	return 0;
+}
+
+void bw_share_stop(struct bw_engine *engine)
+{
+	struct bw_share *share = engine->share;
+	const uint64_t one = 1;
+
+	if (share == NULL)
+		return;
+	if (share->is_running) {
+		atomic_store(&share->stops, true);
+		if (write(share->wake_fd, &one, sizeof(one)) == sizeof(one))
+			pthread_join(share->thread, NULL);
+		share->is_running = false;
+	}
+}
+
+void bw_share_free(struct bw_engine *engine)
+{
+	struct bw_share *share = engine->share;
+
+	if (share == NULL)
+		return;
+	for (unsigned i = 0; i < engine->worker_count; i++)
+		rte_ring_free(engine->workers[i].told_in);
+	rte_ring_free(share->asks);
+	bw_steer_release(share->holds);
+	bw_kernel_close(share->kernel);
+	if (share->wake_fd >= 0)
+		close(share->wake_fd);
+	free(share->seen);
+	free(share);
+	engine->share = NULL;
+}

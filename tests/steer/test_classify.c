@@ -1,0 +1,600 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Whose is a packet? The programs run in the kernel, on packets that are made here, without an interface
+ * (BPF_PROG_TEST_RUN). What they take has no socket to go to here, so it is dropped, and counted as that.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+
+#include "internal.h"
+
+#define FRAME_MAX 512
+
+/* ---- packets ------------------------------------------------------------------------------------------------ */
+
+struct frame {
+	uint8_t b[FRAME_MAX];
+	unsigned bytes;
+};
+
+static const struct bw_mac ours = { { 2, 0, 0, 0, 0, 2 } }, theirs = { { 2, 0, 0, 0, 0, 1 } };
+
+static void put(struct frame *f, const void *data, unsigned bytes)
+{
+	assert_true(f->bytes + bytes <= FRAME_MAX);
+	memcpy(f->b + f->bytes, data, bytes);
+	f->bytes += bytes;
+}
+
+static void put8(struct frame *f, unsigned value)
+{
+	uint8_t byte = (uint8_t)value;
+
+	put(f, &byte, 1);
+}
+
+static void put16(struct frame *f, unsigned value)
+{
+	put8(f, value >> 8);
+	put8(f, value);
+}
+
+static void put_zeros(struct frame *f, unsigned bytes)
+{
+	while (bytes-- > 0)
+		put8(f, 0);
+}
+
+static void put_ip(struct frame *f, const char *text)
+{
+	struct bw_ip ip;
+
+	assert_int_equal(bw_ip_parse(text, &ip), 0);
+	if (bw_ip_is_v4(&ip))
+		put(f, &ip.w_be[3], 4);
+	else
+		put(f, ip.b, 16);
+}
+
+static struct frame ethernet(unsigned type)
+{
+	struct frame f = { .bytes = 0 };
+
+	put(&f, &ours, 6);
+	put(&f, &theirs, 6);
+	put16(&f, type);
+	return f;
+}
+
+struct ip {
+	const char *src, *dst;
+	unsigned proto, id, fragment; /* the field of IPv4; of IPv6 the header's, and it has one if not 0 */
+	unsigned options;             /* words of IPv4's; extension headers of IPv6 */
+};
+
+/* Version 4 or 6 by the addresses. */
+static void put_header(struct frame *f, const struct ip *ip)
+{
+	if (strchr(ip->src, ':') == NULL) {
+		put8(f, 0x45 + ip->options);
+		put8(f, 0);
+		put16(f, 200);
+		put16(f, ip->id);
+		put16(f, ip->fragment);
+		put8(f, 64);
+		put8(f, ip->proto);
+		put16(f, 0);
+		put_ip(f, ip->src);
+		put_ip(f, ip->dst);
+		put_zeros(f, 4 * ip->options);
+		return;
+	}
+	put8(f, 0x60);
+	put_zeros(f, 3);
+	put16(f, 200);
+	put8(f, ip->options > 0 ? IPPROTO_DSTOPTS : ip->fragment != 0 ? IPPROTO_FRAGMENT : ip->proto);
+	put8(f, 64);
+	put_ip(f, ip->src);
+	put_ip(f, ip->dst);
+	for (unsigned i = 1; i <= ip->options; i++) {
+		put8(f, i < ip->options ? IPPROTO_DSTOPTS : ip->fragment != 0 ? IPPROTO_FRAGMENT : ip->proto);
+		put8(f, 1); /* 16 bytes */
+		put_zeros(f, 14);
+	}
+	if (ip->fragment != 0) {
+		put8(f, ip->proto);
+		put8(f, 0);
+		put16(f, ip->fragment);
+		put16(f, 0);
+		put16(f, ip->id);
+	}
+}
+
+static void put_ports(struct frame *f, unsigned source, unsigned dest, unsigned flags)
+{
+	put16(f, source);
+	put16(f, dest);
+	put_zeros(f, 9);
+	put8(f, flags);
+	put_zeros(f, 30);
+}
+
+static struct frame packet(const struct ip *ip, unsigned source, unsigned dest, unsigned flags)
+{
+	struct frame f = ethernet(strchr(ip->src, ':') == NULL ? 0x0800 : 0x86dd);
+
+	put_header(&f, ip);
+	put_ports(&f, source, dest, flags);
+	return f;
+}
+
+#define TCP4(...) packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_TCP }, __VA_ARGS__)
+#define SYN       0x02
+#define ACK       0x10
+
+/* ---- the programs ------------------------------------------------------------------------------------------- */
+
+static struct bw_steer *steer;
+static bool is_tc;
+
+enum where {
+	KERNEL,
+	US,
+	NOBODY /* dropped, by a rule or a limit */
+};
+
+static uint64_t counter(enum bw_steer_counter which)
+{
+	uint64_t all[BW_STEER_COUNTERS];
+
+	bw_steer_counters(steer, all);
+	return all[which];
+}
+
+static enum where run(const struct frame *f)
+{
+	uint8_t out[FRAME_MAX];
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = f->b, .data_size_in = f->bytes, .data_out = out,
+		.data_size_out = sizeof(out));
+	const uint64_t ours_before = counter(BW_STEER_NO_SOCKET), passed_before = counter(BW_STEER_PASSED),
+		       blocked = counter(BW_STEER_BLOCKED), syn = counter(BW_STEER_SYN_RATE),
+		       rate = counter(BW_STEER_PACKET_RATE);
+
+	const int rc = bpf_prog_test_run_opts(bw_steer__program(steer), &options);
+
+	if (rc == -EINVAL && is_tc) /* there the kernel itself wants a whole IP header */
+		return KERNEL;
+	assert_int_equal(rc, 0);
+	assert_int_equal(options.data_size_out, f->bytes);
+	assert_memory_equal(out, f->b, f->bytes); /* whoever gets it, gets it as it came */
+	if (options.retval == (is_tc ? (uint32_t)-1 : XDP_PASS)) {
+		assert_int_equal(counter(BW_STEER_PASSED), passed_before + 1);
+		return KERNEL;
+	}
+	if (counter(BW_STEER_BLOCKED) + counter(BW_STEER_SYN_RATE) + counter(BW_STEER_PACKET_RATE) !=
+		blocked + syn + rate)
+		return NOBODY;
+	assert_int_equal(options.retval, is_tc ? 2 : XDP_DROP);
+	assert_int_equal(
+		counter(BW_STEER_NO_SOCKET), ours_before + !is_tc); /* where it is tc's, the socket counts */
+	return US;
+}
+
+#define RUN(frame_, where_)                                                                                  \
+	do {                                                                                                 \
+		struct frame f_ = frame_;                                                                    \
+                                                                                                             \
+		assert_int_equal(run(&f_), where_);                                                          \
+	} while (0)
+
+static struct bw_ip ip_of(const char *text)
+{
+	struct bw_ip ip;
+
+	assert_int_equal(bw_ip_parse(text, &ip), 0);
+	return ip;
+}
+
+static void own(uint16_t vlan, uint16_t range_first, uint16_t range_last)
+{
+	const struct bw_steer_addr addrs[] = { { ip_of("192.0.2.2"), false }, { ip_of("2001:db8::2"), false },
+		{ ip_of("192.0.2.7"), true }, { ip_of("2001:db8::7"), true } };
+	const struct bw_steer_port ports[] = { { ip_of("192.0.2.2"), IPPROTO_TCP, 80 },
+		{ ip_of("192.0.2.2"), IPPROTO_UDP, 53 }, { ip_of("2001:db8::2"), IPPROTO_TCP, 80 } };
+	struct bw_steer_owned owned = { .mac = ours,
+		.vlan = vlan,
+		.addrs = addrs,
+		.addr_count = BW_ARRAY_LEN(addrs),
+		.ports = ports,
+		.port_count = BW_ARRAY_LEN(ports),
+		.range_first = range_first,
+		.range_last = range_last };
+
+	bw_cidr_parse("198.51.100.0/25", &owned.prefix);
+	assert_int_equal(bw_steer_own(steer, &owned), 0);
+}
+
+/* ---- whose? ------------------------------------------------------------------------------------------------- */
+
+static void ports_of_shared_addresses(void **state)
+{
+	own(0, 0, 0);
+	RUN(TCP4(4000, 80, SYN), US);
+	RUN(TCP4(4000, 80, ACK), US);
+	RUN(TCP4(4000, 22, SYN), KERNEL);
+	RUN(TCP4(80, 4000, ACK), KERNEL); /* an answer to a connection of the kernel's */
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP }, 4000, 53, 0), US);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP }, 4000, 80, 0), KERNEL);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_SCTP }, 4000, 80, 0), KERNEL);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.3", IPPROTO_TCP }, 4000, 80, SYN), KERNEL);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.255", IPPROTO_UDP }, 4000, 53, 0), KERNEL);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_TCP, .options = 10 }, 4000, 80, SYN), US);
+	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 80, SYN), US);
+	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 22, SYN), KERNEL);
+	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 3 }, 4000, 80, SYN),
+		US);
+	/* A chain without an end that is worth following is the kernel's. */
+	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 12 }, 4000, 80, SYN),
+		KERNEL);
+}
+
+static void a_listener_moves(void **state)
+{
+	const struct bw_steer_addr addr = { ip_of("192.0.2.2"), false };
+	const struct bw_steer_port port = { ip_of("192.0.2.2"), IPPROTO_TCP, 81 };
+
+	own(0, 0, 0);
+	assert_int_equal(bw_steer_own(steer, &(struct bw_steer_owned){ .mac = ours,
+						     .addrs = &addr,
+						     .addr_count = 1,
+						     .ports = &port,
+						     .port_count = 1 }),
+		0);
+	RUN(TCP4(4000, 80, SYN), KERNEL);
+	RUN(TCP4(4000, 81, SYN), US);
+	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 80, SYN), KERNEL);
+	RUN(packet(&(struct ip){ "192.0.2.9", "198.51.100.3", IPPROTO_TCP }, 4000, 80, SYN), KERNEL);
+	assert_int_equal(bw_steer_own(steer, &(struct bw_steer_owned){ .mac = ours }), 0);
+	RUN(TCP4(4000, 81, SYN), KERNEL);
+}
+
+static void ports_that_we_open_from(void **state)
+{
+	own(0, 61000, 65535);
+	RUN(TCP4(443, 60999, ACK), KERNEL);
+	RUN(TCP4(443, 61000, ACK), US);
+	RUN(TCP4(443, 65535, SYN | ACK), US);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP }, 53, 61000, 0), US);
+}
+
+static void whole_addresses(void **state)
+{
+	own(0, 0, 0);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.7", IPPROTO_TCP }, 4000, 9, SYN), US);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.7", IPPROTO_ICMP }, 0x0800, 0, 0), US);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.7", IPPROTO_TCP, .fragment = 100 }, 1, 1, 0), US);
+	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::7", IPPROTO_ICMPV6 }, 0x8000, 0, 0), US);
+	RUN(packet(&(struct ip){ "192.0.2.9", "198.51.100.127", IPPROTO_TCP }, 4000, 9, SYN), US);
+	RUN(packet(&(struct ip){ "192.0.2.9", "198.51.100.128", IPPROTO_TCP }, 4000, 9, SYN), KERNEL);
+}
+
+static struct frame arp(const char *sender, const char *target)
+{
+	struct frame f = ethernet(0x0806);
+
+	memset(f.b, 0xff, 6);
+	put(&f, "\0\1\x08\0\6\4\0\1", 8);
+	put(&f, &theirs, 6);
+	put_ip(&f, sender);
+	put_zeros(&f, 6);
+	put_ip(&f, target);
+	put_zeros(&f, 18);
+	return f;
+}
+
+static struct frame solicit(const char *target, unsigned type)
+{
+	struct frame f = ethernet(0x86dd);
+
+	f.b[0] = f.b[1] = 0x33;
+	put_header(&f, &(struct ip){ "2001:db8::9", "ff02::1:ff00:7", IPPROTO_ICMPV6 });
+	put8(&f, type);
+	put_zeros(&f, 7);
+	put_ip(&f, target);
+	put_zeros(&f, 8);
+	return f;
+}
+
+static void neighbours_ask_the_one_who_has_the_address(void **state)
+{
+	own(0, 0, 0);
+	RUN(arp("192.0.2.9", "192.0.2.7"), US);
+	RUN(arp("192.0.2.9", "192.0.2.2"), KERNEL);
+	RUN(arp("192.0.2.9", "192.0.2.9"), KERNEL);
+	RUN(arp("192.0.2.7", "192.0.2.7"), US); /* somebody claims it */
+	RUN(arp("192.0.2.9", "198.51.100.1"), US);
+	RUN(solicit("2001:db8::7", 135), US);
+	RUN(solicit("2001:db8::7", 136), US);
+	RUN(solicit("2001:db8::2", 135), KERNEL);
+	RUN(solicit("2001:db8::7", 134), KERNEL); /* a router's */
+}
+
+/* ---- what belongs to a flow --------------------------------------------------------------------------------- */
+
+static struct frame icmp(
+	bool is_v6, unsigned type, const char *quoted_src, unsigned source, unsigned quoted_options)
+{
+	struct frame f = ethernet(is_v6 ? 0x86dd : 0x0800);
+
+	put_header(&f, &(struct ip){ is_v6 ? "2001:db8::1" : "192.0.2.1", is_v6 ? "2001:db8::2" : "192.0.2.2",
+			       is_v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP });
+	put8(&f, type);
+	put_zeros(&f, 7);
+	put_header(&f, &(struct ip){ quoted_src, is_v6 ? "2001:db8::9" : "203.0.113.9", IPPROTO_TCP,
+			       .options = quoted_options });
+	put16(&f, source);
+	put16(&f, 4000);
+	put_zeros(&f, 4);
+	return f;
+}
+
+static void errors_go_where_what_they_quote_came_from(void **state)
+{
+	own(0, 61000, 65535);
+	RUN(icmp(false, 3, "192.0.2.2", 80, 0), US);
+	RUN(icmp(false, 11, "192.0.2.2", 80, 2), US);
+	RUN(icmp(false, 3, "192.0.2.2", 22, 0), KERNEL);
+	RUN(icmp(false, 3, "192.0.2.2", 61234, 0), US);
+	RUN(icmp(false, 3, "192.0.2.5", 80, 0), KERNEL); /* we have no such address */
+	RUN(icmp(false, 8, "192.0.2.2", 80, 0), KERNEL); /* an echo request whose data looks like one */
+	RUN(icmp(true, 1, "2001:db8::2", 80, 0), US);
+	RUN(icmp(true, 2, "2001:db8::2", 80, 1), US);
+	RUN(icmp(true, 2, "2001:db8::2", 22, 0), KERNEL);
+	RUN(icmp(true, 128, "2001:db8::2", 80, 0), KERNEL);
+}
+
+static void fragments_follow_the_first(void **state)
+{
+	const struct ip first = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 0x2000 };
+	const struct ip second = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 100 };
+	const struct ip other = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 8, .fragment = 100 };
+	const struct ip first6 = { "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .id = 7, .fragment = 1 };
+	const struct ip second6 = { "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .id = 7, .fragment = 8 * 100 };
+
+	own(0, 0, 0);
+	RUN(packet(&second, 0, 0, 0), KERNEL); /* of nobody knows what */
+	RUN(packet(&first, 4000, 53, 0), US);
+	RUN(packet(&second, 1, 1, 0), US);
+	RUN(packet(&other, 1, 1, 0), KERNEL);
+	RUN(packet(&second6, 0, 0, 0), KERNEL);
+	RUN(packet(&first6, 4000, 80, SYN), US);
+	RUN(packet(&second6, 0, 0, 0), US);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 9, .fragment = 0x2000 }, 4000,
+		    99, 0),
+		KERNEL);
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 9, .fragment = 100 }, 1, 1, 0),
+		KERNEL);
+}
+
+static struct frame tagged(struct frame f, unsigned tci)
+{
+	struct frame out = { .bytes = 0 };
+
+	put(&out, f.b, 12);
+	put16(&out, 0x8100);
+	put16(&out, tci);
+	put(&out, f.b + 12, f.bytes - 12);
+	return out;
+}
+
+static void vlans(void **state)
+{
+	own(0, 0, 0);
+	RUN(tagged(TCP4(4000, 80, SYN), 0xe000), US); /* priority alone */
+	RUN(tagged(TCP4(4000, 80, SYN), 5), KERNEL);
+	own(5, 0, 0);
+	RUN(tagged(TCP4(4000, 80, SYN), 0x6005), US);
+	RUN(tagged(TCP4(4000, 80, SYN), 6), KERNEL);
+	RUN(TCP4(4000, 80, SYN), KERNEL);
+	RUN(tagged(arp("192.0.2.9", "192.0.2.7"), 5), US);
+}
+
+static void frames_for_another_host(void **state)
+{
+	struct frame f = TCP4(4000, 80, SYN);
+
+	own(0, 0, 0);
+	f.b[5]++;
+	RUN(f, KERNEL);
+}
+
+/* Cut off at every byte, and with every byte wrong: somebody gets it, unharmed. */
+static void whatever_the_bytes_are(void **state)
+{
+	struct frame whole[] = { TCP4(4000, 80, SYN),
+		packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 2, .fragment = 1 },
+			4000, 80, SYN),
+		icmp(false, 3, "192.0.2.2", 80, 1), icmp(true, 1, "2001:db8::2", 80, 1),
+		arp("192.0.2.9", "192.0.2.7"), solicit("2001:db8::7", 135), tagged(TCP4(4000, 80, SYN), 5) };
+
+	own(0, 61000, 65535);
+	srand(1);
+	for (unsigned i = 0; i < BW_ARRAY_LEN(whole); i++) {
+		for (unsigned bytes = 14; bytes < whole[i].bytes; bytes++) {
+			struct frame f = whole[i];
+
+			f.bytes = bytes;
+			(void)run(&f);
+		}
+		for (unsigned k = 0; k < 2000; k++) {
+			struct frame f = whole[i];
+
+			for (int changes = 1 + rand() % 3; changes > 0; changes--)
+				f.b[(unsigned)rand() % f.bytes] = (uint8_t)rand();
+			(void)run(&f);
+		}
+	}
+}
+
+/* ---- defence ------------------------------------------------------------------------------------------------ */
+
+static struct bw_cidr cidr_of(const char *text)
+{
+	struct bw_cidr cidr;
+
+	assert_int_equal(bw_cidr_parse(text, &cidr), 0);
+	return cidr;
+}
+
+static void rule(const char *text, enum bw_steer_verdict verdict)
+{
+	const struct bw_cidr cidr = cidr_of(text);
+
+	assert_int_equal(bw_steer_rule(steer, &cidr, verdict), 0);
+}
+
+static void unrule(const char *text, int rc)
+{
+	const struct bw_cidr cidr = cidr_of(text);
+
+	assert_int_equal(bw_steer_rule_remove(steer, &cidr), rc);
+}
+
+static void count_rule(const struct bw_cidr *source, enum bw_steer_verdict verdict, void *arg)
+{
+	char text[BW_CIDR_STRLEN];
+
+	bw_cidr_format(source, text);
+	*(unsigned *)arg += verdict == BW_STEER_BLOCK
+				    ? (strcmp(text, "192.0.0.0/16") == 0 || strcmp(text, "::/0") == 0)
+				    : strcmp(text, "192.0.2.8/31") == 0;
+}
+
+static void the_longest_rule_decides(void **state)
+{
+	unsigned seen = 0;
+
+	own(0, 0, 0);
+	rule("192.0.2.9/16", BW_STEER_BLOCK); /* its host bits do not count */
+	RUN(TCP4(4000, 22, SYN), NOBODY);     /* for the kernel */
+	if (!is_tc)                           /* there the socket's filter judges what is ours */
+		RUN(TCP4(4000, 80, SYN), NOBODY);
+	rule("192.0.2.8/31", BW_STEER_ALLOW);
+	RUN(TCP4(4000, 22, SYN), KERNEL);
+	RUN(TCP4(4000, 80, SYN), US);
+	rule("::/0", BW_STEER_BLOCK); /* is no rule for IPv4 */
+	RUN(TCP4(4000, 22, SYN), KERNEL);
+	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 22, SYN), NOBODY);
+	bw_steer_rules(steer, count_rule, &seen);
+	assert_int_equal(seen, 3);
+	unrule("192.0.2.8/31", 0);
+	unrule("192.0.2.8/31", -ENOENT);
+	RUN(TCP4(4000, 22, SYN), NOBODY);
+	unrule("192.0.0.0/16", 0);
+	unrule("::/0", 0);
+	RUN(TCP4(4000, 22, SYN), KERNEL);
+}
+
+/* A tenth of a second's worth at once, and then one each interval. */
+static void a_source_has_so_many(void **state)
+{
+	const struct bw_steer_limits syns = { .syns_per_s = 20 }, packets = { .packets_per_s = 1000 },
+				     none = { 0 };
+	const struct ip other = { "192.0.2.10", "192.0.2.2", IPPROTO_TCP };
+	const struct ip v6 = { "2001:db8::9", "2001:db8::2", IPPROTO_TCP },
+			same_64 = { "2001:db8::a", "2001:db8::2", IPPROTO_TCP };
+	struct bw_steer_limits got;
+	unsigned passed = 0;
+
+	own(0, 0, 0);
+	bw_steer_limit(steer, &syns);
+	bw_steer_limits_get(steer, &got);
+	assert_int_equal(got.syns_per_s, 20);
+	for (unsigned i = 0; i < 100; i++) {
+		struct frame f = TCP4(4000, 22, SYN);
+
+		passed += run(&f) == KERNEL;
+	}
+	assert_in_range(passed, 17, 20); /* 16 and the one that comes when it is due, and a slow machine's */
+	RUN(TCP4(4000, 22, ACK), KERNEL);
+	RUN(TCP4(4000, 22, SYN | ACK), KERNEL);
+	RUN(packet(&other, 4000, 22, SYN), KERNEL);
+	for (unsigned i = 0; i < 30; i++) {
+		struct frame f = packet(&v6, 4000, 22, SYN);
+
+		(void)run(&f);
+	}
+	RUN(packet(&same_64, 4000, 22, SYN), NOBODY);
+	rule("192.0.2.9/32", BW_STEER_ALLOW);
+	RUN(TCP4(4000, 22, SYN), KERNEL);
+	unrule("192.0.2.9/32", 0);
+	bw_steer_limit(steer, &none);
+	RUN(TCP4(4000, 22, SYN), KERNEL);
+
+	bw_steer_limit(steer, &packets);
+	passed = 0;
+	for (unsigned i = 0; i < 2000; i++) {
+		struct frame f = TCP4(4000, 22, ACK);
+
+		passed += run(&f) == KERNEL;
+	}
+	assert_in_range(passed, 101, 1000);
+	bw_steer_limit(steer, &none);
+}
+
+/* ---- both programs ------------------------------------------------------------------------------------------ */
+
+static int load(enum bw_steer_hook hook)
+{
+	is_tc = hook == BW_STEER_TC;
+	return bw_steer__load(
+		&(struct bw_steer_conf){ .spec = "test", .iface = "none", .hook = hook }, &steer);
+}
+
+static int load_xdp(void **state)
+{
+	return load(BW_STEER_XDP);
+}
+
+static int load_tc(void **state)
+{
+	return load(BW_STEER_TC);
+}
+
+static int unload(void **state)
+{
+	bw_steer_close(steer);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ports_of_shared_addresses),
+		cmocka_unit_test(a_listener_moves),
+		cmocka_unit_test(ports_that_we_open_from),
+		cmocka_unit_test(whole_addresses),
+		cmocka_unit_test(neighbours_ask_the_one_who_has_the_address),
+		cmocka_unit_test(errors_go_where_what_they_quote_came_from),
+		cmocka_unit_test(fragments_follow_the_first),
+		cmocka_unit_test(vlans),
+		cmocka_unit_test(frames_for_another_host),
+		cmocka_unit_test(whatever_the_bytes_are),
+		cmocka_unit_test(the_longest_rule_decides),
+		cmocka_unit_test(a_source_has_so_many),
+	};
+
+	return cmocka_run_group_tests_name("xdp", tests, load_xdp, unload) +
+	       cmocka_run_group_tests_name("tc", tests, load_tc, unload);
+}
