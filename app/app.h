@@ -34,6 +34,11 @@ int bw_app_signal_wait(const struct bw_app_instance *instance, bw_ns timeout_ns)
 int bw_app_plan(struct bw_app_instance *instance);
 /** 0 with the workers running, or -errno after one line and nothing left behind. */
 int bw_app_start(struct bw_app_instance *instance);
+/**
+ * Everything is open: of all threads, give up what only the start needs. Threads that are made later inherit as much.
+ * Warns where a thread does not.
+ */
+void bw_app_privileges_drop(void);
 /** Returns how many mbufs did not come home, which is printed. */
 unsigned bw_app_stop(struct bw_app_instance *instance);
 /** Every counter of the engine, its services and the device that is not zero. */
@@ -43,6 +48,9 @@ int bw_app_serve(int argc, char **argv);
 int bw_app_load(int argc, char **argv);
 int bw_app_check(int argc, char **argv);
 int bw_app_doctor(int argc, char **argv);
+int bw_app_steer(int argc, char **argv);
+/** The other end of it, of an instance that runs: a bw_admin_command's run(). @arg  struct bw_app_instance */
+int bw_app_steer_answer(void *arg, int argc, char **argv, FILE *out);
 
 /** What was started, and lines to paste. */
 void bw_app_banner(FILE *out, const struct bw_app_instance *instance);

@@ -37,10 +37,7 @@ static void device(const struct banner *b)
 	if (nic->plan.reason[0] != '\0')
 		row(b, "", "%s", nic->plan.reason);
 	if (b->steer != NULL)
-		row(b, "kernel", "has all that is not for Barewire, by %s",
-			nic->plan.kind == BW_NIC_PACKET ? "tc"
-			: bw_steer_is_native(b->steer)  ? "XDP in the driver"
-							: "XDP behind the driver (generic)");
+		row(b, "kernel", "has all that is not for Barewire, by %s", bw_steer_how(b->steer));
 }
 
 static void addresses(const struct banner *b)

@@ -186,6 +186,7 @@ void bw_app_totals(const struct bw_app_instance *instance, FILE *out)
 	char *lines = malloc(SERVICE_LINES_BYTES);
 	struct bw_stats_sample sample;
 	struct bw_nic_losses losses;
+	uint64_t steered[BW_STEER_COUNTERS];
 
 	bw_stats_take(instance->engine, bw_clock_now(), &sample);
 	bw_nic_losses(&instance->nic, &losses);
@@ -208,6 +209,12 @@ void bw_app_totals(const struct bw_app_instance *instance, FILE *out)
 		bw_stats_services(lines, out);
 		free(lines);
 	}
+	if (instance->steer != NULL)
+		bw_steer_counters(instance->steer, steered);
+	for (unsigned i = 0; instance->steer != NULL && i < BW_STEER_COUNTERS; i++)
+		if (steered[i] != 0)
+			fprintf(out, "  %-24s %14" PRIu64 "  %s\n", bw_steer_counter_name[i], steered[i],
+				bw_steer_counter_help[i]);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(device); i++)
 		if (device[i].value != 0)
 			fprintf(out, "  %-24s %14" PRIu64 "  %s\n", device[i].name, device[i].value,

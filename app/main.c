@@ -15,6 +15,8 @@ static const struct command {
 } commands[] = {
 	{ "serve", "[flags] [-- EAL]", "serve until Ctrl-C", bw_app_serve },
 	{ "load", "[flags] URL...", "put load on a server, and tell how it took it", bw_app_load },
+	{ "steer", "status|block|...",
+		"what a running instance shares with the kernel, and whom it keeps out", bw_app_steer },
 	{ "check", "[flags]", "check a configuration and print what is in force", bw_app_check },
 	{ "doctor", "", "what this machine can do, and how to make it faster", bw_app_doctor },
 	{ "help", "", "this", help },

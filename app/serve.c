@@ -8,6 +8,7 @@
 
 #include <base/clock.h>
 #include <base/log.h>
+#include <control/admin.h>
 #include <control/stats.h>
 
 #include "app.h"
@@ -153,18 +154,27 @@ static void drain(struct server *server)
 			cut_off == 1 ? "" : "s", cut_off == 1 ? "was" : "were");
 }
 
+/** What may be asked while it runs. */
+static const struct bw_admin_command commands[] = {
+	{ "steer", bw_app_steer_answer },
+};
+
 static int run(struct server *server)
 {
 	struct bw_app_instance *instance = &server->instance;
+	struct bw_admin *admin;
 	const struct bw_conf_view *view = instance->view;
 	int status = EXIT_REFUSED;
 
 	if (bw_app_plan(instance) != 0 || services_prepare(view) != 0)
 		return EXIT_REFUSED;
 	if (bw_app_start(instance) == 0) {
+		bw_app_privileges_drop();
 		bw_app_banner(stdout, instance);
+		admin = bw_admin_start(commands, BW_ARRAY_LEN(commands), instance);
 		watch(server);
 		drain(server);
+		bw_admin_stop(admin);
 		bw_app_totals(instance, stdout);
 		status = bw_app_stop(instance) == 0 ? EXIT_OK : EXIT_LOST;
 	}

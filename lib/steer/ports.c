@@ -105,7 +105,7 @@ static void name_process(uint64_t inode, char *out, size_t out_bytes)
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
 
-	snprintf(out, out_bytes, "another process");
+	snprintf(out, out_bytes, "another process listens there");
 	while (proc != NULL && (entry = readdir(proc)) != NULL) {
 		char path[64], name[32] = "";
 		FILE *comm;
@@ -118,7 +118,7 @@ static void name_process(uint64_t inode, char *out, size_t out_bytes)
 			name[strcspn(name, "\n")] = '\0';
 		if (comm != NULL)
 			fclose(comm);
-		snprintf(out, out_bytes, "%s (process %.20s)", name, entry->d_name);
+		snprintf(out, out_bytes, "%s (process %.20s) listens there", name, entry->d_name);
 		break;
 	}
 	if (proc != NULL)
@@ -155,6 +155,28 @@ static int bind_to(const struct bw_steer_port *port)
 	return fd;
 }
 
+/* 0, with a socket that is bound to it or -1; or -EADDRINUSE and who has it. */
+static int hold_one(const struct bw_steer_port *port, int *fd, char *who, size_t who_bytes)
+{
+	const bool is_tcp = port->proto == IPPROTO_TCP;
+	const unsigned state = is_tcp ? TCP_LISTEN : UDP_BOUND;
+	uint64_t inode = 0;
+
+	if (bw_ip_is_v4(&port->ip))
+		inode = find_in(is_tcp ? "/proc/net/tcp" : "/proc/net/udp", state, port);
+	if (inode == 0)
+		inode = find_in(is_tcp ? "/proc/net/tcp6" : "/proc/net/udp6", state, port);
+	if (inode != 0) {
+		name_process(inode, who, who_bytes);
+		return -EADDRINUSE;
+	}
+	*fd = bind_to(port);
+	if (*fd >= 0 || errno != EADDRINUSE)
+		return 0;
+	snprintf(who, who_bytes, "another process has bound it"); /* as another instance does */
+	return -EADDRINUSE;
+}
+
 int bw_steer_hold(
 	const char *spec, const struct bw_steer_port *ports, unsigned count, struct bw_steer_holds **holds)
 {
@@ -162,31 +184,21 @@ int bw_steer_hold(
 		*holds = calloc(1, sizeof(**holds));
 	if (*holds == NULL)
 		return -ENOMEM;
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; i < count && (*holds)->count < HOLDS_MAX; i++) {
 		const struct bw_steer_port *port = &ports[i];
-		const bool is_tcp = port->proto == IPPROTO_TCP;
-		const unsigned state = is_tcp ? TCP_LISTEN : UDP_BOUND;
-		uint64_t inode = 0;
-		char ip[BW_IP_STRLEN], who[64];
+		char ip[BW_IP_STRLEN], who[96];
+		int fd = -1;
 
-		if (bw_ip_is_v4(&port->ip))
-			inode = find_in(is_tcp ? "/proc/net/tcp" : "/proc/net/udp", state, port);
-		if (inode == 0)
-			inode = find_in(is_tcp ? "/proc/net/tcp6" : "/proc/net/udp6", state, port);
-		if (inode != 0) {
-			name_process(inode, who, sizeof(who));
+		if (hold_one(port, &fd, who, sizeof(who)) != 0) {
 			bw_error(
-				"--dev %s: %s port %u of %s is taken: %s listens there; stop it, take another port, or "
-				"take it from it with --steal",
-				spec, is_tcp ? "TCP" : "UDP", port->port, bw_ip_format(&port->ip, ip), who);
+				"--dev %s: %s port %u of %s is taken: %s; stop it, take another port, or take it from "
+				"it with --steal",
+				spec, port->proto == IPPROTO_TCP ? "TCP" : "UDP", port->port,
+				bw_ip_format(&port->ip, ip), who);
 			return -EADDRINUSE;
 		}
-		if ((*holds)->count < HOLDS_MAX) {
-			const int fd = bind_to(port);
-
-			if (fd >= 0)
-				(*holds)->fd[(*holds)->count++] = fd;
-		}
+		if (fd >= 0)
+			(*holds)->fd[(*holds)->count++] = fd;
 	}
 	return 0;
 }

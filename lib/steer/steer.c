@@ -51,6 +51,14 @@ const char *const bw_steer_counter_name[BW_STEER_COUNTERS] = {
 	[BW_STEER_PACKET_RATE] = "steer.packet_rate",
 	[BW_STEER_NO_SOCKET] = "steer.no_socket",
 };
+const char *const bw_steer_counter_help[BW_STEER_COUNTERS] = {
+	[BW_STEER_PASSED] = "packets to the kernel",
+	[BW_STEER_TAKEN] = "packets to Barewire",
+	[BW_STEER_BLOCKED] = "dropped by a rule",
+	[BW_STEER_SYN_RATE] = "dropped: more SYNs of a source than its limit",
+	[BW_STEER_PACKET_RATE] = "dropped: more packets of a source than its limit",
+	[BW_STEER_NO_SOCKET] = "for Barewire, on a queue that no worker serves",
+};
 _Static_assert((int)BW_STEER_COUNTERS == STEER_COUNTS && (int)BW_STEER_NO_SOCKET == STEER_NO_SOCKET &&
 		       (int)BW_STEER_BLOCKED == STEER_BLOCKED,
 	"the programs' counters, in their order");
@@ -230,9 +238,11 @@ void bw_steer_close(struct bw_steer *steer)
 	free(steer);
 }
 
-bool bw_steer_is_native(const struct bw_steer *steer)
+const char *bw_steer_how(const struct bw_steer *steer)
 {
-	return steer->is_native;
+	if (steer->xdp == NULL)
+		return "tc";
+	return steer->is_native ? "XDP in the driver" : "XDP behind the driver (generic)";
 }
 
 int bw_steer_socket_filter(const struct bw_steer *steer)

@@ -38,8 +38,8 @@ int bw_steer_open(const struct bw_steer_conf *conf, struct bw_steer **steer);
 /** The interface is the kernel's alone. Nothing of it stays. */
 void bw_steer_close(struct bw_steer *steer);
 
-/** XDP: whether the driver runs the program, or the kernel behind it (slower). */
-bool bw_steer_is_native(const struct bw_steer *steer);
+/** In words: "XDP in the driver", "XDP behind the driver (generic)", which is slower, or "tc". */
+const char *bw_steer_how(const struct bw_steer *steer);
 /** TC: the filter for SO_ATTACH_BPF of the packet sockets; else -1. Stays the steer's. */
 int bw_steer_socket_filter(const struct bw_steer *steer);
 
@@ -109,4 +109,5 @@ enum bw_steer_counter {
 	BW_STEER_COUNTERS,
 };
 extern const char *const bw_steer_counter_name[BW_STEER_COUNTERS];
+extern const char *const bw_steer_counter_help[BW_STEER_COUNTERS];
 void bw_steer_counters(const struct bw_steer *steer, uint64_t counters[BW_STEER_COUNTERS]);

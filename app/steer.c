@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** `barewire steer`: what a running instance shares with the kernel, and whom it keeps out. Both ends of it. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <base/log.h>
+#include <control/admin.h>
+
+#include "app.h"
+
+#define FILE_BYTES_MAX (1u << 19)
+#define RATE_MAX       100000000u
+
+/* ---- the instance --------------------------------------------------------------------------------------------- */
+
+struct listing {
+	FILE *out;
+	unsigned count;
+};
+
+static void print_rule(const struct bw_cidr *source, enum bw_steer_verdict verdict, void *arg)
+{
+	struct listing *listing = arg;
+	char text[BW_CIDR_STRLEN];
+
+	fprintf(listing->out, "  %-9s %s %s\n", listing->count++ == 0 ? "rules" : "",
+		verdict == BW_STEER_BLOCK ? "block" : "allow", bw_cidr_format(source, text));
+}
+
+static void print_limit(FILE *out, const char *title, uint32_t per_s, const char *what)
+{
+	if (per_s == 0)
+		fprintf(out, "  %-9s no limit of %s\n", title, what);
+	else
+		fprintf(out, "  %-9s %u %s a second of one source\n", title, per_s, what);
+}
+
+static int status(const struct bw_app_instance *instance, FILE *out)
+{
+	struct bw_steer *steer = instance->steer;
+	struct bw_cidr addrs[BW_NETWORK_ADDRS_MAX];
+	const unsigned addr_count = bw_engine_addrs(instance->engine, addrs, BW_ARRAY_LEN(addrs));
+	uint64_t counters[BW_STEER_COUNTERS];
+	struct listing listing = { .out = out };
+	struct bw_steer_limits limits;
+	char text[BW_CIDR_STRLEN];
+
+	fprintf(out, "  %-9s %s, by %s\n", "interface", instance->plan.iface, bw_steer_how(steer));
+	for (unsigned i = 0; i < addr_count; i++)
+		fprintf(out, "  %-9s %s%s\n", i == 0 ? "addresses" : "", bw_cidr_format(&addrs[i], text),
+			instance->view->engine.shares_addresses ? ", shared with the kernel" : "");
+	bw_steer_limits_get(steer, &limits);
+	print_limit(out, "limits", limits.syns_per_s, "SYNs");
+	print_limit(out, "", limits.packets_per_s, "packets");
+	bw_steer_rules(steer, print_rule, &listing);
+	if (listing.count == 0)
+		fprintf(out, "  %-9s none\n", "rules");
+	bw_steer_counters(steer, counters);
+	for (unsigned i = 0; i < BW_STEER_COUNTERS; i++)
+		fprintf(out, "  %-24s %14" PRIu64 "  %s\n", bw_steer_counter_name[i], counters[i],
+			bw_steer_counter_help[i]);
+	return 0;
+}
+
+/** "192.0.2.0/24", or an address alone. */
+static int parse_source(const char *text, struct bw_cidr *source)
+{
+	if (bw_cidr_parse(text, source) == 0)
+		return 0;
+	if (bw_ip_parse(text, &source->ip) != 0)
+		return -EINVAL;
+	source->prefix_len = bw_ip_is_v4(&source->ip) ? 32 : 128;
+	return 0;
+}
+
+/** All of them are understood before any is put in force. */
+static int change_rules(struct bw_steer *steer, const char *verb, int argc, char **argv, FILE *out)
+{
+	const bool is_removal = strcmp(verb, "unblock") == 0;
+	const enum bw_steer_verdict verdict = strcmp(verb, "allow") == 0 ? BW_STEER_ALLOW : BW_STEER_BLOCK;
+	unsigned missing = 0;
+	struct bw_cidr source;
+
+	for (int i = 0; i < argc; i++)
+		if (parse_source(argv[i], &source) != 0) {
+			fprintf(out,
+				"'%.60s' is no address and no prefix, and nothing was changed; give one such as "
+				"192.0.2.0/24 or 2001:db8::1",
+				argv[i]);
+			return -EINVAL;
+		}
+	for (int i = 0; i < argc; i++) {
+		(void)parse_source(argv[i], &source);
+		if (is_removal) {
+			missing += bw_steer_rule_remove(steer, &source) != 0;
+		} else if (bw_steer_rule(steer, &source, verdict) != 0) {
+			fprintf(out,
+				"no room for more rules: %d of %d are in force; remove some with unblock", i,
+				argc);
+			return -ENOSPC;
+		}
+	}
+	if (is_removal)
+		fprintf(out, "%d rule%s removed, %u not there\n", argc - (int)missing,
+			argc - missing == 1 ? "" : "s", missing);
+	else
+		fprintf(out, "%d rule%s in force\n", argc, argc == 1 ? "" : "s");
+	return 0;
+}
+
+static int parse_limit(const char *word, struct bw_steer_limits *limits)
+{
+	const char *value = strchr(word, '=');
+	unsigned long number;
+	char *end;
+
+	if (value == NULL || value[1] < '0' || value[1] > '9')
+		return -EINVAL;
+	errno = 0;
+	number = strtoul(value + 1, &end, 10);
+	if (*end != '\0' || errno != 0 || number > RATE_MAX)
+		return -EINVAL;
+	if (strncmp(word, "syns=", 5) == 0)
+		limits->syns_per_s = (uint32_t)number;
+	else if (strncmp(word, "packets=", 8) == 0)
+		limits->packets_per_s = (uint32_t)number;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int change_limits(struct bw_steer *steer, int argc, char **argv, FILE *out)
+{
+	struct bw_steer_limits limits;
+
+	bw_steer_limits_get(steer, &limits);
+	for (int i = 0; i < argc; i++)
+		if (parse_limit(argv[i], &limits) != 0) {
+			fprintf(out,
+				"'%.60s' is no limit; give syns=N or packets=N, of a source and a second, 0 for none",
+				argv[i]);
+			return -EINVAL;
+		}
+	bw_steer_limit(steer, &limits);
+	print_limit(out, "limits", limits.syns_per_s, "SYNs");
+	print_limit(out, "", limits.packets_per_s, "packets");
+	return 0;
+}
+
+int bw_app_steer_answer(void *arg, int argc, char **argv, FILE *out)
+{
+	const struct bw_app_instance *instance = arg;
+	const char *verb = argc > 0 ? argv[0] : "";
+
+	if (instance->steer == NULL) {
+		fprintf(out,
+			"%s is not shared with the kernel: that is for xdp:IFACE, and for packet:IFACE without --addr",
+			instance->plan.spec);
+		return -EOPNOTSUPP;
+	}
+	if (strcmp(verb, "status") == 0)
+		return status(instance, out);
+	if (strcmp(verb, "limit") == 0)
+		return change_limits(instance->steer, argc - 1, argv + 1, out);
+	return change_rules(instance->steer, verb, argc - 1, argv + 1, out);
+}
+
+/* ---- who asks ------------------------------------------------------------------------------------------------- */
+
+static void usage(void)
+{
+	printf("usage: barewire steer [--instance PID] status\n"
+	       "                                      block|allow|unblock CIDR... [-f FILE]\n"
+	       "                                      limit [syns=N] [packets=N]\n\n"
+	       "Of an instance on xdp:IFACE or packet:IFACE: what it shares with the kernel, and which packets neither\n"
+	       "gets. The longest prefix that holds a source decides; unblock removes a rule, of either kind. Limits are\n"
+	       "of one source and a second, 0 for none; who is allowed has none.\n\n"
+	       "  -f FILE          prefixes from a file, one a line; # begins a comment\n"
+	       "  --instance PID   where more than one runs\n");
+}
+
+/** Words of a file, appended to argv[0..*argc). The text stays allocated: they point into it. */
+static int add_file(const char *path, char **argv, int *argc, int max)
+{
+	char *text = calloc(1, FILE_BYTES_MAX), *rest = text;
+	FILE *file = fopen(path, "re");
+	size_t bytes = 0;
+
+	if (text == NULL || file == NULL) {
+		bw_error("steer: cannot read %s: %s", path, strerror(errno));
+		free(text);
+		if (file != NULL)
+			fclose(file);
+		return -EINVAL;
+	}
+	bytes = fread(text, 1, FILE_BYTES_MAX - 1, file);
+	if (ferror(file) || !feof(file)) {
+		bw_error("steer: %s: %s", path,
+			ferror(file) ? strerror(errno) : "too large; give it in pieces");
+		bytes = FILE_BYTES_MAX;
+	}
+	fclose(file);
+	for (char *line = strsep(&rest, "\n"); line != NULL && bytes < FILE_BYTES_MAX;
+		line = strsep(&rest, "\n")) {
+		char *words = line;
+
+		line[strcspn(line, "#")] = '\0';
+		for (char *word = strsep(&words, " \t\r,"); word != NULL; word = strsep(&words, " \t\r,"))
+			if (word[0] != '\0' && *argc < max)
+				argv[(*argc)++] = word;
+	}
+	return bytes < FILE_BYTES_MAX ? 0 : -EFBIG;
+}
+
+#define WORDS_MAX 65000
+
+int bw_app_steer(int argc, char **argv)
+{
+	static const char *const verbs[] = { "status", "block", "allow", "unblock", "limit" };
+	char **words = calloc(WORDS_MAX, sizeof(*words));
+	int count = 0, pid = 0, rc = 0;
+	bool is_verb = false;
+
+	if (words == NULL)
+		return EXIT_REFUSED;
+	words[count++] = (char *)(uintptr_t) "steer";
+	for (int i = 0; i < argc && rc == 0; i++) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			usage();
+			free(words);
+			return EXIT_OK;
+		}
+		if (strcmp(argv[i], "--instance") == 0 && i + 1 < argc)
+			pid = atoi(argv[++i]);
+		else if (strcmp(argv[i], "-f") == 0 && i + 1 < argc)
+			rc = add_file(argv[++i], words, &count, WORDS_MAX);
+		else if (count < WORDS_MAX)
+			words[count++] = argv[i];
+	}
+	for (unsigned i = 0; count > 1 && i < BW_ARRAY_LEN(verbs); i++)
+		is_verb |= strcmp(words[1], verbs[i]) == 0;
+	if (rc == 0 && !is_verb) {
+		bw_error(
+			"steer: say what: status, block, allow, unblock or limit; barewire steer --help tells more");
+		rc = -EINVAL;
+	} else if (rc == 0 && count == 2 && strcmp(words[1], "status") != 0 &&
+		   strcmp(words[1], "limit") != 0) {
+		bw_error("steer %s: which? give prefixes such as 192.0.2.0/24, or -f FILE", words[1]);
+		rc = -EINVAL;
+	}
+	if (rc == 0)
+		rc = bw_admin_ask(pid, count, words, stdout);
+	free(words);
+	return rc == 0 ? EXIT_OK : rc == 1 ? EXIT_LOST : EXIT_REFUSED;
+}
