@@ -113,13 +113,25 @@ static int steer_open(struct bw_app_instance *instance)
 {
 	const struct bw_nic_plan *plan = &instance->plan;
 	const bool is_xdp = plan->kind == BW_NIC_XDP;
+	const struct bw_conf_view *view = instance->view;
 	const struct bw_steer_conf conf = {
 		.spec = plan->spec, .iface = plan->iface, .hook = is_xdp ? BW_STEER_XDP : BW_STEER_TC
 	};
 
-	if (!is_xdp && (plan->kind != BW_NIC_PACKET || !instance->view->engine.shares_addresses))
+	int error;
+
+	if (!is_xdp && (plan->kind != BW_NIC_PACKET || !view->engine.shares_addresses))
 		return 0;
-	return bw_steer_open(&conf, &instance->steer);
+	error = bw_steer_open(&conf, &instance->steer);
+	if (error != 0)
+		return error;
+	bw_steer_limit(instance->steer, &view->steer_limits);
+	for (unsigned i = 0; i < view->steer_rule_count && error == 0; i++)
+		error = bw_steer_rule(
+			instance->steer, &view->steer_rules[i].source, view->steer_rules[i].verdict);
+	if (error != 0)
+		bw_steer_close(instance->steer);
+	return error;
 }
 
 static int engine_create(struct bw_app_instance *instance)

@@ -25,6 +25,7 @@
 
 #define TOP_ROW(...)      ROW(struct bw_raw, struct bw_conf_view, __VA_ARGS__)
 #define NETWORK_ROW(...)  ROW(struct bw_raw_network, struct bw_engine_conf, __VA_ARGS__)
+#define STEER_ROW(...)    ROW(struct bw_raw_steer, struct bw_conf_view, __VA_ARGS__)
 #define TCP_ROW(...)      ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
 #define HTTP_ROW(...)     ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
 #define SITE_ROW(...)     ROW(struct bw_raw_site, struct bw_http_site, __VA_ARGS__)
@@ -40,6 +41,7 @@
 
 static const struct bw_key top_keys[] = { TOP_KEYS(TOP_ROW) };
 static const struct bw_key network_keys[] = { NETWORK_KEYS(NETWORK_ROW) };
+static const struct bw_key steer_keys[] = { STEER_KEYS(STEER_ROW) };
 static const struct bw_key tcp_keys[] = { TCP_KEYS(TCP_ROW) };
 static const struct bw_key http_keys[] = { HTTP_KEYS(HTTP_ROW) };
 static const struct bw_key site_keys[] = { SITE_KEYS(SITE_ROW) };
@@ -447,6 +449,63 @@ static int routes_apply(struct bw_conf *conf)
 	return 0;
 }
 
+/** Zeroed, and freed with the configuration. */
+static void *conf_alloc(struct bw_conf *conf, size_t count, size_t bytes)
+{
+	struct bw_conf_block *block = calloc(1, sizeof(*block) + count * bytes);
+
+	if (block == NULL)
+		return NULL;
+	block->next = conf->blocks;
+	conf->blocks = block;
+	return block->data;
+}
+
+/* ---- sharing with the kernel --------------------------------------------------------------------------------- */
+
+static int rules_apply(struct bw_conf *conf, const char *list, char *const *texts, unsigned count,
+	enum bw_steer_verdict verdict, struct bw_conf_rule *rules)
+{
+	for (unsigned i = 0; i < count; i++) {
+		char path[PATH_BYTES];
+
+		rules[i].verdict = verdict;
+		if (bw_cidr_parse(texts[i], &rules[i].source) == 0)
+			continue;
+		snprintf(path, sizeof(path), "steer.%s[%u]", list, i);
+		return bw_control__fail(conf, path,
+			"'%.60s' is no prefix; give one such as 192.0.2.0/24, or 2001:db8::1/128 for an address alone",
+			texts[i]);
+	}
+	return 0;
+}
+
+static int steer_apply(struct bw_conf *conf)
+{
+	const struct bw_raw_steer *raw = &conf->raw->steer;
+	struct bw_conf_view *view = &conf->view;
+	const unsigned count = raw->block_count + raw->allow_count;
+	struct bw_conf_rule *rules;
+	int error;
+
+	if (count == 0 && view->steer_limits.syns_per_s == 0 && view->steer_limits.packets_per_s == 0)
+		return 0;
+	if (!device_is(conf, "xdp") && !(device_is(conf, "packet") && view->engine.shares_addresses))
+		return bw_control__fail(conf, "steer",
+			"%.60s is not shared with the kernel, which is what keeps sources out: that is for xdp:IFACE, and for "
+			"packet:IFACE without addresses",
+			view->dev);
+	rules = conf_alloc(conf, count, sizeof(*rules));
+	if (rules == NULL)
+		return -ENOMEM;
+	view->steer_rules = rules;
+	view->steer_rule_count = count;
+	error = rules_apply(conf, "block", raw->block, raw->block_count, BW_STEER_BLOCK, rules);
+	return error != 0 ? error
+			  : rules_apply(conf, "allow", raw->allow, raw->allow_count, BW_STEER_ALLOW,
+				    rules + raw->block_count);
+}
+
 /* ---- services ------------------------------------------------------------------------------------------------- */
 
 /** Where each service of the view came from, for what overlaps. */
@@ -612,18 +671,6 @@ static int file_check(
 	if (name != NULL && stat(name, &status) == 0 && S_ISDIR(status.st_mode))
 		return bw_control__fail(conf, path, "%.200s is a directory; give a file", name);
 	return 0;
-}
-
-/** Zeroed, and freed with the configuration. */
-static void *conf_alloc(struct bw_conf *conf, size_t count, size_t bytes)
-{
-	struct bw_conf_block *block = calloc(1, sizeof(*block) + count * bytes);
-
-	if (block == NULL)
-		return NULL;
-	block->next = conf->blocks;
-	conf->blocks = block;
-	return block->data;
 }
 
 static int constant_apply(struct bw_conf *conf, const char *entry, struct bw_raw_constant *raw,
@@ -1100,6 +1147,7 @@ static int finish(struct bw_conf *conf)
 		host_addrs_apply,
 		gateways_apply,
 		routes_apply,
+		steer_apply,
 		services_apply,
 	};
 	struct bw_conf_view *view = &conf->view;
@@ -1108,6 +1156,9 @@ static int finish(struct bw_conf *conf)
 	if (error == 0)
 		error = bw_control__keys_apply(conf, "network.", network_keys, BW_ARRAY_LEN(network_keys),
 			&conf->raw->network, &view->engine);
+	if (error == 0)
+		error = bw_control__keys_apply(
+			conf, "steer.", steer_keys, BW_ARRAY_LEN(steer_keys), &conf->raw->steer, view);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(steps) && error == 0; i++)
 		error = steps[i](conf);
 	view->eal_args = conf->raw->eal;

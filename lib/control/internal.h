@@ -105,6 +105,14 @@ struct bw_raw_network {
 	NETWORK_KEYS(RAW_MEMBER)
 };
 
+struct bw_raw_steer {
+	STEER_KEYS(RAW_MEMBER)
+	char **block;
+	unsigned block_count;
+	char **allow;
+	unsigned allow_count;
+};
+
 struct bw_raw_tcp {
 	TCP_KEYS(RAW_MEMBER)
 };
@@ -119,6 +127,7 @@ struct bw_raw {
 	struct bw_raw_route *routes;
 	unsigned routes_count;
 	struct bw_raw_network network;
+	struct bw_raw_steer steer;
 	struct bw_raw_tcp tcp;
 	struct bw_raw_http *http;
 	unsigned http_count;
@@ -138,6 +147,7 @@ struct bw_raw {
 #define NAMES_MAX       64
 #define HEADERS_MAX     32
 #define ERROR_PAGES_MAX 32
+#define RULES_MAX       65536
 #define EAL_ARGS_MAX    64
 #define PATH_BYTES      128
 

@@ -38,6 +38,11 @@
 	X(ttl, NUMBER, ttl, 1, 255)                                                                          \
 	X(keepalive, DURATION, keepalive_idle_ns, 0, 86400 * SEC)
 
+/* struct bw_conf_view: of one source and a second; 0: no limit */
+#define STEER_KEYS(X)                                                                                        \
+	X(syns, NUMBER, steer_limits.syns_per_s, 0, 100000000)                                               \
+	X(packets, NUMBER, steer_limits.packets_per_s, 0, 100000000)
+
 /* struct bw_tcp_conf. A window is at most 1 GiB (RFC 7323 section 2.3). */
 #define TCP_KEYS(X)                                                                                          \
 	X(connections, NUMBER, connections_max, 1, 16777216)                                                 \

@@ -102,6 +102,14 @@ static const cyaml_schema_value_t route_entry = ENTRY(struct bw_raw_route, route
 static const cyaml_schema_field_t network_fields[] = { NETWORK_KEYS(FIELD) CYAML_FIELD_END };
 #undef FIELD
 
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_steer, key),
+static const cyaml_schema_field_t steer_fields[] = {
+	STEER_KEYS(FIELD) LIST(struct bw_raw_steer, block, &text_entry, RULES_MAX),
+	LIST(struct bw_raw_steer, allow, &text_entry, RULES_MAX),
+	CYAML_FIELD_END,
+};
+#undef FIELD
+
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_tcp, key),
 static const cyaml_schema_field_t tcp_fields[] = { TCP_KEYS(FIELD) CYAML_FIELD_END };
 #undef FIELD
@@ -114,6 +122,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	LIST(struct bw_raw, gateways, &text_entry, 2),
 	LIST(struct bw_raw, routes, &route_entry, BW_ROUTES_MAX),
 	CYAML_FIELD_MAPPING("network", CYAML_FLAG_OPTIONAL, struct bw_raw, network, network_fields),
+	CYAML_FIELD_MAPPING("steer", CYAML_FLAG_OPTIONAL, struct bw_raw, steer, steer_fields),
 	CYAML_FIELD_MAPPING("tcp", CYAML_FLAG_OPTIONAL, struct bw_raw, tcp, tcp_fields),
 	LIST(struct bw_raw, http, &http_entry, BW_SERVICES_MAX),
 	LIST(struct bw_raw, resp, &resp_entry, BW_SERVICES_MAX),

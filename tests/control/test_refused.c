@@ -66,6 +66,13 @@ static void shared_addresses(void **state)
 		"--gateway: without --addr the kernel's routes are used; set them there, with `ip route`, and leave this out");
 	REFUSED(NULL, FLAGS("--dev", "xdp:eth7", "--echo", "192.0.2.2:7", "--discard", "7"),
 		"--discard: port 7 is taken by --echo; give one of them another");
+	REFUSED("steer:\n  block: [ 192.0.2.0 ]\n", FLAGS("--dev", "xdp:eth7", "--echo", "7"),
+		"c.yaml:2: block: '192.0.2.0' is no prefix; give one such as 192.0.2.0/24, or 2001:db8::1/128 for an "
+		"address alone");
+	REFUSED("steer:\n  syns: 100\n",
+		FLAGS("--dev", "packet:eth7", "--addr", "192.0.2.2/24", "--echo", "7"),
+		"c.yaml:1: steer: packet:eth7 is not shared with the kernel, which is what keeps sources out: that is for "
+		"xdp:IFACE, and for packet:IFACE without addresses");
 }
 
 static void addresses(void **state)

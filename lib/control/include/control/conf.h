@@ -79,6 +79,13 @@ struct bw_conf_view {
 	/* Parallel to engine.services; NULL where it is another. */
 	struct bw_http_conf *http[BW_SERVICES_MAX];
 	struct bw_resp_conf *resp[BW_SERVICES_MAX];
+	/* Of an interface that is shared with the kernel: whom the steer keeps out from the start. */
+	struct bw_steer_limits steer_limits;
+	const struct bw_conf_rule {
+		struct bw_cidr source;
+		enum bw_steer_verdict verdict;
+	} * steer_rules;
+	unsigned steer_rule_count;
 	bw_ns drain_timeout_ns;    /* default 10 s */
 	unsigned stats_interval_s; /* default 10; 0: only on SIGUSR1 */
 	bool is_verbose;
