@@ -50,9 +50,10 @@ _Static_assert(BW_NIC__TAP_MBUFS_MAX *RTE_MBUF_DEFAULT_DATAROOM >= 9000 + BW_NIC
 
 struct bw_nic__queue {
 	unsigned rx_via;
-	int fd;                      /* readable when a packet is waiting; -1: none */
-	bool fd_is_counter;          /* an eventfd that has to be read */
-	struct rte_mempool *rx_pool; /* of BW_NIC__RX_COPY, else NULL */
+	uint16_t port_id, port_queue; /* DPDK's */
+	int fd;                       /* readable when a packet is waiting; -1: none */
+	bool fd_is_counter;           /* an eventfd that has to be read */
+	struct rte_mempool *rx_pool;  /* of BW_NIC__RX_COPY, else NULL */
 	uint16_t stash_count;
 	struct rte_mbuf *stash[BW_NIC__STASH_MAX];
 	uint64_t lost_no_mbuf, lost_too_long;
@@ -62,11 +63,12 @@ struct bw_nic__queue {
 
 struct bw_nic__state {
 	struct bw_nic__queue queue[BW_NIC__QUEUES_MAX];
-	struct rte_device *device; /* to unplug; NULL for PCI, which stays probed */
+	uint16_t port_ids[BW_NIC__QUEUES_MAX]; /* bw_nic's own first: see struct bw_nic_plan */
+	unsigned port_count;
 	char device_name[64];
-	bool is_port_open, is_port_started;
-	bool is_startable;    /* cleared where an interface is gone, and at the end */
-	unsigned iface_index; /* of a kernel interface, which another of its name is not */
+	bool is_port_open, is_port_started; /* or all of them, where there are several */
+	bool is_startable;                  /* cleared where an interface is gone, and at the end */
+	unsigned iface_index;               /* of a kernel interface, which another of its name is not */
 	unsigned link_down_ticks;
 	uint16_t tx_segments_max, tso_segments_max; /* of a packet, and of one that the device segments */
 	bool tx_wants_prepare; /* the device fills in checksums and needs the pseudo-header's sum for it */
@@ -98,8 +100,8 @@ struct bw_nic__iface {
 	struct bw_mac mac;
 	char driver[32];
 	unsigned combined_channels; /* queues that receive and send; 0 where it has none or does not say */
-	unsigned rx_channels;       /* queues that receive, these included */
-	unsigned xdp_prog_id;       /* 0: none attached */
+	unsigned rx_channels, tx_channels; /* queues that do one of it, these included */
+	unsigned xdp_prog_id;              /* 0: none attached */
 	bool is_xdp_generic;
 };
 /** 0, or -errno: -ENODEV when there is none of that name. */

@@ -21,7 +21,7 @@ static uint16_t rx_copy(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pk
 	uint16_t kept = 0;
 
 	const uint16_t got = rte_eth_rx_burst(
-		nic->port_id, (uint16_t)queue, large, BW_MIN(max, (uint16_t)BW_ARRAY_LEN(large)));
+		q->port_id, q->port_queue, large, BW_MIN(max, (uint16_t)BW_ARRAY_LEN(large)));
 
 	for (uint16_t i = 0; i < got; i++) {
 		pkts[kept] = rte_pktmbuf_copy(large[i], nic->pools[queue], 0, UINT32_MAX);
@@ -118,14 +118,16 @@ static uint16_t rx_unusual(struct bw_nic *nic, unsigned queue, struct rte_mbuf *
 		return tap_read(nic, queue, pkts, max);
 	if (q->rx_via & BW_NIC__RX_COPY)
 		return rx_copy(nic, queue, pkts, max);
-	return rte_eth_rx_burst(nic->port_id, (uint16_t)queue, pkts, max);
+	return rte_eth_rx_burst(q->port_id, q->port_queue, pkts, max);
 }
 
 uint16_t bw_nic_rx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
 {
-	if (bw_unlikely(nic->state->queue[queue].rx_via != 0))
+	const struct bw_nic__queue *q = &nic->state->queue[queue];
+
+	if (bw_unlikely(q->rx_via != 0))
 		return rx_unusual(nic, queue, pkts, max);
-	return rte_eth_rx_burst(nic->port_id, (uint16_t)queue, pkts, max);
+	return rte_eth_rx_burst(q->port_id, q->port_queue, pkts, max);
 }
 
 /*
@@ -172,6 +174,7 @@ uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, u
 	struct bw_counters *counters)
 {
 	const struct bw_nic__state *state = nic->state;
+	const struct bw_nic__queue *q = &state->queue[queue];
 	uint16_t first = 0, ready = count;
 
 	if (bw_unlikely(!__atomic_load_n(&state->is_startable, __ATOMIC_ACQUIRE)))
@@ -184,13 +187,13 @@ uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, u
 		uint16_t at = first;
 
 		/* A packet that the driver refuses would stand before all others for ever. */
-		while ((at = (uint16_t)(at + rte_eth_tx_prepare(nic->port_id, (uint16_t)queue, pkts + at,
+		while ((at = (uint16_t)(at + rte_eth_tx_prepare(q->port_id, q->port_queue, pkts + at,
 						     (uint16_t)(ready - at)))) < ready)
 			drop_at(pkts, first++, at++, counters);
 	}
 	if (state->tx_via != 0)
 		return (uint16_t)(first + tx_unusual(nic, queue, pkts + first, (uint16_t)(ready - first)));
-	return (uint16_t)(first + rte_eth_tx_burst(nic->port_id, (uint16_t)queue, pkts + first,
+	return (uint16_t)(first + rte_eth_tx_burst(q->port_id, q->port_queue, pkts + first,
 					  (uint16_t)(ready - first)));
 }
 
@@ -204,9 +207,9 @@ static bool arm(struct bw_nic *nic, unsigned queue)
 
 	if (q->stash_count > 0)
 		return false;
-	if (rte_eth_dev_rx_intr_enable(nic->port_id, (uint16_t)queue) != 0)
+	if (rte_eth_dev_rx_intr_enable(q->port_id, q->port_queue) != 0)
 		return true;
-	q->stash_count = rte_eth_rx_burst(nic->port_id, (uint16_t)queue, q->stash, BW_ARRAY_LEN(q->stash));
+	q->stash_count = rte_eth_rx_burst(q->port_id, q->port_queue, q->stash, BW_ARRAY_LEN(q->stash));
 	return q->stash_count == 0;
 }
 
@@ -232,5 +235,5 @@ void bw_nic_sleep(struct bw_nic *nic, unsigned queue, int wake_fd, bw_ns timeout
 			fds[1].revents = 0;
 	}
 	if (is_armed)
-		(void)rte_eth_dev_rx_intr_disable(nic->port_id, (uint16_t)queue);
+		(void)rte_eth_dev_rx_intr_disable(q->port_id, q->port_queue);
 }

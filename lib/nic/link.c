@@ -289,6 +289,7 @@ int bw_nic__iface_read(const char *name, struct bw_nic__iface *iface)
 	if (ioctl(fd, SIOCETHTOOL, &request) == 0) {
 		iface->combined_channels = channels.combined_count;
 		iface->rx_channels = channels.rx_count + channels.combined_count;
+		iface->tx_channels = channels.tx_count + channels.combined_count;
 	}
 	snprintf(path, sizeof(path), "/sys/class/net/%s/device", name);
 	/* sysfs shows the namespace that it was mounted in, so the driver's name comes first. */

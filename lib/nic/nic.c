@@ -13,7 +13,9 @@
  * net_af_xdp     Same sockets. Takes a page for each mbuf, sends only what is in its own pool's mbufs and only
  *                one segment, never gives back the mbufs in its fill ring, and keeps what it has sent until the
  *                next burst. Loads libxdp's program, which gives us everything that arrives on our queues. Its
- *                close forgets the umem, so a queue can be opened once in a process.
+ *                close forgets the umem, so a queue can be opened once in a process. It has as many queues as
+ *                there are combined channels, of which a veth has none, and compares no more than the number: so
+ *                each queue is a port with that one.
  * net_memif      See memif.c. Without as many queues as the peer's it reads another queue's ring.
  */
 #include <errno.h>
@@ -152,6 +154,16 @@ static int sockets_next(struct sockets *sockets, int domain)
 
 /* --- attaching ------------------------------------------------------------------------------------------ */
 
+static void add_port(struct bw_nic *nic, uint16_t port_id)
+{
+	struct bw_nic__state *state = nic->state;
+
+	if (state->port_count == 0)
+		nic->port_id = port_id;
+	state->port_ids[state->port_count++] = port_id;
+	state->is_port_open = true;
+}
+
 static int ring_attach(struct bw_nic *nic)
 {
 	struct bw_nic__state *state = nic->state;
@@ -184,7 +196,7 @@ static int ring_attach(struct bw_nic *nic)
 		bw_error("--dev %s: %s", nic->plan.spec, bw_nic__heard());
 		return -EIO;
 	}
-	nic->port_id = (uint16_t)rc;
+	add_port(nic, (uint16_t)rc);
 	return 0;
 }
 
@@ -197,45 +209,63 @@ static void raise_memlock_limit(void)
 		bw_debug("RLIMIT_MEMLOCK stays: %s", strerror(errno));
 }
 
-static int vdev_attach(struct bw_nic *nic, struct sockets *sockets)
+static int vdev_attach_port(struct bw_nic *nic, unsigned index)
 {
 	const char *args = nic->plan.devargs + strcspn(nic->plan.devargs, ",");
 	const size_t name_len = (size_t)(args - nic->plan.devargs);
-	char devargs[sizeof(nic->plan.devargs) + 16];
+	char devargs[sizeof(nic->plan.devargs) + 64], queue[48] = "";
 	char *name = nic->state->device_name;
+	uint16_t port_id;
 	int rc;
+
+	snprintf(name, sizeof(nic->state->device_name), "%.*s", (int)name_len, nic->plan.devargs);
+	/* Our own names end in 0: the next free number, so that a process can hold several ports and nics. */
+	for (unsigned i = 1;
+		nic->plan.kind != BW_NIC_VDEV && rte_eth_dev_get_port_by_name(name, &port_id) == 0; i++)
+		snprintf(name, sizeof(nic->state->device_name), "%.*s%u", (int)name_len - 1,
+			nic->plan.devargs, i);
+	if (nic->plan.kind == BW_NIC_XDP)
+		snprintf(queue, sizeof(queue), ",start_queue=%u,queue_count=1", index);
+	snprintf(devargs, sizeof(devargs), "%s%s%s", name, args, queue);
+	rc = rte_dev_probe(devargs);
+	if (rc == 0)
+		rc = rte_eth_dev_get_port_by_name(name, &port_id);
+	if (rc != 0) {
+		bw_error("--dev %s: %s", nic->plan.spec, bw_nic__heard());
+		return rc < 0 ? rc : -EIO;
+	}
+	add_port(nic, port_id);
+	return 0;
+}
+
+static int vdev_attach(struct bw_nic *nic, struct sockets *sockets)
+{
+	const size_t name_len = strcspn(nic->plan.devargs, ",");
+	const unsigned port_count = BW_MIN(nic->plan.port_count, nic->worker_count);
+	int rc = 0;
 
 	if (name_len == 0 || name_len >= sizeof(nic->state->device_name) - 8) {
 		bw_error("--dev %s: no driver's name", nic->plan.spec);
 		return -EINVAL;
 	}
-	memcpy(name, nic->plan.devargs, name_len);
-	/* Our own names end in 0: the next free number, so that a process can hold several nics. */
-	for (unsigned i = 1;
-		nic->plan.kind != BW_NIC_VDEV && rte_eth_dev_get_port_by_name(name, &nic->port_id) == 0; i++)
-		snprintf(name, sizeof(nic->state->device_name), "%.*s%u", (int)name_len - 1,
-			nic->plan.devargs, i);
 	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP)
 		raise_memlock_limit();
-
-	snprintf(devargs, sizeof(devargs), "%s%s", name, args);
 	sockets_remember(sockets, AF_PACKET);
-	rc = rte_dev_probe(devargs);
-	if (rc == 0)
-		rc = rte_eth_dev_get_port_by_name(name, &nic->port_id);
-	if (rc != 0) {
-		bw_error("--dev %s: %s", nic->plan.spec, bw_nic__heard());
-		return rc < 0 ? rc : -EIO;
-	}
-	return 0;
+	for (unsigned i = 0; i < port_count && rc == 0; i++)
+		rc = vdev_attach_port(nic, i);
+	return rc;
 }
 
 static int pci_attach(struct bw_nic *nic)
 {
+	uint16_t port_id;
+
 	snprintf(nic->state->device_name, sizeof(nic->state->device_name), "%.*s",
 		(int)strcspn(nic->plan.devargs, ","), nic->plan.devargs);
-	if (rte_eth_dev_get_port_by_name(nic->state->device_name, &nic->port_id) == 0)
+	if (rte_eth_dev_get_port_by_name(nic->state->device_name, &port_id) == 0) {
+		add_port(nic, port_id);
 		return 0;
+	}
 	/* EAL has probed it already, so what it said is in the debug log. */
 	bw_error(
 		"--dev %s: DPDK has no driver for this NIC or could not start it; `barewire serve` with debug output "
@@ -398,16 +428,21 @@ static int make_pools(struct bw_nic *nic, const struct bw_nic_conf *conf, const 
 
 static void choose_queues(struct bw_nic *nic, const struct rte_eth_dev_info *info, bool can_rss)
 {
+	struct bw_nic__state *state = nic->state;
 	const unsigned want = BW_MIN(nic->plan.queues_max, nic->worker_count);
 
-	nic->rx_queues = BW_MAX(BW_MIN(want, (unsigned)info->max_rx_queues), 1u);
-	nic->tx_queues = BW_MAX(BW_MIN(want, (unsigned)info->max_tx_queues), 1u);
+	nic->rx_queues = BW_MAX(BW_MIN(want, state->port_count * info->max_rx_queues), 1u);
+	nic->tx_queues = BW_MAX(BW_MIN(want, state->port_count * info->max_tx_queues), 1u);
 	if (nic->plan.kind == BW_NIC_PCI) {
 		/* Nothing would ever arrive on a second one. */
 		if (!can_rss)
 			nic->rx_queues = 1;
 	} else {
 		nic->rx_queues = nic->tx_queues = BW_MIN(nic->rx_queues, nic->tx_queues);
+	}
+	for (unsigned i = 0; i < BW_MAX(nic->rx_queues, nic->tx_queues); i++) {
+		state->queue[i].port_id = state->port_ids[i % state->port_count];
+		state->queue[i].port_queue = (uint16_t)(i / state->port_count);
 	}
 }
 
@@ -490,16 +525,20 @@ static int configure(struct bw_nic *nic, const struct rte_eth_dev_info *info, bo
 
 	if (nic->has_rss)
 		set_rss(&port, info, key);
-	rc = rte_eth_dev_configure(nic->port_id, (uint16_t)nic->rx_queues, (uint16_t)nic->tx_queues, &port);
-	if (rc != 0)
-		return rc;
+	for (unsigned i = 0; i < nic->state->port_count; i++) {
+		rc = rte_eth_dev_configure(nic->state->port_ids[i],
+			(uint16_t)(nic->rx_queues / nic->state->port_count),
+			(uint16_t)(nic->tx_queues / nic->state->port_count), &port);
+		if (rc != 0)
+			return rc;
+	}
 	rx.offloads = port.rxmode.offloads;
 	tx.offloads = port.txmode.offloads;
 	sockets_remember(&sockets, AF_XDP);
 	for (unsigned i = 0; i < nic->rx_queues; i++) {
 		struct bw_nic__queue *q = &nic->state->queue[i];
 
-		rc = rte_eth_rx_queue_setup(nic->port_id, (uint16_t)i, nic->rx_descs, (unsigned)socket, &rx,
+		rc = rte_eth_rx_queue_setup(q->port_id, q->port_queue, nic->rx_descs, (unsigned)socket, &rx,
 			q->rx_pool != NULL ? q->rx_pool : nic->pools[i]);
 		if (rc != 0)
 			return rc;
@@ -507,7 +546,9 @@ static int configure(struct bw_nic *nic, const struct rte_eth_dev_info *info, bo
 			q->fd = sockets_next(&sockets, AF_XDP);
 	}
 	for (unsigned i = 0; i < nic->tx_queues; i++) {
-		rc = rte_eth_tx_queue_setup(nic->port_id, (uint16_t)i, nic->tx_descs, (unsigned)socket, &tx);
+		const struct bw_nic__queue *q = &nic->state->queue[i];
+
+		rc = rte_eth_tx_queue_setup(q->port_id, q->port_queue, nic->tx_descs, (unsigned)socket, &tx);
 		if (rc != 0)
 			return rc;
 	}
@@ -550,11 +591,12 @@ static bool is_memif_client(const struct bw_nic *nic)
 
 static int start(struct bw_nic *nic)
 {
-	int rc;
+	int rc = 0;
 
 	if (is_driver(nic, "net_memif"))
 		return bw_nic__memif_start(nic, is_memif_client(nic));
-	rc = rte_eth_dev_start(nic->port_id);
+	for (unsigned i = 0; i < nic->state->port_count && rc == 0; i++)
+		rc = rte_eth_dev_start(nic->state->port_ids[i]);
 	if (rc == 0)
 		nic->state->is_port_started = nic->state->is_startable = true;
 	return rc;
@@ -744,7 +786,6 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 					   : vdev_attach(nic, &sockets);
 	if (rc != 0)
 		goto fail;
-	nic->state->is_port_open = true;
 
 	rc = rte_eth_dev_info_get(nic->port_id, &info);
 	if (rc != 0) {
@@ -752,7 +793,6 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 			strerror(-rc));
 		goto fail;
 	}
-	nic->state->device = nic->plan.is_pci ? NULL : info.device;
 	snprintf(nic->driver, sizeof(nic->driver), "%s", info.driver_name);
 	if (nic->plan.iface[0] != '\0') {
 		rc = bw_nic__iface_read(nic->plan.iface, &iface);
@@ -832,27 +872,42 @@ static void drain_ring(struct rte_ring *ring)
 		rte_pktmbuf_free(pkt);
 }
 
+/* What to unplug, before the port is closed: NULL for PCI, which stays probed. */
+static struct rte_device *device_of(const struct bw_nic *nic, uint16_t port_id)
+{
+	struct rte_eth_dev_info info;
+
+	return !nic->plan.is_pci && rte_eth_dev_info_get(port_id, &info) == 0 ? info.device : NULL;
+}
+
 static void close_port(struct bw_nic *nic)
 {
 	struct bw_nic__state *state = nic->state;
+	struct rte_device *devices[BW_NIC__QUEUES_MAX];
 
 	if (!state->is_port_open)
 		return;
 	if (has_link_to_watch(nic))
 		rte_eal_alarm_cancel(watch_link, nic); /* waits for one that runs */
 	for (unsigned i = 0; state->is_port_started && state->keeps_held && i < nic->tx_queues; i++)
-		(void)rte_eth_tx_burst(nic->port_id, (uint16_t)i, NULL, 0); /* fetches what has been sent */
+		(void)rte_eth_tx_burst(state->queue[i].port_id, state->queue[i].port_queue, NULL,
+			0); /* fetches what has been sent */
 	__atomic_store_n(&state->is_startable, false, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < state->port_count; i++)
+		devices[i] = device_of(nic, state->port_ids[i]);
 	bw_nic__hush();
 	if (state->tx_via == BW_NIC__TX_GUARDED) {
 		bw_nic__memif_close(nic);
 	} else {
-		if (state->is_port_started)
-			(void)rte_eth_dev_stop(nic->port_id);
-		(void)rte_eth_dev_close(nic->port_id);
+		for (unsigned i = 0; i < state->port_count; i++) {
+			(void)rte_eth_dev_stop(state->port_ids[i]); /* one that was not started, too */
+			(void)rte_eth_dev_close(state->port_ids[i]);
+		}
 	}
-	if (state->device != NULL)
-		(void)rte_dev_remove(state->device);
+	for (unsigned i = 0; i < state->port_count; i++) {
+		if (devices[i] != NULL)
+			(void)rte_dev_remove(devices[i]);
+	}
 	bw_nic__unhush();
 	if (nic->plan.kind == BW_NIC_XDP && is_iface_gone(nic))
 		state->held_by_driver = pools_in_use(nic); /* what it had taken and can no longer send */
@@ -948,15 +1003,20 @@ bool bw_nic_is_link_up(const struct bw_nic *nic)
 void bw_nic_losses(const struct bw_nic *nic, struct bw_nic_losses *losses)
 {
 	struct bw_nic__state *state = nic->state;
-	struct rte_eth_stats stats = { 0 };
 
 	memset(losses, 0, sizeof(*losses));
-	if (!state->is_port_open || rte_eth_stats_get(nic->port_id, &stats) != 0)
+	if (!state->is_port_open)
 		return;
-	losses->rx_missed = stats.imissed;
-	losses->rx_errors = stats.ierrors;
-	losses->rx_no_mbuf = stats.rx_nombuf;
-	losses->tx_errors = stats.oerrors;
+	for (unsigned i = 0; i < state->port_count; i++) {
+		struct rte_eth_stats stats = { 0 };
+
+		if (rte_eth_stats_get(state->port_ids[i], &stats) != 0)
+			return;
+		losses->rx_missed += stats.imissed;
+		losses->rx_errors += stats.ierrors;
+		losses->rx_no_mbuf += stats.rx_nombuf;
+		losses->tx_errors += stats.oerrors;
+	}
 	/* These two count a packet that was not taken as an error each time it is offered. */
 	if (is_driver(nic, "net_tap") || is_driver(nic, "net_af_xdp"))
 		losses->tx_errors = 0;

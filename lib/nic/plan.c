@@ -21,7 +21,10 @@
 /* net_tap's own limit in DPDK 22.11 */
 #define TAP_QUEUES_MAX   16u
 #define RING_QUEUES_MAX  16u
+#define XDP_QUEUES_MAX   32u /* each is a port, and DPDK has RTE_MAX_ETHPORTS */
 #define SOCKET_PATH_MAX  107 /* sockaddr_un */
+
+_Static_assert(XDP_QUEUES_MAX <= RTE_MAX_ETHPORTS, "ports");
 
 static bool is_iface_name(const char *name)
 {
@@ -148,6 +151,7 @@ static int plan_packet(const char *name, unsigned queues, struct bw_nic_plan *pl
 static int plan_xdp(const char *name, unsigned queues, struct bw_nic_plan *plan)
 {
 	struct bw_nic__iface iface;
+	unsigned pairs;
 	int rc = plan_iface(name, plan, &iface);
 
 	if (rc == 0)
@@ -157,17 +161,29 @@ static int plan_xdp(const char *name, unsigned queues, struct bw_nic_plan *plan)
 	if (rc != 0)
 		return rc;
 	plan->kind = BW_NIC_XDP;
-	plan->queues_max = BW_MIN(queues, BW_MAX(iface.combined_channels, 1u));
-	/* The device spreads over all its queues, and what arrives on one that is not ours is the kernel's. */
+	/* What does not say how many queues it has, has one. A socket that receives on a queue sends on it, too. */
+	pairs = BW_MAX(BW_MIN(iface.rx_channels, iface.tx_channels), 1u);
+	if (iface.rx_channels > pairs) {
+		bw_error(
+			"--dev %s: %s receives on %u queues and sends on %u, and a worker needs both; receive on as many: "
+			"ethtool -L %s rx %u",
+			plan->spec, name, iface.rx_channels, iface.tx_channels, name,
+			pairs - BW_MIN(iface.combined_channels, pairs));
+		return -EINVAL;
+	}
+	plan->queues_max = BW_MIN(queues, pairs);
+	plan->queues_max = plan->port_count = BW_MIN(plan->queues_max, XDP_QUEUES_MAX);
+	/* The device spreads over all its queues, and what arrives on one that is not ours is lost. */
 	if (iface.rx_channels > plan->queues_max) {
 		bw_error(
-			"--dev %s: %s spreads what it receives over %u queues and %u would be served; use as many "
-			"workers, or: ethtool -L %s %s %u",
-			plan->spec, name, iface.rx_channels, plan->queues_max, name,
+			"--dev %s: %s spreads what it receives over %u queues and %u would be served; %sethtool -L "
+			"%s %s %u",
+			plan->spec, name, iface.rx_channels, plan->queues_max,
+			queues < iface.rx_channels ? "use as many workers, or: " : "", name,
 			iface.combined_channels > 0 ? "combined" : "rx", plan->queues_max);
 		return -EINVAL;
 	}
-	return set_devargs(plan, "net_af_xdp0,iface=%s,start_queue=0,queue_count=%u", name, plan->queues_max);
+	return set_devargs(plan, "net_af_xdp0,iface=%s", name);
 }
 
 /* The value of k=v when the key is `key`, else NULL. */
@@ -479,6 +495,7 @@ int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan)
 		return -EINVAL;
 	}
 	memcpy(plan->spec, spec, strlen(spec) + 1);
+	plan->port_count = 1;
 	queues = BW_MIN(BW_MAX(queues, 1u), BW_NIC__QUEUES_MAX);
 
 #define IS(name) (kind_len == strlen(name) && memcmp(spec, name, kind_len) == 0)

@@ -190,7 +190,8 @@ class Bench:
         self.item.bw_logs.append((title, path))
         return path
 
-    def serve(self, device, services=(), *, extra=(), mtu=1500, offloads=False, wait=True, addrs=True, bad_link=False):
+    def serve(self, device, services=(), *, extra=(), mtu=1500, offloads=False, wait=True, addrs=True, bad_link=False,
+              queues=1):
         """Make the device's surroundings and start `barewire serve`; returns when it answers a ping. With a `bad_link`,
         self.link is what there is between it and the client: good until it is started again with other options."""
         self.device = device
@@ -207,13 +208,13 @@ class Bench:
         elif device == "memif":
             self.home, self.iface = self.namespace("s"), "bwm0"
             self.socket = self.tmp_path / "memif.sock"
-            spec = f"memif:{self.socket},role=server"
+            spec = f"memif:{self.socket},role=server,queues={queues}"
         else:
             self.home, self.iface = self.namespace("s"), "v1"
             if bad_link:
                 self.link = Bridge(IMPAIR, self.namespace("m"), self.client, self.home)
             else:
-                veth(self.home, self.client, mtu=mtu, offloads=offloads)
+                veth(self.home, self.client, mtu=mtu, offloads=offloads, queues=queues)
             self.address()
             spec = f"{device}:v0"
         if addrs:
@@ -223,7 +224,7 @@ class Bench:
                              self.log(f"barewire-{len(self.servers)}"))
         self.servers.append(self.server)
         if device == "memif":
-            self.bridge(mtu)
+            self.bridge(mtu, queues=queues)
         if bad_link:
             if device == "tap":
                 self.disown("bwt0", [V4_CLIENT, V6_CLIENT] if addrs and mtu >= 1280 else [V4_CLIENT] if addrs else [])
@@ -249,7 +250,7 @@ class Bench:
         # Refused below an MTU of 1280 (RFC 8200 section 5), where no test uses it.
         self.client.ip(f"addr add {V6_CLIENT}/64 dev {self.iface} nodad", check=False)
 
-    def bridge(self, mtu, role="client"):
+    def bridge(self, mtu, role="client", queues=1):
         """memif on one side, a TAP in the client's namespace on the other: the kernel's programs reach a memif."""
         if role == "client":
             wait_until(self.socket.exists, "the memif socket")
@@ -261,7 +262,8 @@ class Bench:
                  "--lcores=0@0,1@0",
                  f"--file-prefix={self.client.name}",
                  f"--vdev=net_memif0,role={role},socket={self.socket},socket-abstract=no",
-                 f"--vdev=net_tap0,iface={self.iface}", "--", "-i", "--forward-mode=io", "--total-num-mbufs=16384"],
+                 f"--vdev=net_tap0,iface={self.iface}", "--", "-i", "--forward-mode=io", "--total-num-mbufs=16384",
+                 f"--rxq={queues}", f"--txq={queues}"],
                 stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
         self.testpmd.stdin.write(f"port config mtu 1 {mtu}\nstart\n".encode())
         self.testpmd.stdin.flush()

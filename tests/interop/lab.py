@@ -138,12 +138,13 @@ class Namespace:
         sh(["ip", "netns", "del", self.name], check=False)
 
 
-def link(*ends, mtu=1500, offloads=False):
+def link(*ends, mtu=1500, offloads=False, queues=1):
     """A veth pair between two (namespace, name). Offloads are off at both ends, since between two ends of one machine
     a checksum left to the hardware, or a 64 KB segment, would reach the wire as it is. Both ends are down."""
     (ns, name), (other, other_name) = ends
-    sh(["ip", "link", "add", name, "netns", ns.name, "mtu", mtu, "type", "veth",
-        "peer", "name", other_name, "netns", other.name, "mtu", mtu])
+    many = ["numrxqueues", queues, "numtxqueues", queues]
+    sh(["ip", "link", "add", name, "netns", ns.name, "mtu", mtu, *many, "type", "veth",
+        "peer", "name", other_name, "netns", other.name, "mtu", mtu, *many])
     cut = "tso off gso off gro off lro off" + ("" if offloads else " tx off rx off")
     for ns, name in ends:
         ns.run(f"ethtool -K {name} {cut}", check=False, quiet=True)
@@ -152,9 +153,9 @@ def link(*ends, mtu=1500, offloads=False):
         assert offloads or "tx-checksumming: off" in shown
 
 
-def veth(server, client, *, mtu=1500, offloads=False):
+def veth(server, client, *, mtu=1500, offloads=False, queues=1):
     """A pair that is up: v0 without any address in `server`, v1 in `client`."""
-    link((server, "v0"), (client, "v1"), mtu=mtu, offloads=offloads)
+    link((server, "v0"), (client, "v1"), mtu=mtu, offloads=offloads, queues=queues)
     if mtu >= 1280:  # below, the kernel has no IPv6 on an interface
         server.sysctl("net/ipv6/conf/v0/disable_ipv6", 1)
     for ns, end in ((server, "v0"), (client, "v1")):

@@ -740,33 +740,88 @@ static void xdp_on_a_veth(void **unused)
 	run("ip link delete bwa");
 }
 
+static void make_veth_of_two_queues(void)
+{
+	run("ip link add bwa numrxqueues 2 numtxqueues 2 type veth peer name bwb numrxqueues 2 numtxqueues 2");
+	up_veth();
+}
+
+/* Flows from many ports: some come to either queue, and none is lost. */
+static void both_queues_receive(struct bw_nic *nic)
+{
+	const bw_ns deadline = monotonic() + 5 * BW_NS_PER_SEC;
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(OUR_PORT) };
+	struct rte_mbuf *pkts[16];
+	const unsigned flows = 64;
+	unsigned found[2] = { 0 };
+	uint8_t byte = payload_byte(0);
+
+	drain(nic);
+	inet_pton(AF_INET, "192.0.2.2", &to.sin_addr);
+	for (unsigned i = 0; i < flows; i++) {
+		const int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+		assert_int_equal(sendto(fd, &byte, 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
+		close(fd);
+	}
+	while (found[0] + found[1] < flows && monotonic() < deadline) {
+		for (unsigned queue = 0; queue < 2; queue++) {
+			const uint16_t count = bw_nic_rx(nic, queue, pkts, BW_ARRAY_LEN(pkts));
+
+			for (uint16_t i = 0; i < count; i++)
+				found[queue] += datagram_bytes(pkts[i], false) >= 0;
+			rte_pktmbuf_free_bulk(pkts, count);
+		}
+	}
+	assert_int_equal(found[0] + found[1], flows);
+	assert_in_range(found[0], 1, flows - 1);
+}
+
 static void two_queues(void **unused)
 {
-	static const char *const specs[] = { "tap:bwb", "packet:bwa" };
-	struct bw_nic_plan plan;
+	static const char *const specs[] = { "tap:bwb", "packet:bwa", "xdp:bwa" };
+	struct bw_nic_losses losses;
 	struct host host;
 	struct bw_nic nic;
 
 	for (unsigned i = 0; i < BW_ARRAY_LEN(specs); i++) {
-		if (i > 0) {
-			run("ip link add bwa numrxqueues 2 numtxqueues 2 type veth peer name bwb");
-			up_veth();
-		}
+		if (i > 0)
+			make_veth_of_two_queues();
 		nic_start_workers(&nic, specs[i], 2, 0);
 		assert_false(nic.has_rss);
+		assert_true(nic.has_rx_interrupt);
 		host_init(&host, "bwb", &nic);
 		traffic_both_ways(&nic, &host);
+		both_queues_receive(&nic);
+		bw_nic_losses(&nic, &losses);
+		assert_int_equal(losses.rx_missed, 0);
 		drain(&nic);
 		host_fini(&host);
 		nic_end(&nic);
+		if (i > 0)
+			run("ip link delete bwa");
 	}
+}
 
-	/* A veth's queues do not come in pairs, so DPDK's XDP serves one; half of the traffic would be lost. */
+/* What arrives on a queue that nobody serves would be lost. */
+static void xdp_serves_every_queue_or_none(void **unused)
+{
+	struct bw_nic_plan plan;
+
+	make_veth_of_two_queues();
 	capture_begin();
-	assert_int_equal(bw_nic_plan("xdp:bwa", 2, &plan), -EINVAL);
+	assert_int_equal(bw_nic_plan("xdp:bwa", 1, &plan), -EINVAL);
 	assert_string_equal(capture_end(),
 		"barewire: error: --dev xdp:bwa: bwa spreads what it receives over 2 queues and 1 would be served; use "
 		"as many workers, or: ethtool -L bwa rx 1\n");
+	assert_int_equal(bw_nic_plan("xdp:bwa", 3, &plan), 0);
+	assert_int_equal(plan.queues_max, 2);
+	run("ethtool -L bwa tx 1");
+	capture_begin();
+	assert_int_equal(bw_nic_plan("xdp:bwa", 2, &plan), -EINVAL);
+	assert_string_equal(capture_end(),
+		"barewire: error: --dev xdp:bwa: bwa receives on 2 queues and sends on 1, and a worker needs both; "
+		"receive on as many: ethtool -L bwa rx 1\n");
 	run("ethtool -L bwa rx 1");
 	assert_int_equal(bw_nic_plan("xdp:bwa", 2, &plan), 0);
 	assert_int_equal(plan.queues_max, 1);
@@ -808,6 +863,7 @@ int main(void)
 		cmocka_unit_test(packet_shows_vlan_tags),
 		cmocka_unit_test(xdp_on_a_veth),
 		cmocka_unit_test(two_queues),
+		cmocka_unit_test(xdp_serves_every_queue_or_none),
 	};
 
 	if (!bw_nic__has_capability(CAP_NET_ADMIN) || !bw_nic__has_capability(CAP_SYS_ADMIN) ||

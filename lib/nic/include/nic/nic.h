@@ -39,6 +39,7 @@ struct bw_nic_plan {
 	char devargs[320];    /* of the virtual device, or for --allow; empty for ring */
 	bool is_pci;
 	unsigned queues_max; /* 1 where the driver has one queue; else what was asked */
+	unsigned port_count; /* DPDK ports: 1, or queues_max where each queue is a port (xdp) */
 };
 
 /**
@@ -90,7 +91,7 @@ struct bw_nic_conf {
 	const struct bw_mac *mac;  /* NULL: the device's own */
 	/* packet: an eBPF program that says which packets its sockets are shown; 0: all. The caller's */
 	int socket_filter_fd;
-	bool wants_interrupts;     /* adaptive polling: RX interrupts where the driver has them */
+	bool wants_interrupts; /* adaptive polling: RX interrupts where the driver has them */
 	/* tap: addresses of the kernel's end, NULL for none; ours are the same prefix's other addresses */
 	const struct bw_cidr *host_addrs;
 	unsigned host_addr_count;
@@ -99,7 +100,7 @@ struct bw_nic_conf {
 /** What was started. Read-only outside this room. */
 struct bw_nic {
 	struct bw_nic_plan plan;
-	uint16_t port_id; /* DPDK's */
+	uint16_t port_id; /* DPDK's; the first where each queue has one */
 	char driver[32];
 	struct bw_mac mac;
 	uint16_t mtu;
