@@ -19,6 +19,9 @@
 /* Connections beyond those that are asked for: some are still ending. */
 #define CLIENT_SPARE 1024
 
+/* Behind those that Linux takes for what it opens (net.ipv4.ip_local_port_range, 32768 to 60999). */
+#define SHARED_PORT_FIRST 61000u
+
 #define ROW(structure, target_structure, key, kind, target, min, max)                                        \
 	{ #key, KEY_##kind, offsetof(structure, key), offsetof(target_structure, target),                    \
 		sizeof(((target_structure *)0)->target), min, max },
@@ -235,6 +238,25 @@ static int addr_check(
 	return 0;
 }
 
+/** The interface's own addresses. What is opened from these has ports that the kernel does not take for itself. */
+static int share_apply(struct bw_conf *conf)
+{
+	struct bw_engine_conf *engine = &conf->view.engine;
+
+	if (engine->flood != NULL || engine->range.prefix_len > 0)
+		return bw_control__fail(conf, "device",
+			"without an address of its own, %.60s has no others to send from; give --addr CIDR, one that nobody on "
+			"that network has",
+			conf->view.dev);
+	engine->shares_addresses = true;
+	if (bw_control__origin(conf, "tcp.port_first") != NULL ||
+		bw_control__origin(conf, "tcp.port_last") != NULL)
+		return 0;
+	engine->tcp.port_first = SHARED_PORT_FIRST;
+	free(conf->raw->tcp.port_first);
+	return asprintf(&conf->raw->tcp.port_first, "%u", SHARED_PORT_FIRST) > 0 ? 0 : -ENOMEM;
+}
+
 /** A tap has both ends in this machine, so any addresses will do; another device's network has its own. */
 static int addrs_default(struct bw_conf *conf)
 {
@@ -243,10 +265,8 @@ static int addrs_default(struct bw_conf *conf)
 	static const char *const texts[] = { TAP_ADDR4, TAP_ADDR6 };
 	unsigned count = conf->view.mtu != 0 && conf->view.mtu < BW_IP6_MTU_MIN ? 1 : 2;
 
-	if (device_is(conf, "xdp") || device_is(conf, "packet")) {
-		engine->shares_addresses = true;
-		return 0;
-	}
+	if (device_is(conf, "xdp") || device_is(conf, "packet"))
+		return share_apply(conf);
 	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
 		return bw_control__fail(conf, "device",
 			"%.60s has no address for Barewire; give --addr CIDR, one that nobody on that network has",
@@ -1127,6 +1147,9 @@ static int tcp_apply(struct bw_conf *conf)
 
 	if (error == 0)
 		error = congestion_control_check(conf, "tcp.", tcp->congestion_control);
+	if (error == 0 && tcp->port_first > tcp->port_last)
+		error = bw_control__fail(conf, "tcp.port_first", "%u is behind tcp.port_last, %u; give less",
+			tcp->port_first, tcp->port_last);
 	if (error != 0 || has_reassembly || tcp->reassembly_bytes_max == tcp->recv_bytes_max)
 		return error;
 	/* Unset, it is the receive window, whatever that was set to. */

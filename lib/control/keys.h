@@ -52,6 +52,8 @@
 	X(receive_buffer, BYTES, recv_bytes_max, 4 * KIB, GIB)                                               \
 	X(send_buffer, BYTES, send_bytes_max, 4 * KIB, GIB)                                                  \
 	X(reassembly, BYTES, reassembly_bytes_max, 4 * KIB, GIB)                                             \
+	X(port_first, NUMBER, port_first, 1024, 65535)                                                       \
+	X(port_last, NUMBER, port_last, 1024, 65535)                                                         \
 	X(mss_min, NUMBER, mss_min, 64, 1460)                                                                \
 	X(time_wait_timeout, DURATION, time_wait_ns, 1 * MS, 600 * SEC)                                      \
 	X(keepalive_interval, DURATION, keepalive_interval_ns, 1 * SEC, 7200 * SEC)                          \

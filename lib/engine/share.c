@@ -281,6 +281,29 @@ static bool has_addr(const struct bw_kernel_network *network, const struct bw_ip
 	return false;
 }
 
+/** Neither of the two must open a connection from a port of the other's. */
+static int check_port_range(const struct bw_share *share)
+{
+	const struct bw_engine *engine = share->engine;
+	const unsigned ours_first = engine->conf.tcp.port_first, ours_last = engine->conf.tcp.port_last;
+	FILE *file = is_client(engine) ? fopen("/proc/sys/net/ipv4/ip_local_port_range", "re") : NULL;
+	unsigned first = 0, last = 0;
+	int count;
+
+	if (file == NULL)
+		return 0;
+	count = fscanf(file, "%u %u", &first, &last);
+	fclose(file);
+	if (count != 2 || first > ours_last || last < ours_first)
+		return 0;
+	bw_error(
+		"--dev %s: the kernel opens connections from ports %u to %u, and Barewire from %u to %u of the same "
+		"addresses; keep them apart with sysctl -w net.ipv4.ip_local_port_range='32768 60999', or with "
+		"tcp.port_first and tcp.port_last",
+		engine->nic->plan.spec, first, last, ours_first, ours_last);
+	return -EADDRINUSE;
+}
+
 static int check_services(const struct bw_share *share)
 {
 	const struct bw_engine *engine = share->engine;
@@ -323,8 +346,10 @@ static int open_kernel(struct bw_share *share)
 		bw_error("--dev %s: the kernel does not tell of %s: %s", spec, iface, strerror(-rc));
 		return rc;
 	}
-	if (share->seen->addr_count > 0)
-		return check_services(share);
+	if (share->seen->addr_count > 0) {
+		rc = check_services(share);
+		return rc != 0 ? rc : check_port_range(share);
+	}
 	bw_error(
 		"--dev %s: %s has no address to share; give it one: ip addr add CIDR dev %s, or Barewire one of its "
 		"own with --addr CIDR",

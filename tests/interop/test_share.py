@@ -42,6 +42,12 @@ class Shared:
             ns.ip(f"addr add {v6}/64 dev {iface} nodad")
         self.nginx()
 
+    def client_nginx(self):
+        """The same, for the other end."""
+        conf = self.tmp_path / "client.conf"
+        conf.write_text((self.tmp_path / "nginx.conf").read_text().replace("nginx.pid", "client.pid"))
+        return conf
+
     def nginx(self):
         conf = self.tmp_path / "nginx.conf"
         conf.write_text(f"daemon off; master_process off; user root; pid {self.tmp_path}/nginx.pid;"
@@ -146,6 +152,7 @@ def together(*jobs):
 # ---- both at work --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sanitize
 @ON_BOTH
 def test_both_stacks_carry_bulk_at_once(share, files):
     share.serve()
@@ -247,6 +254,7 @@ def test_a_scan_of_all_ports_sees_nothing_else(share):
 # ---- the kernel's network changes --------------------------------------------------------------------------------
 
 
+@pytest.mark.sanitize
 @ON_BOTH
 def test_addresses_come_and_go(share, files):
     share.serve()
@@ -260,6 +268,7 @@ def test_addresses_come_and_go(share, files):
     assert "198.18.77.50" not in share.steer("status")
 
 
+@pytest.mark.sanitize
 @ON_BOTH
 def test_neighbours_and_routes_are_the_kernels(share, files):
     """A transfer goes on when the client's Ethernet address changes, and when its way back does."""
@@ -358,6 +367,7 @@ def test_legitimate_traffic_beside_a_flood(share, how):
     assert counters["tcp.accepted"] > 0
 
 
+@pytest.mark.sanitize
 @ON_BOTH
 def test_rules_change_while_it_runs(share):
     share.serve()
@@ -445,6 +455,31 @@ def test_interface_vanishes(share):
     share.client.ip("link del v1")
     wait_until(lambda: "v0 is gone" in share.server.output(), "the news")
     share.server.stop()
+
+
+# ---- what Barewire opens ---------------------------------------------------------------------------------------------
+
+
+@ON_BOTH
+def test_the_load_generator_beside_the_kernel(share):
+    """Connections from the interface's own address, by ports that the kernel does not use; it carries its own meanwhile."""
+    out = share.tmp_path / "load.json"
+    share.home.ip("neigh flush dev v0")  # it is the kernel that finds the server
+    share.client.start(["nginx", "-e", f"{share.tmp_path}/client.err", "-c", share.client_nginx()])
+    wait_until(lambda: share.client.run(["curl", "-s", "-o", "/dev/null", "-m", 1, f"http://{V4_CLIENT}:{KERNEL_HTTP}/"],
+                                        check=False, quiet=True).returncode == 0, "the client's nginx")
+    load = [share.bench.binary, "load", "--dev", f"{share.device}:v0", "-q", "-c", 32, "-n", 20000, "--json", out]
+    together(lambda: share.home.run([*load, f"http://{V4_CLIENT}:{KERNEL_HTTP}/small.txt"], timeout=60),
+             lambda: [download(share.home, f"http://{V4_CLIENT}:{KERNEL_HTTP}/3m", share.files / "3m") for _ in range(10)],
+             lambda: download(share.client, share.url("v4", "20m", KERNEL_HTTP), share.files / "20m"))
+    report = json.loads(out.read_text())
+    assert report["responses"] == 20000 and sum(report["errors"].values()) == 0
+    share.home.run([*load, "--new-connections", "-n", 500, f"http://[{V6_CLIENT}]:{KERNEL_HTTP}/small.txt"], timeout=60)
+    said = share.home.run([*load, "--idle", 10, "--from", "10.0.0.0/24", f"http://{V4_CLIENT}:{KERNEL_HTTP}/"], check=False)
+    assert said.returncode == 2 and "give --addr CIDR" in said.stdout + said.stderr
+    share.home.sysctl("net/ipv4/ip_local_port_range", "32768 65000")
+    said = share.home.run([*load, f"http://{V4_CLIENT}:{KERNEL_HTTP}/"], check=False)
+    assert said.returncode == 2 and "the kernel opens connections from ports 32768 to 65000" in said.stdout + said.stderr
 
 
 # ---- privileges ------------------------------------------------------------------------------------------------------
