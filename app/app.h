@@ -38,7 +38,7 @@ int bw_app_start(struct bw_app_instance *instance);
  * Everything is open: of all threads, give up what only the start needs. Threads that are made later inherit as much.
  * Warns where a thread does not.
  */
-void bw_app_privileges_drop(void);
+void bw_app_privileges_drop(bool reopens_files);
 /** Returns how many mbufs did not come home, which is printed. */
 unsigned bw_app_stop(struct bw_app_instance *instance);
 /** Every counter of the engine, its services and the device that is not zero. */

@@ -4,7 +4,8 @@
  * and gives up its own in the handler, as nptl does it for setuid(2).
  *
  * What is kept by root alone is CAP_DAC_READ_SEARCH: documents that are to be served may be in a folder of a user's,
- * which root would otherwise no longer get into. Whoever has file capabilities keeps nothing.
+ * which root would otherwise no longer get into. With an access log CAP_DAC_OVERRIDE, too, since a log that was rotated
+ * may have become another user's. Whoever has file capabilities keeps nothing.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -83,7 +84,7 @@ static unsigned ask_those_who_hold_more(void)
 	return count;
 }
 
-void bw_app_privileges_drop(void)
+void bw_app_privileges_drop(bool reopens_files)
 {
 	struct sigaction action = { .sa_handler = drop_own, .sa_flags = SA_RESTART };
 	unsigned left = 1;
@@ -93,7 +94,7 @@ void bw_app_privileges_drop(void)
 	snprintf(tid, sizeof(tid), "%d", getpid());
 	own = held_by(tid);
 	if (geteuid() == 0)
-		kept = own & (1ull << CAP_DAC_READ_SEARCH);
+		kept = own & (1ull << CAP_DAC_READ_SEARCH | (reopens_files ? 1ull << CAP_DAC_OVERRIDE : 0));
 	sigaction(DROP_SIGNAL, &action, NULL);
 	for (unsigned i = 0; i < LOOKS && (left = ask_those_who_hold_more()) > 0; i++)
 		usleep(LOOK_US);

@@ -154,6 +154,14 @@ static void drain(struct server *server)
 			cut_off == 1 ? "" : "s", cut_off == 1 ? "was" : "were");
 }
 
+static bool has_log_file(const struct bw_conf_view *view)
+{
+	for (unsigned i = 0; i < view->engine.service_count; i++)
+		if (view->http[i] != NULL && view->http[i]->access_log != NULL)
+			return true;
+	return false;
+}
+
 /** What may be asked while it runs. */
 static const struct bw_admin_command commands[] = {
 	{ "steer", bw_app_steer_answer },
@@ -169,7 +177,7 @@ static int run(struct server *server)
 	if (bw_app_plan(instance) != 0 || services_prepare(view) != 0)
 		return EXIT_REFUSED;
 	if (bw_app_start(instance) == 0) {
-		bw_app_privileges_drop();
+		bw_app_privileges_drop(has_log_file(view));
 		bw_app_banner(stdout, instance);
 		admin = bw_admin_start(commands, BW_ARRAY_LEN(commands), instance);
 		watch(server);

@@ -2,6 +2,7 @@
 /** `barewire steer`: what a running instance shares with the kernel, and whom it keeps out. Both ends of it. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,7 +165,10 @@ int bw_app_steer_answer(void *arg, int argc, char **argv, FILE *out)
 		return status(instance, out);
 	if (strcmp(verb, "limit") == 0)
 		return change_limits(instance->steer, argc - 1, argv + 1, out);
-	return change_rules(instance->steer, verb, argc - 1, argv + 1, out);
+	if (strcmp(verb, "block") == 0 || strcmp(verb, "allow") == 0 || strcmp(verb, "unblock") == 0)
+		return change_rules(instance->steer, verb, argc - 1, argv + 1, out);
+	fprintf(out, "steer %.60s: this instance knows no such command; is it of another version?", verb);
+	return -EINVAL;
 }
 
 /* ---- who asks ------------------------------------------------------------------------------------------------- */
@@ -181,12 +185,25 @@ static void usage(void)
 	       "  --instance PID   where more than one runs\n");
 }
 
+#define WORDS_MAX 65000
+
+static int add_word(char *word, char **argv, int *argc)
+{
+	if (*argc == WORDS_MAX) {
+		bw_error("steer: more than %d words; give them in pieces", WORDS_MAX);
+		return -E2BIG;
+	}
+	argv[(*argc)++] = word;
+	return 0;
+}
+
 /** Words of a file, appended to argv[0..*argc). The text stays allocated: they point into it. */
-static int add_file(const char *path, char **argv, int *argc, int max)
+static int add_file(const char *path, char **argv, int *argc)
 {
 	char *text = calloc(1, FILE_BYTES_MAX), *rest = text;
 	FILE *file = fopen(path, "re");
 	size_t bytes = 0;
+	int rc = 0;
 
 	if (text == NULL || file == NULL) {
 		bw_error("steer: cannot read %s: %s", path, strerror(errno));
@@ -200,6 +217,9 @@ static int add_file(const char *path, char **argv, int *argc, int max)
 		bw_error("steer: %s: %s", path,
 			ferror(file) ? strerror(errno) : "too large; give it in pieces");
 		bytes = FILE_BYTES_MAX;
+	} else if (strlen(text) != bytes) {
+		bw_error("steer: %s: byte %zu is zero: it is no text", path, strlen(text));
+		bytes = FILE_BYTES_MAX;
 	}
 	fclose(file);
 	for (char *line = strsep(&rest, "\n"); line != NULL && bytes < FILE_BYTES_MAX;
@@ -208,13 +228,26 @@ static int add_file(const char *path, char **argv, int *argc, int max)
 
 		line[strcspn(line, "#")] = '\0';
 		for (char *word = strsep(&words, " \t\r,"); word != NULL; word = strsep(&words, " \t\r,"))
-			if (word[0] != '\0' && *argc < max)
-				argv[(*argc)++] = word;
+			if (word[0] != '\0' && rc == 0)
+				rc = add_word(word, argv, argc);
 	}
-	return bytes < FILE_BYTES_MAX ? 0 : -EFBIG;
+	return bytes < FILE_BYTES_MAX ? rc : -EFBIG;
 }
 
-#define WORDS_MAX 65000
+static int parse_pid(const char *text, int *pid)
+{
+	char *end;
+	const long number = strtol(text, &end, 10);
+
+	if (*text == '\0' || *end != '\0' || number < 1 || number > INT_MAX) {
+		bw_error(
+			"steer: --instance: '%.60s' is no process number; ls /run/barewire shows those that there are",
+			text);
+		return -EINVAL;
+	}
+	*pid = (int)number;
+	return 0;
+}
 
 int bw_app_steer(int argc, char **argv)
 {
@@ -233,11 +266,11 @@ int bw_app_steer(int argc, char **argv)
 			return EXIT_OK;
 		}
 		if (strcmp(argv[i], "--instance") == 0 && i + 1 < argc)
-			pid = atoi(argv[++i]);
+			rc = parse_pid(argv[++i], &pid);
 		else if (strcmp(argv[i], "-f") == 0 && i + 1 < argc)
-			rc = add_file(argv[++i], words, &count, WORDS_MAX);
-		else if (count < WORDS_MAX)
-			words[count++] = argv[i];
+			rc = add_file(argv[++i], words, &count);
+		else
+			rc = add_word(argv[i], words, &count);
 	}
 	for (unsigned i = 0; count > 1 && i < BW_ARRAY_LEN(verbs); i++)
 		is_verb |= strcmp(words[1], verbs[i]) == 0;

@@ -92,6 +92,7 @@ static void forward_closed(struct bw_stream *s, enum bw_close_reason reason)
 
 static const struct bw_service forward_service = {
 	.name = "forward",
+	.connects = true,
 	.stream_bytes = sizeof(struct half),
 	.opened = forward_opened,
 	.data = forward_data,

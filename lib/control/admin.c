@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * On the wire: the words, each with its zero byte, then the end of the asker's side. Back comes a byte, '0' or '1' for
- * refused, and the text. Either side gives up on one that says nothing for a few seconds.
+ * refused, and the text with a zero byte behind, without which it was cut off. Either side gives up on one that says
+ * nothing for a few seconds, and the instance on one that takes longer for all it has to say.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -17,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <base/log.h>
@@ -26,6 +28,7 @@
 #define REQUEST_BYTES_MAX (1u << 20)
 #define WORDS_MAX         65536
 #define PATIENCE_S        5
+#define ACCEPT_PAUSE_US   100000
 #define FOLDER_SHARED     "/run/barewire"
 
 struct bw_admin {
@@ -113,12 +116,13 @@ static void set_patience(int fd)
 /** All until the end. Returns the bytes, or -1: too many, or too slow. */
 static ssize_t read_all(int fd, char *out, size_t max)
 {
+	const time_t began = time(NULL);
 	size_t used = 0;
 	ssize_t got;
 
 	while ((got = read(fd, out + used, max - used)) > 0) {
 		used += (size_t)got;
-		if (used == max)
+		if (used == max || time(NULL) - began > PATIENCE_S)
 			return -1;
 	}
 	return got == 0 ? (ssize_t)used : -1;
@@ -156,6 +160,7 @@ static void serve_one(const struct bw_admin *admin, int fd)
 			argv[argc++] = word;
 		fputc('0', out);
 		refused = run(admin, argc, argv, out);
+		fputc('\0', out);
 		fclose(out);
 		out = NULL;
 		if (text != NULL) {
@@ -186,8 +191,11 @@ static void *admin_main(void *arg)
 	while (poll(fds, BW_ARRAY_LEN(fds), -1) < 0 || (fds[0].revents & POLLIN) == 0) {
 		const int fd = accept4(admin->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
-		if (fd < 0)
+		if (fd < 0) {
+			if (errno != EAGAIN) /* no descriptor left, say: the asker waits, or gives up */
+				usleep(ACCEPT_PAUSE_US);
 			continue;
+		}
 		serve_one(admin, fd);
 		close(fd);
 	}
@@ -214,6 +222,10 @@ static int listen_in(struct bw_admin *admin, const char *path)
 		     ? -errno
 		     : 0;
 	umask(mask);
+	if (rc != 0 && admin->listen_fd >= 0) {
+		close(admin->listen_fd);
+		admin->listen_fd = -1;
+	}
 	return rc;
 }
 
@@ -264,9 +276,19 @@ struct found {
 	char pids[128];
 };
 
+/** Of root or of us, and nobody else's to write to: else anyone could answer in an instance's place. */
+static bool is_trusted(const char *path)
+{
+	struct stat status;
+
+	return lstat(path, &status) == 0 && S_ISDIR(status.st_mode) &&
+	       (status.st_uid == 0 || status.st_uid == geteuid()) &&
+	       (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 static void look_in(const char *path, int pid_wanted, struct found *found)
 {
-	DIR *dir = opendir(path);
+	DIR *dir = is_trusted(path) ? opendir(path) : NULL;
 	struct dirent *entry;
 
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
@@ -320,22 +342,26 @@ static int take_answer(int fd, FILE *out)
 	char line[512];
 	ssize_t got = read(fd, &status, 1);
 	size_t used = 0;
+	bool is_whole = false;
 
 	if (got != 1)
 		return got < 0 ? -errno : -ECONNRESET;
 	while ((got = read(fd, chunk, sizeof(chunk))) > 0) {
+		size_t bytes = (size_t)got;
+
+		is_whole = chunk[bytes - 1] == '\0';
+		bytes -= is_whole;
 		if (status == '0') {
-			fwrite(chunk, 1, (size_t)got, out);
+			fwrite(chunk, 1, bytes, out);
 			continue;
 		}
-		const size_t some = BW_MIN((size_t)got, sizeof(line) - 1 - used);
-
-		memcpy(line + used, chunk, some);
-		used += some;
+		bytes = BW_MIN(bytes, sizeof(line) - 1 - used);
+		memcpy(line + used, chunk, bytes);
+		used += bytes;
 	}
-	if (got < 0)
-		return -errno;
 	fflush(out);
+	if (got < 0 || !is_whole)
+		return got < 0 ? -errno : -ECONNRESET;
 	if (status == '0')
 		return 0;
 	bw_error("%.*s", (int)used, line);
@@ -352,10 +378,11 @@ int bw_admin_ask(int pid, int argc, char **argv, FILE *out)
 		return rc;
 	memcpy(addr.sun_path, found.path, sizeof(addr.sun_path));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0)
+		set_patience(fd);
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) != 0) {
 		rc = -errno;
 	} else {
-		set_patience(fd);
 		rc = send_words(fd, argc, argv);
 		if (rc == 0)
 			rc = take_answer(fd, out);

@@ -233,6 +233,7 @@ int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, stru
 	engine->nic = nic;
 	engine->worker_count = conf->worker_count;
 	pthread_mutex_init(&engine->job_mutex, NULL);
+	pthread_mutex_init(&engine->network_mutex, NULL);
 	pthread_cond_init(&engine->job_cond, NULL);
 	pthread_mutex_init(&engine->gate.mutex, NULL);
 	pthread_cond_init(&engine->gate.cond, NULL);
@@ -402,6 +403,7 @@ void bw_engine_destroy(struct bw_engine *engine)
 	bw_share_free(engine);
 	free(engine->network);
 	free(engine->workers);
+	pthread_mutex_destroy(&engine->network_mutex);
 	pthread_mutex_destroy(&engine->gate.mutex);
 	pthread_cond_destroy(&engine->gate.cond);
 	pthread_mutex_destroy(&engine->job_mutex);
@@ -427,11 +429,14 @@ const char *const bw_stage_name[BW_STAGE_COUNT] = {
 
 unsigned bw_engine_addrs(const struct bw_engine *engine, struct bw_cidr *addrs, unsigned max)
 {
-	const struct bw_network *network = __atomic_load_n(&engine->network, __ATOMIC_ACQUIRE);
-	const unsigned own = engine->conf.shares_addresses ? network->addr_count : engine->conf.addr_count;
-	const unsigned count = BW_MIN(own, max);
+	pthread_mutex_t *mutex = (pthread_mutex_t *)(uintptr_t)&engine->network_mutex;
+	unsigned count;
 
-	memcpy(addrs, network->addrs, count * sizeof(addrs[0]));
+	pthread_mutex_lock(mutex);
+	count = engine->conf.shares_addresses ? engine->network->addr_count : engine->conf.addr_count;
+	count = BW_MIN(count, max);
+	memcpy(addrs, engine->network->addrs, count * sizeof(addrs[0]));
+	pthread_mutex_unlock(mutex);
 	return count;
 }
 

@@ -437,12 +437,18 @@ void bw_neigh_told(struct bw_worker *w, const struct bw_ip *ip, const struct bw_
 void bw_neigh_doubt(struct bw_worker *w, const struct bw_ip *ip)
 {
 	struct bw_neigh_cache *cache = &w->neigh;
-	struct bw_neigh *only = ip != NULL ? find(cache, ip) : NULL;
+	struct bw_neigh *n;
 
+	if (ip != NULL) {
+		n = find(cache, ip);
+		if (n != NULL && n->state == BW_NEIGH_REACHABLE)
+			settle(w, n, false);
+		return;
+	}
 	for (uint32_t i = 1; cache->entry != NULL && i <= cache->capacity; i++) {
-		struct bw_neigh *n = &cache->entry[i];
-
-		if (n->state == BW_NEIGH_REACHABLE && (ip == NULL || n == only))
+		n = &cache->entry[i];
+		n->generation++; /* whoever remembers it asks for its route anew */
+		if (n->state == BW_NEIGH_REACHABLE)
 			settle(w, n, false);
 	}
 }

@@ -102,7 +102,7 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim);
  * Only of those that were asked for.
  */
 void bw_neigh_told(struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac);
-/** It may be somewhere else now: ask before it is used again. NULL: any of them. */
+/** It may be somewhere else now: ask before it is used again. NULL: any of them, and the ways to them are void. */
 void bw_neigh_doubt(struct bw_worker *w, const struct bw_ip *ip);
 
 /** The worker's wheel fired an entry's timer. */

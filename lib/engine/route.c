@@ -34,6 +34,7 @@ struct bw_network *bw_network_of_conf(const struct bw_engine *engine)
 {
 	const struct bw_engine_conf *conf = &engine->conf;
 	struct bw_network *network = bw_network_alloc(conf->route_count);
+	const struct bw_ip link_local = bw_ip6_link_local(&engine->nic->mac);
 	bool has_v6 = false, has_link_local = false;
 
 	if (network == NULL)
@@ -47,9 +48,10 @@ struct bw_network *bw_network_of_conf(const struct bw_engine *engine)
 		has_v6 |= !bw_ip_is_v4(ip);
 		has_link_local |= !bw_ip_is_v4(ip) && bw_ip_is_link_local(ip);
 	}
-	if (has_v6 && !has_link_local)
+	/* Made of the interface's own MAC, it may be the one that the kernel has. */
+	if (has_v6 && !has_link_local && !bw_share_is_kernels(engine, &link_local))
 		network->addrs[network->addr_count++] =
-			(struct bw_cidr){ .ip = bw_ip6_link_local(&engine->nic->mac), .prefix_len = 64 };
+			(struct bw_cidr){ .ip = link_local, .prefix_len = 64 };
 	for (unsigned i = 0; i < conf->route_count; i++)
 		insert_by_length(network, i, &conf->routes[i]);
 	return network;
@@ -70,7 +72,11 @@ void bw_network_take(struct bw_worker *w)
 
 void bw_network_publish(struct bw_engine *engine, struct bw_network *network)
 {
-	struct bw_network *before = __atomic_exchange_n(&engine->network, network, __ATOMIC_ACQ_REL);
+	struct bw_network *before;
+
+	pthread_mutex_lock(&engine->network_mutex);
+	before = __atomic_exchange_n(&engine->network, network, __ATOMIC_ACQ_REL);
+	pthread_mutex_unlock(&engine->network_mutex);
 
 	for (unsigned i = 0; i < engine->worker_count; i++) {
 		struct bw_worker *w = &engine->workers[i];

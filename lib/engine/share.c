@@ -15,14 +15,16 @@
 
 #include <rte_ring_elem.h>
 
+#include <base/clock.h>
 #include <base/log.h>
 #include <steer/ports.h>
 
 #include "worker.h"
 
-#define ASKS_MAX  1024
-#define TOLD_MAX  1024
-#define SETTLE_MS 20 /* changes come in groups: an address, its route, another route */
+#define ASKS_MAX     1024
+#define TOLD_MAX     1024
+#define ASKS_AT_ONCE 64
+#define SETTLE_MS    20 /* changes come in groups: an address, its route, another route */
 
 /** A question, and an answer. A ring's elements are a multiple of 4 bytes. */
 struct ask {
@@ -43,8 +45,10 @@ struct bw_share {
 	struct bw_steer_holds *holds;
 	struct rte_ring *asks;
 	int wake_fd;
-	bool is_stale; /* `seen` is not what the kernel has */
-	bool was_warned_of_mtu;
+	bw_ns stale_at; /* since when `seen` may not be what the kernel has; 0: it is */
+	bool was_warned_of_mtu, was_warned_of_many;
+	unsigned left_count; /* addresses that came later and whose ports are another process's */
+	struct bw_ip left[BW_NETWORK_ADDRS_MAX];
 	_Atomic bool stops;
 	pthread_t thread;
 	bool is_running;
@@ -52,10 +56,10 @@ struct bw_share {
 
 /* ---- what is ours ------------------------------------------------------------------------------------------- */
 
-static bool is_client(const struct bw_engine *engine)
+bool bw_share_connects(const struct bw_engine *engine)
 {
 	for (unsigned i = 0; i < engine->conf.service_count; i++)
-		if (engine->conf.services[i].port == 0)
+		if (engine->conf.services[i].service->connects)
 			return true;
 	return false;
 }
@@ -77,6 +81,14 @@ static unsigned add_ports(const struct bw_engine *engine, const struct bw_ip *ip
 	return count;
 }
 
+static bool is_left(const struct bw_share *share, const struct bw_ip *ip)
+{
+	for (unsigned i = 0; i < share->left_count; i++)
+		if (bw_ip_eq(&share->left[i], ip))
+			return true;
+	return false;
+}
+
 static int own(struct bw_share *share)
 {
 	const struct bw_engine *engine = share->engine;
@@ -96,11 +108,11 @@ static int own(struct bw_share *share)
 		"what the maps hold");
 	for (unsigned i = 0; i < network->addr_count; i++) {
 		addrs[i] = (struct bw_steer_addr){ network->addrs[i].ip, !network->is_kernels };
-		if (network->is_kernels)
+		if (network->is_kernels && !is_left(share, &network->addrs[i].ip))
 			owned.port_count +=
 				add_ports(engine, &network->addrs[i].ip, ports + owned.port_count);
 	}
-	if (network->is_kernels && is_client(engine)) {
+	if (network->is_kernels && bw_share_connects(engine)) {
 		owned.range_first = engine->conf.tcp.port_first;
 		owned.range_last = engine->conf.tcp.port_last;
 	}
@@ -158,15 +170,47 @@ static void say_mtu(struct bw_share *share)
 	share->was_warned_of_mtu = is_smaller;
 }
 
+static void say_left_out(struct bw_share *share)
+{
+	if (share->seen->left_out > 0 && !share->was_warned_of_many)
+		bw_warn("--dev %s: %u addresses and routes of %s are not known here: there are more than %u and %u",
+			share->engine->nic->plan.spec, share->seen->left_out, share->engine->nic->plan.iface,
+			BW_KERNEL_ADDRS_MAX, BW_KERNEL_ROUTES_MAX);
+	share->was_warned_of_many = share->seen->left_out > 0;
+}
+
+/** As at the start, for addresses that were not there before. What is another's is left to it: the line has been said. */
+static void hold_new(struct bw_share *share, const struct bw_network *before, const struct bw_network *after)
+{
+	struct bw_steer_port ports[BW_SERVICES_MAX * 2];
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < share->left_count; i++) /* of those that are gone */
+		if (bw_route_is_ours(after, &share->left[i]))
+			share->left[kept++] = share->left[i];
+	share->left_count = kept;
+	for (unsigned i = 0; i < after->addr_count && !share->engine->conf.steals_ports; i++) {
+		const struct bw_ip *ip = &after->addrs[i].ip;
+		const unsigned count = add_ports(share->engine, ip, ports);
+
+		if (!bw_route_is_ours(before, ip) &&
+			bw_steer_hold(share->engine->nic->plan.spec, ports, count, &share->holds) != 0)
+			share->left[share->left_count++] = *ip;
+	}
+}
+
 static void follow(struct bw_share *share)
 {
 	struct bw_engine *engine = share->engine;
 	struct bw_network *network;
 
-	if (bw_kernel_read(share->kernel, share->seen) != 0)
-		return; /* is_stale: again with the next look */
-	share->is_stale = false;
+	share->stale_at = 0;
+	if (bw_kernel_read(share->kernel, share->seen) != 0) {
+		share->stale_at = bw_clock_now(); /* once more, a little later */
+		return;
+	}
 	say_mtu(share);
+	say_left_out(share);
 	network = network_of_kernel(share->seen);
 	if (network == NULL || is_same(network, engine->network)) {
 		free(network);
@@ -176,6 +220,7 @@ static void follow(struct bw_share *share)
 		memcmp(network->addrs, engine->network->addrs,
 			network->addr_count * sizeof(network->addrs[0])) != 0)
 		say_addresses(engine, network);
+	hold_new(share, engine->network, network);
 	bw_network_publish(engine, network);
 	(void)own(share);
 }
@@ -184,14 +229,18 @@ static void tell(struct bw_share *share, unsigned worker, const struct told *tol
 {
 	struct bw_worker *w = &share->engine->workers[worker];
 
-	/* One that is full will ask again. */
-	(void)rte_ring_sp_enqueue_elem(w->told_in, (void *)(uintptr_t)told, sizeof(*told));
+	/* What finds no room may have been a change: then the worker asks again for all that it uses. */
+	if (rte_ring_sp_enqueue_elem(w->told_in, (void *)(uintptr_t)told, sizeof(*told)) != 0)
+		__atomic_store_n(&w->was_not_told, true, __ATOMIC_RELEASE);
 	bw_power_wake(w);
 }
 
 static void on_network(void *arg)
 {
-	((struct bw_share *)arg)->is_stale = true;
+	struct bw_share *share = arg;
+
+	if (share->stale_at == 0)
+		share->stale_at = bw_clock_now();
 }
 
 static void on_neigh(void *arg, const struct bw_ip *ip, const struct bw_mac *mac)
@@ -207,16 +256,21 @@ static void on_neigh(void *arg, const struct bw_ip *ip, const struct bw_mac *mac
 		tell(share, i, &told);
 }
 
-static void answer(struct bw_share *share)
+/** Some of what was asked: whatever comes, events and the end have their turn. Returns whether there may be more. */
+static bool answer(struct bw_share *share)
 {
 	struct ask ask;
 
-	while (rte_ring_sc_dequeue_elem(share->asks, &ask, sizeof(ask)) == 0) {
-		struct told told = { .ip = ask.ip, .is_known = true };
+	for (unsigned i = 0; i < ASKS_AT_ONCE; i++) {
+		struct told told;
 
+		if (rte_ring_sc_dequeue_elem(share->asks, &ask, sizeof(ask)) != 0)
+			return false;
+		told = (struct told){ .ip = ask.ip, .is_known = true };
 		if (bw_kernel_neigh(share->kernel, &ask.ip, &told.mac) == 0)
 			tell(share, ask.worker, &told);
 	}
+	return true;
 }
 
 static void *share_main(void *arg)
@@ -225,18 +279,19 @@ static void *share_main(void *arg)
 	const struct bw_kernel_events events = { on_network, on_neigh, share };
 	struct pollfd fds[2] = { { .fd = bw_kernel_fd(share->kernel), .events = POLLIN },
 		{ .fd = share->wake_fd, .events = POLLIN } };
+	bool has_more = false;
 	uint64_t counter;
 
 	pthread_setname_np(pthread_self(), "bw-share");
 	while (!atomic_load(&share->stops)) {
-		const int count = poll(fds, BW_ARRAY_LEN(fds), share->is_stale ? SETTLE_MS : -1);
-
-		if (count > 0 && (fds[1].revents & POLLIN) &&
-			read(share->wake_fd, &counter, sizeof(counter)) > 0)
-			answer(share);
-		if (count > 0 && (fds[0].revents & POLLIN))
-			bw_kernel_take(share->kernel, &events);
-		else if (count == 0)
+		if (poll(fds, BW_ARRAY_LEN(fds), has_more ? 0 : share->stale_at != 0 ? SETTLE_MS : -1) < 0)
+			continue;
+		if ((fds[1].revents & POLLIN) != 0 && read(share->wake_fd, &counter, sizeof(counter)) < 0)
+			counter = 0;
+		if (fds[0].revents != 0) /* an error, too, is only taken by reading */
+			has_more = bw_kernel_take(share->kernel, &events);
+		has_more |= answer(share);
+		if (share->stale_at != 0 && bw_clock_now() - share->stale_at >= SETTLE_MS * BW_NS_PER_MS)
 			follow(share);
 	}
 	return NULL;
@@ -268,6 +323,9 @@ unsigned bw_share_deliver(struct bw_worker *w)
 		else
 			bw_neigh_doubt(w, bw_ip_half(&told[i].ip, 1) != 0 ? &told[i].ip : NULL);
 	}
+	if (bw_unlikely(__atomic_load_n(&w->was_not_told, __ATOMIC_RELAXED)) &&
+		__atomic_exchange_n(&w->was_not_told, false, __ATOMIC_ACQ_REL))
+		bw_neigh_doubt(w, NULL);
 	return count;
 }
 
@@ -286,7 +344,7 @@ static int check_port_range(const struct bw_share *share)
 {
 	const struct bw_engine *engine = share->engine;
 	const unsigned ours_first = engine->conf.tcp.port_first, ours_last = engine->conf.tcp.port_last;
-	FILE *file = is_client(engine) ? fopen("/proc/sys/net/ipv4/ip_local_port_range", "re") : NULL;
+	FILE *file = bw_share_connects(engine) ? fopen("/proc/sys/net/ipv4/ip_local_port_range", "re") : NULL;
 	unsigned first = 0, last = 0;
 	int count;
 
@@ -357,6 +415,39 @@ static int open_kernel(struct bw_share *share)
 	return -EADDRNOTAVAIL;
 }
 
+/** Addresses that are to be ours alone must not be the kernel's. */
+static int look_for_ours(struct bw_share *share)
+{
+	const struct bw_engine *engine = share->engine;
+	const char *spec = engine->nic->plan.spec, *iface = engine->nic->plan.iface;
+	struct bw_kernel *kernel;
+	char text[BW_IP_STRLEN];
+	int rc = bw_kernel_open(iface, 0, &kernel);
+
+	if (rc == 0) {
+		rc = bw_kernel_read(kernel, share->seen);
+		bw_kernel_close(kernel);
+	}
+	if (rc != 0) {
+		bw_error("--dev %s: the kernel does not tell of %s: %s", spec, iface, strerror(-rc));
+		return rc;
+	}
+	for (unsigned i = 0; i < engine->conf.addr_count; i++) {
+		if (!has_addr(share->seen, &engine->conf.addrs[i].ip))
+			continue;
+		bw_error(
+			"--dev %s: %s has %s itself; leave --addr out to share all of its addresses, or give one that nobody has",
+			spec, iface, bw_ip_format(&engine->conf.addrs[i].ip, text));
+		return -EADDRINUSE;
+	}
+	return 0;
+}
+
+bool bw_share_is_kernels(const struct bw_engine *engine, const struct bw_ip *ip)
+{
+	return engine->share != NULL && has_addr(engine->share->seen, ip);
+}
+
 /* Refuse what another process listens on, and keep others from it meanwhile. */
 static int hold_ports(struct bw_share *share)
 {
@@ -401,9 +492,9 @@ int bw_share_start(struct bw_engine *engine)
 	engine->share = share;
 	share->engine = engine;
 	share->wake_fd = -1;
-	if (!engine->conf.shares_addresses)
-		return 0;
 	share->seen = calloc(1, sizeof(*share->seen));
+	if (share->seen != NULL && !engine->conf.shares_addresses)
+		return look_for_ours(share);
 	rc = share->seen != NULL ? open_kernel(share) : -ENOMEM;
 	if (rc == 0 && !engine->conf.steals_ports)
 		rc = hold_ports(share);

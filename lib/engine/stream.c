@@ -407,6 +407,12 @@ const struct bw_ip *bw_context_source(const struct bw_context *ctx, const struct
 
 bool bw_context_receives(const struct bw_context *ctx, const struct bw_flow *flow)
 {
+	const struct bw_tcp_conf *tcp = &ctx->worker->engine->conf.tcp;
+	const uint16_t port = __builtin_bswap16(flow->local_port_be);
+
+	/* Of an address that is shared, the other ports are the kernel's. */
+	if (ctx->worker->network->is_kernels && (port < tcp->port_first || port > tcp->port_last))
+		return false;
 	return ctx->worker->worker_count == 1 || bw_ingress_is_local(ctx->worker, flow);
 }
 

@@ -122,6 +122,7 @@ struct bw_worker {
 	struct rte_ring *mail_in;
 	struct rte_ring *jobs_done;
 	struct rte_ring *told_in; /* what the kernel knows of neighbours; NULL: nothing is shared with it */
+	bool was_not_told;        /* there was no room. Atomic */
 	struct bw_outbox *outbox; /* [worker_count] */
 	unsigned jobs_in_flight;
 
@@ -154,8 +155,9 @@ struct bw_engine {
 	struct bw_engine_conf conf;
 	unsigned number; /* of the engines that this process has made: in the names of its rings */
 	struct bw_nic *nic;
-	struct bw_network *network; /* Atomic: the newest */
-	struct bw_share *share;     /* NULL: the device is ours alone */
+	struct bw_network *network;    /* Atomic: the newest */
+	pthread_mutex_t network_mutex; /* between it and threads that are no workers */
+	struct bw_share *share;        /* NULL: the device is ours alone */
 	unsigned worker_count;
 	struct bw_worker *workers;
 	struct bw_gate gate; /* where the workers and the controlling thread wait for each other */
@@ -282,6 +284,10 @@ int bw_share_begin(struct bw_engine *engine);
 void bw_share_stop(struct bw_engine *engine);
 /** When they are gone. */
 void bw_share_free(struct bw_engine *engine);
+/** Does any of the services open connections? Then ports to open them from are ours, too. */
+bool bw_share_connects(const struct bw_engine *engine);
+/** Had the interface this address when we started? */
+bool bw_share_is_kernels(const struct bw_engine *engine, const struct bw_ip *ip);
 /** Ask the kernel for a neighbour; the answer comes to bw_share_deliver(). Costs a system call. */
 void bw_share_ask(struct bw_worker *w, const struct bw_ip *ip);
 unsigned bw_share_deliver(struct bw_worker *w);

@@ -643,6 +643,32 @@ static void tap_take_over(struct bw_nic *nic, unsigned queue)
 	(void)bw_nic__tap_fill(nic, queue);
 }
 
+/* What the sockets were shown before they had the filter is not for us. */
+static int filter_sockets(struct bw_nic *nic, const struct bw_nic_conf *conf)
+{
+	struct rte_mbuf *pkts[32];
+	uint16_t count;
+
+	for (unsigned i = 0; conf->socket_filter_fd > 0 && i < nic->rx_queues; i++) {
+		if (setsockopt(nic->state->queue[i].fd, SOL_SOCKET, SO_ATTACH_BPF, &conf->socket_filter_fd,
+			    sizeof(conf->socket_filter_fd)) != 0) {
+			const int error = errno;
+
+			bw_error(
+				"--dev %s: a packet socket takes no filter: %s; give --addr one that the kernel has not",
+				nic->plan.spec, strerror(error));
+			return -error;
+		}
+		for (unsigned k = 0; k < BW_NIC__PACKET_FRAMES; k += count) {
+			count = bw_nic_rx(nic, i, pkts, BW_ARRAY_LEN(pkts));
+			if (count == 0)
+				break;
+			rte_pktmbuf_free_bulk(pkts, count);
+		}
+	}
+	return 0;
+}
+
 static void find_interrupts(struct bw_nic *nic, const struct bw_nic_conf *conf, struct sockets *sockets)
 {
 	nic->has_rx_interrupt = true;
@@ -651,11 +677,6 @@ static void find_interrupts(struct bw_nic *nic, const struct bw_nic_conf *conf, 
 
 		if (is_driver(nic, "net_af_packet")) {
 			q->fd = sockets_next(sockets, AF_PACKET);
-			if (conf->socket_filter_fd > 0 &&
-				setsockopt(q->fd, SOL_SOCKET, SO_ATTACH_BPF, &conf->socket_filter_fd,
-					sizeof(conf->socket_filter_fd)) != 0)
-				bw_warn("--dev %s: a packet socket takes no filter (%s): what is not ours costs time, too",
-					nic->plan.spec, strerror(errno));
 		} else if (is_driver(nic, "net_tap")) {
 			q->fd = rte_eth_dev_rx_intr_ctl_q_get_fd(nic->port_id, (uint16_t)i);
 			tap_take_over(nic, i);
@@ -837,6 +858,9 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	if (rc != 0)
 		goto fail;
 	find_interrupts(nic, conf, &sockets);
+	rc = filter_sockets(nic, conf);
+	if (rc != 0)
+		goto fail;
 	if (nic->plan.kind == BW_NIC_TAP) {
 		rc = bw_nic__iface_up(iface.index);
 		if (rc != 0) {

@@ -7,6 +7,9 @@
  * of listeners, and a range for what Barewire opens itself. With a port go the ICMP errors that quote it and the
  * fragments behind a first one with it. The kernel keeps everything else, unchanged, and whatever is in doubt: a
  * header that is cut off, a chain of extension headers that does not end, a fragment that came before the first.
+ *
+ * Rules and limits are another matter: a source is judged as soon as it has been read, whoever the packet is for and
+ * whatever follows. Otherwise one header too many would be the way around them.
  */
 #pragma once
 
@@ -36,6 +39,8 @@
 #define ARP_HEADER_BYTES    8
 
 #define EXT_HEADERS_MAX 8
+#define TAGS_MAX        2
+#define FRAGMENT_NS     30000000000ull /* as long as a datagram waits for its last one */
 /* No header that matters begins further in. */
 #define OFF_MAX         1024u
 
@@ -49,7 +54,7 @@
 
 MAP(addresses, BPF_MAP_TYPE_HASH, struct steer_ip, __u32, 128);
 MAP(ports, BPF_MAP_TYPE_HASH, struct steer_port, __u32, 4096);
-MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct steer_fragment, __u8, 4096);
+MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct steer_fragment, __u64, 4096); /* since when, ns */
 MAP(sources, BPF_MAP_TYPE_LRU_PERCPU_HASH, struct steer_ip, struct steer_source, 65536);
 MAP(counts, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, STEER_COUNTS);
 
@@ -70,6 +75,8 @@ struct packet {
 	__u32 l3_off;
 	__u16 ethertype; /* host order, behind the VLAN tag */
 	__u8 proto;
+	bool is_for_us;  /* by its VLAN and the host that it is addressed to */
+	bool has_source; /* src and dst are read */
 	bool is_fragment, is_first;
 	__u32 fragment_id;
 	__u32 l4_off;
@@ -97,33 +104,32 @@ struct vlan_tag {
 	__u16 tci_be, ethertype_be;
 };
 
-/** Ethernet and a VLAN tag. False: it is none of ours, by its VLAN or the host that it is for. */
+/** Ethernet and VLAN tags, of which ours has one at most. False: cut off. */
 static __always_inline bool read_frame(struct packet *p)
 {
 	struct ethhdr eth;
-	__u16 vlan;
+	__u16 vlan = vlan_of(p);
+	__u32 tags = vlan != 0;
 
 	if (load(p, 0, &eth, sizeof(eth)))
 		return false;
 	p->l3_off = sizeof(eth);
 	p->ethertype = bpf_ntohs(eth.h_proto);
-	vlan = vlan_of(p);
-	if (vlan == 0 && p->ethertype == ETH_P_8021Q) {
+	for (int i = 0; i < TAGS_MAX && (p->ethertype == ETH_P_8021Q || p->ethertype == ETH_P_8021AD); i++) {
 		struct vlan_tag tag;
 
-		if (load(p, sizeof(eth), &tag, sizeof(tag)))
+		if (load(p, p->l3_off, &tag, sizeof(tag)))
 			return false;
-		vlan = bpf_ntohs(tag.tci_be) & 0xfff;
+		vlan |= bpf_ntohs(tag.tci_be) & 0xfff;
+		tags++;
 		p->ethertype = bpf_ntohs(tag.ethertype_be);
 		p->l3_off += sizeof(tag);
 	}
-	if (vlan != knobs.vlan)
-		return false;
+	p->is_for_us = tags <= 1 && vlan == knobs.vlan;
 	if (eth.h_dest[0] & 1)
 		return true;
 	for (int i = 0; i < ETH_ALEN; i++)
-		if (eth.h_dest[i] != knobs.mac[i])
-			return false;
+		p->is_for_us &= eth.h_dest[i] == knobs.mac[i];
 	return true;
 }
 
@@ -135,6 +141,7 @@ static __always_inline bool read_ip4(struct packet *p, __u32 off)
 		return false;
 	map_ip4(&p->src, ip.saddr);
 	map_ip4(&p->dst, ip.daddr);
+	p->has_source = true;
 	p->proto = ip.protocol;
 	p->l4_off = off + ip.ihl * 4;
 	p->is_first = (ip.frag_off & bpf_htons(0x1fff)) == 0;
@@ -157,6 +164,7 @@ static __always_inline bool read_ip6(struct packet *p, __u32 off)
 		return false;
 	copy_ip6(&p->src, &ip.saddr);
 	copy_ip6(&p->dst, &ip.daddr);
+	p->has_source = true;
 	p->proto = ip.nexthdr;
 	p->l4_off = off + sizeof(ip);
 	p->is_first = true;
@@ -172,8 +180,6 @@ static __always_inline bool read_ip6(struct packet *p, __u32 off)
 		if (load(p, p->l4_off, &ext, sizeof(ext)))
 			return false;
 		bytes = (ext.len + 1u) * 8;
-		if (p->proto == IPPROTO_AH)
-			bytes = (ext.len + 2u) * 4;
 		if (p->proto == IPPROTO_FRAGMENT) {
 			bytes = sizeof(ext);
 			p->is_first = (ext.fragment_off_be & bpf_htons(0xfff8)) == 0;
@@ -243,19 +249,27 @@ static __always_inline bool quotes_ours(struct packet *p)
 
 static __always_inline bool is_port_ours(struct packet *p)
 {
-	struct steer_fragment key = { .src = p->src, .dst = p->dst, .id = p->fragment_id, .proto = p->proto };
+	/* In IPv6 the first may have more headers than those that follow, which say something else comes next. */
+	struct steer_fragment key = { .src = p->src,
+		.dst = p->dst,
+		.id = p->fragment_id,
+		.proto = p->ethertype == ETH_P_IP ? p->proto : 0 };
+	__u64 now = bpf_ktime_get_ns(), *since;
 	struct l4_ports l4;
-	__u8 one = 1;
+	bool ours;
 
-	if (p->is_fragment && !p->is_first)
-		return bpf_map_lookup_elem(&fragments, &key);
+	if (p->is_fragment && !p->is_first) {
+		since = bpf_map_lookup_elem(&fragments, &key);
+		return since && now - *since < FRAGMENT_NS;
+	}
 	if (p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)
 		return quotes_ours(p);
-	if (load(p, p->l4_off, &l4, sizeof(l4)) || !is_our_port(&p->dst, p->proto, l4.dest_be))
-		return false;
-	if (p->is_fragment)
-		bpf_map_update_elem(&fragments, &key, &one, BPF_ANY);
-	return true;
+	ours = !load(p, p->l4_off, &l4, sizeof(l4)) && is_our_port(&p->dst, p->proto, l4.dest_be);
+	if (p->is_fragment && ours)
+		bpf_map_update_elem(&fragments, &key, &now, BPF_ANY);
+	else if (p->is_fragment) /* of another datagram that has got the same number */
+		bpf_map_delete_elem(&fragments, &key);
+	return ours;
 }
 
 struct arp_addresses {
@@ -321,8 +335,11 @@ static __always_inline bool is_syn(struct packet *p)
 {
 	__u8 flags;
 
-	return p->proto == IPPROTO_TCP && p->is_first && !load(p, p->l4_off + 13, &flags, sizeof(flags)) &&
-	       (flags & 0x12) == 0x02; /* not with ACK */
+	if (p->proto != IPPROTO_TCP || !p->is_first)
+		return false;
+	if (load(p, p->l4_off + 13, &flags, sizeof(flags)))
+		return p->is_fragment; /* cut so that it does not show */
+	return (flags & 0x12) == 0x02; /* not with ACK */
 }
 
 /** STEER_BLOCKED, STEER_SYN_RATE, STEER_PACKET_RATE, or STEER_PASSED. */
@@ -375,25 +392,28 @@ static __always_inline void count(__u32 which)
 /** What to do with a packet: STEER_TAKEN, STEER_PASSED, or why it is dropped. */
 static __always_inline __u32 decide(struct packet *p, bool judges_ours, bool judges_others)
 {
-	bool is_ip4, ours;
+	bool is_read, ours = false;
 	__u32 verdict;
 
 	if (!read_frame(p))
 		return STEER_PASSED;
 	if (p->ethertype == ETH_P_ARP)
-		return is_arp_ours(p) ? STEER_TAKEN : STEER_PASSED;
-	is_ip4 = p->ethertype == ETH_P_IP;
-	if (!is_ip4 && p->ethertype != ETH_P_IPV6)
+		return p->is_for_us && is_arp_ours(p) ? STEER_TAKEN : STEER_PASSED;
+	if (p->ethertype == ETH_P_IP)
+		is_read = read_ip4(p, p->l3_off);
+	else if (p->ethertype == ETH_P_IPV6)
+		is_read = read_ip6(p, p->l3_off);
+	else
 		return STEER_PASSED;
-	if (is_ip4 ? !read_ip4(p, p->l3_off) : !read_ip6(p, p->l3_off))
+	if (!p->has_source)
 		return STEER_PASSED;
 	if (judges_ours && judges_others) { /* first what costs least */
 		verdict = judge(p);
 		if (verdict != STEER_PASSED)
 			return verdict;
-		return is_ours(p) ? STEER_TAKEN : STEER_PASSED;
+		return p->is_for_us && is_read && is_ours(p) ? STEER_TAKEN : STEER_PASSED;
 	}
-	ours = is_ours(p);
+	ours = p->is_for_us && is_read && is_ours(p);
 	if (ours ? judges_ours : judges_others) {
 		verdict = judge(p);
 		if (verdict != STEER_PASSED)

@@ -20,6 +20,7 @@
 #define ANSWER_BYTES   65536
 #define DISCARD_PORT   9 /* RFC 863 */
 #define DUMPS_REPEATED 5
+#define EVENTS_AT_ONCE 64
 
 #ifndef SO_BINDTOIFINDEX
 #define SO_BINDTOIFINDEX 62
@@ -469,12 +470,12 @@ static int take_event(const struct nlmsghdr *message, void *arg)
 	return MNL_CB_OK;
 }
 
-void bw_kernel_take(struct bw_kernel *kernel, const struct bw_kernel_events *events)
+bool bw_kernel_take(struct bw_kernel *kernel, const struct bw_kernel_events *events)
 {
 	struct event event = { kernel, events, false };
-	ssize_t got;
+	ssize_t got = 1;
 
-	for (;;) {
+	for (unsigned i = 0; i < EVENTS_AT_ONCE; i++) {
 		got = recv(bw_kernel_fd(kernel), kernel->in, sizeof(kernel->in), MSG_DONTWAIT);
 		if (got < 0 && errno == ENOBUFS) { /* more than the socket holds came at once */
 			event.is_network = true;
@@ -487,6 +488,7 @@ void bw_kernel_take(struct bw_kernel *kernel, const struct bw_kernel_events *eve
 	}
 	if (event.is_network)
 		events->network(events->arg);
+	return got > 0;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------- */

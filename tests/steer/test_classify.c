@@ -364,6 +364,21 @@ static void errors_go_where_what_they_quote_came_from(void **state)
 	RUN(icmp(true, 128, "2001:db8::2", 80, 0), KERNEL);
 }
 
+static struct frame behind_fragment_header(bool is_first)
+{
+	const struct ip fragment = { "2001:db8::9", "2001:db8::2", IPPROTO_DSTOPTS, .id = 70,
+		.fragment = is_first ? 1 : 80 };
+	struct frame f = ethernet(0x86dd);
+
+	put_header(&f, &fragment);
+	if (is_first) {
+		put8(&f, IPPROTO_TCP);
+		put_zeros(&f, 7);
+	}
+	put_ports(&f, 4000, 80, SYN);
+	return f;
+}
+
 static void fragments_follow_the_first(void **state)
 {
 	const struct ip first = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 0x2000 };
@@ -380,6 +395,14 @@ static void fragments_follow_the_first(void **state)
 	RUN(packet(&second6, 0, 0, 0), KERNEL);
 	RUN(packet(&first6, 4000, 80, SYN), US);
 	RUN(packet(&second6, 0, 0, 0), US);
+	/* The same number again, for the kernel. */
+	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 0x2000 }, 4000,
+		    99, 0),
+		KERNEL);
+	RUN(packet(&second, 1, 1, 0), KERNEL);
+	/* Headers between the first one's fragment header and its ports, which the second has not. */
+	RUN(behind_fragment_header(true), US);
+	RUN(behind_fragment_header(false), US);
 	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 9, .fragment = 0x2000 }, 4000,
 		    99, 0),
 		KERNEL);
@@ -481,6 +504,22 @@ static void count_rule(const struct bw_cidr *source, enum bw_steer_verdict verdi
 				    : strcmp(text, "192.0.2.8/31") == 0;
 }
 
+/** With ::/0 and 192.0.0.0/16 blocked: what is not ours, or not to be understood, is judged all the same. */
+static void no_way_around(void)
+{
+	struct frame f = TCP4(4000, 22, SYN);
+
+	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 12 }, 4000, 22, SYN),
+		NOBODY);
+	RUN(packet(&(struct ip){ "192.0.3.9", "192.0.2.2", IPPROTO_AH }, 4000, 22, SYN), NOBODY);
+	RUN(tagged(packet(&(struct ip){ "192.0.3.9", "10.0.0.1", IPPROTO_TCP }, 4000, 22, SYN), 7), NOBODY);
+	RUN(tagged(tagged(packet(&(struct ip){ "192.0.3.9", "10.0.0.1", IPPROTO_TCP }, 4000, 22, SYN), 7), 8),
+		NOBODY);
+	f = packet(&(struct ip){ "192.0.3.9", "10.0.0.1", IPPROTO_TCP }, 4000, 22, SYN);
+	f.b[5]++; /* of a macvlan, say */
+	assert_int_equal(run(&f), NOBODY);
+}
+
 static void the_longest_rule_decides(void **state)
 {
 	unsigned seen = 0;
@@ -498,6 +537,7 @@ static void the_longest_rule_decides(void **state)
 	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 22, SYN), NOBODY);
 	bw_steer_rules(steer, count_rule, &seen);
 	assert_int_equal(seen, 3);
+	no_way_around();
 	unrule("192.0.2.8/31", 0);
 	unrule("192.0.2.8/31", -ENOENT);
 	RUN(TCP4(4000, 22, SYN), NOBODY);

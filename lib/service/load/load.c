@@ -1058,6 +1058,7 @@ void bw_load_figures(const struct bw_load *load, struct bw_load_figures *sum)
 
 const struct bw_service bw_load_service = {
 	.name = "load",
+	.connects = true,
 	.stream_bytes = sizeof(struct stream_state),
 	.context_bytes = sizeof(struct bw_load__worker),
 	.start = load_start,

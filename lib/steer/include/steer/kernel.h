@@ -52,8 +52,8 @@ struct bw_kernel_events {
 };
 /** Readable when there are events. */
 int bw_kernel_fd(const struct bw_kernel *kernel);
-/** Take what has come. Never blocks. */
-void bw_kernel_take(struct bw_kernel *kernel, const struct bw_kernel_events *events);
+/** Take some of what has come. Never blocks. Returns whether there may be more. */
+bool bw_kernel_take(struct bw_kernel *kernel, const struct bw_kernel_events *events);
 
 /**
  * The kernel's address for a neighbour. -ENOENT: it has none, and was made to find out or to make sure, as anything
