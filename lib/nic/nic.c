@@ -493,6 +493,11 @@ static void note_offloads(struct bw_nic *nic, const struct rte_eth_dev_info *inf
 	state->tx_wants_prepare = nic->has_tx_l4_checksum;
 	state->tx_wants_direct =
 		is_driver(nic, "net_af_xdp") || strstr(nic->plan.devargs, "zero-copy=yes") != NULL;
+	/*
+	 * Memory that a service lends is not EAL's: the IOMMU has no mapping of it, and without an IOMMU its address is
+	 * not the one on the bus. What a device then sends is whatever it reads there, with a checksum that is right.
+	 */
+	state->tx_wants_mapped = nic->plan.kind == BW_NIC_PCI || is_driver(nic, "net_virtio_user");
 	if (is_driver(nic, "net_tap") && nic->mtu > mtu_device_max(info))
 		state->tx_via = BW_NIC__TX_WRITE;
 }
