@@ -17,6 +17,11 @@
  *                there are combined channels, of which a veth has none, and compares no more than the number: so
  *                each queue is a port with that one.
  * net_memif      See memif.c. Without as many queues as the peer's it reads another queue's ring.
+ * net_e1000_em   Offers two TX queues where the NIC has one (82540EM): what is put into the second stays there. The
+ *                later NICs have two, and one context of checksums for both. It sends no link interrupt unless these
+ *                are "legacy" (EAL's --vfio-intr), but reads the PHY when it is asked, as watch_link() does.
+ * net_vmxnet3    Tells of its link only who asks. Refuses a TSO packet that asks for an IPv4 checksum: see finish.c.
+ * net_virtio     As that one. Of these three it alone spreads flows in QEMU, with mq=on,rss=on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -437,6 +442,8 @@ static void choose_queues(struct bw_nic *nic, const struct rte_eth_dev_info *inf
 		/* Nothing would ever arrive on a second one. */
 		if (!can_rss)
 			nic->rx_queues = 1;
+		if (is_driver(nic, "net_e1000_em"))
+			nic->tx_queues = 1;
 	} else {
 		nic->rx_queues = nic->tx_queues = BW_MIN(nic->rx_queues, nic->tx_queues);
 	}
