@@ -120,6 +120,12 @@ class Guest:
         assert driver == "vfio-pci", f"the NIC's driver in the guest: '{driver}'"
         self.monitor = Monitor(self.folder / "qmp")
 
+    def dma_faults(self):
+        """Addresses that the NIC asked for and the IOMMU has no mapping of."""
+        faults = re.findall(r"DMAR: \[DMA .*fault addr (0x\w+)", self.console.read_text(errors="replace"))
+        # QEMU's vmxnet3 reads from 0 on when a driver asks it something before it has said where their memory is.
+        return [at for at in faults if (self.model, at) != ("vmxnet3", "0x0")]
+
     def url(self, family, name):
         host = V4 if family == "v4" else f"[{V6}]"
         return f"http://{host}:{HTTP}/{name}"
@@ -212,7 +218,8 @@ class Server:
         self.is_checked = True
         self.assert_runs()
         self.signal("TERM")
-        wait_until(lambda: self.status() is not None or self.guest.assert_runs(), "the end of barewire", timeout=timeout)
+        wait_until(lambda: self.status() is not None or self.guest.assert_runs(), "barewire's end", timeout=timeout)
         assert self.status() == 0, f"exit status {self.status()} after SIGTERM"
         assert re.search(r"\b0 lost\b", self.output()), "no '0 lost' in the mbuf balance"
+        assert self.guest.dma_faults() == []
         return self.counters()

@@ -77,7 +77,7 @@ def make(folder):
 
 
 def kept(folder):
-    """`folder`, and if it is not there yet, made: by the side of its place, so that half of it is never taken for all."""
+    """`folder`, made if it is not there yet: beside its place, so that half of it is never taken for all."""
     if not folder.exists():
         folder.parent.mkdir(exist_ok=True)
         fresh = pathlib.Path(tempfile.mkdtemp(prefix=folder.name + "-", dir=folder.parent))
@@ -90,7 +90,7 @@ def kept(folder):
 
 
 class Archive:
-    """cpio's "newc", the one form that the kernel unpacks (Documentation/driver-api/early-userspace/buffer-format.rst)."""
+    """cpio's "newc", which the kernel unpacks (Documentation/driver-api/early-userspace/buffer-format.rst)."""
 
     def __init__(self):
         self.bytes = bytearray()
