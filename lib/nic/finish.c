@@ -80,6 +80,15 @@ static int linearise(const struct bw_nic *nic, unsigned queue, struct rte_mbuf *
 	return 0;
 }
 
+/* Does a service's own memory go out with it, by reference? */
+static bool has_foreign_memory(const struct rte_mbuf *m)
+{
+	for (; m != NULL; m = m->next)
+		if (RTE_MBUF_HAS_EXTBUF(m))
+			return true;
+	return false;
+}
+
 int bw_nic__finish(
 	const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkt, struct bw_counters *counters)
 {
@@ -90,7 +99,8 @@ int bw_nic__finish(
 	const uint16_t segments_max =
 		m->ol_flags & RTE_MBUF_F_TX_TCP_SEG ? state->tso_segments_max : state->tx_segments_max;
 
-	if (bw_unlikely(m->nb_segs > segments_max) || (state->tx_wants_direct && !RTE_MBUF_DIRECT(m))) {
+	if (bw_unlikely(m->nb_segs > segments_max) || (state->tx_wants_direct && !RTE_MBUF_DIRECT(m)) ||
+		(state->tx_wants_mapped && has_foreign_memory(m))) {
 		if (linearise(nic, queue, pkt, segments_max, counters) != 0)
 			return -ENOMEM;
 		m = *pkt;

@@ -73,6 +73,7 @@ struct bw_nic__state {
 	uint16_t tx_segments_max, tso_segments_max; /* of a packet, and of one that the device segments */
 	bool tx_wants_prepare; /* the device fills in checksums and needs the pseudo-header's sum for it */
 	bool tx_wants_direct;  /* the device reads the mbuf's own buffer, whatever the mbuf points at */
+	bool tx_wants_mapped;  /* the device reads memory by itself, and no other than EAL's */
 	enum bw_nic__tx_via tx_via;
 	int member_fd; /* packet socket that holds group memberships; -1: none */
 	unsigned group_count;

@@ -17,6 +17,12 @@
  *                there are combined channels, of which a veth has none, and compares no more than the number: so
  *                each queue is a port with that one.
  * net_memif      See memif.c. Without as many queues as the peer's it reads another queue's ring.
+ * net_e1000_em   Offers two TX queues where the NIC has one (82540EM): what is put into the second stays there. The
+ *                later NICs have two, and one context of checksums for both. Takes the order for RX interrupts, which
+ *                then do not come: a sleeping worker looks by itself. It sends no link interrupt unless these are
+ *                "legacy" (EAL's --vfio-intr), but reads the PHY when it is asked, as watch_link() does.
+ * net_vmxnet3    Tells of its link only who asks. Refuses a TSO packet that asks for an IPv4 checksum: see finish.c.
+ * net_virtio     As that one. Of these three it alone spreads flows in QEMU, with mq=on,rss=on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -437,6 +443,8 @@ static void choose_queues(struct bw_nic *nic, const struct rte_eth_dev_info *inf
 		/* Nothing would ever arrive on a second one. */
 		if (!can_rss)
 			nic->rx_queues = 1;
+		if (is_driver(nic, "net_e1000_em"))
+			nic->tx_queues = 1;
 	} else {
 		nic->rx_queues = nic->tx_queues = BW_MIN(nic->rx_queues, nic->tx_queues);
 	}
@@ -493,6 +501,11 @@ static void note_offloads(struct bw_nic *nic, const struct rte_eth_dev_info *inf
 	state->tx_wants_prepare = nic->has_tx_l4_checksum;
 	state->tx_wants_direct =
 		is_driver(nic, "net_af_xdp") || strstr(nic->plan.devargs, "zero-copy=yes") != NULL;
+	/*
+	 * Memory that a service lends is not EAL's: the IOMMU has no mapping of it, and without an IOMMU its address is
+	 * not the one on the bus. What a device then sends is whatever it reads there, with a checksum that is right.
+	 */
+	state->tx_wants_mapped = nic->plan.kind == BW_NIC_PCI || is_driver(nic, "net_virtio_user");
 	if (is_driver(nic, "net_tap") && nic->mtu > mtu_device_max(info))
 		state->tx_via = BW_NIC__TX_WRITE;
 }
@@ -602,11 +615,17 @@ static int start(struct bw_nic *nic)
 	return rc;
 }
 
+/* net_e1000_em takes the orders for them, and no packet ever raises one. */
+static bool may_have_interrupts(const struct bw_nic *nic, const struct bw_nic_conf *conf)
+{
+	return nic->plan.kind == BW_NIC_PCI && conf->wants_interrupts && !is_driver(nic, "net_e1000_em");
+}
+
 static int configure_and_start(
 	struct bw_nic *nic, const struct bw_nic_conf *conf, const struct rte_eth_dev_info *info)
 {
 	const bool is_hardware = nic->plan.kind == BW_NIC_PCI;
-	const bool has_interrupts = is_driver(nic, "net_tap") || (is_hardware && conf->wants_interrupts);
+	const bool has_interrupts = is_driver(nic, "net_tap") || may_have_interrupts(nic, conf);
 	int rc;
 
 	bw_nic__listen();
@@ -680,7 +699,7 @@ static void find_interrupts(struct bw_nic *nic, const struct bw_nic_conf *conf, 
 		} else if (is_driver(nic, "net_tap")) {
 			q->fd = rte_eth_dev_rx_intr_ctl_q_get_fd(nic->port_id, (uint16_t)i);
 			tap_take_over(nic, i);
-		} else if (nic->plan.kind == BW_NIC_PCI && conf->wants_interrupts &&
+		} else if (may_have_interrupts(nic, conf) &&
 			   rte_eth_dev_rx_intr_enable(nic->port_id, (uint16_t)i) == 0) {
 			(void)rte_eth_dev_rx_intr_disable(nic->port_id, (uint16_t)i);
 			q->fd = rte_eth_dev_rx_intr_ctl_q_get_fd(nic->port_id, (uint16_t)i);

@@ -511,6 +511,68 @@ static int stop_eal(void **unused)
 	return rmdir(dir);
 }
 
+static void count_free(void *data, void *arg)
+{
+	(void)data;
+	++*(unsigned *)arg;
+}
+
+/* Headers, then memory of a service's by reference, as the send queue makes them. */
+static struct rte_mbuf *build_lent(
+	const struct bw_nic *nic, uint8_t *lent, uint16_t len, struct rte_mbuf_ext_shared_info *info)
+{
+	struct rte_mbuf *m = build(nic, &(struct shape){ 0 }), *body = rte_pktmbuf_alloc(nic->pools[0]);
+
+	assert_non_null(body);
+	rte_mbuf_ext_refcnt_set(info, 1);
+	rte_pktmbuf_attach_extbuf(body, lent, (rte_iova_t)(uintptr_t)lent, len, info);
+	body->data_off = 0;
+	assert_non_null(rte_pktmbuf_append(body, len));
+	assert_int_equal(rte_pktmbuf_chain(m, body), 0);
+	rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, 14)->total_length =
+		rte_cpu_to_be_16((uint16_t)(40 + len));
+	return m;
+}
+
+/* A device that reads memory by itself is given EAL's only; and chains of that stay what they are. */
+static void memory_that_is_not_mapped_is_copied(void **unused)
+{
+	static const unsigned cuts[] = { 7, 9, 0 };
+	static uint8_t lent[3000];
+	const struct shape s = { .payload = 300, .cuts = cuts };
+	unsigned freed = 0;
+	struct rte_mbuf_ext_shared_info info = { .free_cb = count_free, .fcb_opaque = &freed };
+	struct bw_counters counters = { 0 };
+	struct bw_nic nic;
+	struct rte_mbuf *m;
+
+	for (unsigned i = 0; i < sizeof(lent); i++)
+		lent[i] = payload_byte(i);
+	nic_start(&nic, "ring", 1);
+	for (unsigned wants_mapped = 0; wants_mapped < 2; wants_mapped++) {
+		nic.state->tx_wants_mapped = wants_mapped;
+		m = build_lent(&nic, lent, sizeof(lent), &info);
+		freed = 0;
+		assert_int_equal(bw_nic_tx(&nic, 0, &m, 1, &counters), 1);
+		assert_int_equal(freed, wants_mapped);
+		drain_one(bw_nic_ring_tx(&nic, 0), &m);
+		assert_int_equal(m->pkt_len, 54 + sizeof(lent));
+		assert_int_equal(verify(m, &s), 0);
+		assert_int_equal(RTE_MBUF_HAS_EXTBUF(m->next) != 0, !wants_mapped);
+		rte_pktmbuf_free(m);
+		assert_int_equal(freed, 1);
+		assert_int_equal(counters.value[BW_COPIED_BYTES], wants_mapped * (54 + sizeof(lent)));
+	}
+	m = build(&nic, &s);
+	assert_int_equal(bw_nic_tx(&nic, 0, &m, 1, &counters), 1);
+	drain_one(bw_nic_ring_tx(&nic, 0), &m);
+	assert_int_equal(m->nb_segs, 4);
+	rte_pktmbuf_free(m);
+	assert_int_equal(counters.value[BW_COPIED_BYTES], 54 + sizeof(lent));
+	assert_int_equal(counters.value[BW_DROP_NO_MBUF], 0);
+	nic_end(&nic);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -518,6 +580,7 @@ int main(void)
 		cmocka_unit_test(checksums_of_any_chain),
 		cmocka_unit_test(udp_never_sends_zero),
 		cmocka_unit_test(what_a_device_cannot_take_is_copied),
+		cmocka_unit_test(memory_that_is_not_mapped_is_copied),
 		cmocka_unit_test(ring_in_and_out),
 		cmocka_unit_test(a_full_device_takes_a_prefix),
 		cmocka_unit_test(sleep_ends_by_time_or_wake),
