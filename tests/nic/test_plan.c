@@ -250,12 +250,15 @@ static void unmake(const char *device, const char *below)
 	assert_int_equal(rmdir(path), 0);
 }
 
-/* SR-IOV: of a virtual function, the interfaces of the physical one and of the others are asked about as well. */
+/*
+ * SR-IOV: of a virtual function, the interfaces of the physical one and of the others are asked about as well. And
+ * virtio's interface is not the PCI device's own but of the virtio device on it.
+ */
 static void functions_of_one_nic_hang_together(void **unused)
 {
-	static const char *const folders[] = { "net", "physfn", "physfn/net", "physfn/virtfn0",
-		"physfn/virtfn1", "physfn/virtfn1/net" };
-	static const char *const interfaces[] = { "net/nosuch0", "physfn/net/nosuch0",
+	static const char *const folders[] = { "net", "virtio2", "virtio2/net", "physfn", "physfn/net",
+		"physfn/virtfn0", "physfn/virtfn1", "physfn/virtfn1/net" };
+	static const char *const interfaces[] = { "net/nosuch0", "virtio2/net/nosuch0", "physfn/net/nosuch0",
 		"physfn/virtfn1/net/nosuch0" };
 	char device[64];
 
