@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <rte_ethdev.h>
 
+#include <nic/bind.h>
 #include <nic/nic.h>
 
 #define BW_NIC__QUEUES_MAX 64u
@@ -141,6 +142,18 @@ int bw_nic__each_entry(const char *path, const char *prefix,
 /** For each of the kernel's interfaces of a device, those of the virtio device that a PCI device is among them. */
 int bw_nic__each_iface(
 	const char *device, int (*look)(const char *path, const char *name, void *arg), void *arg);
+
+/* bind.c */
+/** The machine, or a test's. */
+struct bw_nic__bind_host {
+	const char *sys, *proc; /* where the kernel shows itself */
+	const char *run;        /* the folder in which is written down what a NIC had */
+	int (*write)(const char *path, const char *text); /* to an attribute, at once. 0 or -errno */
+	void (*modprobe)(const char *module);
+	int (*has_default_route)(const char *path); /* bw_nic__device_has_default_route() */
+};
+int bw_nic__bind(const struct bw_nic__bind_host *host, const struct bw_bind_conf *conf);
+int bw_nic__unbind(const struct bw_nic__bind_host *host, const char *addr);
 
 /* default_route.c */
 /** As bw_nic_has_default_route(), of a kernel interface. */

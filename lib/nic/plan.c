@@ -365,16 +365,15 @@ static int plan_pci(const char *rest, unsigned queues, struct bw_nic_plan *plan)
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver", addr);
 	bw_nic__link_name(path, driver, sizeof(driver));
 	if (driver[0] == '\0') {
-		bw_error(
-			"--dev %s: no driver holds %s; bind one: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
-			plan->spec, addr, addr);
+		bw_error("--dev %s: no driver holds %s; give it to DPDK's: barewire bind %s", plan->spec,
+			addr, addr);
 		return -ENODEV;
 	}
 	/* mlx4 and mlx5 run beside their kernel driver. */
 	if (!bw_nic__is_dpdk_driver(driver) && strncmp(driver, "mlx", 3) != 0) {
 		bw_error(
 			"--dev %s: the kernel's driver %s holds it; give it to DPDK, which takes its interface away from "
-			"the kernel: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
+			"the kernel: barewire bind %s",
 			plan->spec, driver, addr);
 		return -EBUSY;
 	}

@@ -299,6 +299,8 @@ static void the_machine(void **unused)
 		assert_string_not_equal(nic->iface, "lo");
 		assert_true(memchr(nic->driver, '\0', sizeof(nic->driver)) != NULL);
 		assert_true(nic->numa_node >= -1);
+		for (unsigned k = 0; k < i && nic->pci_addr[0] != '\0' && nic->iface[0] == '\0'; k++)
+			assert_string_not_equal(nic->pci_addr, machine.nics[k].pci_addr);
 		if (nic->iface[0] != '\0')
 			assert_true(nic->queues >= 1);
 	}
