@@ -48,6 +48,8 @@ int bw_app_serve(int argc, char **argv);
 int bw_app_load(int argc, char **argv);
 int bw_app_check(int argc, char **argv);
 int bw_app_doctor(int argc, char **argv);
+int bw_app_bind(int argc, char **argv);
+int bw_app_unbind(int argc, char **argv);
 int bw_app_steer(int argc, char **argv);
 /** The other end of it, of an instance that runs: a bw_admin_command's run(). @arg  struct bw_app_instance */
 int bw_app_steer_answer(void *arg, int argc, char **argv, FILE *out);

@@ -209,7 +209,7 @@ static void nics(struct report *r, const struct bw_machine *m)
 		else
 			say(r, FASTER, nic->iface,
 				"%s; it has no default route, so it could be barewire's alone\n"
-				"modprobe vfio-pci && dpdk-devbind.py --bind=vfio-pci %s",
+				"barewire bind %s",
 				what, nic->pci_addr);
 		if (nic->iface[0] != '\0' && nic->has_native_xdp && m->has_af_xdp && !nic->has_default_route)
 			say(r, WORKS, "", "its driver has XDP: --dev xdp:%s", nic->iface);

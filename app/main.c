@@ -18,6 +18,9 @@ static const struct command {
 	{ "steer", "status|block|...",
 		"what a running instance shares with the kernel, and whom it keeps out", bw_app_steer },
 	{ "check", "[flags]", "check a configuration and print what is in force", bw_app_check },
+	{ "bind", "ADDR [DRIVER]", "give a PCI NIC to DPDK, which takes it away from the kernel",
+		bw_app_bind },
+	{ "unbind", "ADDR", "give it back to the driver that it had", bw_app_unbind },
 	{ "doctor", "", "what this machine can do, and how to make it faster", bw_app_doctor },
 	{ "help", "", "this", help },
 };

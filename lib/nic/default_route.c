@@ -7,7 +7,6 @@
  * edges between the interfaces of this namespace are followed, either way. Of some kinds it cannot be seen where their
  * packets go (tunnels, Open vSwitch): while there is a default route, they are taken for a part of it.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/rtnetlink.h>
@@ -190,48 +189,32 @@ int bw_nic__iface_has_default_route(const char *name)
 
 /* ---- devices --------------------------------------------------------------------------------------------- */
 
-/* For each entry of a folder that begins so, until one says something else than 0. No folder has none. */
-static int each_entry(const char *path, const char *prefix, int (*look)(const char *path, const char *name))
+static int interface_has(const char *path, const char *name, void *arg)
 {
-	DIR *dir = opendir(path);
-	struct dirent *entry;
-	int rc = 0;
-
-	while (dir != NULL && rc == 0 && (entry = readdir(dir)) != NULL)
-		if (entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
-			rc = look(path, entry->d_name);
-	if (dir != NULL)
-		closedir(dir);
-	return rc;
-}
-
-static int interface_has(const char *path, const char *name)
-{
-	(void)path;
 	return bw_nic__iface_has_default_route(name);
 }
 
 /* The kernel's interfaces of a device: of a function of a NIC, beside DPDK's driver where it is such (mlx5). */
-static int function_has(const char *path, const char *name)
+static int function_has(const char *path, const char *name, void *arg)
 {
-	char net[PATH_MAX];
+	char function[PATH_MAX + NAME_MAX + 1];
 
-	snprintf(net, sizeof(net), "%s/%s/net", path, name);
-	return each_entry(net, "", interface_has);
+	snprintf(function, sizeof(function), "%s/%s", path, name);
+	return bw_nic__each_iface(function, interface_has, NULL);
 }
 
 int bw_nic__device_has_default_route(const char *path)
 {
 	char physical[PATH_MAX];
-	int rc = function_has(path, ".");
+	int rc = function_has(path, ".", NULL);
 
 	/* SR-IOV: behind all functions of a NIC is one switch, and its port. */
 	snprintf(physical, sizeof(physical), "%s/physfn", path);
 	if (access(physical, F_OK) != 0)
 		snprintf(physical, sizeof(physical), "%s", path);
 	if (rc == 0)
-		rc = function_has(physical, ".");
-	return rc == 0 ? each_entry(physical, "virtfn", function_has) : rc;
+		rc = function_has(physical, ".", NULL);
+	return rc == 0 ? bw_nic__each_entry(physical, "virtfn", function_has, NULL) : rc;
 }
 
 static int pci_has_default_route(const char *spec)

@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <rte_ethdev.h>
 
+#include <nic/bind.h>
 #include <nic/nic.h>
 
 #define BW_NIC__QUEUES_MAX 64u
@@ -127,6 +128,33 @@ int bw_nic__dump_routes(int family, void (*take)(const struct nlmsghdr *message,
 /** The first attribute of that type; NULL: none. */
 struct rtattr *bw_nic__rtattr(struct rtattr *a, int left, uint16_t type);
 bool bw_nic__has_capability(unsigned capability);
+
+/* pci.c */
+#define BW_NIC__PCI_ADDR_BYTES 16
+/** "3:0.0" and "0000:03:00.0" to the latter. False: it is no address. */
+bool bw_nic__pci_addr(const char *text, size_t len, char out[BW_NIC__PCI_ADDR_BYTES]);
+/** One that gives a device away; mlx4's and mlx5's do not. */
+bool bw_nic__is_dpdk_driver(const char *driver);
+/** The last component of what a symbolic link points at, or empty. */
+void bw_nic__link_name(const char *path, char *out, size_t out_bytes);
+/** For each entry of a folder that begins so, until one says something else than 0. No folder has none. */
+int bw_nic__each_entry(const char *path, const char *prefix,
+	int (*look)(const char *path, const char *name, void *arg), void *arg);
+/** For each of the kernel's interfaces of a device, those of the virtio device that a PCI device is among them. */
+int bw_nic__each_iface(
+	const char *device, int (*look)(const char *path, const char *name, void *arg), void *arg);
+
+/* bind.c */
+/** The machine, or a test's. */
+struct bw_nic__bind_host {
+	const char *sys, *proc; /* where the kernel shows itself */
+	const char *run;        /* the folder in which is written down what a NIC had */
+	int (*write)(const char *path, const char *text); /* to an attribute, at once. 0 or -errno */
+	void (*modprobe)(const char *module);
+	int (*has_default_route)(const char *path); /* bw_nic__device_has_default_route() */
+};
+int bw_nic__bind(const struct bw_nic__bind_host *host, const struct bw_bind_conf *conf);
+int bw_nic__unbind(const struct bw_nic__bind_host *host, const char *addr);
 
 /* default_route.c */
 /** As bw_nic_has_default_route(), of a kernel interface. */

@@ -197,62 +197,42 @@ static bool has_native_xdp(const char *driver)
 	return false;
 }
 
-static bool is_dpdk_driver(const char *driver)
-{
-	return strcmp(driver, "vfio-pci") == 0 || strcmp(driver, "uio_pci_generic") == 0 ||
-	       strcmp(driver, "igb_uio") == 0;
-}
-
-/* The last component of what a link points at. */
-static __attribute__((format(printf, 3, 4))) void read_link(
-	char *out, size_t out_bytes, const char *format, ...)
-{
-	char path[PATH_MAX], target[PATH_MAX];
-	const char *slash;
-	va_list args;
-	ssize_t len;
-
-	out[0] = '\0';
-	va_start(args, format);
-	vsnprintf(path, sizeof(path), format, args);
-	va_end(args);
-	len = readlink(path, target, sizeof(target) - 1);
-	if (len < 0)
-		return;
-	target[len] = '\0';
-	slash = strrchr(target, '/');
-	slash = slash != NULL ? slash + 1 : target;
-	snprintf(out, out_bytes, "%.*s", (int)out_bytes - 1, slash);
-}
-
 static void read_pci(struct bw_machine_nic *nic, const char *addr)
 {
 	const unsigned vendor = (unsigned)READ_NUMBER(0, "/sys/bus/pci/devices/%s/vendor", addr);
 	const unsigned device = (unsigned)READ_NUMBER(0, "/sys/bus/pci/devices/%s/device", addr);
+	char path[NAME_MAX + 64];
 
 	snprintf(nic->pci_addr, sizeof(nic->pci_addr), "%.15s", addr);
 	snprintf(nic->vendor_device, sizeof(nic->vendor_device), "%04x:%04x", vendor & 0xffff,
 		device & 0xffff);
 	nic->numa_node = (int)READ_NUMBER(-1, "/sys/bus/pci/devices/%s/numa_node", addr);
-	read_link(nic->driver, sizeof(nic->driver), "/sys/bus/pci/devices/%s/driver", addr);
-	nic->is_bound_to_dpdk = is_dpdk_driver(nic->driver);
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver", addr);
+	bw_nic__link_name(path, nic->driver, sizeof(nic->driver));
+	nic->is_bound_to_dpdk = bw_nic__is_dpdk_driver(nic->driver);
 }
 
-/* 0000:00:00.0 */
-static bool is_pci_addr(const char *text)
+/* The PCI device that an interface is of, itself or by way of the virtio device on it. False: of none. */
+static bool pci_addr_of(const char *iface, char addr[BW_NIC__PCI_ADDR_BYTES])
 {
-	unsigned domain, bus, device, function;
-	int end = 0;
+	char path[64], device[PATH_MAX], *name;
 
-	return sscanf(text, "%x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) == 4 &&
-	       text[end] == '\0';
+	snprintf(path, sizeof(path), "/sys/class/net/%s/device", iface);
+	if (realpath(path, device) == NULL)
+		return false;
+	name = strrchr(device, '/');
+	if (strncmp(name, "/virtio", 7) == 0) {
+		*name = '\0';
+		name = strrchr(device, '/');
+	}
+	return name != NULL && bw_nic__pci_addr(name + 1, strlen(name + 1), addr);
 }
 
 static void read_iface(struct bw_machine *m, const char *name)
 {
 	struct bw_machine_nic *nic = &m->nics[m->nic_count];
 	struct bw_nic__iface iface;
-	char path[128], device[64];
+	char path[128], addr[BW_NIC__PCI_ADDR_BYTES];
 	long speed;
 
 	if (bw_nic__iface_read(name, &iface) != 0 || iface.is_loopback)
@@ -260,9 +240,8 @@ static void read_iface(struct bw_machine *m, const char *name)
 	memset(nic, 0, sizeof(*nic));
 	nic->numa_node = -1;
 	snprintf(nic->iface, sizeof(nic->iface), "%.15s", name);
-	read_link(device, sizeof(device), "/sys/class/net/%s/device", name);
-	if (is_pci_addr(device))
-		read_pci(nic, device);
+	if (pci_addr_of(name, addr))
+		read_pci(nic, addr);
 	nic->is_virtual = iface.is_virtual;
 	if (iface.driver[0] != '\0')
 		snprintf(nic->driver, sizeof(nic->driver), "%s", iface.driver);
@@ -276,6 +255,11 @@ static void read_iface(struct bw_machine *m, const char *name)
 	m->nic_count++;
 }
 
+static int is_one(const char *path, const char *name, void *arg)
+{
+	return 1;
+}
+
 /* PCI network devices (class 02) that a DPDK driver holds, or none: the kernel has no interface for them. */
 static void read_unclaimed(struct bw_machine *m, const char *addr)
 {
@@ -284,8 +268,8 @@ static void read_unclaimed(struct bw_machine *m, const char *addr)
 
 	if (READ_NUMBER(0, "/sys/bus/pci/devices/%s/class", addr) >> 16 != 0x02)
 		return;
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/net", addr);
-	if (count_entries(path, "") > 0)
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", addr);
+	if (bw_nic__each_iface(path, is_one, NULL) != 0)
 		return;
 	for (unsigned i = 0; i < m->nic_count; i++) {
 		if (strcmp(m->nics[i].pci_addr, addr) == 0)

@@ -345,53 +345,12 @@ static int plan_pcap(const char *rest, struct bw_nic_plan *plan)
 	return set_devargs(plan, "net_pcap0,rx_pcap=%s,tx_pcap=%s", in, comma + 1);
 }
 
-/* The last component of a sysfs link, or empty. */
-static void link_name(const char *addr, const char *link, char *out, size_t out_bytes)
-{
-	char path[128], target[PATH_MAX];
-	const char *slash;
-	ssize_t len;
-
-	out[0] = '\0';
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", addr, link);
-	len = readlink(path, target, sizeof(target) - 1);
-	if (len < 0)
-		return;
-	target[len] = '\0';
-	slash = strrchr(target, '/');
-	snprintf(out, out_bytes, "%.63s", slash != NULL ? slash + 1 : target);
-}
-
-/* "3:0.0" and "0000:03:00.0" to the latter. */
-static bool pci_addr_normalise(const char *text, size_t len, char out[16])
-{
-	unsigned domain = 0, bus, device, function;
-	char copy[32];
-	int end = -1;
-
-	if (len >= sizeof(copy))
-		return false;
-	memcpy(copy, text, len);
-	copy[len] = '\0';
-	if (sscanf(copy, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) != 4 ||
-		copy[end] != '\0') {
-		domain = 0;
-		end = -1;
-		if (sscanf(copy, "%2x:%2x.%1x%n", &bus, &device, &function, &end) != 3 || copy[end] != '\0')
-			return false;
-	}
-	if (device > 31 || function > 7)
-		return false;
-	snprintf(out, 16, "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff, device & 0xff, function & 0xf);
-	return true;
-}
-
 static int plan_pci(const char *rest, unsigned queues, struct bw_nic_plan *plan)
 {
 	const size_t addr_len = strcspn(rest, ",");
-	char addr[16], path[96], driver[64], group[64];
+	char addr[BW_NIC__PCI_ADDR_BYTES], path[96], driver[64], group[64];
 
-	if (!pci_addr_normalise(rest, addr_len, addr)) {
+	if (!bw_nic__pci_addr(rest, addr_len, addr)) {
 		bw_error(
 			"--dev %s: \"%.*s\" is not a PCI address such as 0000:03:00.0; `barewire doctor` lists the NICs",
 			plan->spec, (int)addr_len, rest);
@@ -403,24 +362,24 @@ static int plan_pci(const char *rest, unsigned queues, struct bw_nic_plan *plan)
 			addr);
 		return -ENODEV;
 	}
-	link_name(addr, "driver", driver, sizeof(driver));
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver", addr);
+	bw_nic__link_name(path, driver, sizeof(driver));
 	if (driver[0] == '\0') {
-		bw_error(
-			"--dev %s: no driver holds %s; bind one: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
-			plan->spec, addr, addr);
+		bw_error("--dev %s: no driver holds %s; give it to DPDK's: barewire bind %s", plan->spec,
+			addr, addr);
 		return -ENODEV;
 	}
 	/* mlx4 and mlx5 run beside their kernel driver. */
-	if (strcmp(driver, "vfio-pci") != 0 && strcmp(driver, "uio_pci_generic") != 0 &&
-		strcmp(driver, "igb_uio") != 0 && strncmp(driver, "mlx", 3) != 0) {
+	if (!bw_nic__is_dpdk_driver(driver) && strncmp(driver, "mlx", 3) != 0) {
 		bw_error(
 			"--dev %s: the kernel's driver %s holds it; give it to DPDK, which takes its interface away from "
-			"the kernel: modprobe vfio-pci && dpdk-devbind.py -b vfio-pci %s",
+			"the kernel: barewire bind %s",
 			plan->spec, driver, addr);
 		return -EBUSY;
 	}
 	if (strcmp(driver, "vfio-pci") == 0) {
-		link_name(addr, "iommu_group", group, sizeof(group));
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", addr);
+		bw_nic__link_name(path, group, sizeof(group));
 		if (group[0] == '\0') {
 			bw_error(
 				"--dev %s: bound to vfio-pci, but the machine has no IOMMU; switch it on in the firmware and "

@@ -275,7 +275,8 @@ class Bench:
         """A ping gets through: the device, the bridge if there is one, and a worker that turns."""
         def answers():
             self.server.assert_runs()
-            return self.client.run(["ping", "-c", 1, "-W", 0.3, V4], check=False, quiet=True).returncode == 0
+            answered = self.client.run(["ping", "-c", 1, "-W", 0.3, V4], check=False, quiet=True).returncode == 0
+            return answered and self.server.output() != ""  # its workers turn before it has said so
 
         wait_until(answers, f"{V4} to answer a ping", timeout=20)
 

@@ -9,7 +9,7 @@ import pytest
 
 from clients import download
 from conftest import ECHO, FAMILIES, HTTP, V4, V4_CLIENT, Server
-from lab import wait_until
+from lab import sh, wait_until
 
 HUGE = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 
@@ -123,3 +123,22 @@ def test_too_few_hugepages_are_left_alone(bench, files):
         assert "no hugepages" in bench.server.output()
         assert free_pages() == free
         download(bench.client, bench.url("v4", "1m"), files / "1m")
+
+
+@pytest.mark.parametrize("arguments, status, said", [
+    (["bind"], 2, "error: bind: which NIC?"),
+    (["bind", "eth0"], 2, "error: bind eth0: not a PCI address"),
+    (["bind", "ff:1f.7"], 2, "error: bind 0000:ff:1f.7: there is no such PCI device"),
+    (["bind", "ff:1f.7", "vfio-pci", "more"], 2, "error: bind: more: one NIC at a time"),
+    (["bind", "--force", "ff:1f.7"], 2, "error: bind: --force: no such flag"),
+    (["bind", "--help"], 0, "usage: barewire bind ADDR [DRIVER]"),
+    (["unbind"], 2, "error: unbind: which NIC?"),
+    (["unbind", "ff:1f.7"], 2, "error: unbind 0000:ff:1f.7: there is no such PCI device"),
+    (["unbind", "--help"], 0, "usage: barewire unbind ADDR"),
+])
+def test_bind_says_what_is_wrong(binary, arguments, status, said):
+    """Of no NIC that there is: what it does to one, tests/nic/test_bind.c shows on a tree of files."""
+    done = sh([binary, *arguments], check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == status and said in lines[0]
+    assert status == 0 or len(lines) == 1

@@ -21,7 +21,7 @@ MAY_INCLUDE = {
     "nic": {"nic", "base"},
     "steer": {"steer", "base"},
     "engine": {"engine", "base", "wire", "tcp", "service", "nic", "steer"},
-    "control": {"control", "base", "service", "engine", "nic", "tcp", "wire"},
+    "control": {"control", "base", "service", "engine", "nic", "steer", "tcp", "wire"},
 }
 # DPDK headers that a room must not see: no EAL, device or clock in tcp and wire, nothing of DPDK in service.
 # nic and steer alone know devices.

@@ -11,6 +11,7 @@
 #include <ifaddrs.h>
 #include <linux/capability.h>
 #include <linux/if_packet.h>
+#include <linux/if_xdp.h>
 #include <netinet/udp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -33,6 +34,13 @@ const char *__lsan_default_suppressions(void)
 {
 	return "leak:xsk_umem__create\n";
 }
+
+#ifndef AF_XDP
+#define AF_XDP 44
+#endif
+#ifndef SOL_XDP
+#define SOL_XDP 283
+#endif
 
 #define OUR_PORT  7000
 #define HOST_PORT 7001
@@ -828,6 +836,48 @@ static void xdp_serves_every_queue_or_none(void **unused)
 	run("ip link delete bwa");
 }
 
+/* A socket of somebody else's, which the kernel lets nobody share its queue with. */
+static int occupy(const char *iface, unsigned queue)
+{
+	void *memory = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const struct xdp_umem_reg region = { .addr = (uintptr_t)memory, .len = 65536, .chunk_size = 4096 };
+	const struct sockaddr_xdp where = { .sxdp_family = AF_XDP,
+		.sxdp_flags = XDP_COPY,
+		.sxdp_ifindex = if_nametoindex(iface),
+		.sxdp_queue_id = queue };
+	const int slots = 64, fd = socket(AF_XDP, SOCK_RAW, 0);
+
+	assert_int_equal(setsockopt(fd, SOL_XDP, XDP_UMEM_REG, &region, sizeof(region)), 0);
+	assert_int_equal(setsockopt(fd, SOL_XDP, XDP_UMEM_FILL_RING, &slots, sizeof(slots)), 0);
+	assert_int_equal(setsockopt(fd, SOL_XDP, XDP_UMEM_COMPLETION_RING, &slots, sizeof(slots)), 0);
+	assert_int_equal(setsockopt(fd, SOL_XDP, XDP_RX_RING, &slots, sizeof(slots)), 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&where, sizeof(where)), 0);
+	return fd;
+}
+
+/* The first port is there by then, and goes. */
+static void a_second_queue_that_is_taken(void **unused)
+{
+	struct bw_nic_plan plan;
+	const struct bw_nic_conf conf = { .plan = &plan, .worker_count = 2, .mbufs_per_worker = 8191 };
+	const unsigned ports = rte_eth_dev_count_avail();
+	const char *lines;
+	struct bw_nic nic;
+	int fd;
+
+	make_veth_of_two_queues();
+	fd = occupy("bwa", 1);
+	assert_int_equal(bw_nic_plan("xdp:bwa", 2, &plan), 0);
+	capture_begin();
+	assert_int_not_equal(bw_nic_open(&nic, &conf), 0);
+	lines = capture_end();
+	assert_int_equal(strncmp(lines, "barewire: error: --dev xdp:bwa: cannot start the port: ", 55), 0);
+	assert_ptr_equal(strchr(lines, '\n'), lines + strlen(lines) - 1);
+	assert_int_equal(rte_eth_dev_count_avail(), ports);
+	close(fd);
+	run("ip link delete bwa");
+}
+
 static int start_eal(void **unused)
 {
 	const struct bw_eal_conf conf = { .memory_mib = 160 };
@@ -864,6 +914,7 @@ int main(void)
 		cmocka_unit_test(xdp_on_a_veth),
 		cmocka_unit_test(two_queues),
 		cmocka_unit_test(xdp_serves_every_queue_or_none),
+		cmocka_unit_test(a_second_queue_that_is_taken),
 	};
 
 	if (!bw_nic__has_capability(CAP_NET_ADMIN) || !bw_nic__has_capability(CAP_SYS_ADMIN) ||

@@ -250,12 +250,15 @@ static void unmake(const char *device, const char *below)
 	assert_int_equal(rmdir(path), 0);
 }
 
-/* SR-IOV: of a virtual function, the interfaces of the physical one and of the others are asked about as well. */
+/*
+ * SR-IOV: of a virtual function, the interfaces of the physical one and of the others are asked about as well. And
+ * virtio's interface is not the PCI device's own but of the virtio device on it.
+ */
 static void functions_of_one_nic_hang_together(void **unused)
 {
-	static const char *const folders[] = { "net", "physfn", "physfn/net", "physfn/virtfn0",
-		"physfn/virtfn1", "physfn/virtfn1/net" };
-	static const char *const interfaces[] = { "net/nosuch0", "physfn/net/nosuch0",
+	static const char *const folders[] = { "net", "virtio2", "virtio2/net", "physfn", "physfn/net",
+		"physfn/virtfn0", "physfn/virtfn1", "physfn/virtfn1/net" };
+	static const char *const interfaces[] = { "net/nosuch0", "virtio2/net/nosuch0", "physfn/net/nosuch0",
 		"physfn/virtfn1/net/nosuch0" };
 	char device[64];
 
@@ -296,6 +299,8 @@ static void the_machine(void **unused)
 		assert_string_not_equal(nic->iface, "lo");
 		assert_true(memchr(nic->driver, '\0', sizeof(nic->driver)) != NULL);
 		assert_true(nic->numa_node >= -1);
+		for (unsigned k = 0; k < i && nic->pci_addr[0] != '\0' && nic->iface[0] == '\0'; k++)
+			assert_string_not_equal(nic->pci_addr, machine.nics[k].pci_addr);
 		if (nic->iface[0] != '\0')
 			assert_true(nic->queues >= 1);
 	}
