@@ -63,7 +63,7 @@ struct bw_service {
 	uint32_t stream_bytes;  /* state a connection, zeroed before opened(); at most 256, and see above */
 	uint32_t context_bytes; /* state a worker, zeroed before start() */
 	bool nagle;             /* default off: a service sends whole replies */
-	bool connects;          /* it opens connections, or sends datagrams that are answered: from ports of ours */
+	bool connects; /* it opens connections, or sends datagrams that are answered: from ports of ours */
 
 	/**
 	 * Once a worker, on the worker, before any other callback; may allocate. `conf` is the instance's.
