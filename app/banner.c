@@ -37,7 +37,10 @@ static void device(const struct banner *b)
 	if (nic->plan.reason[0] != '\0')
 		row(b, "", "%s", nic->plan.reason);
 	if (b->steer != NULL)
-		row(b, "kernel", "has all that is not for Barewire, by %s", bw_steer_how(b->steer));
+		row(b, "kernel", "has all that is not for Barewire, by %s%s", bw_steer_how(b->steer),
+			nic->plan.kind != BW_NIC_XDP ? ""
+			: nic->is_zero_copy          ? "; zero-copy"
+						     : "; packets are copied");
 }
 
 static void addresses(const struct banner *b)

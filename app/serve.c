@@ -157,7 +157,8 @@ static void drain(struct server *server)
 static bool has_log_file(const struct bw_conf_view *view)
 {
 	for (unsigned i = 0; i < view->engine.service_count; i++)
-		if (view->http[i] != NULL && view->http[i]->access_log != NULL)
+		if (view->http[i] != NULL && view->http[i]->access_log != NULL &&
+			strcmp(view->http[i]->access_log, "-") != 0)
 			return true;
 	return false;
 }

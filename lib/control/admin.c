@@ -113,16 +113,25 @@ static void set_patience(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 }
 
+/** Of a clock that nobody sets. */
+static time_t seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
 /** All until the end. Returns the bytes, or -1: too many, or too slow. */
 static ssize_t read_all(int fd, char *out, size_t max)
 {
-	const time_t began = time(NULL);
+	const time_t began = seconds();
 	size_t used = 0;
 	ssize_t got;
 
 	while ((got = read(fd, out + used, max - used)) > 0) {
 		used += (size_t)got;
-		if (used == max || time(NULL) - began > PATIENCE_S)
+		if (used == max || seconds() - began > PATIENCE_S)
 			return -1;
 	}
 	return got == 0 ? (ssize_t)used : -1;
@@ -153,6 +162,7 @@ static void serve_one(const struct bw_admin *admin, int fd)
 	}
 	/* The last word ends with a zero byte, or it was cut off. */
 	if (bytes > 0 && request[bytes - 1] == '\0') {
+		const time_t began = seconds();
 		int refused;
 
 		for (char *word = request; word < request + bytes && argc < WORDS_MAX;
@@ -165,7 +175,7 @@ static void serve_one(const struct bw_admin *admin, int fd)
 		out = NULL;
 		if (text != NULL) {
 			text[0] = refused != 0 ? '1' : '0';
-			for (size_t sent = 0; sent < text_bytes;) {
+			for (size_t sent = 0; sent < text_bytes && seconds() - began <= PATIENCE_S;) {
 				const ssize_t some = send(fd, text + sent, text_bytes - sent, MSG_NOSIGNAL);
 
 				if (some <= 0)

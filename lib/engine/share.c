@@ -21,10 +21,12 @@
 
 #include "worker.h"
 
-#define ASKS_MAX     1024
-#define TOLD_MAX     1024
-#define ASKS_AT_ONCE 64
-#define SETTLE_MS    20 /* changes come in groups: an address, its route, another route */
+#define ASKS_MAX      1024
+#define TOLD_MAX      1024
+#define ASKS_AT_ONCE  64
+/* Changes come in groups: an address, its route, another route. Those of other interfaces are seen, too, and cost a look. */
+#define SETTLE_MS     20
+#define SETTLE_MS_MAX 1000
 
 /** A question, and an answer. A ring's elements are a multiple of 4 bytes. */
 struct ask {
@@ -46,6 +48,8 @@ struct bw_share {
 	struct rte_ring *asks;
 	int wake_fd;
 	bw_ns stale_at; /* since when `seen` may not be what the kernel has; 0: it is */
+	unsigned
+		settle_ms; /* from the first sign of a change to the look; longer while nothing comes of it */
 	bool was_warned_of_mtu, was_warned_of_many;
 	unsigned left_count; /* addresses that came later and whose ports are another process's */
 	struct bw_ip left[BW_NETWORK_ADDRS_MAX];
@@ -179,24 +183,34 @@ static void say_left_out(struct bw_share *share)
 	share->was_warned_of_many = share->seen->left_out > 0;
 }
 
-/** As at the start, for addresses that were not there before. What is another's is left to it: the line has been said. */
-static void hold_new(struct bw_share *share, const struct bw_network *before, const struct bw_network *after)
+static bool is_there(const void *network, const struct bw_ip *ip)
 {
-	struct bw_steer_port ports[BW_SERVICES_MAX * 2];
-	unsigned kept = 0;
+	return bw_route_is_ours(network, ip);
+}
 
-	for (unsigned i = 0; i < share->left_count; i++) /* of those that are gone */
-		if (bw_route_is_ours(after, &share->left[i]))
-			share->left[kept++] = share->left[i];
-	share->left_count = kept;
-	for (unsigned i = 0; i < after->addr_count && !share->engine->conf.steals_ports; i++) {
-		const struct bw_ip *ip = &after->addrs[i].ip;
+/**
+ * As at the start, of all addresses that there are now; what is held stays so. One whose ports are another process's is
+ * left to it, until the next change shows something else; that is said once.
+ */
+static void hold_again(struct bw_share *share, const struct bw_network *network)
+{
+	struct bw_ip left[BW_NETWORK_ADDRS_MAX];
+	struct bw_steer_port ports[BW_SERVICES_MAX * 2];
+	unsigned left_count = 0;
+
+	if (share->engine->conf.steals_ports)
+		return;
+	bw_steer_let_go(share->holds, is_there, network);
+	for (unsigned i = 0; i < network->addr_count; i++) {
+		const struct bw_ip *ip = &network->addrs[i].ip;
 		const unsigned count = add_ports(share->engine, ip, ports);
 
-		if (!bw_route_is_ours(before, ip) &&
-			bw_steer_hold(share->engine->nic->plan.spec, ports, count, &share->holds) != 0)
-			share->left[share->left_count++] = *ip;
+		if (bw_steer_hold(is_left(share, ip) ? NULL : share->engine->nic->plan.spec, ports, count,
+			    &share->holds) != 0)
+			left[left_count++] = *ip;
 	}
+	memcpy(share->left, left, left_count * sizeof(left[0]));
+	share->left_count = left_count;
 }
 
 static void follow(struct bw_share *share)
@@ -213,14 +227,16 @@ static void follow(struct bw_share *share)
 	say_left_out(share);
 	network = network_of_kernel(share->seen);
 	if (network == NULL || is_same(network, engine->network)) {
+		share->settle_ms = BW_MIN(share->settle_ms * 2, (unsigned)SETTLE_MS_MAX);
 		free(network);
 		return;
 	}
+	share->settle_ms = SETTLE_MS;
 	if (network->addr_count != engine->network->addr_count ||
 		memcmp(network->addrs, engine->network->addrs,
 			network->addr_count * sizeof(network->addrs[0])) != 0)
 		say_addresses(engine, network);
-	hold_new(share, engine->network, network);
+	hold_again(share, network);
 	bw_network_publish(engine, network);
 	(void)own(share);
 }
@@ -284,14 +300,18 @@ static void *share_main(void *arg)
 
 	pthread_setname_np(pthread_self(), "bw-share");
 	while (!atomic_load(&share->stops)) {
-		if (poll(fds, BW_ARRAY_LEN(fds), has_more ? 0 : share->stale_at != 0 ? SETTLE_MS : -1) < 0)
+		if (poll(fds, BW_ARRAY_LEN(fds),
+			    has_more               ? 0
+			    : share->stale_at != 0 ? (int)share->settle_ms
+						   : -1) < 0)
 			continue;
 		if ((fds[1].revents & POLLIN) != 0 && read(share->wake_fd, &counter, sizeof(counter)) < 0)
 			counter = 0;
-		if (fds[0].revents != 0) /* an error, too, is only taken by reading */
-			has_more = bw_kernel_take(share->kernel, &events);
+		/* An error, too, is only taken by reading. */
+		has_more = fds[0].revents != 0 && bw_kernel_take(share->kernel, &events);
 		has_more |= answer(share);
-		if (share->stale_at != 0 && bw_clock_now() - share->stale_at >= SETTLE_MS * BW_NS_PER_MS)
+		if (share->stale_at != 0 &&
+			bw_clock_now() - share->stale_at >= share->settle_ms * BW_NS_PER_MS)
 			follow(share);
 	}
 	return NULL;
@@ -321,7 +341,9 @@ unsigned bw_share_deliver(struct bw_worker *w)
 		if (told[i].is_known)
 			bw_neigh_told(w, &told[i].ip, &told[i].mac);
 		else
-			bw_neigh_doubt(w, bw_ip_half(&told[i].ip, 1) != 0 ? &told[i].ip : NULL);
+			bw_neigh_doubt(w, bw_ip_half(&told[i].ip, 0) != 0 || bw_ip_half(&told[i].ip, 1) != 0
+						  ? &told[i].ip
+						  : NULL);
 	}
 	if (bw_unlikely(__atomic_load_n(&w->was_not_told, __ATOMIC_RELAXED)) &&
 		__atomic_exchange_n(&w->was_not_told, false, __ATOMIC_ACQ_REL))
@@ -422,8 +444,10 @@ static int look_for_ours(struct bw_share *share)
 	const char *spec = engine->nic->plan.spec, *iface = engine->nic->plan.iface;
 	struct bw_kernel *kernel;
 	char text[BW_IP_STRLEN];
-	int rc = bw_kernel_open(iface, 0, &kernel);
+	int rc = bw_kernel_open(iface, engine->conf.vlan, &kernel);
 
+	if (rc == -ENODEV && engine->conf.vlan != 0) /* the kernel is not on that VLAN */
+		return 0;
 	if (rc == 0) {
 		rc = bw_kernel_read(kernel, share->seen);
 		bw_kernel_close(kernel);
@@ -492,6 +516,7 @@ int bw_share_start(struct bw_engine *engine)
 	engine->share = share;
 	share->engine = engine;
 	share->wake_fd = -1;
+	share->settle_ms = SETTLE_MS;
 	share->seen = calloc(1, sizeof(*share->seen));
 	if (share->seen != NULL && !engine->conf.shares_addresses)
 		return look_for_ours(share);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@
 #define DRIVER_DEFAULT    "vfio-pci"
 #define DRIVER_BYTES      64
 #define NO_DRIVER         "-"
+#define DRIVER_LETTERS    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 #define IFACES_BYTES      256
 #define CLASS_NETWORK     0x02
 #define GROUP_NAMES_SHOWN 4
@@ -233,6 +235,33 @@ static void memory_path(const struct nic *nic, char path[PATH_MAX])
 	snprintf(path, PATH_MAX, "%s/%s", nic->host->run, nic->addr);
 }
 
+/* Nobody else may write there: it says which driver root loads. What is no folder will not be read as one. */
+static bool is_trusted(const char *folder)
+{
+	struct stat status;
+
+	if (lstat(folder, &status) != 0 || (!S_ISDIR(status.st_mode) && !S_ISLNK(status.st_mode)))
+		return true;
+	return S_ISDIR(status.st_mode) && status.st_uid == geteuid() &&
+	       (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+static int check_memory(const struct nic *nic)
+{
+	char parent[PATH_MAX];
+	char *slash;
+
+	snprintf(parent, sizeof(parent), "%s", nic->host->run);
+	slash = strrchr(parent, '/');
+	if (slash != NULL && slash != parent)
+		*slash = '\0';
+	if (is_trusted(parent) && is_trusted(nic->host->run))
+		return 0;
+	bw_error("%s %s: others may write to %s, where is kept which driver a NIC had; make it root's alone",
+		nic->command, nic->addr, nic->host->run);
+	return -EPERM;
+}
+
 static int make_folders(const char *path)
 {
 	char copy[PATH_MAX];
@@ -258,7 +287,8 @@ static int remember(const struct nic *nic, const struct ifaces *ifaces)
 	snprintf(made, sizeof(made), "%s.new", path);
 	rc = make_folders(path);
 	if (rc == 0) {
-		file = fopen(made, "we");
+		(void)unlink(made); /* of one that was interrupted */
+		file = fopen(made, "wxe");
 		rc = file == NULL ? -errno : 0;
 	}
 	if (rc == 0) {
@@ -308,7 +338,8 @@ static bool recall(const struct nic *nic, char driver[DRIVER_BYTES], char up[IFA
 			snprintf(up, IFACES_BYTES, "%.255s", line + 3);
 	}
 	fclose(file);
-	if (strchr(driver, '/') != NULL)
+	/* As the kernel's are called; "-" is none. */
+	if (driver[strspn(driver, DRIVER_LETTERS)] != '\0')
 		driver[0] = '\0';
 	return driver[0] != '\0';
 }
@@ -421,6 +452,19 @@ static int check_way_out(const struct nic *nic, const struct ifaces *ifaces, boo
 	return -EPERM;
 }
 
+/* Its driver takes them along when it goes, whoever uses them. */
+static int check_functions(const struct nic *nic)
+{
+	char count[16];
+
+	if (!read_attribute(nic, "sriov_numvfs", count, sizeof(count)) || strcmp(count, "0") == 0)
+		return 0;
+	bw_error(
+		"%s %s: it has %s virtual functions, which would vanish; remove them first: echo 0 > %s/sriov_numvfs",
+		nic->command, nic->addr, count, nic->path);
+	return -EBUSY;
+}
+
 static int check_iommu(const struct nic *nic, const char *driver)
 {
 	char group[32], path[PATH_MAX], line[8];
@@ -428,6 +472,8 @@ static int check_iommu(const struct nic *nic, const char *driver)
 	if (strcmp(driver, "vfio-pci") != 0)
 		return 0;
 	read_link(nic, "iommu_group", group, sizeof(group));
+	if (group[0] == '\0' && !is_loaded(nic, driver)) /* it may be set to do without */
+		nic->host->modprobe(driver);
 	snprintf(path, sizeof(path), "%s/module/vfio/parameters/enable_unsafe_noiommu_mode", nic->host->sys);
 	if (group[0] != '\0' || (read_line(path, line, sizeof(line)) && line[0] == 'Y'))
 		return 0;
@@ -492,8 +538,26 @@ static int check_driver(const struct nic *nic, const char *driver)
 	return 0;
 }
 
-/* The three writes, or as it was before. */
-static int change_to(struct nic *nic, const char *driver)
+/* Between the writes nobody has the NIC, and a session that ends there must not leave it so. */
+static void hold_signals(sigset_t *before)
+{
+	sigset_t held;
+
+	sigemptyset(&held);
+	sigaddset(&held, SIGINT);
+	sigaddset(&held, SIGTERM);
+	sigaddset(&held, SIGHUP);
+	sigaddset(&held, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &held, before);
+}
+
+static void let_signals(const sigset_t *before)
+{
+	sigprocmask(SIG_SETMASK, before, NULL);
+}
+
+/* The three writes, or as it was before. @up  interfaces that were */
+static int change_to(struct nic *nic, const char *driver, const char *up)
 {
 	char override[DRIVER_BYTES];
 	bool had_driver = nic->driver[0] != '\0', is_taken;
@@ -516,14 +580,18 @@ static int change_to(struct nic *nic, const char *driver)
 	bw_error("%s %s: %s does not take it: %s; %s has it %s", nic->command, nic->addr, driver,
 		reason_of(rc), nic->driver[0] != '\0' ? nic->driver : "no driver",
 		is_taken ? "again" : "still");
+	if (is_taken && up[0] != '\0')
+		bw_info("%s %s: configure %s again, which was up: addresses and routes are gone",
+			nic->command, nic->addr, up);
 	return rc != 0 ? rc : -EIO;
 }
 
 int bw_nic__bind(const struct bw_nic__bind_host *host, const struct bw_bind_conf *conf)
 {
 	const char *driver = conf->driver != NULL ? conf->driver : DRIVER_DEFAULT;
-	char remembered[DRIVER_BYTES], up[IFACES_BYTES], before[DRIVER_BYTES];
+	char before[DRIVER_BYTES];
 	struct ifaces ifaces;
+	sigset_t signals;
 	struct nic nic;
 	bool is_first;
 	int rc = nic_init(&nic, host, "bind", conf->addr);
@@ -542,21 +610,29 @@ int bw_nic__bind(const struct bw_nic__bind_host *host, const struct bw_bind_conf
 	if (rc == 0)
 		rc = check_way_out(&nic, &ifaces, conf->may_cut_off);
 	if (rc == 0)
+		rc = check_functions(&nic);
+	if (rc == 0)
 		rc = check_iommu(&nic, driver);
+	if (rc == 0)
+		rc = check_memory(&nic);
 	if (rc == 0)
 		rc = check_writable(&nic);
 	if (rc == 0)
 		rc = load_driver(&nic, driver);
-	/* From one of DPDK's drivers to another: what it had before the first is what counts. */
-	is_first = !bw_nic__is_dpdk_driver(nic.driver) || !recall(&nic, remembered, up);
+	/* From one of DPDK's drivers to another: what it had before the first is what counts, if anybody knows. */
+	is_first = !bw_nic__is_dpdk_driver(nic.driver);
+	hold_signals(&signals);
 	if (rc == 0 && is_first)
 		rc = remember(&nic, &ifaces);
-	if (rc != 0)
+	if (rc != 0) {
+		let_signals(&signals);
 		return rc;
+	}
 	if (ifaces.all[0] != '\0')
 		bw_info("bind %s: the kernel loses %s", nic.addr, ifaces.all);
 	memcpy(before, nic.driver, sizeof(before));
-	rc = change_to(&nic, driver);
+	rc = change_to(&nic, driver, ifaces.up);
+	let_signals(&signals);
 	if (rc != 0) {
 		if (is_first && strcmp(nic.driver, before) == 0)
 			forget(&nic);
@@ -583,7 +659,9 @@ static int give_back(struct nic *nic, const char *driver)
 		     ? write_to(nic, nic->addr, "%s/bus/pci/drivers/%s/bind", nic->host->sys, driver)
 		     : probe(nic);
 	read_driver(nic);
-	if (driver[0] != '\0' ? strcmp(nic->driver, driver) == 0 : nic->driver[0] != '\0')
+	if (driver[0] != '\0' && nic->driver[0] == '\0') /* then whichever of the kernel's will */
+		(void)probe(nic);
+	if (nic->driver[0] != '\0')
 		return 0;
 	return rc != 0 ? rc : -ENODEV;
 }
@@ -607,9 +685,12 @@ int bw_nic__unbind(const struct bw_nic__bind_host *host, const char *addr)
 {
 	char driver[DRIVER_BYTES], up[IFACES_BYTES];
 	bool is_remembered;
+	sigset_t signals;
 	struct nic nic;
 	int rc = nic_init(&nic, host, "unbind", addr);
 
+	if (rc == 0)
+		rc = check_memory(&nic);
 	if (rc != 0)
 		return rc;
 	is_remembered = recall(&nic, driver, up);
@@ -626,7 +707,9 @@ int bw_nic__unbind(const struct bw_nic__bind_host *host, const char *addr)
 		rc = load_driver(&nic, driver);
 	if (rc != 0)
 		return rc;
+	hold_signals(&signals);
 	rc = give_back(&nic, driver);
+	let_signals(&signals);
 	if (rc != 0) {
 		if (driver[0] != '\0')
 			bw_error("unbind %s: %s, which it had, does not take it: %s; %s has it", nic.addr,
@@ -685,7 +768,7 @@ static const struct bw_nic__bind_host machine = {
 	.run = "/run/barewire/bind",
 	.write = write_attribute,
 	.modprobe = modprobe,
-	.has_default_route = bw_nic__device_has_default_route,
+	.has_default_route = bw_nic__function_has_default_route,
 };
 
 int bw_nic_bind(const struct bw_bind_conf *conf)

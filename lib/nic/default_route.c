@@ -203,6 +203,13 @@ static int function_has(const char *path, const char *name, void *arg)
 	return bw_nic__each_iface(function, interface_has, NULL);
 }
 
+int bw_nic__function_has_default_route(const char *path)
+{
+	const int rc = function_has(path, ".", NULL);
+
+	return rc == 0 ? bw_nic__each_entry(path, "virtfn", function_has, NULL) : rc;
+}
+
 int bw_nic__device_has_default_route(const char *path)
 {
 	char physical[PATH_MAX];

@@ -151,7 +151,7 @@ struct bw_nic__bind_host {
 	const char *run;        /* the folder in which is written down what a NIC had */
 	int (*write)(const char *path, const char *text); /* to an attribute, at once. 0 or -errno */
 	void (*modprobe)(const char *module);
-	int (*has_default_route)(const char *path); /* bw_nic__device_has_default_route() */
+	int (*has_default_route)(const char *path); /* bw_nic__function_has_default_route() */
 };
 int bw_nic__bind(const struct bw_nic__bind_host *host, const struct bw_bind_conf *conf);
 int bw_nic__unbind(const struct bw_nic__bind_host *host, const char *addr);
@@ -161,6 +161,8 @@ int bw_nic__unbind(const struct bw_nic__bind_host *host, const char *addr);
 int bw_nic__iface_has_default_route(const char *name);
 /** As that, of any of the kernel's interfaces of a device and, with SR-IOV, of the NIC's other functions. */
 int bw_nic__device_has_default_route(const char *path);
+/** As that, of what goes away with the device alone: its own interfaces, and those of its virtual functions. */
+int bw_nic__function_has_default_route(const char *path);
 
 /* io.c */
 /** Make the queue's spare mbufs as many as a frame may need. False: the pool is empty. */

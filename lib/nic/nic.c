@@ -28,6 +28,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/if_packet.h>
+#include <linux/if_xdp.h>
 #include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_eth_ring.h>
@@ -68,6 +69,9 @@
 
 #ifndef AF_XDP
 #define AF_XDP 44
+#endif
+#ifndef SOL_XDP
+#define SOL_XDP 283
 #endif
 
 static bool is_driver(const struct bw_nic *nic, const char *name)
@@ -688,6 +692,15 @@ static int filter_sockets(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	return 0;
 }
 
+static bool is_zero_copy(int fd)
+{
+	struct xdp_options options = { 0 };
+	socklen_t bytes = sizeof(options);
+
+	return getsockopt(fd, SOL_XDP, XDP_OPTIONS, &options, &bytes) == 0 &&
+	       (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
+}
+
 static void find_interrupts(struct bw_nic *nic, const struct bw_nic_conf *conf, struct sockets *sockets)
 {
 	nic->has_rx_interrupt = true;
@@ -765,6 +778,18 @@ static bool has_link_to_watch(const struct bw_nic *nic)
 	       nic->plan.kind == BW_NIC_PCI;
 }
 
+/* It may have another name by now; sockets know it by its number. */
+static void follow_name(struct bw_nic *nic)
+{
+	char name[IFNAMSIZ];
+
+	if (nic->plan.iface[0] == '\0' || if_nametoindex(nic->plan.iface) == nic->state->iface_index ||
+		if_indextoname(nic->state->iface_index, name) == NULL)
+		return;
+	bw_info("--dev %s: %s is called %s now", nic->plan.spec, nic->plan.iface, name);
+	memcpy(nic->plan.iface, name, sizeof(name));
+}
+
 static bool is_iface_gone(const struct bw_nic *nic)
 {
 	struct bw_nic__iface iface;
@@ -780,8 +805,10 @@ static bool is_iface_gone(const struct bw_nic *nic)
 static void watch_link(void *arg)
 {
 	struct bw_nic *nic = arg;
-	bool is_down = !bw_nic_is_link_up(nic);
+	bool is_down;
 
+	follow_name(nic);
+	is_down = !bw_nic_is_link_up(nic);
 	if (is_down && is_iface_gone(nic)) {
 		bw_error("--dev %s: %s is gone; restart when there is one again", nic->plan.spec,
 			nic->plan.iface);
@@ -893,6 +920,7 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	if (nic->plan.kind == BW_NIC_XDP && bw_nic__iface_read(nic->plan.iface, &iface) == 0)
 		nic->accepts_partial_checksum = iface.is_virtual || iface.is_xdp_generic;
 	nic->state->keeps_held = is_driver(nic, "net_af_xdp");
+	nic->is_zero_copy = nic->plan.kind == BW_NIC_XDP && is_zero_copy(nic->state->queue[0].fd);
 	nic->state->held_by_driver = pools_in_use(nic);
 	if (has_link_to_watch(nic)) {
 		nic->is_link_down = !bw_nic_is_link_up(nic); /* the banner says so */

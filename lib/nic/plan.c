@@ -22,6 +22,8 @@
 #define TAP_QUEUES_MAX   16u
 #define RING_QUEUES_MAX  16u
 #define XDP_QUEUES_MAX   32u /* each is a port, and DPDK has RTE_MAX_ETHPORTS */
+/* As DPDK has it. */
+#define XDP_BUSY_POLL    64
 #define SOCKET_PATH_MAX  107 /* sockaddr_un */
 
 _Static_assert(XDP_QUEUES_MAX <= RTE_MAX_ETHPORTS, "ports");
@@ -148,12 +150,64 @@ static int plan_packet(const char *name, unsigned queues, struct bw_nic_plan *pl
 		queues, BW_NIC__PACKET_BLOCK_BYTES, BW_NIC__PACKET_FRAME_BYTES, BW_NIC__PACKET_FRAMES);
 }
 
-static int plan_xdp(const char *name, unsigned queues, struct bw_nic_plan *plan)
+/* The value of k=v when the key is `key`, else NULL. */
+static const char *value_of(const char *option, const char *key)
 {
+	const size_t len = strlen(key);
+
+	return strncmp(option, key, len) == 0 && option[len] == '=' ? option + len + 1 : NULL;
+}
+
+/* 0, or -EINVAL after one line. */
+static int number(const struct bw_nic_plan *plan, const char *key, const char *text, unsigned long min,
+	unsigned long max, unsigned *out)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (isdigit((unsigned char)text[0]) && *end == '\0' && errno == 0 && value >= min && value <= max) {
+		*out = (unsigned)value;
+		return 0;
+	}
+	bw_error(
+		"--dev %s: %s must be a number from %lu to %lu, not \"%s\"", plan->spec, key, min, max, text);
+	return -EINVAL;
+}
+
+struct xdp_options {
+	unsigned busy_poll; /* packets that a look at the device may handle; 0: only its interrupts do */
+	unsigned copies;
+};
+
+/* "busy_poll=64", say. 0, or -EINVAL after one line. */
+static int xdp_option(const struct bw_nic_plan *plan, const char *option, struct xdp_options *o)
+{
+	const char *value;
+
+	if ((value = value_of(option, "busy_poll")) != NULL)
+		return number(plan, "busy_poll", value, 0, UINT16_MAX, &o->busy_poll);
+	if ((value = value_of(option, "copy")) != NULL)
+		return number(plan, "copy", value, 0, 1, &o->copies);
+	bw_error("--dev %s: unknown option \"%s\"; xdp:IFACE takes busy_poll, copy", plan->spec, option);
+	return -EINVAL;
+}
+
+static int plan_xdp(const char *rest, unsigned queues, struct bw_nic_plan *plan)
+{
+	struct xdp_options o = { .busy_poll = XDP_BUSY_POLL };
+	char text[sizeof(plan->spec)], *save = text, *name, *word;
 	struct bw_nic__iface iface;
 	unsigned pairs;
-	int rc = plan_iface(name, plan, &iface);
+	int rc = 0;
 
+	memcpy(text, rest, strlen(rest) + 1);
+	name = strsep(&save, ",");
+	while (rc == 0 && (word = strsep(&save, ",")) != NULL)
+		rc = xdp_option(plan, word, &o);
+	if (rc == 0)
+		rc = plan_iface(name, plan, &iface);
 	if (rc == 0)
 		rc = need_capability(plan->spec, CAP_NET_ADMIN, "cap_net_admin");
 	if (rc == 0)
@@ -183,33 +237,8 @@ static int plan_xdp(const char *name, unsigned queues, struct bw_nic_plan *plan)
 			iface.combined_channels > 0 ? "combined" : "rx", plan->queues_max);
 		return -EINVAL;
 	}
-	return set_devargs(plan, "net_af_xdp0,iface=%s", name);
-}
-
-/* The value of k=v when the key is `key`, else NULL. */
-static const char *value_of(const char *option, const char *key)
-{
-	const size_t len = strlen(key);
-
-	return strncmp(option, key, len) == 0 && option[len] == '=' ? option + len + 1 : NULL;
-}
-
-/* 0, or -EINVAL after one line. */
-static int number(const struct bw_nic_plan *plan, const char *key, const char *text, unsigned long min,
-	unsigned long max, unsigned *out)
-{
-	char *end;
-	unsigned long value;
-
-	errno = 0;
-	value = strtoul(text, &end, 10);
-	if (isdigit((unsigned char)text[0]) && *end == '\0' && errno == 0 && value >= min && value <= max) {
-		*out = (unsigned)value;
-		return 0;
-	}
-	bw_error(
-		"--dev %s: %s must be a number from %lu to %lu, not \"%s\"", plan->spec, key, min, max, text);
-	return -EINVAL;
+	return set_devargs(plan, "net_af_xdp0,iface=%s,busy_budget=%u%s", name, o.busy_poll,
+		o.copies ? ",force_copy=1" : "");
 }
 
 struct memif_options {

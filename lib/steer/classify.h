@@ -40,7 +40,7 @@
 
 #define EXT_HEADERS_MAX 8
 #define TAGS_MAX        2
-#define FRAGMENT_NS     30000000000ull /* as long as a datagram waits for its last one */
+#define FRAGMENT_NS     60000000000ull /* as long as a datagram may wait for its last one (RFC 8200 4.5) */
 /* No header that matters begins further in. */
 #define OFF_MAX         1024u
 
@@ -121,7 +121,7 @@ static __always_inline bool read_frame(struct packet *p)
 		if (load(p, p->l3_off, &tag, sizeof(tag)))
 			return false;
 		vlan |= bpf_ntohs(tag.tci_be) & 0xfff;
-		tags++;
+		tags += p->ethertype == ETH_P_8021Q ? 1 : 2; /* a provider's is none of ours */
 		p->ethertype = bpf_ntohs(tag.ethertype_be);
 		p->l3_off += sizeof(tag);
 	}

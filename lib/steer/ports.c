@@ -19,7 +19,10 @@
 
 struct bw_steer_holds {
 	unsigned count;
-	int fd[HOLDS_MAX];
+	struct hold {
+		struct bw_steer_port port;
+		int fd; /* -1: not to be bound, but nobody listened there */
+	} hold[HOLDS_MAX];
 };
 
 /* ---- who listens? --------------------------------------------------------------------------------------------- */
@@ -177,6 +180,17 @@ static int hold_one(const struct bw_steer_port *port, int *fd, char *who, size_t
 	return -EADDRINUSE;
 }
 
+static bool is_held(const struct bw_steer_holds *holds, const struct bw_steer_port *port)
+{
+	for (unsigned i = 0; i < holds->count; i++) {
+		const struct bw_steer_port *held = &holds->hold[i].port;
+
+		if (held->port == port->port && held->proto == port->proto && bw_ip_eq(&held->ip, &port->ip))
+			return true;
+	}
+	return false;
+}
+
 int bw_steer_hold(
 	const char *spec, const struct bw_steer_port *ports, unsigned count, struct bw_steer_holds **holds)
 {
@@ -189,23 +203,41 @@ int bw_steer_hold(
 		char ip[BW_IP_STRLEN], who[96];
 		int fd = -1;
 
+		if (is_held(*holds, port))
+			continue;
 		if (hold_one(port, &fd, who, sizeof(who)) != 0) {
-			bw_error(
-				"--dev %s: %s port %u of %s is taken: %s; stop it, take another port, or take it from "
-				"it with --steal",
-				spec, port->proto == IPPROTO_TCP ? "TCP" : "UDP", port->port,
-				bw_ip_format(&port->ip, ip), who);
+			if (spec != NULL)
+				bw_error(
+					"--dev %s: %s port %u of %s is taken: %s; stop it, take another port, or take it "
+					"from it with --steal",
+					spec, port->proto == IPPROTO_TCP ? "TCP" : "UDP", port->port,
+					bw_ip_format(&port->ip, ip), who);
 			return -EADDRINUSE;
 		}
-		if (fd >= 0)
-			(*holds)->fd[(*holds)->count++] = fd;
+		(*holds)->hold[(*holds)->count++] = (struct hold){ *port, fd };
 	}
 	return 0;
+}
+
+void bw_steer_let_go(struct bw_steer_holds *holds, bool (*is_there)(const void *arg, const struct bw_ip *ip),
+	const void *arg)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; holds != NULL && i < holds->count; i++) {
+		if (is_there(arg, &holds->hold[i].port.ip))
+			holds->hold[kept++] = holds->hold[i];
+		else if (holds->hold[i].fd >= 0)
+			close(holds->hold[i].fd);
+	}
+	if (holds != NULL)
+		holds->count = kept;
 }
 
 void bw_steer_release(struct bw_steer_holds *holds)
 {
 	for (unsigned i = 0; holds != NULL && i < holds->count; i++)
-		close(holds->fd[i]);
+		if (holds->hold[i].fd >= 0)
+			close(holds->hold[i].fd);
 	free(holds);
 }

@@ -9,7 +9,8 @@
 
 #include "classify.h"
 
-#define PACKET_OUTGOING 4 /* linux/if_packet.h wants the C library */
+#define NO_VLAN         0xffff /* that anybody asks for: the tag is a provider's (802.1ad) */
+#define PACKET_OUTGOING 4      /* linux/if_packet.h wants the C library */
 
 static __always_inline long load(const struct packet *p, __u32 off, void *to, __u32 bytes)
 {
@@ -20,7 +21,9 @@ static __always_inline __u16 vlan_of(const struct packet *p)
 {
 	const struct __sk_buff *skb = p->ctx;
 
-	return skb->vlan_present ? skb->vlan_tci & 0xfff : 0;
+	if (!skb->vlan_present)
+		return 0;
+	return skb->vlan_proto == bpf_htons(ETH_P_8021Q) ? skb->vlan_tci & 0xfff : NO_VLAN;
 }
 
 SEC("socket")

@@ -20,6 +20,7 @@ DEPENDS = {
     ("mbufs", 0): "too few", ("mbufs", 1): "MiB left",
     ("workers", 1): "workers",
     ("http[].request_line", 1): "header_bytes", ("http[].header_bytes", 0): "request_line",
+    ("steer.syns", 1): "not shared with the kernel", ("steer.packets", 1): "not shared with the kernel",
     ("resp[].memory", 0): "5MiB", ("resp[].memory", 1): "65536MiB",
 }
 

@@ -67,7 +67,7 @@ class Shared:
     def start(self, *arguments, services=(f"--http={HTTP}", f"--echo={ECHO}", f"--resp={RESP}")):
         words = [word for service in services for word in service.split("=", 1)]
         words = [f"{word}={self.files}" if flag == "--http" else word for flag, word in zip(["", *words], words)]
-        server = Server(self.home, [*self.binary(), "serve", "--dev", f"{self.device}:v0", *words,
+        server = Server(self.home, [*self.binary(), "serve", "--dev", self.device if ":" in self.device else f"{self.device}:v0", *words,
                                     *map(str, arguments)], self.bench.log(f"barewire-{len(self.bench.servers)}"))
         self.bench.servers.append(server)
         return server
@@ -298,6 +298,32 @@ def test_addresses_come_and_go(share, files):
     wait_until(lambda: "now 198.18.77.2/24, " in share.server.output().splitlines()[-1], "the news", timeout=5)
     download(share.client, share.url("v4", "3m", HTTP), files / "3m")
     assert "198.18.77.50" not in share.steer("status")
+    # And back: what was held for it is no obstacle.
+    share.home.ip("addr add 198.18.77.50/24 dev v0")
+    wait_until(lambda: share.status(HTTP, "198.18.77.50") == "200", "the address again", timeout=5)
+    with share.client, socket.create_connection(("198.18.77.50", ECHO), timeout=2) as s:
+        s.sendall(b"again")
+        assert s.recv(5) == b"again"
+    assert "is taken" not in share.server.output()
+
+
+@ON_BOTH
+def test_an_address_that_is_another_process_s(share, tmp_path):
+    """It comes later, and a server of the kernel's waits there on one of our ports: it is left alone."""
+    share.home.sysctl("net/ipv4/ip_nonlocal_bind", 1)
+    conf = tmp_path / "later.conf"
+    conf.write_text((tmp_path / "nginx.conf").read_text().replace("nginx.pid", "later.pid")
+                    .replace(f"listen {KERNEL_HTTP}; listen [::]:{KERNEL_HTTP};", f"listen 198.18.77.50:{HTTP};"))
+    later = share.home.start(["nginx", "-e", f"{tmp_path}/later.err", "-c", conf])
+    share.serve()
+    share.home.ip("addr add 198.18.77.50/24 dev v0")
+    wait_until(lambda: f"TCP port {HTTP} of 198.18.77.50 is taken: nginx" in share.server.output(), "the line", timeout=5)
+    assert "nginx" in share.client.run(["curl", "-s", "-I", "-m", 2, f"http://198.18.77.50:{HTTP}/"]).stdout
+    assert share.status(HTTP) == "200"
+    stop(later)
+    share.home.ip("addr add 198.18.77.51/24 dev v0")  # a change, at which it is looked at again
+    wait_until(lambda: share.status(HTTP, "198.18.77.50") == "200", "Barewire", timeout=5)
+    assert share.server.output().count("is taken") == 1
 
 
 @ON_BOTH
@@ -350,6 +376,30 @@ def test_link_goes_down_and_up(share, files):
     wait_until(lambda: "link is up" in share.server.output(), "the news")
     for family in FAMILIES:
         download(share.client, share.url(family, "3m", HTTP), files / "3m")
+
+
+@ON_BOTH
+def test_the_interface_is_renamed(share, files):
+    share.serve()
+    share.home.ip("link set v0 down")
+    share.home.ip("link set v0 name uplink")
+    share.home.ip("link set uplink up")
+    share.home.ip(f"addr replace {V6}/64 dev uplink nodad")  # IPv6's go with the link
+    wait_until(lambda: "v0 is called uplink now" in share.server.output(), "the news")
+    for family in FAMILIES:
+        wait_until(lambda: share.status(HTTP, V4 if family == "v4" else f"[{V6}]") == "200", "Barewire's HTTP", timeout=5)
+        download(share.client, share.url(family, "3m", HTTP), files / "3m")
+    assert "uplink, by" in share.steer("status")
+    share.server.stop()
+
+
+@pytest.mark.parametrize("options", ["copy=1", "busy_poll=0", "busy_poll=128,copy=0"])
+def test_how_xdp_takes_packets(share, files, options):
+    share.device = f"xdp:v0,{options}"
+    share.serve()
+    assert "by XDP in the driver; packets are copied" in share.server.output()  # a veth has no other way
+    for family in FAMILIES:
+        download(share.client, share.url(family, "20m", HTTP), files / "20m")
 
 
 @ON_BOTH

@@ -543,7 +543,9 @@ static void a_driver_that_does_not_take_it(void **unused)
 	kernel.refuses = "vfio-pci";
 	bind_to(NULL, -EIO,
 		LOSES_ETH1 ERROR "bind " ADDR
-				 ": vfio-pci does not take it: dmesg may say why; ixgbe has it again\n",
+				 ": vfio-pci does not take it: dmesg may say why; ixgbe has it again\n"
+				 "barewire: bind " ADDR
+				 ": configure eth1 again, which was up: addresses and routes are gone\n",
 		TAKEN_FROM_IXGBE DEVICE "/driver_override<\nsys/bus/pci/drivers_probe<" ADDR "\n");
 	assert_string_equal(content(DEVICE "/driver_override"), "(null)\n");
 	assert_false(has_memory());
@@ -569,7 +571,7 @@ static void a_driver_that_does_not_take_it_back(void **unused)
 		ERROR "unbind " ADDR
 		      ": ixgbe, which it had, does not take it: No such device; no driver has it\n",
 		DEVICE "/driver_override<\n" DRIVERS "/vfio-pci/unbind<" ADDR "\n" DRIVERS "/ixgbe/bind<" ADDR
-		       "\n");
+		       "\nsys/bus/pci/drivers_probe<" ADDR "\n");
 	assert_true(has_memory());
 	kernel.refuses = NULL;
 	unbinds(ADDR, 0,
@@ -580,12 +582,51 @@ static void a_driver_that_does_not_take_it_back(void **unused)
 	assert_false(has_memory());
 }
 
+static void functions_in_use_would_vanish(void **unused)
+{
+	file(DEVICE "/sriov_numvfs", "0\n");
+	bind_to(NULL, 0, LOSES_ETH1 BOUND, TAKEN_FROM_IXGBE);
+	unbinds(ADDR, 0,
+		"barewire: unbind " ADDR ": ixgbe has it as eth1\n"
+		"barewire: unbind " ADDR
+		": configure eth1 again, which was up: addresses and routes are gone\n",
+		DEVICE "/driver_override<\n" DRIVERS "/vfio-pci/unbind<" ADDR "\n" DRIVERS "/ixgbe/bind<" ADDR
+		       "\n");
+	file(DEVICE "/sriov_numvfs", "3\n");
+	assert_int_equal(bw_nic__bind(host(), &(struct bw_bind_conf){ .addr = ADDR }), -EBUSY);
+}
+
+/* Another tool has bound it, so nobody knows what it had: the kernel chooses, also after a second change. */
+static void what_nobody_remembers_the_kernel_chooses(void **unused)
+{
+	bind_to(NULL, 0, LOSES_ETH1 BOUND, TAKEN_FROM_IXGBE);
+	kernel.provides = "uio_pci_generic";
+	assert_int_equal(unlink(at(MEMORY)), 0);
+	assert_int_equal(
+		bw_nic__bind(host(), &(struct bw_bind_conf){ .addr = ADDR, .driver = "uio_pci_generic" }), 0);
+	assert_false(has_memory());
+	assert_int_equal(bw_nic__unbind(host(), ADDR), 0);
+}
+
+static void a_memory_that_others_may_write(void **unused)
+{
+	bind_to(NULL, 0, LOSES_ETH1 BOUND, TAKEN_FROM_IXGBE);
+	file(MEMORY, "driver ../../evil\n");
+	assert_int_equal(chmod(at("run/bind"), 0777), 0);
+	assert_int_equal(bw_nic__unbind(host(), ADDR), -EPERM);
+	assert_int_equal(chmod(at("run/bind"), 0755), 0);
+	assert_int_equal(bw_nic__unbind(host(), ADDR), 0); /* and what it says is no driver's name */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(there_and_back),
+		TEST(functions_in_use_would_vanish),
+		TEST(what_nobody_remembers_the_kernel_chooses),
+		TEST(a_memory_that_others_may_write),
 		TEST(an_interface_that_is_down),
 		TEST(what_is_done_already_is_no_error),
 		TEST(what_is_no_nic_is_refused),

@@ -68,6 +68,14 @@ static void nonsense_is_named(void **unused)
 	expect("xdp:no-such-if", 1, -ENODEV,
 		PREFIX
 		"--dev xdp:no-such-if: there is no interface no-such-if; `ip link` lists the interfaces\n");
+	expect("xdp:no-such-if,copy=2", 1, -EINVAL,
+		PREFIX "--dev xdp:no-such-if,copy=2: copy must be a number from 0 to 1, not \"2\"\n");
+	expect("xdp:no-such-if,busy_poll=70000", 1, -EINVAL,
+		PREFIX
+		"--dev xdp:no-such-if,busy_poll=70000: busy_poll must be a number from 0 to 65535, not \"70000\"\n");
+	expect("xdp:no-such-if,zero=1", 1, -EINVAL,
+		PREFIX
+		"--dev xdp:no-such-if,zero=1: unknown option \"zero=1\"; xdp:IFACE takes busy_poll, copy\n");
 	expect("packet:", 1, -EINVAL,
 		PREFIX "--dev packet:: \"\" is not an interface name; `ip link` lists the interfaces\n");
 	expect("packet:a,qpairs=9", 1, -EINVAL,

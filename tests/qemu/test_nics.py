@@ -203,6 +203,16 @@ def test_two_queues_and_rss(lend, files):
     assert_all_ended_well(server.stop())
 
 
+def test_steering_on_the_guests_kernel(lend):
+    """The programs of lib/steer, which a kernel looks through before it loads them, on one of another age than the host's:
+    their unit tests, of XDP and of tc."""
+    guest = lend("virtio-net-pci")
+    start = len(guest.said())
+    guest.type("(/build/tests/steer/test_steer_classify 2>&1; echo guest: ended with $?) &")
+    assert guest.wait_for(r"guest: ended with (\d+)", "the unit tests", since=start, timeout=100)[1] == "0"
+    assert re.findall(r"\[  PASSED  \] (\d+) test", guest.said()[start:]) == ["12", "12"]
+
+
 def exchange_at_once(guest, files):
     """32 connections, so many that there are some for each worker, and a ping for what has no ports."""
     def echo(address):

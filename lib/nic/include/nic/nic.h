@@ -20,7 +20,9 @@
 enum bw_nic_kind {
 	BW_NIC_TAP,    /* tap[:NAME]: net_tap; the host end gets an address and goes away at exit */
 	BW_NIC_PACKET, /* packet:IFACE: net_af_packet */
-	BW_NIC_XDP,    /* xdp:IFACE: net_af_xdp */
+	/* xdp:IFACE[,busy_poll=PACKETS][,copy=1]: net_af_xdp. busy_poll: what one look at the device may handle, 64 unless told;
+	   0: none, its interrupts do. copy: into our buffers although the device could write there itself. */
+	BW_NIC_XDP,
 	/* memif:SOCKET[,role=server|client][,id=N][,bsize=BYTES][,rsize=LOG2][,queues=N][,zc=1]; server unless told.
 	   Both ends must say the same `queues` (default 1). zc: client only, and only with hugepages. */
 	BW_NIC_MEMIF,
@@ -118,6 +120,7 @@ struct bw_nic {
 	/* For bw_wire_host. packet: the kernel's GRO has verified what it merged and leaves the pseudo-header's sum
 	   in place, and a veth's peer never filled it in. xdp: on virtual interfaces and in generic mode. */
 	bool accepts_partial_checksum;
+	bool is_zero_copy; /* xdp: the device writes what it receives into our buffers itself */
 	bool is_link_down; /* packet, xdp and PCI: as of the last tenth of a second. Atomic */
 	bool is_virtual;   /* adaptive polling is the default */
 	unsigned worker_count;
