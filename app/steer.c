@@ -48,7 +48,7 @@ static int status(const struct bw_app_instance *instance, FILE *out)
 	struct bw_steer_limits limits;
 	char text[BW_CIDR_STRLEN];
 
-	fprintf(out, "  %-9s %s, by %s\n", "interface", instance->plan.iface, bw_steer_how(steer));
+	fprintf(out, "  %-9s %s, by %s\n", "interface", instance->nic.plan.iface, bw_steer_how(steer));
 	for (unsigned i = 0; i < addr_count; i++)
 		fprintf(out, "  %-9s %s%s\n", i == 0 ? "addresses" : "", bw_cidr_format(&addrs[i], text),
 			instance->view->engine.shares_addresses ? ", shared with the kernel" : "");
