@@ -187,51 +187,67 @@ static void usage(void)
 
 #define WORDS_MAX 65000
 
-static int add_word(char *word, char **argv, int *argc)
+/** The request, with its own copies. */
+struct words {
+	int count;
+	char *word[WORDS_MAX];
+};
+
+static int add_word(struct words *words, const char *word)
 {
-	if (*argc == WORDS_MAX) {
-		bw_error("steer: more than %d words; give them in pieces", WORDS_MAX);
+	char *copy = words->count < WORDS_MAX ? strdup(word) : NULL;
+
+	if (copy == NULL) {
+		bw_error("steer: more than %d words, or no memory for them; give them in pieces", WORDS_MAX);
 		return -E2BIG;
 	}
-	argv[(*argc)++] = word;
+	words->word[words->count++] = copy;
 	return 0;
 }
 
-/** Words of a file, appended to argv[0..*argc). The text stays allocated: they point into it. */
-static int add_file(const char *path, char **argv, int *argc)
+/** All of a file, to be freed. NULL after one line. */
+static char *read_text(const char *path)
 {
-	char *text = calloc(1, FILE_BYTES_MAX), *rest = text;
+	char *text = calloc(1, FILE_BYTES_MAX);
 	FILE *file = fopen(path, "re");
-	size_t bytes = 0;
-	int rc = 0;
+	const char *problem = NULL;
+	size_t bytes;
 
 	if (text == NULL || file == NULL) {
-		bw_error("steer: cannot read %s: %s", path, strerror(errno));
-		free(text);
-		if (file != NULL)
-			fclose(file);
-		return -EINVAL;
+		problem = strerror(errno);
+	} else {
+		bytes = fread(text, 1, FILE_BYTES_MAX - 1, file);
+		if (ferror(file))
+			problem = strerror(errno);
+		else if (!feof(file))
+			problem = "too large; give it in pieces";
+		else if (strlen(text) != bytes)
+			problem = "it has a zero byte, and is no text";
 	}
-	bytes = fread(text, 1, FILE_BYTES_MAX - 1, file);
-	if (ferror(file) || !feof(file)) {
-		bw_error("steer: %s: %s", path,
-			ferror(file) ? strerror(errno) : "too large; give it in pieces");
-		bytes = FILE_BYTES_MAX;
-	} else if (strlen(text) != bytes) {
-		bw_error("steer: %s: byte %zu is zero: it is no text", path, strlen(text));
-		bytes = FILE_BYTES_MAX;
-	}
-	fclose(file);
-	for (char *line = strsep(&rest, "\n"); line != NULL && bytes < FILE_BYTES_MAX;
-		line = strsep(&rest, "\n")) {
-		char *words = line;
+	if (file != NULL)
+		fclose(file);
+	if (problem == NULL)
+		return text;
+	bw_error("steer: %s: %s", path, problem);
+	free(text);
+	return NULL;
+}
+
+static int add_file(struct words *words, const char *path)
+{
+	char *text = read_text(path), *rest = text;
+	int rc = text != NULL ? 0 : -EINVAL;
+
+	for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n")) {
+		char *left = line;
 
 		line[strcspn(line, "#")] = '\0';
-		for (char *word = strsep(&words, " \t\r,"); word != NULL; word = strsep(&words, " \t\r,"))
+		for (char *word = strsep(&left, " \t\r,"); word != NULL; word = strsep(&left, " \t\r,"))
 			if (word[0] != '\0' && rc == 0)
-				rc = add_word(word, argv, argc);
+				rc = add_word(words, word);
 	}
-	return bytes < FILE_BYTES_MAX ? rc : -EFBIG;
+	free(text);
+	return rc;
 }
 
 static int parse_pid(const char *text, int *pid)
@@ -249,42 +265,57 @@ static int parse_pid(const char *text, int *pid)
 	return 0;
 }
 
-int bw_app_steer(int argc, char **argv)
+/** 0 with a request that has a verb and what belongs to it, 1: its help was asked for, or -errno after one line. */
+static int parse(struct words *words, int argc, char **argv, int *pid)
 {
 	static const char *const verbs[] = { "status", "block", "allow", "unblock", "limit" };
-	char **words = calloc(WORDS_MAX, sizeof(*words));
-	int count = 0, pid = 0, rc = 0;
-	bool is_verb = false;
+	bool is_verb = false, is_alone;
+	int rc = add_word(words, "steer");
+
+	for (int i = 0; i < argc && rc == 0; i++) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return 1;
+		if (strcmp(argv[i], "--instance") == 0 && i + 1 < argc)
+			rc = parse_pid(argv[++i], pid);
+		else if (strcmp(argv[i], "-f") == 0 && i + 1 < argc)
+			rc = add_file(words, argv[++i]);
+		else
+			rc = add_word(words, argv[i]);
+	}
+	if (rc != 0)
+		return rc;
+	for (unsigned i = 0; words->count > 1 && i < BW_ARRAY_LEN(verbs); i++)
+		is_verb |= strcmp(words->word[1], verbs[i]) == 0;
+	if (!is_verb) {
+		bw_error(
+			"steer: say what: status, block, allow, unblock or limit; barewire steer --help tells more");
+		return -EINVAL;
+	}
+	is_alone = strcmp(words->word[1], "status") == 0 || strcmp(words->word[1], "limit") == 0;
+	if (words->count == 2 && !is_alone) {
+		bw_error("steer %s: which? give prefixes such as 192.0.2.0/24, or -f FILE", words->word[1]);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int bw_app_steer(int argc, char **argv)
+{
+	struct words *words = calloc(1, sizeof(*words));
+	int pid = 0, rc, status = EXIT_REFUSED;
 
 	if (words == NULL)
 		return EXIT_REFUSED;
-	words[count++] = (char *)(uintptr_t) "steer";
-	for (int i = 0; i < argc && rc == 0; i++) {
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-			usage();
-			free(words);
-			return EXIT_OK;
-		}
-		if (strcmp(argv[i], "--instance") == 0 && i + 1 < argc)
-			rc = parse_pid(argv[++i], &pid);
-		else if (strcmp(argv[i], "-f") == 0 && i + 1 < argc)
-			rc = add_file(argv[++i], words, &count);
-		else
-			rc = add_word(argv[i], words, &count);
+	rc = parse(words, argc, argv, &pid);
+	if (rc > 0) {
+		usage();
+		status = EXIT_OK;
+	} else if (rc == 0) {
+		rc = bw_admin_ask(pid, words->count, words->word, stdout);
+		status = rc == 0 ? EXIT_OK : rc == 1 ? EXIT_LOST : EXIT_REFUSED;
 	}
-	for (unsigned i = 0; count > 1 && i < BW_ARRAY_LEN(verbs); i++)
-		is_verb |= strcmp(words[1], verbs[i]) == 0;
-	if (rc == 0 && !is_verb) {
-		bw_error(
-			"steer: say what: status, block, allow, unblock or limit; barewire steer --help tells more");
-		rc = -EINVAL;
-	} else if (rc == 0 && count == 2 && strcmp(words[1], "status") != 0 &&
-		   strcmp(words[1], "limit") != 0) {
-		bw_error("steer %s: which? give prefixes such as 192.0.2.0/24, or -f FILE", words[1]);
-		rc = -EINVAL;
-	}
-	if (rc == 0)
-		rc = bw_admin_ask(pid, count, words, stdout);
+	for (int i = 0; i < words->count; i++)
+		free(words->word[i]);
 	free(words);
-	return rc == 0 ? EXIT_OK : rc == 1 ? EXIT_LOST : EXIT_REFUSED;
+	return status;
 }
