@@ -142,12 +142,35 @@ static struct bw_network *network_of_kernel(const struct bw_kernel_network *seen
 	return network;
 }
 
+/* Member by member: what lies between them need not be the same. */
+static bool is_same_cidr(const struct bw_cidr *a, const struct bw_cidr *b)
+{
+	return a->prefix_len == b->prefix_len && bw_ip_eq(&a->ip, &b->ip);
+}
+
+static bool has_same_addrs(const struct bw_network *a, const struct bw_network *b)
+{
+	for (unsigned i = 0; i < a->addr_count && i < b->addr_count; i++)
+		if (!is_same_cidr(&a->addrs[i], &b->addrs[i]))
+			return false;
+	return a->addr_count == b->addr_count;
+}
+
+static bool has_same_routes(const struct bw_network *a, const struct bw_network *b)
+{
+	for (unsigned i = 0; i < a->route_count && i < b->route_count; i++) {
+		const struct bw_network_route *x = &a->routes[i], *y = &b->routes[i];
+
+		if (!is_same_cidr(&x->prefix, &y->prefix) || !bw_ip_eq(&x->gateway, &y->gateway) ||
+			!bw_ip_eq(&x->source, &y->source))
+			return false;
+	}
+	return a->route_count == b->route_count;
+}
+
 static bool is_same(const struct bw_network *a, const struct bw_network *b)
 {
-	return a->addr_count == b->addr_count && a->route_count == b->route_count &&
-	       memcmp(&a->mac, &b->mac, sizeof(a->mac)) == 0 &&
-	       memcmp(a->addrs, b->addrs, a->addr_count * sizeof(a->addrs[0])) == 0 &&
-	       memcmp(a->routes, b->routes, a->route_count * sizeof(a->routes[0])) == 0;
+	return memcmp(&a->mac, &b->mac, sizeof(a->mac)) == 0 && has_same_addrs(a, b) && has_same_routes(a, b);
 }
 
 static void say_addresses(const struct bw_engine *engine, const struct bw_network *network)
@@ -232,9 +255,7 @@ static void follow(struct bw_share *share)
 		return;
 	}
 	share->settle_ms = SETTLE_MS;
-	if (network->addr_count != engine->network->addr_count ||
-		memcmp(network->addrs, engine->network->addrs,
-			network->addr_count * sizeof(network->addrs[0])) != 0)
+	if (!has_same_addrs(network, engine->network))
 		say_addresses(engine, network);
 	hold_again(share, network);
 	bw_network_publish(engine, network);
@@ -555,8 +576,10 @@ void bw_share_stop(struct bw_engine *engine)
 		return;
 	if (share->is_running) {
 		atomic_store(&share->stops, true);
-		if (write(share->wake_fd, &one, sizeof(one)) == sizeof(one))
-			pthread_join(share->thread, NULL);
+		/* It fails only when its counter is full, and then it wakes as well. */
+		if (write(share->wake_fd, &one, sizeof(one)) < 0)
+			errno = 0;
+		pthread_join(share->thread, NULL);
 		share->is_running = false;
 	}
 }

@@ -175,8 +175,8 @@ static __always_inline bool read_ip6(struct packet *p, __u32 off)
 		__u32 bytes;
 
 		if (p->proto != IPPROTO_HOPOPTS && p->proto != IPPROTO_ROUTING &&
-			p->proto != IPPROTO_DSTOPTS && p->proto != IPPROTO_FRAGMENT && p->proto != IPPROTO_AH)
-			return true;
+			p->proto != IPPROTO_DSTOPTS && p->proto != IPPROTO_FRAGMENT)
+			return true; /* lib/wire knows no others: what has AH is the kernel's */
 		if (load(p, p->l4_off, &ext, sizeof(ext)))
 			return false;
 		bytes = (ext.len + 1u) * 8;

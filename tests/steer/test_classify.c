@@ -228,6 +228,20 @@ static void own(uint16_t vlan, uint16_t range_first, uint16_t range_last)
 
 /* ---- whose? ------------------------------------------------------------------------------------------------- */
 
+/** An AH of 16 bytes, and a port of ours so far behind its beginning. */
+static struct frame authenticated(unsigned ports_at)
+{
+	const struct ip ip = { "2001:db8::9", "2001:db8::2", IPPROTO_AH };
+	struct frame f = ethernet(0x86dd);
+
+	put_header(&f, &ip);
+	put8(&f, IPPROTO_TCP);
+	put8(&f, 2);
+	put_zeros(&f, ports_at - 2);
+	put_ports(&f, 4000, 80, SYN);
+	return f;
+}
+
 static void ports_of_shared_addresses(void **state)
 {
 	own(0, 0, 0);
@@ -245,6 +259,9 @@ static void ports_of_shared_addresses(void **state)
 	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 22, SYN), KERNEL);
 	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 3 }, 4000, 80, SYN),
 		US);
+	/* What AH is followed by, wherever that may seem to lie. */
+	for (unsigned ports_at = 8; ports_at <= 24; ports_at += 4)
+		RUN(authenticated(ports_at), KERNEL);
 	/* A chain without an end that is worth following is the kernel's. */
 	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 12 }, 4000, 80, SYN),
 		KERNEL);
