@@ -7,7 +7,6 @@ import pathlib
 import random
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ import pytest
 
 from bridge import Bridge
 from lab import Failed, Namespace, sh, stop, veth, wait_until
+from patience import deadline, pytest_sessionstart  # noqa: F401
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -44,11 +44,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs root, for network namespaces"))
 
 
-def pytest_sessionstart():
-    # A killed run must clean up as an interrupted one does.
-    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """Whatever the processes of a failed test have said belongs to its report."""
@@ -58,22 +53,6 @@ def pytest_runtest_makereport(item, call):
             if path.exists():
                 text = path.read_text(errors="replace")
                 report.sections.append((f"{title} ({call.when})", text[-12000:]))
-
-
-@pytest.fixture(autouse=True)
-def deadline(request):
-    """A test that hangs fails, with its processes' logs, instead of holding up everything."""
-    marker = request.node.get_closest_marker("deadline")
-    seconds = marker.args[0] if marker else 120
-
-    def expire(*_):
-        raise Failed(f"not done after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.alarm(seconds)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 # ---- what the whole session shares ---------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import os
 import pathlib
 import random
 import shutil
-import signal
 import sys
 import tempfile
 
@@ -17,7 +16,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "interop")]
 
 from guest import Guest  # noqa: E402
 from image import first_files, kept  # noqa: E402
-from lab import Failed, Namespace  # noqa: E402
+from lab import Namespace  # noqa: E402
+from patience import deadline, pytest_sessionstart  # noqa: E402, F401
 
 BINARY = pathlib.Path(os.environ.get("BAREWIRE", ROOT / "build/app/barewire")).resolve()
 MIB = 1 << 20
@@ -32,11 +32,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs root, for a network namespace and a TAP in it"))
 
 
-def pytest_sessionstart():
-    # A killed run must clean up as an interrupted one does.
-    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """What the guest of a failed test has said belongs to its report."""
@@ -49,22 +44,6 @@ def pytest_runtest_makereport(item, call):
             if path.exists():
                 text = path.read_text(errors="replace").replace("\r", "")
                 report.sections.append((f"{path.name} ({call.when})", text[-12000:]))
-
-
-@pytest.fixture(autouse=True)
-def deadline(request):
-    """A test that hangs fails, with its guest's output, instead of holding up everything."""
-    marker = request.node.get_closest_marker("deadline")
-    seconds = marker.args[0] if marker else 120
-
-    def expire(*_):
-        raise Failed(f"not done after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.alarm(seconds)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 # ---- what the whole session shares ---------------------------------------------------------------------------
