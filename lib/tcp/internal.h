@@ -510,6 +510,7 @@ struct bw_tcp {
 	bool is_hopeless;                        /* who holds buffers goes, whatever it does */
 	uint32_t reclaim_next;                   /* connection to be looked at */
 	uint32_t reclaim_useful;                 /* looked at since one that holds buffers to no use */
+	uint64_t reclaim_worth, reclaim_most;    /* of a reset: most, the last time round and this time */
 	bw_ns refused_at;                        /* when the pressure last had something refused */
 	bw_ns asked_at;                          /* since when it has, again and again */
 	bw_ns pressed_at[BW_TCP_PRESSURE_COUNT]; /* since when the pressure is this or more */

@@ -18,14 +18,16 @@
  * a peer that has not acknowledged, with a time-out at least, or keeps its window shut, or has sent a part and not the
  * rest, whatever other signs of life it gives. The scarcer buffers are, the less it takes. While there are none,
  * out-of-order data goes (RFC 2018 8 allows it), and where nobody of all holds any to no use, so does, at once, whoever
- * holds most. And if none of that helps for a while, there is no hope that it will, and whoever holds anything goes, the
- * one that has made no progress for the longest first: nobody can keep the others standing by moving a little.
+ * holds most, or has made no progress with what it holds for the longest. And if none of that helps for a while, there
+ * is no hope that it will, and whoever holds anything goes, the one that has made no progress for the longest first:
+ * nobody can keep the others standing by moving a little.
  *
  * A turn looks at a few connections, and resets one of them at most.
  */
 #include "internal.h"
 
-#define DEMAND_NS (10 * BW_NS_PER_SEC) /* what is refused is asked for again, a SYN later and later */
+#define DEMAND_NS     (10 * BW_NS_PER_SEC) /* what is refused is asked for again, a SYN later and later */
+#define COMMON_RTT_MS 100
 
 /** With so few buffers or fewer all the time, and something refused: until it is hopeless. A SYN's sixth try is later. */
 static const bw_ns hopeless_ns[BW_TCP_PRESSURE_COUNT] = {
@@ -50,21 +52,30 @@ static uint32_t silent_ms(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 	return BW_MAX(bw_tcp__ms_since(tcp, rare->rcv_round_ms), bw_tcp__ms_since(tcp, conn->last_rx_ms));
 }
 
-/** Of a connection that holds buffers: how long it has made no use of them; while it is hopeless, no progress. */
+/** Of a connection that holds buffers: how long its peer has made no progress with them. */
+static uint32_t stuck_ms(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
+{
+	if (bw_tcp_send_queued(conn) != 0)
+		return bw_tcp__ms_since(tcp, conn->progress_ms);
+	/* What is there to be answered waits for us, not for the peer, nor does it where all has come. */
+	if ((conn->flags & BW_CONN_NO_MBUF) || !bw_tcp__peer_may_send(conn))
+		return 0;
+	return silent_ms(tcp, conn);
+}
+
+/** The same, as far as it is the peer's doing; while it is hopeless, whoever's it is. */
 static uint32_t useless_ms(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 {
 	uint32_t ms;
 
 	if (bw_tcp_send_queued(conn) == 0)
-		/* What is there to be answered waits for us, not for the peer, nor does it where all has come. */
-		ms = (conn->flags & BW_CONN_NO_MBUF) || !bw_tcp__peer_may_send(conn) ? 0
-										     : silent_ms(tcp, conn);
+		ms = stuck_ms(tcp, conn);
 	else if (!tcp->is_hopeless && (conn->backoff == 0 || conn->timer_use == BW_TCP_TIMER_OFF))
 		ms = 0; /* by its own round trip it is too early to tell */
 	else if (conn->timer_use == BW_TCP_TIMER_PERSIST)
 		ms = bw_tcp__rto_ms(conn); /* about what the intervals before this one add up to */
 	else
-		ms = bw_tcp__ms_since(tcp, conn->progress_ms);
+		ms = stuck_ms(tcp, conn);
 	return BW_MIN(ms, bw_tcp__ms_since(tcp, tcp->hearing_ms));
 }
 
@@ -85,6 +96,17 @@ bool bw_tcp__reclaims(const struct bw_tcp *tcp)
 	return tcp->pressure != BW_TCP_PRESSURE_NONE && is_asked_for(tcp);
 }
 
+/**
+ * What a reset is worth of one that may yet make use of what it holds: how much that is, times for how long it has not.
+ * Less than a common round trip counts as one, or a little progress every moment would make anything worth nothing.
+ */
+static uint64_t worth_of(struct bw_tcp *tcp, struct bw_tcp_conn *conn, uint32_t held)
+{
+	return held > BW_TCP__HELD_BYTES_DRY
+		       ? (uint64_t)held * BW_MAX(stuck_ms(tcp, conn), (uint32_t)COMMON_RTT_MS)
+		       : 0;
+}
+
 /** Of the next few connections, reset the one that can best be done without. */
 static void reclaim(struct bw_tcp *tcp)
 {
@@ -97,15 +119,20 @@ static void reclaim(struct bw_tcp *tcp)
 	bool has_received = tcp->to_receive->pressure != BW_TCP_PRESSURE_NONE;
 	bool is_empty = tcp->pressure == BW_TCP_PRESSURE_EMPTY, is_wanted = is_asked_for(tcp);
 	uint32_t patience = tcp->is_hopeless ? 0 : patience_ms[tcp->pressure];
-	uint32_t most = BW_TCP__HELD_BYTES_DRY, longest = 0;
-	struct bw_tcp_conn *largest = NULL, *idlest = NULL, *victim;
+	uint64_t most = 0;
+	uint32_t longest = 0;
+	struct bw_tcp_conn *largest = NULL, *idlest = NULL, *victim = NULL;
 
 	for (unsigned i = 0; i < BW_TCP__RECLAIM_LOOKS && i < tcp->conn_slab.touched; i++) {
 		struct bw_tcp_conn *conn;
 		uint32_t held, idle_ms;
+		uint64_t worth;
 
-		tcp->reclaim_next =
-			tcp->reclaim_next + 1 < tcp->conn_slab.touched ? tcp->reclaim_next + 1 : 0;
+		if (++tcp->reclaim_next >= tcp->conn_slab.touched) {
+			tcp->reclaim_next = 0;
+			tcp->reclaim_worth = tcp->reclaim_most;
+			tcp->reclaim_most = 0;
+		}
 		tcp->reclaim_useful++;
 		conn = &tcp->conns[tcp->reclaim_next];
 		/* Of what is scarce. A SYN is nothing that is held. */
@@ -115,8 +142,9 @@ static void reclaim(struct bw_tcp *tcp)
 			continue;
 		if (tcp->to_receive->pressure == BW_TCP_PRESSURE_EMPTY)
 			bw_tcp__reassembly_free(tcp, conn);
-		if (is_empty && held > most) {
-			most = held;
+		worth = worth_of(tcp, conn, held);
+		if (worth > most) {
+			most = worth;
 			largest = conn;
 		}
 		if (!is_wanted || held == 0)
@@ -130,8 +158,16 @@ static void reclaim(struct bw_tcp *tcp)
 			idlest = conn;
 		}
 	}
-	/* Who makes use of what it holds, however much, outlives those who do not: they are looked for all round first. */
-	victim = idlest != NULL ? idlest : tcp->reclaim_useful >= tcp->conn_slab.touched ? largest : NULL;
+	tcp->reclaim_most = BW_MAX(tcp->reclaim_most, most);
+	/*
+	 * Who makes use of what it holds, however much, outlives those who do not: they are looked for all round first.
+	 * Then it is not just any of a few, either, but one that comes near the best of the last time round.
+	 */
+	if (idlest != NULL)
+		victim = idlest;
+	else if (is_empty && tcp->reclaim_useful >= tcp->conn_slab.touched &&
+		 most >= BW_MAX(tcp->reclaim_worth, tcp->reclaim_most) / 2)
+		victim = largest;
 	if (victim == NULL)
 		return;
 	bw_tcp__count(tcp, BW_TCP_PRESSURE_RESETS);
@@ -152,10 +188,17 @@ static bool is_beyond_hope(const struct bw_tcp *tcp)
 	return false;
 }
 
+/** What was found out about connections until now is out of date. */
+static void look_anew(struct bw_tcp *tcp)
+{
+	tcp->reclaim_useful = 0;
+	tcp->reclaim_worth = tcp->reclaim_most = 0;
+}
+
 static void pressure_changes(struct bw_tcp *tcp, enum bw_tcp_pressure pressure)
 {
 	if (tcp->pressure == BW_TCP_PRESSURE_NONE)
-		tcp->reclaim_useful = 0;
+		look_anew(tcp);
 	for (unsigned i = tcp->pressure + 1; i <= pressure; i++)
 		tcp->pressed_at[i] = tcp->now;
 	tcp->pressure = pressure;
@@ -213,7 +256,9 @@ void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t to_send, uint32_t to_receiv
 
 void bw_tcp_set_link(struct bw_tcp *tcp, bool is_up)
 {
-	if (bw_unlikely(is_up && tcp->is_link_down))
+	if (bw_unlikely(is_up && tcp->is_link_down)) {
 		bw_tcp__hear_anew(tcp);
+		look_anew(tcp);
+	}
 	tcp->is_link_down = !is_up;
 }

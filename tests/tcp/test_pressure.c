@@ -640,6 +640,32 @@ TEST(who_makes_use_of_much_outlives_who_is_gone)
 	crowd_is_done();
 }
 
+/** The link was away, so nobody is known to be gone; but who asks now is not the one to make room for the others. */
+TEST(who_asks_outlives_who_is_gone_with_the_link)
+{
+	const unsigned others = 48;
+
+	make_crowd(others, ANSWERS);
+	connect_peers(600, VANISHED);
+	for (unsigned i = 0; i < crowd.peers; i++)
+		crowd.peer[i].wants = FOUR_SEGMENTS;
+	for (unsigned i = others; i < crowd.peers; i++)
+		crowd.peer[i].ask_at = crowd.now;
+	turns_until(crowd.now + MS(50));
+	crowd.is_link_down = true;
+	turns_until(crowd.now + S(1));
+	crowd.is_link_down = false;
+	for (unsigned i = 0; i < others; i++)
+		crowd.peer[i].ask_at = crowd.now;
+	turns_until(crowd.now + S(8));
+	for (unsigned i = 0; i < others; i++) {
+		assert_false(crowd.peer[i].is_reset);
+		assert_int_equal(crowd.peer[i].answered, FOUR_SEGMENTS);
+	}
+	assert_true(COUNT(TCP_PRESSURE_RESETS) > 0);
+	crowd_is_done();
+}
+
 /** Of those whose service waits for a buffer a few are told in one call, in turn, and nobody in vain. */
 TEST(waiting_is_bounded_and_fair)
 {
@@ -725,6 +751,7 @@ int main(void)
 		STORY(signs_of_life_do_not_keep_others_out),
 		STORY(slow_peers_do_not_keep_others_out),
 		STORY(who_makes_use_of_much_outlives_who_is_gone),
+		STORY(who_asks_outlives_who_is_gone_with_the_link),
 		STORY(waiting_is_bounded_and_fair),
 		STORY(two_pools_do_not_stand_for_each_other),
 		STORY(who_waits_can_be_ended),
