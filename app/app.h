@@ -23,6 +23,7 @@ struct bw_app_instance {
 	struct bw_nic nic;
 	struct bw_steer *steer; /* of an interface that the kernel goes on using; else NULL */
 	struct bw_engine *engine;
+	struct bw_app_capture *capture; /* of packets, for who asked; NULL: there has been none */
 	sigset_t signals;
 };
 
@@ -53,6 +54,16 @@ int bw_app_unbind(int argc, char **argv);
 int bw_app_steer(int argc, char **argv);
 /** The other end of it, of an instance that runs: a bw_admin_command's run(). @arg  struct bw_app_instance */
 int bw_app_steer_answer(void *arg, int argc, char **argv, FILE *out);
+
+int bw_app_capture(int argc, char **argv);
+/** The other end of it: a bw_admin_command's run() and keep(). @arg  struct bw_app_instance */
+int bw_app_capture_answer(void *arg, int argc, char **argv, FILE *out);
+void bw_app_capture_keep(void *arg, int fd);
+/** End what is under way, with what was captured; before the workers end, and when nobody can ask any more. */
+void bw_app_capture_end(struct bw_app_instance *instance);
+
+/** The word behind --instance. 0, or -errno after one line. */
+int bw_app_pid_parse(const char *command, const char *text, int *pid);
 
 /** What was started, and lines to paste. */
 void bw_app_banner(FILE *out, const struct bw_app_instance *instance);

@@ -17,6 +17,8 @@ static const struct command {
 	{ "load", "[flags] URL...", "put load on a server, and tell how it took it", bw_app_load },
 	{ "steer", "status|block|...",
 		"what a running instance shares with the kernel, and whom it keeps out", bw_app_steer },
+	{ "capture", "[flags] FILE", "write the packets of a running instance to a file for Wireshark",
+		bw_app_capture },
 	{ "check", "[flags]", "check a configuration and print what is in force", bw_app_check },
 	{ "bind", "ADDR [DRIVER]", "give a PCI NIC to DPDK, which takes it away from the kernel",
 		bw_app_bind },
@@ -29,7 +31,7 @@ static int help(int argc, char **argv)
 {
 	printf("barewire %s: services without the kernel's network stack\n\n", BW_VERSION);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(commands); i++)
-		printf("  barewire %-6s %-17s %s\n", commands[i].name, commands[i].arguments,
+		printf("  barewire %-7s %-17s %s\n", commands[i].name, commands[i].arguments,
 			commands[i].summary);
 	printf("  barewire --version\n\nFlags of serve and check; docs/configuration.md tells more:\n");
 	bw_conf_usage(stdout);

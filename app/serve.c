@@ -165,7 +165,8 @@ static bool has_log_file(const struct bw_conf_view *view)
 
 /** What may be asked while it runs. */
 static const struct bw_admin_command commands[] = {
-	{ "steer", bw_app_steer_answer },
+	{ "steer", bw_app_steer_answer, NULL },
+	{ "capture", bw_app_capture_answer, bw_app_capture_keep },
 };
 
 static int run(struct server *server)
@@ -184,6 +185,7 @@ static int run(struct server *server)
 		watch(server);
 		drain(server);
 		bw_admin_stop(admin);
+		bw_app_capture_end(instance);
 		bw_app_totals(instance, stdout);
 		status = bw_app_stop(instance) == 0 ? EXIT_OK : EXIT_LOST;
 	}

@@ -250,15 +250,15 @@ static int add_file(struct words *words, const char *path)
 	return rc;
 }
 
-static int parse_pid(const char *text, int *pid)
+int bw_app_pid_parse(const char *command, const char *text, int *pid)
 {
 	char *end;
 	const long number = strtol(text, &end, 10);
 
 	if (*text == '\0' || *end != '\0' || number < 1 || number > INT_MAX) {
 		bw_error(
-			"steer: --instance: '%.60s' is no process number; ls /run/barewire shows those that there are",
-			text);
+			"%s: --instance: '%.60s' is no process number; ls /run/barewire shows those that there are",
+			command, text);
 		return -EINVAL;
 	}
 	*pid = (int)number;
@@ -276,7 +276,7 @@ static int parse(struct words *words, int argc, char **argv, int *pid)
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
 			return 1;
 		if (strcmp(argv[i], "--instance") == 0 && i + 1 < argc)
-			rc = parse_pid(argv[++i], pid);
+			rc = bw_app_pid_parse("steer", argv[++i], pid);
 		else if (strcmp(argv[i], "-f") == 0 && i + 1 < argc)
 			rc = add_file(words, argv[++i]);
 		else

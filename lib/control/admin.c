@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * On the wire: the words, each with its zero byte, then the end of the asker's side. Back comes a byte, '0' or '1' for
- * refused, and the text with a zero byte behind, without which it was cut off. Either side gives up on one that says
- * nothing for a few seconds, and the instance on one that takes longer for all it has to say.
+ * On the wire: how many bytes, in 32 bits of this machine, then the words, each with its zero byte. Back comes a byte, '0'
+ * or '1' for refused, and the text with a zero byte behind, without which it was cut off. Either side gives up on one that
+ * says nothing for a few seconds, and the instance on one that takes longer for all it has to say.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -122,71 +122,111 @@ static time_t seconds(void)
 	return now.tv_sec;
 }
 
-/** All until the end. Returns the bytes, or -1: too many, or too slow. */
-static ssize_t read_all(int fd, char *out, size_t max)
+/** False: fewer came, or too slowly. */
+static bool read_exactly(int fd, void *out, size_t count)
 {
 	const time_t began = seconds();
 	size_t used = 0;
-	ssize_t got;
+	ssize_t got = 1;
 
-	while ((got = read(fd, out + used, max - used)) > 0) {
-		used += (size_t)got;
-		if (used == max || seconds() - began > PATIENCE_S)
-			return -1;
+	while (used < count && got > 0 && seconds() - began <= PATIENCE_S) {
+		got = read(fd, (char *)out + used, count - used);
+		used += got > 0 ? (size_t)got : 0;
 	}
-	return got == 0 ? (ssize_t)used : -1;
+	return used == count;
 }
 
-static int run(const struct bw_admin *admin, int argc, char **argv, FILE *out)
+/** Returns the bytes; 0: it is no request. */
+static size_t read_request(int fd, char *out, size_t max)
 {
-	for (unsigned i = 0; argc > 0 && i < admin->command_count; i++)
-		if (strcmp(admin->commands[i].name, argv[0]) == 0)
-			return admin->commands[i].run(admin->arg, argc - 1, argv + 1, out);
-	fprintf(out, "%.60s: this instance knows no such command; is it of another version?",
-		argc > 0 ? argv[0] : "");
-	return -EINVAL;
+	uint32_t bytes;
+
+	if (!read_exactly(fd, &bytes, sizeof(bytes)) || bytes == 0 || bytes > max ||
+		!read_exactly(fd, out, bytes))
+		return 0;
+	/* The last word ends with a zero byte, or it was cut off. */
+	return out[bytes - 1] == '\0' ? bytes : 0;
 }
 
-static void serve_one(const struct bw_admin *admin, int fd)
+/** Whether the other side took it all; else errno says why not. */
+static bool send_all(int fd, const char *bytes, size_t count)
 {
-	char *request = malloc(REQUEST_BYTES_MAX), *text = NULL;
-	char **argv = calloc(WORDS_MAX, sizeof(*argv));
+	const time_t began = seconds();
+	size_t sent = 0;
+
+	while (sent < count) {
+		const ssize_t some = send(fd, bytes + sent, count - sent, MSG_NOSIGNAL);
+
+		if (some < 0)
+			return false;
+		sent += (size_t)some;
+		if (seconds() - began > PATIENCE_S) {
+			errno = ETIMEDOUT;
+			return false;
+		}
+	}
+	return true;
+}
+
+static const struct bw_admin_command *command_of(const struct bw_admin *admin, const char *name)
+{
+	for (unsigned i = 0; i < admin->command_count; i++)
+		if (strcmp(admin->commands[i].name, name) == 0)
+			return &admin->commands[i];
+	return NULL;
+}
+
+/** Say what a request comes to. Returns whether the connection is the command's now. */
+static bool answer(const struct bw_admin *admin, int fd, int argc, char **argv)
+{
+	const struct bw_admin_command *command = command_of(admin, argv[0]);
+	char *text = NULL;
 	size_t text_bytes = 0;
 	FILE *out = open_memstream(&text, &text_bytes);
-	ssize_t bytes = -1;
+	int rc = -EINVAL;
+	bool is_taken;
+
+	if (out == NULL)
+		return false;
+	fputc('0', out);
+	if (command != NULL)
+		rc = command->run(admin->arg, argc - 1, argv + 1, out);
+	else
+		fprintf(out, "%.60s: this instance knows no such command; is it of another version?",
+			argv[0]);
+	fputc('\0', out);
+	fclose(out);
+	if (text != NULL && rc != 0)
+		text[0] = '1';
+	is_taken = text != NULL && send_all(fd, text, text_bytes);
+	free(text);
+	if (rc != 0 || command->keep == NULL)
+		return false;
+	command->keep(admin->arg, is_taken ? fd : -1);
+	return is_taken;
+}
+
+/** Takes the descriptor. */
+static void serve_one(const struct bw_admin *admin, int fd)
+{
+	char *request = malloc(REQUEST_BYTES_MAX);
+	char **argv = calloc(WORDS_MAX, sizeof(*argv));
+	bool is_kept = false;
+	size_t bytes = 0;
 	int argc = 0;
 
-	if (request != NULL && argv != NULL && out != NULL) {
+	if (request != NULL && argv != NULL) {
 		set_patience(fd);
-		bytes = read_all(fd, request, REQUEST_BYTES_MAX);
+		bytes = read_request(fd, request, REQUEST_BYTES_MAX);
 	}
-	/* The last word ends with a zero byte, or it was cut off. */
-	if (bytes > 0 && request[bytes - 1] == '\0') {
-		const time_t began = seconds();
-		int refused;
-
+	if (bytes > 0) {
 		for (char *word = request; word < request + bytes && argc < WORDS_MAX;
 			word += strlen(word) + 1)
 			argv[argc++] = word;
-		fputc('0', out);
-		refused = run(admin, argc, argv, out);
-		fputc('\0', out);
-		fclose(out);
-		out = NULL;
-		if (text != NULL) {
-			text[0] = refused != 0 ? '1' : '0';
-			for (size_t sent = 0; sent < text_bytes && seconds() - began <= PATIENCE_S;) {
-				const ssize_t some = send(fd, text + sent, text_bytes - sent, MSG_NOSIGNAL);
-
-				if (some <= 0)
-					break;
-				sent += (size_t)some;
-			}
-		}
+		is_kept = answer(admin, fd, argc, argv);
 	}
-	if (out != NULL)
-		fclose(out);
-	free(text);
+	if (!is_kept)
+		close(fd);
 	free(argv);
 	free(request);
 }
@@ -207,7 +247,6 @@ static void *admin_main(void *arg)
 			continue;
 		}
 		serve_one(admin, fd);
-		close(fd);
 	}
 	return NULL;
 }
@@ -336,54 +375,69 @@ static int find(int pid, struct found *found)
 
 static int send_words(int fd, int argc, char **argv)
 {
-	for (int i = 0; i < argc; i++) {
-		const size_t bytes = strlen(argv[i]) + 1;
+	uint32_t total = 0;
 
-		if (send(fd, argv[i], bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
+	for (int i = 0; i < argc; i++)
+		total += (uint32_t)strlen(argv[i]) + 1;
+	if (!send_all(fd, (const char *)&total, sizeof(total)))
+		return -errno;
+	for (int i = 0; i < argc; i++)
+		if (!send_all(fd, argv[i], strlen(argv[i]) + 1))
 			return -errno;
+	return 0;
+}
+
+/** Up to the zero byte, and not beyond it: what follows may be the command's. 0, or -errno. */
+static int take_text(int fd, FILE *out)
+{
+	char chunk[4096];
+	ssize_t got;
+
+	while ((got = recv(fd, chunk, sizeof(chunk), MSG_PEEK)) > 0) {
+		const char *end = memchr(chunk, '\0', (size_t)got);
+		const size_t bytes = end != NULL ? (size_t)(end - chunk) : (size_t)got;
+
+		if (!read_exactly(fd, chunk, bytes + (end != NULL)))
+			return -ECONNRESET;
+		fwrite(chunk, 1, bytes, out);
+		if (end != NULL)
+			return fflush(out) == 0 ? 0 : -errno;
 	}
-	return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno;
+	return got < 0 ? -errno : -ECONNRESET;
 }
 
 /** The first byte says what becomes of the rest. */
 static int take_answer(int fd, FILE *out)
 {
-	char chunk[4096], status;
-	char line[512];
-	ssize_t got = read(fd, &status, 1);
-	size_t used = 0;
-	bool is_whole = false;
+	char status, *line = NULL;
+	size_t line_bytes = 0;
+	FILE *refusal;
+	int rc;
 
-	if (got != 1)
-		return got < 0 ? -errno : -ECONNRESET;
-	while ((got = read(fd, chunk, sizeof(chunk))) > 0) {
-		size_t bytes = (size_t)got;
-
-		is_whole = chunk[bytes - 1] == '\0';
-		bytes -= is_whole;
-		if (status == '0') {
-			fwrite(chunk, 1, bytes, out);
-			continue;
-		}
-		bytes = BW_MIN(bytes, sizeof(line) - 1 - used);
-		memcpy(line + used, chunk, bytes);
-		used += bytes;
-	}
-	fflush(out);
-	if (got < 0 || !is_whole)
-		return got < 0 ? -errno : -ECONNRESET;
+	if (!read_exactly(fd, &status, 1))
+		return -ECONNRESET;
 	if (status == '0')
-		return 0;
-	bw_error("%.*s", (int)used, line);
-	return 1;
+		return take_text(fd, out);
+	refusal = open_memstream(&line, &line_bytes);
+	if (refusal == NULL)
+		return -ENOMEM;
+	rc = take_text(fd, refusal);
+	fclose(refusal);
+	if (rc == 0) {
+		bw_error("%.500s", line);
+		rc = 1;
+	}
+	free(line);
+	return rc;
 }
 
-int bw_admin_ask(int pid, int argc, char **argv, FILE *out)
+int bw_admin_ask_on(int pid, int argc, char **argv, FILE *out, int *left)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct found found;
 	int rc = find(pid, &found), fd;
 
+	*left = -1;
 	if (rc != 0)
 		return rc;
 	memcpy(addr.sun_path, found.path, sizeof(addr.sun_path));
@@ -399,7 +453,18 @@ int bw_admin_ask(int pid, int argc, char **argv, FILE *out)
 	}
 	if (rc < 0)
 		bw_error("instance %s does not answer: %s", found.pids, strerror(-rc));
-	if (fd >= 0)
+	if (rc == 0)
+		*left = fd;
+	else if (fd >= 0)
 		close(fd);
+	return rc;
+}
+
+int bw_admin_ask(int pid, int argc, char **argv, FILE *out)
+{
+	int left, rc = bw_admin_ask_on(pid, argc, argv, out, &left);
+
+	if (left >= 0)
+		close(left);
 	return rc;
 }

@@ -9,6 +9,8 @@
  */
 #include <rte_prefetch.h>
 
+#include <nic/capture.h>
+
 #include "worker.h"
 
 #define PREFETCH_AHEAD 4
@@ -41,9 +43,11 @@ static void hand_over_add(struct handover *out, struct bw_pkt *pkt, unsigned own
 	out->owner[out->count++] = (uint16_t)owner;
 }
 
-/** One enqueue for each owner, in the order of arrival. */
-static void hand_over(struct bw_worker *w, struct handover *out)
+/** One enqueue for each owner, in the order of arrival. Returns how many they have taken. */
+static unsigned hand_over(struct bw_worker *w, struct handover *out)
 {
+	unsigned total = 0;
+
 	for (unsigned owner = 0; owner < w->worker_count; owner++) {
 		struct bw_worker *to = &w->engine->workers[owner];
 		struct rte_mbuf *pkts[BW_BURST_MAX];
@@ -59,8 +63,10 @@ static void hand_over(struct bw_worker *w, struct handover *out)
 			bw_count_n(&w->counters, BW_DROP_RING_FULL, count - taken);
 			rte_pktmbuf_free_bulk(pkts + taken, count - taken);
 		}
+		total += taken;
 		bw_power_wake(to);
 	}
+	return total;
 }
 
 /**
@@ -234,7 +240,8 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, enum source from, stru
 	return false;
 }
 
-static void ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
+/** Returns how many another worker has taken. */
+static unsigned ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
 {
 	struct bw_pkt pkts[BW_BURST_MAX];
 	struct bw_pkt *tcp[BW_BURST_MAX];
@@ -258,8 +265,36 @@ static void ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned
 	if (tcp_count > 0)
 		bw_tcp_input(w->tcp, w->now, tcp, tcp_count); /* it tells its stages: stage_of_tcp() */
 	bw_stage_enter(&w->cycles, BW_STAGE_INBOX);
-	if (out.count > 0)
-		hand_over(w, &out);
+	return out.count > 0 ? hand_over(w, &out) : 0;
+}
+
+/**
+ * The same while somebody looks: one packet at a time, so that what is counted meanwhile is about this one. A packet that
+ * is handed over is shown by who gets it, and a copy not at all.
+ */
+static void ingress_captured(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const uint64_t mark = bw_capture_mark(w->capture);
+		struct bw_drops before;
+
+		if (from != FROM_COPY)
+			bw_capture_put(w->capture, BW_CAPTURE_IN, mbufs[i]);
+		bw_drops_read(w, &before);
+		if (ingress_burst(w, &mbufs[i], 1, from) > 0)
+			bw_capture_take_back(w->capture, mark);
+		else
+			bw_capture_reason(w->capture, mark, bw_drops_since(w, &before));
+	}
+	bw_capture_publish(w->capture);
+}
+
+static void ingress(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
+{
+	if (bw_unlikely(w->capture != NULL))
+		ingress_captured(w, mbufs, count, from);
+	else
+		ingress_burst(w, mbufs, count, from);
 }
 
 unsigned bw_ingress_device(struct bw_worker *w)
@@ -277,7 +312,7 @@ unsigned bw_ingress_device(struct bw_worker *w)
 		bytes += rte_pktmbuf_pkt_len(mbufs[i]);
 	bw_count_n(&w->counters, BW_RX_PACKETS, count);
 	bw_count_n(&w->counters, BW_RX_BYTES, bytes);
-	ingress_burst(w, mbufs, count, FROM_DEVICE);
+	ingress(w, mbufs, count, FROM_DEVICE);
 	return count;
 }
 
@@ -290,11 +325,11 @@ unsigned bw_ingress_inbox(struct bw_worker *w)
 		return 0;
 	count = rte_ring_sc_dequeue_burst(w->packets_in, (void **)mbufs, BW_BURST_MAX, NULL);
 	if (count > 0)
-		ingress_burst(w, mbufs, count, FROM_DISPATCH);
+		ingress(w, mbufs, count, FROM_DISPATCH);
 	total += count;
 	count = rte_ring_sc_dequeue_burst(w->control_in, (void **)mbufs, BW_BURST_MAX, NULL);
 	if (count > 0)
-		ingress_burst(w, mbufs, count, FROM_COPY);
+		ingress(w, mbufs, count, FROM_COPY);
 	total += count;
 	/* Packets that others built for our device queue. What does not fit stays in the ring: their back-pressure. */
 	room = w->tx_count < BW_TX_BACKLOG_MAX ? BW_TX_BACKLOG_MAX - w->tx_count : 0;

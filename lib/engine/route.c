@@ -6,11 +6,8 @@
  * throughout; the one before is freed when none has it any more.
  */
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "worker.h"
-
-#define LOOK_US 50
 
 struct bw_network *bw_network_alloc(unsigned route_count)
 {
@@ -70,6 +67,11 @@ void bw_network_take(struct bw_worker *w)
 	__atomic_store_n(&w->network, network, __ATOMIC_RELEASE);
 }
 
+static bool has_network(const struct bw_worker *w, const void *network)
+{
+	return __atomic_load_n(&w->network, __ATOMIC_ACQUIRE) == network;
+}
+
 void bw_network_publish(struct bw_engine *engine, struct bw_network *network)
 {
 	struct bw_network *before;
@@ -77,15 +79,7 @@ void bw_network_publish(struct bw_engine *engine, struct bw_network *network)
 	pthread_mutex_lock(&engine->network_mutex);
 	before = __atomic_exchange_n(&engine->network, network, __ATOMIC_ACQ_REL);
 	pthread_mutex_unlock(&engine->network_mutex);
-
-	for (unsigned i = 0; i < engine->worker_count; i++) {
-		struct bw_worker *w = &engine->workers[i];
-
-		while (__atomic_load_n(&w->network, __ATOMIC_ACQUIRE) != network) {
-			bw_power_wake(w);
-			usleep(LOOK_US);
-		}
-	}
+	bw_worker_tell_all(engine, has_network, network);
 	free(before);
 }
 

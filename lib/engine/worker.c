@@ -15,6 +15,7 @@
 #include "worker.h"
 
 #define TICK_INTERVAL_NS (100 * BW_NS_PER_MS)
+#define TOLD_LOOK_US     50
 #define SELDOM           16 /* turns between looks at what is another core's, and warm there */
 
 static void timer_fired(void *ctx, struct bw_timer *timer, bw_ns now)
@@ -117,14 +118,35 @@ static void ticks(struct bw_worker *w)
 	bw_stage_enter(&w->cycles, BW_STAGE_TIMERS);
 }
 
+/** What the engine publishes may be a newer one. */
+static void take_published(struct bw_worker *w)
+{
+	w->epoch = __atomic_load_n(&w->engine->epoch, __ATOMIC_ACQUIRE);
+	if (w->network != __atomic_load_n(&w->engine->network, __ATOMIC_ACQUIRE))
+		bw_network_take(w);
+	bw_capture_take(w);
+}
+
+void bw_worker_tell_all(struct bw_engine *engine,
+	bool (*is_taken)(const struct bw_worker *w, const void *what), const void *what)
+{
+	__atomic_fetch_add(&engine->epoch, 1, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < engine->worker_count; i++) {
+		while (!is_taken(&engine->workers[i], what)) {
+			bw_power_wake(&engine->workers[i]);
+			usleep(TOLD_LOOK_US);
+		}
+	}
+}
+
 /** Everything that one core does, once. Returns whether there was anything to do. */
 static bool turn(struct bw_worker *w)
 {
 	unsigned work = 0;
 
 	w->now = bw_clock_now();
-	if (bw_unlikely(w->network != __atomic_load_n(&w->engine->network, __ATOMIC_RELAXED)))
-		bw_network_take(w);
+	if (bw_unlikely(w->epoch != __atomic_load_n(&w->engine->epoch, __ATOMIC_RELAXED)))
+		take_published(w);
 	watch_pool(w);
 	bw_stage_enter(&w->cycles, BW_STAGE_RX);
 	work += bw_ingress_device(w);

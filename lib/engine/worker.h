@@ -21,11 +21,12 @@
 #include "cycles.h"
 #include "neigh.h"
 
-#define BW_BURST_MAX      32   /* packets a queue a turn */
-#define BW_TX_BACKLOG_MAX 1024 /* packets kept while the device's queue is full */
-#define BW_INBOX_SIZE     4096 /* packets, and mails, on their way from other workers */
-#define BW_FINISH_STEPS   9    /* gates between "stop" and the end: see finish() in worker.c */
-#define BW_JOBS_MAX       1024 /* in flight a worker */
+#define BW_BURST_MAX        32   /* packets a queue a turn */
+#define BW_TX_BACKLOG_MAX   1024 /* packets kept while the device's queue is full */
+#define BW_INBOX_SIZE       4096 /* packets, and mails, on their way from other workers */
+#define BW_FINISH_STEPS     9    /* gates between "stop" and the end: see finish() in worker.c */
+#define BW_JOBS_MAX         1024 /* in flight a worker */
+#define BW_DROP_REASONS_MAX 40
 
 /** One service on one worker: what service/service.h calls a context. */
 struct bw_context {
@@ -89,7 +90,9 @@ struct bw_worker {
 	uint16_t index, worker_count;
 	uint16_t rx_queue, tx_queue;
 	struct bw_engine *engine;
+	unsigned epoch;                   /* of the engine, when what it publishes was last taken */
 	const struct bw_network *network; /* Atomic: of the worker, and looked at by who changes it */
+	struct bw_capture_ring *capture;  /* of all that passes; NULL: nobody looks. Atomic, likewise */
 	struct bw_nic *nic;
 	struct bw_tcp *tcp;
 	struct rte_mempool *pool;
@@ -155,7 +158,9 @@ struct bw_engine {
 	struct bw_engine_conf conf;
 	unsigned number; /* of the engines that this process has made: in the names of its rings */
 	struct bw_nic *nic;
+	unsigned epoch;                /* Atomic: one more whenever one of the next two is another */
 	struct bw_network *network;    /* Atomic: the newest */
+	struct bw_capture *capture;    /* Atomic, likewise */
 	pthread_mutex_t network_mutex; /* between it and threads that are no workers */
 	struct bw_share *share;        /* NULL: the device is ours alone */
 	unsigned worker_count;
@@ -187,6 +192,12 @@ bool bw_gate_is_open(struct bw_gate *gate, unsigned generation);
 void *bw_worker_main(void *worker);
 /** One turn, and what the controlling thread has ordered. Returns whether there was anything to do. */
 bool bw_worker_step(struct bw_worker *w);
+/**
+ * Another thread has changed what workers take from the engine: `is_taken` is asked of each until it is so. Not for a
+ * worker's thread.
+ */
+void bw_worker_tell_all(struct bw_engine *engine,
+	bool (*is_taken)(const struct bw_worker *w, const void *what), const void *what);
 
 /* worker_setup.c: what a worker owns, made and released by the worker itself so that memory is local */
 int bw_worker_setup(struct bw_worker *w);
@@ -237,13 +248,24 @@ bool bw_route_is_broadcast(const struct bw_network *network, const struct bw_ip 
 struct bw_network *bw_network_alloc(unsigned route_count);
 /** What the configuration says, and the link-local address that IPv6 neighbours expect. NULL: out of memory. */
 struct bw_network *bw_network_of_conf(const struct bw_engine *engine);
-/** At the beginning of a turn: use the newest. */
+/** Use the newest. */
 void bw_network_take(struct bw_worker *w);
 /**
  * All workers have it, and none the one before, when this returns: they are waited for, so not for a worker's thread.
  * Takes the network.
  */
 void bw_network_publish(struct bw_engine *engine, struct bw_network *network);
+
+/* capture.c */
+/** Use the newest, or none. */
+void bw_capture_take(struct bw_worker *w);
+/** How often something was dropped, for each reason that a packet may have been dropped for. */
+struct bw_drops {
+	uint64_t count[BW_DROP_REASONS_MAX];
+};
+void bw_drops_read(const struct bw_worker *w, struct bw_drops *drops);
+/** The first reason that has been counted since; BW_COUNTER_COUNT: none. */
+enum bw_counter bw_drops_since(const struct bw_worker *w, const struct bw_drops *before);
 
 /* icmp.c */
 /** Take an ICMP or ICMPv6 packet: echo, errors for our connections, neighbour discovery. */

@@ -58,6 +58,7 @@ struct bw_nic__queue {
 	uint16_t stash_count;
 	struct rte_mbuf *stash[BW_NIC__STASH_MAX];
 	uint64_t lost_no_mbuf, lost_too_long;
+	struct bw_capture_ring *capture; /* of what leaves; NULL: none is taken */
 	unsigned spare_count, spare_max; /* of BW_NIC__RX_READ: what the next frame is read into */
 	struct rte_mbuf *spare[BW_NIC__TAP_MBUFS_MAX];
 };

@@ -10,8 +10,11 @@
 #include <linux/if_tun.h>
 
 #include <base/assert.h>
+#include <nic/capture.h>
 
 #include "internal.h"
+
+#define CAPTURED_BURST_MAX 256
 
 /* net_af_packet's buffers hold 64 KiB and are few: what came in moves to the worker's pool and frees them. */
 static uint16_t rx_copy(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
@@ -162,12 +165,40 @@ static uint16_t tx_unusual(const struct bw_nic *nic, unsigned queue, struct rte_
 	return tap_write(nic, queue, pkts, count);
 }
 
+static uint16_t tx(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count)
+{
+	const struct bw_nic__queue *q = &nic->state->queue[queue];
+
+	if (nic->state->tx_via != 0)
+		return tx_unusual(nic, queue, pkts, count);
+	return rte_eth_tx_burst(q->port_id, q->port_queue, pkts, count);
+}
+
 /* Put aside what cannot be sent: packets before it move up by one, so that what is taken stays a prefix. */
 static void drop_at(struct rte_mbuf **pkts, uint16_t first, uint16_t i, struct bw_counters *counters)
 {
 	rte_pktmbuf_free(pkts[i]);
 	memmove(pkts + first + 1, pkts + first, (size_t)(i - first) * sizeof(pkts[0]));
 	bw_count(counters, BW_DROP_NO_MBUF);
+}
+
+/* What leaves is the driver's at once, so it is copied before; what the driver leaves behind was not there. */
+static uint16_t tx_captured(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count)
+{
+	struct bw_capture_ring *ring = nic->state->queue[queue].capture;
+	uint64_t marks[CAPTURED_BURST_MAX];
+	uint16_t sent;
+
+	count = BW_MIN(count, (uint16_t)BW_ARRAY_LEN(marks));
+	for (uint16_t i = 0; i < count; i++) {
+		marks[i] = bw_capture_mark(ring);
+		bw_capture_put(ring, BW_CAPTURE_OUT, pkts[i]);
+	}
+	sent = tx(nic, queue, pkts, count);
+	if (sent < count)
+		bw_capture_take_back(ring, marks[sent]);
+	bw_capture_publish(ring);
+	return sent;
 }
 
 uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count,
@@ -191,10 +222,14 @@ uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, u
 						     (uint16_t)(ready - at)))) < ready)
 			drop_at(pkts, first++, at++, counters);
 	}
-	if (state->tx_via != 0)
-		return (uint16_t)(first + tx_unusual(nic, queue, pkts + first, (uint16_t)(ready - first)));
-	return (uint16_t)(first + rte_eth_tx_burst(q->port_id, q->port_queue, pkts + first,
-					  (uint16_t)(ready - first)));
+	if (bw_unlikely(q->capture != NULL))
+		return (uint16_t)(first + tx_captured(nic, queue, pkts + first, (uint16_t)(ready - first)));
+	return (uint16_t)(first + tx(nic, queue, pkts + first, (uint16_t)(ready - first)));
+}
+
+void bw_nic_capture(struct bw_nic *nic, unsigned queue, struct bw_capture_ring *ring)
+{
+	nic->state->queue[queue].capture = ring;
 }
 
 /*

@@ -46,10 +46,21 @@ static int say_much(void *arg, int argc, char **argv, FILE *out)
 	return 0;
 }
 
+/** As it likes, with what it has got. */
+static void stay(void *arg, int fd)
+{
+	assert_string_equal(arg, "argument");
+	if (fd < 0)
+		return;
+	assert_int_equal(send(fd, "and\0more", 8, 0), 8);
+	close(fd);
+}
+
 static const struct bw_admin_command commands[] = {
 	{ "back", say_back },
 	{ "refuse", refuse },
 	{ "much", say_much },
+	{ "stay", say_back, stay },
 };
 
 static int start(void **state)
@@ -111,6 +122,22 @@ static void long_answers_are_whole(void **state)
 	assert_int_equal(answer_bytes, 10 * 2 + 90 * 3 + 900 * 4 + 9000 * 5 + 90000 * 6 + 200000 * 7);
 }
 
+static void what_is_kept_goes_on(void **state)
+{
+	char *words[] = { "stay", "a" }, *text = NULL, rest[9];
+	size_t bytes;
+	FILE *out = open_memstream(&text, &bytes);
+	int fd;
+
+	assert_int_equal(bw_admin_ask_on(getpid(), 2, words, out, &fd), 0);
+	fclose(out);
+	assert_string_equal(text, "<a>");
+	free(text);
+	assert_int_equal(recv(fd, rest, sizeof(rest), MSG_WAITALL), 8);
+	assert_memory_equal(rest, "and\0more", 8);
+	close(fd);
+}
+
 static void nobody_to_ask(void **state)
 {
 	char *words[] = { "back" };
@@ -132,11 +159,13 @@ static int dial(void)
 	return fd;
 }
 
-/** Sends so many bytes, ends its side, and gets no answer. */
-static void is_left_alone(const char *bytes, size_t count)
+/** Says that so many bytes come, sends some, ends its side, and gets no answer. */
+static void is_left_alone(uint32_t said, const char *bytes, size_t count)
 {
 	int fd = dial();
 	char byte;
+
+	assert_int_equal(send(fd, &said, sizeof(said), 0), sizeof(said));
 
 	for (size_t sent = 0; sent < count;) {
 		const ssize_t some = send(fd, bytes + sent, count - sent, MSG_NOSIGNAL);
@@ -154,9 +183,12 @@ static void requests_that_are_none(void **state)
 {
 	static char large[3 << 20];
 
-	is_left_alone("", 0);
-	is_left_alone("back", 4); /* its last word was cut off */
-	is_left_alone(large, sizeof(large));
+	is_left_alone(0, "", 0);
+	is_left_alone(5, "", 0);
+	is_left_alone(5, "back", 4);
+	is_left_alone(4, "back", 4); /* its last word was cut off */
+	is_left_alone(sizeof(large), large, sizeof(large));
+	is_left_alone(UINT32_MAX, large, sizeof(large));
 	assert_int_equal(ASK("back", "still here"), 0);
 	assert_string_equal(answer, "<still here>");
 }
@@ -166,7 +198,7 @@ static void gone_before_the_answer(void **state)
 	for (unsigned i = 0; i < 20; i++) {
 		int fd = dial();
 
-		assert_int_equal(send(fd, "much", 5, 0), 5);
+		assert_int_equal(send(fd, i % 2 == 0 ? "\5\0\0\0much" : "\5\0\0\0stay", 9, 0), 9);
 		close(fd);
 	}
 	assert_int_equal(ASK("back", "still here"), 0);
@@ -214,6 +246,7 @@ int main(void)
 		cmocka_unit_test(words_arrive_as_they_were),
 		cmocka_unit_test(a_refusal_is_one_line),
 		cmocka_unit_test(long_answers_are_whole),
+		cmocka_unit_test(what_is_kept_goes_on),
 		cmocka_unit_test(nobody_to_ask),
 		cmocka_unit_test(requests_that_are_none),
 		cmocka_unit_test(gone_before_the_answer),

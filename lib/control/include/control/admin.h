@@ -20,6 +20,11 @@ struct bw_admin_command {
 	 * 0, or -errno of a refusal.
 	 */
 	int (*run)(void *arg, int argc, char **argv, FILE *out);
+	/**
+	 * NULL, or called behind a run() that did not refuse: the command has more to say than a text, and takes the
+	 * connection, to be closed by it. -1: the asker is gone.
+	 */
+	void (*keep)(void *arg, int fd);
 };
 
 /**
@@ -39,3 +44,5 @@ void bw_admin_stop(struct bw_admin *admin);
  * 0; 1 after one line, of a refusal; -errno after one line when there is nobody to ask, or more than one.
  */
 int bw_admin_ask(int pid, int argc, char **argv, FILE *out);
+/** The same of a command that keeps the connection, which is the caller's then, in `left`; else that is -1. */
+int bw_admin_ask_on(int pid, int argc, char **argv, FILE *out, int *left);

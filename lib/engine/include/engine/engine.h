@@ -112,6 +112,13 @@ void bw_engine_destroy(struct bw_engine *engine);
 /** The addresses that we are at now: those of the configuration, or the interface's. Returns how many, `max` at most. */
 unsigned bw_engine_addrs(const struct bw_engine *engine, struct bw_cidr *addrs, unsigned max);
 
+struct bw_capture;
+/**
+ * Copy what passes into this capture's rings, one a worker, or no longer where it is NULL. All workers do when this
+ * returns; not before bw_engine_start() or behind bw_engine_destroy()'s beginning, and not by two threads at once.
+ */
+void bw_engine_capture(struct bw_engine *engine, struct bw_capture *capture);
+
 /**
  * What a worker spends its cycles on. A service's own are those of its callbacks, whoever calls them, with what these
  * call: what queues a reply is the service's, what makes packets of it is egress.

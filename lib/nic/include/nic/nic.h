@@ -17,6 +17,8 @@
 #include <base/counters.h>
 #include <base/types.h>
 
+struct bw_capture_ring;
+
 enum bw_nic_kind {
 	BW_NIC_TAP,    /* tap[:NAME]: net_tap; the host end gets an address and goes away at exit */
 	BW_NIC_PACKET, /* packet:IFACE: net_af_packet */
@@ -156,6 +158,8 @@ uint16_t bw_nic_rx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, u
  */
 uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count,
 	struct bw_counters *counters);
+/** From now on, copy what bw_nic_tx() sends there; NULL: no longer. Called by the queue's own worker. */
+void bw_nic_capture(struct bw_nic *nic, unsigned queue, struct bw_capture_ring *ring);
 
 /**
  * Sleep until a packet arrives on the queue (where has_rx_interrupt), `wake_fd` becomes readable (it is read),

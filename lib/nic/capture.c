@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A ring holds records, each in one piece: a header, then the bytes, up to a multiple of the header's size. Where a record
+ * does not fit before the ring's end, an empty header says to go on at its beginning. Positions count bytes and are never taken
+ * modulo: `taken` <= `published` <= `written` <= `taken` + size.
+ *
+ * The filter is pcap's, which DPDK translates and compiles. It runs on the packet itself, so nothing is copied of those
+ * that it does not want.
+ */
+#include <errno.h>
+#include <pcap/pcap.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_bpf.h>
+#include <rte_errno.h>
+#include <rte_malloc.h>
+
+#include <base/clock.h>
+#include <nic/capture.h>
+
+struct record {
+	bw_ns at;
+	uint32_t kept, length; /* `length` 0: nothing, go on at the ring's beginning */
+	uint16_t reason;
+	uint8_t way;
+} __attribute__((aligned(32)));
+
+struct bw_capture_ring {
+	/* the worker's */
+	uint64_t written;
+	uint64_t taken_seen; /* `taken`, when it was last looked at */
+	uint64_t lost;       /* Atomic: read by anyone */
+	uint8_t *bytes;
+	size_t size;
+	const struct bw_capture *capture;
+	/* between the two */
+	uint64_t published __attribute__((aligned(BW_CACHE_LINE))); /* Atomic */
+	uint64_t taken __attribute__((aligned(BW_CACHE_LINE)));     /* Atomic */
+	/* the reader's */
+	uint64_t next;
+};
+
+struct bw_capture {
+	struct bw_capture_conf conf;
+	struct rte_bpf *filter; /* NULL: all */
+	struct rte_bpf_jit jit;
+	unsigned ring_count;
+	struct bw_capture_ring rings[] __attribute__((aligned(BW_CACHE_LINE)));
+};
+
+/* ---- the filter ------------------------------------------------------------------------------------------------ */
+
+static int compile(struct bw_capture *capture, char *problem, size_t problem_bytes)
+{
+	pcap_t *pcap = pcap_open_dead(DLT_EN10MB, BW_CAPTURE_SNAPLEN_MAX);
+	struct rte_bpf_prm *translated = NULL;
+	struct bpf_program program;
+	int rc = -ENOMEM;
+
+	if (pcap == NULL)
+		return rc;
+	if (pcap_compile(pcap, &program, capture->conf.filter, 1, PCAP_NETMASK_UNKNOWN) != 0) {
+		snprintf(problem, problem_bytes, "%s", pcap_geterr(pcap));
+		rc = -EINVAL;
+		goto out;
+	}
+	translated = rte_bpf_convert(&program);
+	if (translated != NULL)
+		capture->filter = rte_bpf_load(translated);
+	if (capture->filter != NULL) {
+		(void)rte_bpf_get_jit(capture->filter, &capture->jit); /* else it is interpreted */
+		rc = 0;
+	} else if (translated == NULL || rte_errno != ENOMEM) {
+		snprintf(problem, problem_bytes, "too large, or of a kind that DPDK does not translate");
+		rc = -EINVAL;
+	}
+	pcap_freecode(&program);
+	rte_free(translated);
+out:
+	pcap_close(pcap);
+	return rc;
+}
+
+static bool is_wanted(const struct bw_capture *capture, const struct rte_mbuf *m)
+{
+	void *arg = (void *)(uintptr_t)m;
+
+	if (capture->filter == NULL)
+		return true;
+	return (capture->jit.func != NULL ? capture->jit.func(arg) : rte_bpf_exec(capture->filter, arg)) != 0;
+}
+
+/* ---- the worker's side ----------------------------------------------------------------------------------------- */
+
+static uint64_t record_bytes(uint32_t kept)
+{
+	return RTE_ALIGN_CEIL(sizeof(struct record) + (uint64_t)kept, sizeof(struct record));
+}
+
+static struct record *record_at(const struct bw_capture_ring *ring, uint64_t at)
+{
+	return (struct record *)(void *)(ring->bytes + (at & (ring->size - 1)));
+}
+
+/** Room in one piece. NULL: there is none. */
+static struct record *reserve(struct bw_capture_ring *ring, uint64_t bytes)
+{
+	const uint64_t before_end = ring->size - (ring->written & (ring->size - 1));
+	const uint64_t skipped = bytes > before_end ? before_end : 0;
+
+	if (ring->written + skipped + bytes > ring->taken_seen + ring->size) {
+		ring->taken_seen = __atomic_load_n(&ring->taken, __ATOMIC_ACQUIRE);
+		if (ring->written + skipped + bytes > ring->taken_seen + ring->size)
+			return NULL;
+	}
+	if (skipped > 0)
+		record_at(ring, ring->written)->length = 0;
+	ring->written += skipped;
+	return record_at(ring, ring->written);
+}
+
+uint64_t bw_capture_mark(const struct bw_capture_ring *ring)
+{
+	return ring->written;
+}
+
+void bw_capture_put(struct bw_capture_ring *ring, enum bw_capture_way way, const struct rte_mbuf *m)
+{
+	const uint32_t length = rte_pktmbuf_pkt_len(m);
+	const uint32_t kept = BW_MIN(length, ring->capture->conf.snaplen);
+	struct record *record;
+	const void *bytes;
+
+	if ((way == BW_CAPTURE_OUT && ring->capture->conf.only_dropped) || !is_wanted(ring->capture, m))
+		return;
+	record = reserve(ring, record_bytes(kept));
+	if (record == NULL) {
+		__atomic_store_n(&ring->lost, ring->lost + 1, __ATOMIC_RELAXED);
+		return;
+	}
+	*record = (struct record){ .at = bw_clock_now(),
+		.kept = kept,
+		.length = length,
+		.reason = BW_COUNTER_COUNT,
+		.way = (uint8_t)way };
+	bytes = rte_pktmbuf_read(m, 0, kept, record + 1);
+	if (bytes != record + 1)
+		memcpy(record + 1, bytes, kept);
+	ring->written += record_bytes(kept);
+}
+
+/** The record at or behind a position, and where it is. NULL: there is none. */
+static struct record *first_from(const struct bw_capture_ring *ring, uint64_t *at, uint64_t end)
+{
+	struct record *record;
+
+	if (*at == end)
+		return NULL;
+	record = record_at(ring, *at);
+	if (record->length == 0) {
+		*at += ring->size - (*at & (ring->size - 1));
+		record = *at == end ? NULL : record_at(ring, *at);
+	}
+	return record;
+}
+
+void bw_capture_reason(struct bw_capture_ring *ring, uint64_t mark, enum bw_counter reason)
+{
+	uint64_t at = mark;
+	struct record *record = first_from(ring, &at, ring->written);
+
+	if (record == NULL)
+		return;
+	record->reason = (uint16_t)reason;
+	if (reason == BW_COUNTER_COUNT && ring->capture->conf.only_dropped)
+		ring->written = mark;
+}
+
+void bw_capture_take_back(struct bw_capture_ring *ring, uint64_t mark)
+{
+	ring->written = mark;
+}
+
+void bw_capture_publish(struct bw_capture_ring *ring)
+{
+	__atomic_store_n(&ring->published, ring->written, __ATOMIC_RELEASE);
+}
+
+/* ---- the reader's ---------------------------------------------------------------------------------------------- */
+
+bool bw_capture_next(struct bw_capture *capture, struct bw_captured *packet)
+{
+	const struct record *oldest = NULL;
+	struct bw_capture_ring *from = NULL;
+
+	for (unsigned i = 0; i < capture->ring_count; i++) {
+		struct bw_capture_ring *ring = &capture->rings[i];
+		const struct record *record;
+
+		/* What the call before has shown is done with. */
+		__atomic_store_n(&ring->taken, ring->next, __ATOMIC_RELEASE);
+		record = first_from(ring, &ring->next, __atomic_load_n(&ring->published, __ATOMIC_ACQUIRE));
+		if (record != NULL && (oldest == NULL || record->at < oldest->at)) {
+			oldest = record;
+			from = ring;
+		}
+	}
+	if (oldest == NULL)
+		return false;
+	from->next += record_bytes(oldest->kept);
+	*packet = (struct bw_captured){
+		.at = oldest->at,
+		.bytes = (const uint8_t *)(oldest + 1),
+		.kept = oldest->kept,
+		.length = oldest->length,
+		.ring = (unsigned)(from - capture->rings),
+		.way = oldest->way,
+		.reason = oldest->reason,
+	};
+	return true;
+}
+
+uint64_t bw_capture_lost(const struct bw_capture *capture)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < capture->ring_count; i++)
+		sum += __atomic_load_n(&capture->rings[i].lost, __ATOMIC_RELAXED);
+	return sum;
+}
+
+/* ---- start and stop -------------------------------------------------------------------------------------------- */
+
+int bw_capture_open(const struct bw_capture_conf *conf, unsigned ring_count, struct bw_capture **out,
+	char *problem, size_t problem_bytes)
+{
+	const size_t bytes = sizeof(struct bw_capture) + ring_count * sizeof(struct bw_capture_ring);
+	struct bw_capture *capture =
+		aligned_alloc(BW_CACHE_LINE, (bytes + BW_CACHE_LINE - 1) / BW_CACHE_LINE * BW_CACHE_LINE);
+	int rc = 0;
+
+	if (capture == NULL)
+		return -ENOMEM;
+	memset(capture, 0, bytes);
+	capture->conf = *conf;
+	capture->ring_count = ring_count;
+	for (unsigned i = 0; i < ring_count && rc == 0; i++) {
+		struct bw_capture_ring *ring = &capture->rings[i];
+
+		ring->capture = capture;
+		ring->size = conf->ring_bytes;
+		ring->bytes = aligned_alloc(BW_CACHE_LINE, ring->size);
+		if (ring->bytes != NULL)
+			memset(ring->bytes, 0xff, ring->size);
+		else
+			rc = -ENOMEM;
+	}
+	if (rc == 0 && conf->filter != NULL)
+		rc = compile(capture, problem, problem_bytes);
+	capture->conf.filter = NULL; /* the caller's */
+	if (rc != 0) {
+		bw_capture_close(capture);
+		return rc;
+	}
+	*out = capture;
+	return 0;
+}
+
+void bw_capture_close(struct bw_capture *capture)
+{
+	if (capture == NULL)
+		return;
+	for (unsigned i = 0; i < capture->ring_count; i++)
+		free(capture->rings[i].bytes);
+	rte_bpf_destroy(capture->filter);
+	free(capture);
+}
+
+struct bw_capture_ring *bw_capture_ring(struct bw_capture *capture, unsigned ring)
+{
+	return &capture->rings[ring];
+}
