@@ -4,17 +4,13 @@
  * does not fit before the ring's end, an empty header says to go on at its beginning. Positions count bytes and are never taken
  * modulo: `taken` <= `published` <= `written` <= `taken` + size.
  *
- * The filter is pcap's, which DPDK translates and compiles. It runs on the packet itself, so nothing is copied of those
- * that it does not want.
+ * The filter is pcap's, and libpcap runs it, on the packet itself where that is in one piece. rte_bpf does not: as of
+ * DPDK 22.11, what rte_bpf_convert() makes of tcp[13] finds another byte, and what is compiled of BPF_JSET crashes.
  */
 #include <errno.h>
 #include <pcap/pcap.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <rte_bpf.h>
-#include <rte_errno.h>
-#include <rte_malloc.h>
 
 #include <base/clock.h>
 #include <nic/capture.h>
@@ -29,9 +25,9 @@ struct record {
 struct bw_capture_ring {
 	/* the worker's */
 	uint64_t written;
-	uint64_t taken_seen; /* `taken`, when it was last looked at */
-	uint64_t lost;       /* Atomic: read by anyone */
-	uint8_t *bytes;
+	uint64_t taken_seen;      /* `taken`, when it was last looked at */
+	uint64_t lost;            /* Atomic: read by anyone */
+	uint8_t *bytes, *scratch; /* scratch: a packet in one piece */
 	size_t size;
 	const struct bw_capture *capture;
 	/* between the two */
@@ -43,52 +39,51 @@ struct bw_capture_ring {
 
 struct bw_capture {
 	struct bw_capture_conf conf;
-	struct rte_bpf *filter; /* NULL: all */
-	struct rte_bpf_jit jit;
+	struct bpf_program filter; /* without instructions: all */
 	unsigned ring_count;
 	struct bw_capture_ring rings[] __attribute__((aligned(BW_CACHE_LINE)));
 };
 
 /* ---- the filter ------------------------------------------------------------------------------------------------ */
 
+/** As `inbound` does, at offsets that stand for no byte of the packet (SKF_AD_OFF). */
+static bool asks_the_kernel(const struct bpf_program *filter)
+{
+	for (unsigned i = 0; i < filter->bf_len; i++) {
+		const struct bpf_insn *insn = &filter->bf_insns[i];
+
+		if (BPF_CLASS(insn->code) == BPF_LD && BPF_MODE(insn->code) == BPF_ABS &&
+			(int32_t)insn->k < 0)
+			return true;
+	}
+	return false;
+}
+
 static int compile(struct bw_capture *capture, char *problem, size_t problem_bytes)
 {
 	pcap_t *pcap = pcap_open_dead(DLT_EN10MB, BW_CAPTURE_SNAPLEN_MAX);
-	struct rte_bpf_prm *translated = NULL;
-	struct bpf_program program;
-	int rc = -ENOMEM;
+	int rc = 0;
 
 	if (pcap == NULL)
-		return rc;
-	if (pcap_compile(pcap, &program, capture->conf.filter, 1, PCAP_NETMASK_UNKNOWN) != 0) {
+		return -ENOMEM;
+	if (pcap_compile(pcap, &capture->filter, capture->conf.filter, 1, PCAP_NETMASK_UNKNOWN) != 0) {
 		snprintf(problem, problem_bytes, "%s", pcap_geterr(pcap));
 		rc = -EINVAL;
-		goto out;
-	}
-	translated = rte_bpf_convert(&program);
-	if (translated != NULL)
-		capture->filter = rte_bpf_load(translated);
-	if (capture->filter != NULL) {
-		(void)rte_bpf_get_jit(capture->filter, &capture->jit); /* else it is interpreted */
-		rc = 0;
-	} else if (translated == NULL || rte_errno != ENOMEM) {
-		snprintf(problem, problem_bytes, "too large, or of a kind that DPDK does not translate");
+	} else if (asks_the_kernel(&capture->filter)) {
+		snprintf(problem, problem_bytes, "it asks for what only the kernel knows of a packet");
 		rc = -EINVAL;
 	}
-	pcap_freecode(&program);
-	rte_free(translated);
-out:
 	pcap_close(pcap);
 	return rc;
 }
 
-static bool is_wanted(const struct bw_capture *capture, const struct rte_mbuf *m)
+static bool is_wanted(const struct bw_capture_ring *ring, const struct rte_mbuf *m)
 {
-	void *arg = (void *)(uintptr_t)m;
+	const struct bpf_program *filter = &ring->capture->filter;
+	const uint32_t length = rte_pktmbuf_pkt_len(m), seen = BW_MIN(length, BW_CAPTURE_SNAPLEN_MAX);
 
-	if (capture->filter == NULL)
-		return true;
-	return (capture->jit.func != NULL ? capture->jit.func(arg) : rte_bpf_exec(capture->filter, arg)) != 0;
+	return filter->bf_insns == NULL ||
+	       bpf_filter(filter->bf_insns, rte_pktmbuf_read(m, 0, seen, ring->scratch), length, seen) != 0;
 }
 
 /* ---- the worker's side ----------------------------------------------------------------------------------------- */
@@ -132,7 +127,7 @@ void bw_capture_put(struct bw_capture_ring *ring, enum bw_capture_way way, const
 	struct record *record;
 	const void *bytes;
 
-	if ((way == BW_CAPTURE_OUT && ring->capture->conf.only_dropped) || !is_wanted(ring->capture, m))
+	if ((way == BW_CAPTURE_OUT && ring->capture->conf.only_dropped) || !is_wanted(ring, m))
 		return;
 	record = reserve(ring, record_bytes(kept));
 	if (record == NULL) {
@@ -251,7 +246,8 @@ int bw_capture_open(const struct bw_capture_conf *conf, unsigned ring_count, str
 		ring->capture = capture;
 		ring->size = conf->ring_bytes;
 		ring->bytes = aligned_alloc(BW_CACHE_LINE, ring->size);
-		if (ring->bytes != NULL)
+		ring->scratch = malloc(BW_CAPTURE_SNAPLEN_MAX);
+		if (ring->bytes != NULL && ring->scratch != NULL)
 			memset(ring->bytes, 0xff, ring->size);
 		else
 			rc = -ENOMEM;
@@ -271,9 +267,11 @@ void bw_capture_close(struct bw_capture *capture)
 {
 	if (capture == NULL)
 		return;
-	for (unsigned i = 0; i < capture->ring_count; i++)
+	for (unsigned i = 0; i < capture->ring_count; i++) {
 		free(capture->rings[i].bytes);
-	rte_bpf_destroy(capture->filter);
+		free(capture->rings[i].scratch);
+	}
+	pcap_freecode(&capture->filter);
 	free(capture);
 }
 
