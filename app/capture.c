@@ -31,12 +31,13 @@
 #define FULL_LOOK_MS    50
 #define END_PATIENCE_NS (2 * BW_NS_PER_SEC)
 #define COUNT_MAX       1000000000000u
+#define ANOTHER_VERSION "capture: this instance is of another version, and is asked otherwise"
 
 /** What is asked for, in the order of the request's words. */
 struct wish {
-	const char *filter; /* empty: none */
-	uint64_t count;     /* 0: until told to end */
-	bw_ns duration_ns;  /* likewise */
+	const char *program, *filter; /* compiled, and as it was given; empty: none */
+	uint64_t count;               /* 0: until told to end */
+	bw_ns duration_ns;            /* likewise */
 	uint64_t snaplen;
 	uint64_t only_dropped;
 };
@@ -54,6 +55,8 @@ struct bw_app_capture {
 	pthread_t thread;
 	atomic_bool ends, is_over; /* the instance ends; the thread has */
 	/* the thread's */
+	bool is_detached; /* no worker fills the rings any more */
+	bw_ns began_at;
 	uint64_t since_1970_ns; /* what is to be added to the clock */
 	uint64_t count, dropped;
 	bw_ns gives_up_at;
@@ -61,9 +64,26 @@ struct bw_app_capture {
 	uint8_t piece[sizeof(uint32_t) + PIECE_BYTES];
 };
 
-static bool is_asked_to_end(struct bw_app_capture *c)
+/** Has who asked ended its side? */
+static bool is_asker_done(const struct bw_app_capture *c, int wait_ms)
 {
-	return atomic_load_explicit(&c->ends, memory_order_relaxed);
+	struct pollfd asker = { .fd = c->fd, .events = POLLIN | POLLRDHUP };
+
+	return poll(&asker, 1, wait_ms) > 0;
+}
+
+static bool is_to_end(const struct bw_app_capture *c, int wait_ms)
+{
+	return atomic_load(&c->ends) || is_asker_done(c, wait_ms) ||
+	       (c->duration_ns != 0 && bw_clock_now() - c->began_at >= c->duration_ns);
+}
+
+/** What the rings hold then is all that is still to come. */
+static void detach(struct bw_app_capture *c)
+{
+	if (!c->is_detached)
+		bw_engine_capture(c->instance->engine, NULL);
+	c->is_detached = true;
 }
 
 /** False: who asked is gone, or takes nothing although the instance ends. */
@@ -81,7 +101,9 @@ static bool send_all(struct bw_app_capture *c, const uint8_t *bytes, size_t coun
 		}
 		if (sent < 0 && errno != EAGAIN && errno != EINTR)
 			return false;
-		if (is_asked_to_end(c) && c->gives_up_at == BW_NEVER)
+		if (is_to_end(c, 0))
+			detach(c);
+		if (atomic_load(&c->ends) && c->gives_up_at == BW_NEVER)
 			c->gives_up_at = bw_clock_now() + END_PATIENCE_NS;
 		if (bw_clock_now() >= c->gives_up_at)
 			return false;
@@ -123,14 +145,6 @@ static void collect(struct bw_app_capture *c)
 	}
 }
 
-/** Has who asked ended its side? */
-static bool is_asker_done(const struct bw_app_capture *c, int wait_ms)
-{
-	struct pollfd asker = { .fd = c->fd, .events = POLLIN | POLLRDHUP };
-
-	return poll(&asker, 1, wait_ms) > 0;
-}
-
 static uint64_t now_since_1970(void)
 {
 	struct timespec now;
@@ -157,35 +171,35 @@ static void say_result(struct bw_app_capture *c)
 static void *capture_main(void *arg)
 {
 	struct bw_app_capture *c = arg;
-	const bw_ns began = bw_clock_now();
-	bool is_taken = true, is_last = false;
+	bool is_taken = true;
 
 	pthread_setname_np(pthread_self(), "bw-capture");
-	c->since_1970_ns = now_since_1970() - began;
 	c->gives_up_at = BW_NEVER;
+	c->began_at = bw_clock_now();
+	c->since_1970_ns = now_since_1970() - c->began_at;
 	bw_engine_capture(c->instance->engine, c->capture);
 	c->used = bw_pcapng_head(&c->file, room(c));
-	while (is_taken && !has_enough(c) && !(is_last && c->used == 0)) {
+	while (is_taken && !has_enough(c) && !(c->is_detached && c->used == 0)) {
 		if (c->used > 0)
 			is_taken = send_piece(c);
 		collect(c);
-		if (!is_last && (is_asked_to_end(c) || is_asker_done(c, c->used > 0 ? 0 : IDLE_LOOK_MS) ||
-					(c->duration_ns != 0 && bw_clock_now() - began >= c->duration_ns))) {
-			bw_engine_capture(c->instance->engine, NULL);
-			is_last = true;
+		if (!c->is_detached && is_to_end(c, c->used > 0 ? 0 : IDLE_LOOK_MS)) {
+			detach(c);
 			collect(c); /* what came until now */
 		}
 	}
-	if (!is_last)
-		bw_engine_capture(c->instance->engine, NULL);
+	detach(c);
 	if (is_taken) {
-		c->used += bw_pcapng_tail(began + c->since_1970_ns, now_since_1970(),
-			c->count + bw_capture_lost(c->capture), bw_capture_lost(c->capture), room(c));
+		const uint64_t lost = bw_capture_lost(c->capture);
+
+		c->used += bw_pcapng_tail(c->began_at + c->since_1970_ns, bw_clock_now() + c->since_1970_ns,
+			c->count + lost, lost, room(c));
 		if (send_piece(c))
 			say_result(c);
 	}
-	close(c->fd);
+	/* First: who asked may ask again once it is told that this is over. */
 	atomic_store(&c->is_over, true);
+	close(c->fd);
 	return NULL;
 }
 
@@ -203,11 +217,12 @@ static bool take_wish(int argc, char **argv, struct wish *wish)
 {
 	uint64_t *const numbers[] = { &wish->count, &wish->duration_ns, &wish->snaplen, &wish->only_dropped };
 
-	if (argc != 1 + (int)BW_ARRAY_LEN(numbers))
+	if (argc != 2 + (int)BW_ARRAY_LEN(numbers))
 		return false;
-	wish->filter = argv[0];
+	wish->program = argv[0];
+	wish->filter = argv[1];
 	for (unsigned i = 0; i < BW_ARRAY_LEN(numbers); i++)
-		if (sscanf(argv[1 + i], "%" SCNu64, numbers[i]) != 1)
+		if (sscanf(argv[2 + i], "%" SCNu64, numbers[i]) != 1)
 			return false;
 	return wish->snaplen >= 1 && wish->snaplen <= BW_CAPTURE_SNAPLEN_MAX;
 }
@@ -217,11 +232,10 @@ int bw_app_capture_answer(void *arg, int argc, char **argv, FILE *out)
 	struct bw_app_instance *instance = arg;
 	struct bw_app_capture *c;
 	struct wish wish;
-	char problem[256] = "";
 	int rc = -ENOMEM;
 
 	if (!take_wish(argc, argv, &wish)) {
-		fprintf(out, "capture: this instance is of another version, and asked otherwise");
+		fprintf(out, ANOTHER_VERSION);
 		return -EINVAL;
 	}
 	if (instance->capture != NULL && !atomic_load(&instance->capture->is_over)) {
@@ -234,7 +248,7 @@ int bw_app_capture_answer(void *arg, int argc, char **argv, FILE *out)
 		c->filter = strdup(wish.filter);
 	if (c != NULL && c->filter != NULL) {
 		const struct bw_capture_conf conf = {
-			.filter = wish.filter[0] != '\0' ? c->filter : NULL,
+			.filter = wish.program[0] != '\0' ? wish.program : NULL,
 			.snaplen = (uint32_t)wish.snaplen,
 			.ring_bytes = RING_BYTES,
 			.only_dropped = wish.only_dropped != 0,
@@ -245,10 +259,9 @@ int bw_app_capture_answer(void *arg, int argc, char **argv, FILE *out)
 		c->duration_ns = wish.duration_ns;
 		c->file = (struct bw_pcapng_conf){ .application = "barewire " BW_VERSION,
 			.interface = instance->plan.spec,
-			.filter = conf.filter,
+			.filter = conf.filter != NULL ? c->filter : NULL,
 			.snaplen = conf.snaplen };
-		rc = bw_capture_open(&conf, bw_engine_worker_count(instance->engine), &c->capture, problem,
-			sizeof(problem));
+		rc = bw_capture_open(&conf, bw_engine_worker_count(instance->engine), &c->capture);
 	}
 	if (rc == 0) {
 		instance->capture = c;
@@ -256,8 +269,7 @@ int bw_app_capture_answer(void *arg, int argc, char **argv, FILE *out)
 		return 0;
 	}
 	if (rc == -EINVAL)
-		fprintf(out, "capture: --filter '%.100s': %s; man pcap-filter tells what can be asked for",
-			wish.filter, problem);
+		fprintf(out, ANOTHER_VERSION);
 	else
 		fprintf(out, "capture: no memory for the rings, of %u MiB a worker; free some",
 			RING_BYTES >> 20);
@@ -270,9 +282,15 @@ void bw_app_capture_keep(void *arg, int fd)
 	struct bw_app_instance *instance = arg;
 	struct bw_app_capture *c = instance->capture;
 
+	int rc = 0;
+
 	c->fd = fd;
-	if (fd >= 0 && pthread_create(&c->thread, NULL, capture_main, c) == 0)
+	if (fd >= 0)
+		rc = pthread_create(&c->thread, NULL, capture_main, c);
+	if (fd >= 0 && rc == 0)
 		return;
+	if (rc != 0)
+		bw_error("capture: no thread for it: %s", strerror(rc));
 	if (fd >= 0)
 		close(fd);
 	release(c);
@@ -372,12 +390,30 @@ static int parse(struct request *request, int argc, char **argv)
 	return 0;
 }
 
-/** 0 with the connection, and what is captured in `from`, to be freed; else as bw_admin_ask(). */
-static int ask(const struct request *request, int *connection, char **from)
+/** Here and not in the instance, which must not wait for the address of a name. 0, or -errno after one line. */
+static int compile(const char *filter, char **program)
 {
-	char number[4][24];
-	char *words[] = { "capture", (char *)(uintptr_t)request->wish.filter, number[0], number[1], number[2],
-		number[3] };
+	char problem[256];
+	int rc;
+
+	*program = NULL;
+	if (filter[0] == '\0')
+		return 0;
+	rc = bw_capture_filter(filter, program, problem, sizeof(problem));
+	if (rc == -EINVAL)
+		bw_error("capture: --filter '%.100s': %s; man pcap-filter tells what can be asked for",
+			filter, problem);
+	else if (rc != 0)
+		bw_error("capture: no memory for the filter; free some");
+	return rc;
+}
+
+/** 0 with the connection, and what is captured in `from`, to be freed; else as bw_admin_ask(). */
+static int ask(const struct request *request, char *program, int *connection, char **from)
+{
+	char number[4][24], none[] = "";
+	char *words[] = { "capture", program != NULL ? program : none,
+		(char *)(uintptr_t)request->wish.filter, number[0], number[1], number[2], number[3] };
 	const uint64_t values[] = { request->wish.count, request->wish.duration_ns, request->wish.snaplen,
 		request->wish.only_dropped };
 	size_t bytes;
@@ -395,11 +431,14 @@ static int ask(const struct request *request, int *connection, char **from)
 
 static volatile sig_atomic_t connection_to_end = -1;
 
-/** The instance sends what it has, and ends. */
+/** The instance sends what it has, and ends. A second signal ends this process, whatever it waits for. */
 static void end_it(int which)
 {
+	const int before = errno;
+
 	(void)which;
 	shutdown(connection_to_end, SHUT_WR);
+	errno = before;
 }
 
 /** Bytes that the instance has announced. False: it is gone. */
@@ -416,67 +455,131 @@ static bool receive(int fd, void *out, size_t count)
 	return true;
 }
 
+/** Up to its zero byte. False: the instance is gone. */
+static bool receive_text(int fd, char *out, size_t max)
+{
+	for (size_t i = 0; i < max; i++) {
+		if (!receive(fd, out + i, 1))
+			return false;
+		if (out[i] == '\0')
+			return true;
+	}
+	return false;
+}
+
+/** Where a piece is written. */
+struct sink {
+	int fd;
+	const char *path;
+	off_t whole;  /* bytes, of whole pieces */
+	bool is_shut; /* who read it has enough */
+};
+
+/** 0, or -errno after one line. */
+static int write_piece(struct sink *sink, const uint8_t *piece, size_t bytes)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		const ssize_t some = write(sink->fd, piece + done, bytes - done);
+
+		if (some < 0 && errno == EPIPE) {
+			sink->is_shut = true;
+			return 0;
+		}
+		if (some < 0 && errno != EINTR) {
+			const int error = errno;
+
+			/* A part of it may have found room. Of what is no file, nothing can be taken back. */
+			if (ftruncate(sink->fd, sink->whole) == 0)
+				(void)lseek(sink->fd, sink->whole, SEEK_SET);
+			bw_error("capture: %s: %s; what was captured before is there", sink->path,
+				strerror(error));
+			return -error;
+		}
+		done += (size_t)BW_MAX(some, 0);
+	}
+	sink->whole += (off_t)bytes;
+	return 0;
+}
+
 /** All pieces, and the result. 0, or -errno after one line. */
-static int copy(int connection, int file, const char *path, char *result, size_t result_bytes)
+static int copy(int connection, struct sink *sink, char *result, size_t result_bytes)
 {
 	static uint8_t piece[PIECE_BYTES];
 	uint32_t bytes;
 
 	while (receive(connection, &bytes, sizeof(bytes)) && bytes <= sizeof(piece)) {
-		size_t done = 0;
+		int rc = 0;
 
-		if (bytes == 0) {
-			ssize_t got = recv(connection, result, result_bytes - 1, MSG_WAITALL);
-
-			result[BW_MAX(got, 0)] = '\0';
+		if (bytes == 0 && receive_text(connection, result, result_bytes))
 			return 0;
-		}
-		if (!receive(connection, piece, bytes))
+		if (bytes == 0 || !receive(connection, piece, bytes))
 			break;
-		while (done < bytes) {
-			const ssize_t some = write(file, piece + done, bytes - done);
-
-			if (some < 0 && errno != EINTR) {
-				bw_error("capture: %s: %s; what was written until now is whole packets", path,
-					strerror(errno));
-				return -errno;
-			}
-			done += (size_t)BW_MAX(some, 0);
-		}
+		if (!sink->is_shut)
+			rc = write_piece(sink, piece, bytes);
+		if (rc != 0)
+			return rc;
+		if (sink->is_shut)
+			shutdown(connection, SHUT_WR);
 	}
-	bw_error("capture: the instance is gone; %s has what came until then", path);
+	bw_error("capture: the instance is gone; %s has what came until then", sink->path);
 	return -ECONNRESET;
+}
+
+/** 0, or -errno after one line. */
+static int open_sink(const char *path, struct sink *sink)
+{
+	*sink = (struct sink){ .fd = STDOUT_FILENO, .path = path };
+	if (strcmp(path, "-") != 0)
+		sink->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (sink->fd < 0) {
+		bw_error("capture: %s: %s", path, strerror(errno));
+		return -errno;
+	}
+	return 0;
+}
+
+static void listen_to_signals(int connection)
+{
+	const struct sigaction ends = { .sa_handler = end_it, .sa_flags = (int)SA_RESETHAND };
+
+	connection_to_end = connection;
+	sigaction(SIGINT, &ends, NULL);
+	sigaction(SIGTERM, &ends, NULL);
+	signal(SIGPIPE, SIG_IGN);
 }
 
 static int run(const struct request *request)
 {
 	const bool is_stdout = strcmp(request->path, "-") == 0;
-	const struct sigaction ends = { .sa_handler = end_it };
-	char *from = NULL, result[200];
-	int connection, file, rc = ask(request, &connection, &from);
+	char *program, *from = NULL, result[200];
+	struct sink sink = { .fd = -1 };
+	int connection = -1, rc;
 
+	if (is_stdout && isatty(STDOUT_FILENO)) {
+		bw_error("capture: -: a terminal shows no packets; add | tcpdump -nr -, or give a file");
+		return EXIT_REFUSED;
+	}
+	rc = compile(request->wish.filter, &program);
+	if (rc == 0)
+		rc = ask(request, program, &connection, &from);
+	free(program);
 	if (rc != 0) {
 		free(from);
 		return rc == 1 ? EXIT_LOST : EXIT_REFUSED;
 	}
-	file = is_stdout ? STDOUT_FILENO
-			 : open(request->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (file < 0) {
-		bw_error("capture: %s: %s", request->path, strerror(errno));
-		rc = -errno;
-	} else {
-		connection_to_end = connection;
-		sigaction(SIGINT, &ends, NULL);
-		sigaction(SIGTERM, &ends, NULL);
-		signal(SIGPIPE, SIG_IGN);
+	rc = open_sink(request->path, &sink);
+	if (rc == 0) {
+		listen_to_signals(connection);
 		if (request->wish.count == 0 && request->wish.duration_ns == 0)
 			fprintf(stderr, "capturing on %s; Ctrl-C ends it\n", from);
-		rc = copy(connection, file, request->path, result, sizeof(result));
-		if (rc == 0)
-			fprintf(is_stdout ? stderr : stdout, "%s\n", result);
+		rc = copy(connection, &sink, result, sizeof(result));
 	}
-	if (file >= 0 && !is_stdout)
-		close(file);
+	if (rc == 0)
+		fprintf(is_stdout ? stderr : stdout, "%s\n", result);
+	if (sink.fd >= 0 && !is_stdout)
+		close(sink.fd);
 	close(connection);
 	free(from);
 	return rc == 0 ? EXIT_OK : EXIT_LOST;
@@ -484,7 +587,8 @@ static int run(const struct request *request)
 
 int bw_app_capture(int argc, char **argv)
 {
-	struct request request = { .wish = { .filter = "", .snaplen = BW_CAPTURE_SNAPLEN_MAX } };
+	struct request request = { .wish = {
+					   .program = "", .filter = "", .snaplen = BW_CAPTURE_SNAPLEN_MAX } };
 	int rc = parse(&request, argc, argv);
 
 	if (rc > 0)

@@ -240,13 +240,15 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, enum source from, stru
 	return false;
 }
 
-/** Returns how many another worker has taken. */
-static unsigned ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
+/** Returns whether the first of them is another worker's now, as it came. */
+static bool ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
 {
 	struct bw_pkt pkts[BW_BURST_MAX];
 	struct bw_pkt *tcp[BW_BURST_MAX];
 	struct handover out = { .count = 0 };
+	const struct rte_mbuf *first = mbufs[0];
 	unsigned tcp_count = 0;
+	bool is_first;
 
 	BW_ASSERT_LE(count, BW_BURST_MAX);
 	bw_stage_enter(&w->cycles, BW_STAGE_PARSE);
@@ -265,7 +267,10 @@ static unsigned ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsi
 	if (tcp_count > 0)
 		bw_tcp_input(w->tcp, w->now, tcp, tcp_count); /* it tells its stages: stage_of_tcp() */
 	bw_stage_enter(&w->cycles, BW_STAGE_INBOX);
-	return out.count > 0 ? hand_over(w, &out) : 0;
+	if (bw_likely(out.count == 0))
+		return false;
+	is_first = out.pkts[0] == first;
+	return hand_over(w, &out) > 0 && is_first;
 }
 
 /**
@@ -275,13 +280,13 @@ static unsigned ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsi
 static void ingress_captured(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
 {
 	for (unsigned i = 0; i < count; i++) {
-		const uint64_t mark = bw_capture_mark(w->capture);
+		const struct bw_capture_mark mark = bw_capture_mark(w->capture);
 		struct bw_drops before;
 
 		if (from != FROM_COPY)
 			bw_capture_put(w->capture, BW_CAPTURE_IN, mbufs[i]);
 		bw_drops_read(w, &before);
-		if (ingress_burst(w, &mbufs[i], 1, from) > 0)
+		if (ingress_burst(w, &mbufs[i], 1, from))
 			bw_capture_take_back(w->capture, mark);
 		else
 			bw_capture_reason(w->capture, mark, bw_drops_since(w, &before));

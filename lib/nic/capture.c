@@ -12,15 +12,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/assert.h>
 #include <base/clock.h>
 #include <nic/capture.h>
 
+#define GO_ON     UINT32_MAX
+#define INSNS_MAX 4096u /* as the kernel has it */
+
 struct record {
 	bw_ns at;
-	uint32_t kept, length; /* `length` 0: nothing, go on at the ring's beginning */
+	uint32_t kept, length; /* or `kept` is GO_ON: nothing, go on at the ring's beginning */
 	uint16_t reason;
 	uint8_t way;
 } __attribute__((aligned(32)));
+_Static_assert(sizeof(struct record) == 32, "the ring's size is a multiple of it");
 
 struct bw_capture_ring {
 	/* the worker's */
@@ -38,7 +43,8 @@ struct bw_capture_ring {
 };
 
 struct bw_capture {
-	struct bw_capture_conf conf;
+	uint32_t snaplen;
+	bool only_dropped;
 	struct bpf_program filter; /* without instructions: all */
 	unsigned ring_count;
 	struct bw_capture_ring rings[] __attribute__((aligned(BW_CACHE_LINE)));
@@ -59,22 +65,61 @@ static bool asks_the_kernel(const struct bpf_program *filter)
 	return false;
 }
 
-static int compile(struct bw_capture *capture, char *problem, size_t problem_bytes)
+static int print(const struct bpf_program *filter, char **program)
+{
+	size_t bytes;
+	FILE *out = open_memstream(program, &bytes);
+
+	if (out == NULL)
+		return -ENOMEM;
+	fprintf(out, "%u\n", filter->bf_len);
+	for (unsigned i = 0; i < filter->bf_len; i++) {
+		const struct bpf_insn *insn = &filter->bf_insns[i];
+
+		fprintf(out, "%u %u %u %u\n", insn->code, insn->jt, insn->jf, insn->k);
+	}
+	return fclose(out) == 0 ? 0 : -ENOMEM;
+}
+
+int bw_capture_filter(const char *expression, char **program, char *problem, size_t problem_bytes)
 {
 	pcap_t *pcap = pcap_open_dead(DLT_EN10MB, BW_CAPTURE_SNAPLEN_MAX);
-	int rc = 0;
+	struct bpf_program filter = { 0 };
+	int rc = -EINVAL;
 
 	if (pcap == NULL)
 		return -ENOMEM;
-	if (pcap_compile(pcap, &capture->filter, capture->conf.filter, 1, PCAP_NETMASK_UNKNOWN) != 0) {
+	if (pcap_compile(pcap, &filter, expression, 1, PCAP_NETMASK_UNKNOWN) != 0)
 		snprintf(problem, problem_bytes, "%s", pcap_geterr(pcap));
-		rc = -EINVAL;
-	} else if (asks_the_kernel(&capture->filter)) {
+	else if (asks_the_kernel(&filter))
 		snprintf(problem, problem_bytes, "it asks for what only the kernel knows of a packet");
-		rc = -EINVAL;
-	}
+	else
+		rc = print(&filter, program);
+	pcap_freecode(&filter);
 	pcap_close(pcap);
 	return rc;
+}
+
+/** Any text may come; what bpf_validate() lets through reads no byte but the packet's, and ends. */
+static int load(const char *program, struct bpf_program *filter)
+{
+	unsigned count, code, jt, jf, k;
+	int used;
+
+	if (sscanf(program, "%u%n", &count, &used) != 1 || count == 0 || count > INSNS_MAX)
+		return -EINVAL;
+	filter->bf_insns = calloc(count, sizeof(filter->bf_insns[0]));
+	if (filter->bf_insns == NULL)
+		return -ENOMEM;
+	while (filter->bf_len < count) {
+		program += used;
+		if (sscanf(program, "%u %u %u %u%n", &code, &jt, &jf, &k, &used) != 4 || code > UINT16_MAX ||
+			jt > UINT8_MAX || jf > UINT8_MAX)
+			return -EINVAL;
+		filter->bf_insns[filter->bf_len++] =
+			(struct bpf_insn){ (uint16_t)code, (uint8_t)jt, (uint8_t)jf, k };
+	}
+	return bpf_validate(filter->bf_insns, (int)count) ? 0 : -EINVAL;
 }
 
 static bool is_wanted(const struct bw_capture_ring *ring, const struct rte_mbuf *m)
@@ -110,24 +155,24 @@ static struct record *reserve(struct bw_capture_ring *ring, uint64_t bytes)
 			return NULL;
 	}
 	if (skipped > 0)
-		record_at(ring, ring->written)->length = 0;
+		record_at(ring, ring->written)->kept = GO_ON;
 	ring->written += skipped;
 	return record_at(ring, ring->written);
 }
 
-uint64_t bw_capture_mark(const struct bw_capture_ring *ring)
+struct bw_capture_mark bw_capture_mark(const struct bw_capture_ring *ring)
 {
-	return ring->written;
+	return (struct bw_capture_mark){ ring->written, ring->lost };
 }
 
 void bw_capture_put(struct bw_capture_ring *ring, enum bw_capture_way way, const struct rte_mbuf *m)
 {
 	const uint32_t length = rte_pktmbuf_pkt_len(m);
-	const uint32_t kept = BW_MIN(length, ring->capture->conf.snaplen);
+	const uint32_t kept = BW_MIN(length, ring->capture->snaplen);
 	struct record *record;
 	const void *bytes;
 
-	if ((way == BW_CAPTURE_OUT && ring->capture->conf.only_dropped) || !is_wanted(ring, m))
+	if ((way == BW_CAPTURE_OUT && ring->capture->only_dropped) || !is_wanted(ring, m))
 		return;
 	record = reserve(ring, record_bytes(kept));
 	if (record == NULL) {
@@ -153,28 +198,27 @@ static struct record *first_from(const struct bw_capture_ring *ring, uint64_t *a
 	if (*at == end)
 		return NULL;
 	record = record_at(ring, *at);
-	if (record->length == 0) {
+	if (record->kept == GO_ON) {
 		*at += ring->size - (*at & (ring->size - 1));
 		record = *at == end ? NULL : record_at(ring, *at);
 	}
 	return record;
 }
 
-void bw_capture_reason(struct bw_capture_ring *ring, uint64_t mark, enum bw_counter reason)
+void bw_capture_reason(struct bw_capture_ring *ring, struct bw_capture_mark mark, enum bw_counter reason)
 {
-	uint64_t at = mark;
-	struct record *record = first_from(ring, &at, ring->written);
+	struct record *record = first_from(ring, &mark.at, ring->written);
 
-	if (record == NULL)
-		return;
-	record->reason = (uint16_t)reason;
-	if (reason == BW_COUNTER_COUNT && ring->capture->conf.only_dropped)
-		ring->written = mark;
+	if (reason == BW_COUNTER_COUNT && ring->capture->only_dropped)
+		bw_capture_take_back(ring, mark);
+	else if (record != NULL)
+		record->reason = (uint16_t)reason;
 }
 
-void bw_capture_take_back(struct bw_capture_ring *ring, uint64_t mark)
+void bw_capture_take_back(struct bw_capture_ring *ring, struct bw_capture_mark mark)
 {
-	ring->written = mark;
+	ring->written = mark.at;
+	__atomic_store_n(&ring->lost, mark.lost, __ATOMIC_RELAXED);
 }
 
 void bw_capture_publish(struct bw_capture_ring *ring)
@@ -227,18 +271,19 @@ uint64_t bw_capture_lost(const struct bw_capture *capture)
 
 /* ---- start and stop -------------------------------------------------------------------------------------------- */
 
-int bw_capture_open(const struct bw_capture_conf *conf, unsigned ring_count, struct bw_capture **out,
-	char *problem, size_t problem_bytes)
+int bw_capture_open(const struct bw_capture_conf *conf, unsigned ring_count, struct bw_capture **out)
 {
 	const size_t bytes = sizeof(struct bw_capture) + ring_count * sizeof(struct bw_capture_ring);
-	struct bw_capture *capture =
-		aligned_alloc(BW_CACHE_LINE, (bytes + BW_CACHE_LINE - 1) / BW_CACHE_LINE * BW_CACHE_LINE);
+	struct bw_capture *capture = aligned_alloc(BW_CACHE_LINE, RTE_ALIGN_CEIL(bytes, BW_CACHE_LINE));
 	int rc = 0;
 
+	BW_ASSERT((conf->ring_bytes & (conf->ring_bytes - 1)) == 0);
+	BW_ASSERT(conf->ring_bytes >= 4 * BW_CAPTURE_SNAPLEN_MAX && conf->snaplen <= BW_CAPTURE_SNAPLEN_MAX);
 	if (capture == NULL)
 		return -ENOMEM;
 	memset(capture, 0, bytes);
-	capture->conf = *conf;
+	capture->snaplen = conf->snaplen;
+	capture->only_dropped = conf->only_dropped;
 	capture->ring_count = ring_count;
 	for (unsigned i = 0; i < ring_count && rc == 0; i++) {
 		struct bw_capture_ring *ring = &capture->rings[i];
@@ -253,8 +298,7 @@ int bw_capture_open(const struct bw_capture_conf *conf, unsigned ring_count, str
 			rc = -ENOMEM;
 	}
 	if (rc == 0 && conf->filter != NULL)
-		rc = compile(capture, problem, problem_bytes);
-	capture->conf.filter = NULL; /* the caller's */
+		rc = load(conf->filter, &capture->filter);
 	if (rc != 0) {
 		bw_capture_close(capture);
 		return rc;
@@ -271,7 +315,7 @@ void bw_capture_close(struct bw_capture *capture)
 		free(capture->rings[i].bytes);
 		free(capture->rings[i].scratch);
 	}
-	pcap_freecode(&capture->filter);
+	free(capture->filter.bf_insns);
 	free(capture);
 }
 

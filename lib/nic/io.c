@@ -186,7 +186,7 @@ static void drop_at(struct rte_mbuf **pkts, uint16_t first, uint16_t i, struct b
 static uint16_t tx_captured(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count)
 {
 	struct bw_capture_ring *ring = nic->state->queue[queue].capture;
-	uint64_t marks[CAPTURED_BURST_MAX];
+	struct bw_capture_mark marks[CAPTURED_BURST_MAX];
 	uint16_t sent;
 
 	count = BW_MIN(count, (uint16_t)BW_ARRAY_LEN(marks));

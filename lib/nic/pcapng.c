@@ -22,8 +22,8 @@ enum option {
 	PACKET_QUEUE = 6,
 	STATISTICS_BEGAN = 2,
 	STATISTICS_ENDED = 3,
-	STATISTICS_SEEN = 4,
 	STATISTICS_LOST = 5,
+	STATISTICS_WANTED = 6, /* by the filter */
 };
 
 #define BYTE_ORDER_MAGIC  0x1a2b3c4du
@@ -137,7 +137,7 @@ size_t bw_pcapng_packet(const struct bw_captured *packet, uint64_t at_ns, uint8_
 	return end(out, put_end_of_options(at));
 }
 
-size_t bw_pcapng_tail(uint64_t began_ns, uint64_t ended_ns, uint64_t seen, uint64_t lost, uint8_t *out)
+size_t bw_pcapng_tail(uint64_t began_ns, uint64_t ended_ns, uint64_t wanted, uint64_t lost, uint8_t *out)
 {
 	uint8_t *at = put_time(put32(begin(out, BLOCK_STATISTICS), 0), ended_ns);
 	uint8_t time[sizeof(uint64_t)];
@@ -146,7 +146,7 @@ size_t bw_pcapng_tail(uint64_t began_ns, uint64_t ended_ns, uint64_t seen, uint6
 	at = put_option(at, STATISTICS_BEGAN, time, sizeof(time));
 	put_time(time, ended_ns);
 	at = put_option(at, STATISTICS_ENDED, time, sizeof(time));
-	at = put_option(at, STATISTICS_SEEN, &seen, sizeof(seen));
 	at = put_option(at, STATISTICS_LOST, &lost, sizeof(lost));
+	at = put_option(at, STATISTICS_WANTED, &wanted, sizeof(wanted));
 	return end(out, put_end_of_options(at));
 }

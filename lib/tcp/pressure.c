@@ -18,7 +18,7 @@
  * a peer that has not acknowledged, with a time-out at least, or keeps its window shut, or has sent a part and not the
  * rest, whatever other signs of life it gives. The scarcer buffers are, the less it takes. While there are none,
  * out-of-order data goes (RFC 2018 8 allows it), and where nobody of all holds any to no use, so does, at once, whoever
- * holds most, or has made no progress with what it holds for the longest. And if none of that helps for a while, there
+ * holds most, times how long it has made no progress. And if none of that helps for a while, there
  * is no hope that it will, and whoever holds anything goes, the one that has made no progress for the longest first:
  * nobody can keep the others standing by moving a little.
  *
@@ -27,7 +27,7 @@
 #include "internal.h"
 
 #define DEMAND_NS     (10 * BW_NS_PER_SEC) /* what is refused is asked for again, a SYN later and later */
-#define COMMON_RTT_MS 100
+#define COMMON_RTT_MS 100                  /* less is not held against anyone */
 
 /** With so few buffers or fewer all the time, and something refused: until it is hopeless. A SYN's sixth try is later. */
 static const bw_ns hopeless_ns[BW_TCP_PRESSURE_COUNT] = {

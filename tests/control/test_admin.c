@@ -49,10 +49,10 @@ static int say_much(void *arg, int argc, char **argv, FILE *out)
 /** As it likes, with what it has got. */
 static void stay(void *arg, int fd)
 {
-	assert_string_equal(arg, "argument");
+	(void)arg;
 	if (fd < 0)
 		return;
-	assert_int_equal(send(fd, "and\0more", 8, 0), 8);
+	(void)send(fd, "and\0more", 8, MSG_NOSIGNAL);
 	close(fd);
 }
 

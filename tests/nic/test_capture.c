@@ -23,12 +23,18 @@ static struct bw_capture *capture;
 static struct bw_capture_ring *ring;
 static struct bw_captured packet;
 
+/** With the filter's expression in its place. */
 static void open_with(const struct bw_capture_conf *conf, unsigned rings)
 {
-	char problem[100] = "none";
+	struct bw_capture_conf compiled = *conf;
+	char *program = NULL, problem[100] = "none";
 
-	assert_int_equal(bw_capture_open(conf, rings, &capture, problem, sizeof(problem)), 0);
+	if (conf->filter != NULL)
+		assert_int_equal(bw_capture_filter(conf->filter, &program, problem, sizeof(problem)), 0);
 	assert_string_equal(problem, "none");
+	compiled.filter = program;
+	assert_int_equal(bw_capture_open(&compiled, rings, &capture), 0);
+	free(program);
 	ring = bw_capture_ring(capture, 0);
 }
 
@@ -105,7 +111,7 @@ static void nothing_is_seen_before_it_is_published(void **state)
 
 static void what_is_taken_back_was_never_there(void **state)
 {
-	uint64_t mark;
+	struct bw_capture_mark mark;
 
 	open_all(1);
 	passes(ring, 1, 60);
@@ -131,7 +137,7 @@ static void a_long_one_is_cut(void **state)
 
 static void reasons_are_of_their_packets(void **state)
 {
-	uint64_t mark;
+	struct bw_capture_mark mark;
 
 	open_all(1);
 	passes(ring, 1, 60);
@@ -153,7 +159,7 @@ static void reasons_are_of_their_packets(void **state)
 static void only_dropped_ones(void **state)
 {
 	struct rte_mbuf *m = make(9, 60, 60);
-	uint64_t mark;
+	struct bw_capture_mark mark;
 
 	open_with(&(struct bw_capture_conf){ .snaplen = 200, .ring_bytes = RING_BYTES, .only_dropped = true },
 		1);
@@ -199,7 +205,7 @@ static void rings_go_round(void **state)
 	open_all(1);
 	while (sent < 40000) {
 		for (unsigned burst = seed % 60; burst > 0; burst--) {
-			const uint64_t mark = bw_capture_mark(ring);
+			const struct bw_capture_mark mark = bw_capture_mark(ring);
 
 			seed = seed * 1103515245 + 12345;
 			passes(ring, 0xffffffff, 14 + (seed >> 8) % 3000);
@@ -296,14 +302,78 @@ static void filters_that_are_none(void **state)
 	static const char *const wrong[] = { "no such thing", "tcp port", "(", "host 1.2.3.4.5", "inbound" };
 
 	for (unsigned i = 0; i < BW_ARRAY_LEN(wrong); i++) {
-		char problem[100] = "";
-		struct bw_capture_conf conf = {
+		char problem[100] = "", *program = NULL;
+
+		assert_int_equal(bw_capture_filter(wrong[i], &program, problem, sizeof(problem)), -EINVAL);
+		assert_null(program);
+		assert_true(strlen(problem) > 4);
+		assert_null(strchr(problem, '\n'));
+	}
+}
+
+/** Whoever may ask can send any text for a program: jumps out of it, memory that is none, too few lines, no numbers. */
+static void programs_that_are_none(void **state)
+{
+	static const char *const wrong[] = { "", "x", "0\n", "1\n", "1\n6 0 0\n", "2\n21 9 9 1\n6 0 0 1\n",
+		"1\n5 0 0 9\n", "1\n40 0 0 12\n", "2\n96 0 0 99\n6 0 0 1\n", "5000\n6 0 0 1\n",
+		"4294967295\n6 0 0 1\n", "2\n52 0 0 0\n6 0 0 1\n", "1\n99999 0 0 1\n", "1\n6 300 0 1\n" };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(wrong); i++) {
+		const struct bw_capture_conf conf = {
 			.filter = wrong[i], .snaplen = 100, .ring_bytes = RING_BYTES
 		};
 
-		assert_int_equal(bw_capture_open(&conf, 1, &capture, problem, sizeof(problem)), -EINVAL);
-		assert_true(strlen(problem) > 4);
-		assert_null(strchr(problem, '\n'));
+		if (bw_capture_open(&conf, 1, &capture) != -EINVAL)
+			fail_msg("program %u", i);
+	}
+}
+
+/** As a peer on a memif may make it: no bytes at all. */
+static void empty_packets(void **state)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+
+	open_all(1);
+	for (unsigned i = 0; i < 100000; i++) {
+		const struct bw_capture_mark mark = bw_capture_mark(ring);
+
+		bw_capture_put(ring, BW_CAPTURE_IN, m);
+		bw_capture_reason(ring, mark, BW_DROP_RUNT);
+		passes(ring, i, 100);
+		bw_capture_publish(ring);
+		is_next(0, 0);
+		assert_int_equal(packet.reason, BW_DROP_RUNT);
+		is_next(i, 100);
+		is_empty();
+	}
+	rte_pktmbuf_free(m);
+	assert_int_equal(bw_capture_lost(capture), 0);
+}
+
+/** What is taken back was not lost either; and where only dropped ones are wanted, others that found no room were not. */
+static void only_what_is_missed_is_lost(void **state)
+{
+	struct bw_capture_mark mark;
+	unsigned lost;
+
+	open_with(
+		&(struct bw_capture_conf){ .snaplen = 2000, .ring_bytes = RING_BYTES, .only_dropped = true },
+		1);
+	for (unsigned i = 0; bw_capture_lost(capture) == 0; i++) {
+		mark = bw_capture_mark(ring);
+		passes(ring, i, 1000);
+		bw_capture_reason(ring, mark, BW_DROP_RUNT);
+	}
+	for (unsigned i = 0; i < 100; i++) {
+		mark = bw_capture_mark(ring);
+		passes(ring, i, 1000);
+		lost = (unsigned)bw_capture_lost(capture);
+		assert_int_equal(lost, 2);
+		if (i % 2 == 0)
+			bw_capture_take_back(ring, mark);
+		else
+			bw_capture_reason(ring, mark, NOT_DROPPED);
+		assert_int_equal(bw_capture_lost(capture), 1);
 	}
 }
 
@@ -398,6 +468,9 @@ int main(void)
 		CASE(filters_see_all_segments),
 		CASE(filters_find_their_bytes),
 		CASE(filters_that_are_none),
+		CASE(programs_that_are_none),
+		CASE(empty_packets),
+		CASE(only_what_is_missed_is_lost),
 		CASE(files_are_made_of_blocks),
 	};
 

@@ -63,7 +63,7 @@
 	X(TCP_PRESSURE_DROPS, "tcp.pressure_drops",                                                          \
 		"segments whose payload was dropped because buffers ran out")                                \
 	X(TCP_PRESSURE_RESETS, "tcp.pressure_resets",                                                        \
-		"connections reset because buffers ran out: they held most, or held them to no use")         \
+		"connections reset because buffers ran out: they held most for long, or to no use")          \
 	X(TCP_RESET_OUT, "tcp.reset_out", "RST segments sent")                                               \
 	X(TCP_TIMED_OUT, "tcp.timed_out", "connections given up after retransmission, probes or deadlines")  \
 	X(TCP_UNREACHABLE, "tcp.unreachable", "ICMP errors about what a connection had in flight")           \

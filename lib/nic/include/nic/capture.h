@@ -3,7 +3,7 @@
  * Copies of packets for whoever looks at them, taken where they pass: one ring of bytes a worker, which that worker alone
  * fills and one reader empties. A worker never waits for the reader: what finds no room is counted, and not copied.
  *
- *     bw_capture_open(&conf, rings, &capture)     a filter that cannot be compiled is refused here
+ *     bw_capture_open(&conf, rings, &capture)
  *     bw_capture_ring(capture, i)                 for worker i to fill, in a turn:
  *         bw_capture_put(), bw_capture_reason(), bw_capture_publish()
  *     bw_capture_next(capture, &packet)           for the reader, oldest first
@@ -22,20 +22,25 @@
 struct bw_capture;
 struct bw_capture_ring;
 
+/**
+ * A filter's program, as text: what tcpdump -ddd prints. Where the expression has names, this asks for their addresses.
+ *
+ * @expression  in the language of pcap-filter(7), of Ethernet frames
+ * @program     to be freed
+ * @problem     what is wrong with the expression, when it is that
+ * 0, -EINVAL for the expression, -ENOMEM
+ */
+int bw_capture_filter(const char *expression, char **program, char *problem, size_t problem_bytes);
+
 struct bw_capture_conf {
-	const char *
-		filter; /* in the language of pcap-filter(7), of what is behind the Ethernet header; NULL: all */
-	uint32_t snaplen;  /* bytes of a packet that are kept; 1 to BW_CAPTURE_SNAPLEN_MAX */
-	size_t ring_bytes; /* a power of two, 4 * BW_CAPTURE_SNAPLEN_MAX at least */
+	const char *filter; /* a program that bw_capture_filter() made; NULL: all */
+	uint32_t snaplen;   /* bytes of a packet that are kept; 1 to BW_CAPTURE_SNAPLEN_MAX */
+	size_t ring_bytes;  /* a power of two, 4 * BW_CAPTURE_SNAPLEN_MAX at least */
 	bool only_dropped;
 };
 
-/**
- * @problem  what is wrong with the filter, when it is that; else as it was
- * 0, -EINVAL for the filter, -ENOMEM. Touches all of the rings' memory, so that no worker waits for the kernel to.
- */
-int bw_capture_open(const struct bw_capture_conf *conf, unsigned ring_count, struct bw_capture **out,
-	char *problem, size_t problem_bytes);
+/** 0, -EINVAL when the filter is no program, -ENOMEM. Touches all of the rings' memory: no worker waits for the kernel to. */
+int bw_capture_open(const struct bw_capture_conf *conf, unsigned ring_count, struct bw_capture **out);
 void bw_capture_close(struct bw_capture *capture);
 struct bw_capture_ring *bw_capture_ring(struct bw_capture *capture, unsigned ring);
 
@@ -46,8 +51,11 @@ enum bw_capture_way {
 	BW_CAPTURE_OUT,
 };
 
-/** Where the ring's next packet goes. */
-uint64_t bw_capture_mark(const struct bw_capture_ring *ring);
+/** Where the ring's next packet goes, and how many were lost before it. */
+struct bw_capture_mark {
+	uint64_t at, lost;
+};
+struct bw_capture_mark bw_capture_mark(const struct bw_capture_ring *ring);
 /**
  * Copy a packet, if the filter wants it. The reader sees nothing of it before bw_capture_publish().
  *
@@ -60,9 +68,9 @@ void bw_capture_put(struct bw_capture_ring *ring, enum bw_capture_way way, const
  *
  * @reason  BW_COUNTER_COUNT: it was not dropped
  */
-void bw_capture_reason(struct bw_capture_ring *ring, uint64_t mark, enum bw_counter reason);
+void bw_capture_reason(struct bw_capture_ring *ring, struct bw_capture_mark mark, enum bw_counter reason);
 /** As if the packets that were put at `mark` and later had not come. They are not published. */
-void bw_capture_take_back(struct bw_capture_ring *ring, uint64_t mark);
+void bw_capture_take_back(struct bw_capture_ring *ring, struct bw_capture_mark mark);
 void bw_capture_publish(struct bw_capture_ring *ring);
 
 /* ---- of the reader --------------------------------------------------------------------------------------------- */

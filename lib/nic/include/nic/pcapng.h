@@ -27,5 +27,5 @@ size_t bw_pcapng_head(const struct bw_pcapng_conf *conf, uint8_t *out);
  * @at_ns  since 1970
  */
 size_t bw_pcapng_packet(const struct bw_captured *packet, uint64_t at_ns, uint8_t *out);
-/** What there was in all: BW_PCAPNG_TAIL_MAX bytes at most. */
-size_t bw_pcapng_tail(uint64_t began_ns, uint64_t ended_ns, uint64_t seen, uint64_t lost, uint8_t *out);
+/** What there was in all, of what the filter wanted: BW_PCAPNG_TAIL_MAX bytes at most. */
+size_t bw_pcapng_tail(uint64_t began_ns, uint64_t ended_ns, uint64_t wanted, uint64_t lost, uint8_t *out);
