@@ -244,8 +244,16 @@ static int attach(struct bw_nic__virtio *v)
 	const bool is_server = plan->is_socket_server;
 	int rc;
 
-	if (!is_server && access(plan->socket, F_OK) != 0)
-		return -errno;
+	if (!is_server && access(plan->socket, R_OK | W_OK) != 0) {
+		rc = -errno;
+		if (rc == -EACCES && !v->is_refused) {
+			/* Root without its capabilities, which it has given up by now, is a user as any other. */
+			bw_warn("--dev %s: may not connect to %s: %s; have it opened to this user",
+				plan->spec, plan->socket, strerror(-rc));
+			v->is_refused = true;
+		}
+		return rc;
+	}
 	if (is_server && bw_nic__socket_is_stale(plan->socket))
 		(void)unlink(plan->socket); /* our own, of the peer before */
 	rc = probe(v);
@@ -296,14 +304,15 @@ static void *run(void *arg)
 
 /* --- start and end -------------------------------------------------------------------------------------- */
 
-/* With all signals blocked: they are main()'s, and the driver writes to peers that have gone. */
+/* The driver writes to peers that have gone, and minds no signal. */
 static int create_thread(struct bw_nic__virtio *v)
 {
-	sigset_t all, before;
+	sigset_t held, before;
 	int rc;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
+	sigemptyset(&held);
+	sigaddset(&held, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &held, &before);
 	rc = pthread_create(&v->thread, NULL, run, v);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc == 0)

@@ -458,7 +458,7 @@ static void vhost_handshakes_that_fail(void **unused)
 {
 	static const uint32_t nonsense[] = { 0xffffffff, 1, 0xfffffff0, 7 };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	char spec[96], text[16], want[256];
+	char spec[128], text[16], want[384];
 	struct bw_nic nic;
 	bw_ns start;
 	int fd, end;
