@@ -174,7 +174,8 @@ static int configure(struct bw_nic__virtio *v)
 	struct rte_eth_dev_info info;
 	int rc = rte_eth_dev_info_get(v->port_id, &info);
 
-	conf.rxmode.mtu = BW_MIN(nic->mtu, info.max_mtu);
+	/* Which receives what fits our buffers, whatever it is told; and takes the headroom's part of it for the buffer's. */
+	conf.rxmode.mtu = BW_MIN(nic->mtu, (uint16_t)RTE_ETHER_MTU);
 	if (rc == 0)
 		rc = rte_eth_dev_configure(
 			v->port_id, (uint16_t)nic->rx_queues, (uint16_t)nic->tx_queues, &conf);
