@@ -187,8 +187,8 @@ class VhostGuest(Guest):
     def ready(self):
         self.iface = self.wait_for(r"guest: its own NIC is (\w+)\n", "the guest's shell")[1]
         self.monitor = Monitor(self.folder / "qmp")
-        self.run(f"ip addr add {V4_HOST}/24 dev {self.iface}; ip addr add {V6_HOST}/64 dev {self.iface} nodad;"
-                 f"ip link set {self.iface} up")
+        self.run(f"echo 0 >/proc/sys/net/ipv6/conf/{self.iface}/accept_dad && ip link set {self.iface} up &&"
+                 f"ip addr add {V4_HOST}/24 dev {self.iface} && ip addr add {V6_HOST}/64 dev {self.iface}")
 
     def run(self, line, timeout=100):
         """In the guest's shell, to its end, which is to be a good one. Returns what it said."""
