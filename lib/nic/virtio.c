@@ -23,6 +23,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <rte_alarm.h>
@@ -35,8 +38,8 @@
 
 #include "internal.h"
 
-/* Between attempts, doubled from one to the next; the last where somebody is there whom the driver does not understand,
-   since it forgets the descriptors of each such attempt. */
+/* Between attempts, doubled from one to the next; the last where somebody breaks off again and again, since the driver
+   forgets the descriptors of each such attempt. */
 #define WAIT_MIN_MS   100
 #define WAIT_MAX_MS   1000
 #define WAIT_LONG_MS  30000
@@ -52,8 +55,9 @@ struct bw_nic__virtio {
 	pthread_t thread;
 	bool is_running;
 	bool is_ending, has_tried; /* atomic */
-	bool is_refused;           /* somebody was there at the last attempt, and nothing came of it */
-	int wake_fd;               /* readable at the end */
+	bool has_complained;
+	unsigned refusals; /* in a row: somebody was there, and broke off */
+	int wake_fd;       /* readable at the end */
 	char device_name[64];
 	struct rte_device *device; /* NULL: there is no port */
 	uint16_t port_id;
@@ -159,11 +163,11 @@ static int probe(struct bw_nic__virtio *v)
 	v->device = rc == 0 ? info.device : NULL;
 	if (rc != 0 || info.max_rx_queues >= v->nic->rx_queues)
 		return rc;
-	if (!v->is_refused)
+	if (!v->has_complained)
 		bw_warn("--dev %s: the other end has %u queue%s, and %u are asked for; give queues=%u at both",
 			plan->spec, info.max_rx_queues, info.max_rx_queues == 1 ? "" : "s", v->nic->rx_queues,
 			info.max_rx_queues);
-	v->is_refused = true;
+	v->has_complained = true;
 	return -EINVAL;
 }
 
@@ -231,12 +235,42 @@ static void detach(struct bw_nic__virtio *v)
 static void note_refusal(struct bw_nic__virtio *v)
 {
 	const struct bw_nic_plan *plan = &v->nic->plan;
-	const bool is_there = bw_nic__socket_find(plan->socket, plan->is_socket_server) >= 0;
 
-	if (is_there && !v->is_refused && !is_ending(v))
+	if (is_ending(v) || bw_nic__socket_find(plan->socket, plan->is_socket_server) < 0)
+		return;
+	v->refusals++;
+	if (!v->has_complained)
 		bw_warn("--dev %s: who is at %s breaks off, or does not speak vhost-user; trying again, now and then",
 			plan->spec, plan->socket);
-	v->is_refused |= is_there;
+	v->has_complained = true;
+}
+
+/*
+ * Does a server speak vhost-user? One that has broken off is asked for its features first, which leaves nothing behind
+ * when it does so again.
+ */
+static bool answers(const char *path)
+{
+	static const struct timeval patience = { .tv_sec = 1 };
+	static const uint32_t get_features[] = { 1, 1,
+		0 };                /* request, flags: the version, bytes that follow */
+	uint32_t answer[5] = { 0 }; /* the same, and the features */
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool is_good;
+
+	if (fd < 0)
+		return false;
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	is_good =
+		connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 &&
+		send(fd, get_features, sizeof(get_features), MSG_NOSIGNAL) == (ssize_t)sizeof(get_features) &&
+		recv(fd, answer, sizeof(answer), MSG_WAITALL) == (ssize_t)sizeof(answer) && answer[0] == 1 &&
+		answer[2] == sizeof(uint64_t);
+	close(fd);
+	return is_good;
 }
 
 static int attach(struct bw_nic__virtio *v)
@@ -247,14 +281,16 @@ static int attach(struct bw_nic__virtio *v)
 
 	if (!is_server && access(plan->socket, R_OK | W_OK) != 0) {
 		rc = -errno;
-		if (rc == -EACCES && !v->is_refused) {
+		if (rc == -EACCES && !v->has_complained) {
 			/* Root without its capabilities, which it has given up by now, is a user as any other. */
 			bw_warn("--dev %s: may not connect to %s: %s; have it opened to this user",
 				plan->spec, plan->socket, strerror(-rc));
-			v->is_refused = true;
+			v->has_complained = true;
 		}
 		return rc;
 	}
+	if (!is_server && v->refusals > 0 && !answers(plan->socket))
+		return -EPROTO;
 	if (is_server && bw_nic__socket_is_stale(plan->socket))
 		(void)unlink(plan->socket); /* our own, of the peer before */
 	rc = probe(v);
@@ -266,7 +302,8 @@ static int attach(struct bw_nic__virtio *v)
 		detach(v);
 		return rc != 0 ? rc : -ENOTCONN;
 	}
-	v->is_refused = false;
+	v->has_complained = false;
+	v->refusals = 0;
 	set_started(v->nic, v->port_id, true);
 	return 0;
 }
@@ -298,7 +335,7 @@ static void *run(void *arg)
 			wait_ms = WAIT_MIN_MS;
 		}
 		(void)poll(&wake, 1, wait_ms);
-		wait_ms = BW_MIN(2 * wait_ms, v->is_refused ? WAIT_LONG_MS : WAIT_MAX_MS);
+		wait_ms = BW_MIN(2 * wait_ms, v->refusals > 1 ? WAIT_LONG_MS : WAIT_MAX_MS);
 	}
 	return NULL;
 }
