@@ -459,7 +459,7 @@ static void vhost_handshakes_that_fail(void **unused)
 	static const uint32_t nonsense[] = { 0xffffffff, 1, 0xfffffff0, 7 };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	char spec[128], text[16], want[384];
-	struct bw_nic nic;
+	struct bw_nic nic, vhost;
 	bw_ns start;
 	int fd, end;
 
@@ -487,6 +487,23 @@ static void vhost_handshakes_that_fail(void **unused)
 	end = accept(fd, NULL, NULL); /* and is silent */
 	assert_true(end >= 0);
 	assert_string_equal(capture_end(), want);
+	/* One that does speak it is heard all the same. */
+	close(end);
+	close(fd);
+	assert_int_equal(unlink(addr.sun_path), 0);
+	snprintf(spec, sizeof(spec), "vhost:%s", addr.sun_path);
+	nic_start(&vhost, spec, 1);
+	assert_true(link_becomes(&nic, true));
+	assert_true(link_becomes(&vhost, true));
+	send_and_receive(&nic, &vhost, 100);
+	nic_end(&vhost);
+
+	/* And the end does not wait for one that is silent. */
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	end = accept(fd, NULL, NULL);
+	assert_true(end >= 0);
 	start = monotonic();
 	nic_end(&nic);
 	assert_true(monotonic() - start < BW_NS_PER_SEC);
