@@ -28,6 +28,7 @@
  * net_vmxnet3    Tells of its link only who asks. Refuses a TSO packet that asks for an IPv4 checksum: see finish.c.
  * net_virtio     As that one. Of these three it alone spreads flows in QEMU, with mq=on,rss=on.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -222,6 +223,24 @@ static void raise_memlock_limit(void)
 
 	if (setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0)
 		bw_debug("RLIMIT_MEMLOCK stays: %s", strerror(errno));
+}
+
+/* Drivers are plugins, of packages of their own. Of another's missing EAL tells by itself. */
+static int find_plugin(const struct bw_nic *nic)
+{
+	const char *driver = nic->plan.kind == BW_NIC_VHOST ? "net_vhost" : "net_virtio";
+	char library[32];
+	void *found;
+
+	if (nic->plan.kind != BW_NIC_VHOST && nic->plan.kind != BW_NIC_VIRTIO)
+		return 0;
+	snprintf(library, sizeof(library), "librte_%s.so.23", driver); /* of DPDK 22.11 */
+	found = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+	if (found != NULL)
+		return dlclose(found);
+	bw_error("--dev %s: DPDK's driver %s is missing; install %s, which is in librte-net-%s23 with Debian",
+		nic->plan.spec, driver, library, driver + strlen("net_"));
+	return -ENODEV;
 }
 
 static int vdev_attach_port(struct bw_nic *nic, unsigned index)
@@ -860,6 +879,9 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	for (unsigned i = 0; i < BW_NIC__QUEUES_MAX; i++)
 		nic->state->queue[i].fd = -1;
 
+	rc = find_plugin(nic);
+	if (rc != 0)
+		goto fail;
 	bw_nic__listen();
 	rc = nic->plan.kind == BW_NIC_RING     ? ring_attach(nic)
 	     : nic->plan.kind == BW_NIC_VIRTIO ? virtio_attach(nic)
