@@ -61,7 +61,7 @@ static void privileges(struct report *r, const struct bw_machine *m)
 			m->can_bpf ? ", and CAP_BPF: AF_XDP" : "");
 	else
 		say(r, MISSING, "privileges",
-			"neither root nor CAP_NET_ADMIN: only memif and ring will do\nsudo barewire "
+			"neither root nor CAP_NET_ADMIN: only memif, vhost, virtio and ring will do\nsudo barewire "
 			"serve ...");
 	if (m->memlock_bytes < MEMLOCK_WANTED_BYTES && !m->can_lock_memory)
 		say(r, MISSING, "memlock",
@@ -96,6 +96,8 @@ static void devices(struct report *r, const struct bw_machine *m)
 		say(r, MISSING, "BTF",
 			"no /sys/kernel/btf/vmlinux: BPF programs that need the kernel's types will not load");
 	say(r, WORKS, "memif", "--dev memif:SOCKET: shared memory to another DPDK or VPP program, no NIC");
+	say(r, WORKS, "vhost-user",
+		"--dev vhost:SOCKET: a virtual machine's NIC; virtio:SOCKET: as one, to a virtual switch");
 }
 
 static void memory(struct report *r, const struct bw_machine *m)

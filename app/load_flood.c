@@ -120,7 +120,7 @@ static int device_check(const struct bw_nic_plan *plan)
 	else if (has < 0)
 		bw_error(
 			"--flood: cannot tell whether %s carries a default route (%s); give packet:IFACE, xdp:IFACE, "
-			"memif:, tap or pci:",
+			"memif:, vhost:, virtio:, tap or pci:",
 			plan->spec, strerror(-has));
 	return has == 0 ? 0 : -EINVAL;
 }

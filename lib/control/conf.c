@@ -117,7 +117,8 @@ int bw_conf_parse(struct bw_conf *conf, int argc, char **argv)
 /** The word before the colon; what follows it is for the nic to judge, which can look at the machine. */
 static int device_apply(struct bw_conf *conf)
 {
-	static const char *const kinds[] = { "tap", "packet", "xdp", "memif", "ring", "pcap", "pci", "auto" };
+	static const char *const kinds[] = { "tap", "packet", "xdp", "memif", "vhost", "virtio", "ring",
+		"pcap", "pci", "auto" };
 	struct bw_raw *raw = conf->raw;
 	const char *nearest;
 	char kind[32];
@@ -139,8 +140,8 @@ static int device_apply(struct bw_conf *conf)
 		return bw_control__fail(conf, "device", "'%.60s' is no kind of device; did you mean %s?",
 			raw->device, nearest);
 	return bw_control__fail(conf, "device",
-		"'%.60s' is no kind of device; give tap, packet:IFACE, xdp:IFACE, memif:SOCKET, ring, pcap:IN,OUT, "
-		"pci:ADDR, auto or net_... devargs",
+		"'%.60s' is no kind of device; give tap, packet:IFACE, xdp:IFACE, memif:SOCKET, vhost:SOCKET, "
+		"virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, auto or net_... devargs",
 		raw->device);
 }
 

@@ -253,6 +253,8 @@ int bw_nic_has_default_route(const struct bw_nic_plan *plan)
 		return -EOPNOTSUPP;
 	case BW_NIC_TAP: /* a new interface */
 	case BW_NIC_MEMIF:
+	case BW_NIC_VHOST:
+	case BW_NIC_VIRTIO:
 	case BW_NIC_RING:
 	case BW_NIC_PCAP:
 		break; /* none of the kernel's */

@@ -301,13 +301,15 @@ static bool is_too_much(const struct bw_eal_conf *conf)
 
 static void add_memory(struct args *args, const struct bw_eal_conf *conf)
 {
-	const bool wants_zero_copy =
-		conf->plan != NULL && strstr(conf->plan->devargs, "zero-copy=yes") != NULL;
+	/* The peer maps it, and takes few descriptors. */
+	const bool is_shared =
+		conf->plan != NULL &&
+		(conf->plan->kind == BW_NIC_VIRTIO || strstr(conf->plan->devargs, "zero-copy=yes") != NULL);
 
 	has_hugepages =
 		!USER_GAVE(conf, "--no-huge") &&
 		free_hugepages_mib(2048) + free_hugepages_mib(1048576) >= BW_MAX(conf->memory_mib, 64u);
-	if (wants_zero_copy)
+	if (is_shared && !USER_GAVE(conf, "--single-file-segments", "--legacy-mem"))
 		add(args, "--single-file-segments");
 	if (has_hugepages) {
 		/* Pages without a file: the kernel takes them back however the process ends. */

@@ -4,6 +4,7 @@
 
 #include <net/if.h>
 #include <rte_ethdev.h>
+#include <rte_interrupts.h>
 
 #include <nic/bind.h>
 #include <nic/nic.h>
@@ -12,6 +13,7 @@
 /* Vector receive functions return nothing when asked for less than a handful. */
 #define BW_NIC__STASH_MAX  32
 #define BW_NIC__GROUPS_MAX 64
+#define BW_NIC__DESCS      1024
 
 /* Frame plus headers: Ethernet, VLAN tag, and the FCS that DPDK counts. */
 #define BW_NIC__FRAME_OVERHEAD (RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN + RTE_ETHER_CRC_LEN)
@@ -35,14 +37,15 @@ _Static_assert(BW_NIC__PACKET_BLOCK_BYTES % 4096 == 0, "blocks are pages");
 enum bw_nic__rx_via {
 	BW_NIC__RX_STASH = 1,   /* RX interrupts have to be armed: see bw_nic_sleep() */
 	BW_NIC__RX_COPY = 2,    /* net_af_packet: from its large buffers into the worker's */
-	BW_NIC__RX_GUARDED = 4, /* net_memif: its rings go with its peer, see memif.c */
+	BW_NIC__RX_GUARDED = 4, /* memif, vhost, virtio: their rings go with their peer, see guard.c */
 	BW_NIC__RX_READ = 8,    /* net_tap: from its descriptor, see tap_read() */
 };
 
 /* Why TX does not. */
 enum bw_nic__tx_via {
 	BW_NIC__TX_GUARDED = 1,
-	BW_NIC__TX_WRITE = 2, /* net_tap with an MTU that it does not know: see tap_write() */
+	BW_NIC__TX_WRITE = 2,  /* net_tap with an MTU that it does not know: see tap_write() */
+	BW_NIC__TX_SHARED = 3, /* net_vhost: guarded, and perhaps by another worker's queue: see vhost.c */
 };
 
 /* A TAP's largest frame in mbufs of the usual size. */
@@ -80,9 +83,12 @@ struct bw_nic__state {
 	int member_fd; /* packet socket that holds group memberships; -1: none */
 	unsigned group_count;
 	struct rte_ether_addr group[BW_NIC__GROUPS_MAX];
-	uint64_t lost_in_socket; /* PACKET_STATISTICS clears on read */
-	int held_by_driver;      /* mbufs in its rings after the start */
-	bool keeps_held;         /* net_af_xdp does not give them back */
+	uint64_t lost_in_socket;             /* PACKET_STATISTICS clears on read */
+	int held_by_driver;                  /* mbufs in its rings after the start */
+	bool keeps_held;                     /* net_af_xdp does not give them back */
+	bool is_tx_used[BW_NIC__QUEUES_MAX]; /* net_vhost: the guest takes from it */
+	unsigned tx_to[BW_NIC__QUEUES_MAX];  /* of BW_NIC__TX_SHARED. Atomic */
+	struct bw_nic__virtio *virtio;       /* virtio.c's */
 	struct rte_ring *ring_rx[BW_NIC__QUEUES_MAX], *ring_tx[BW_NIC__QUEUES_MAX];
 	unsigned ring_count;
 };
@@ -185,15 +191,54 @@ bool bw_nic__rss_can(const struct rte_eth_dev_info *info);
 int bw_nic__rss_read(struct bw_nic *nic, uint16_t reta_size);
 uint32_t bw_nic__rss_hash(const struct bw_flow *flow);
 
-/* memif.c */
-/** A path that nobody listens on any more is removed. 0, or -errno after one line. */
-int bw_nic__memif_claim(const char *spec, const char *path);
+/* socket.c */
+#define BW_NIC__SOCKET_PATH_BYTES 108 /* of sockaddr_un */
 /**
- * Start the port. A client's may have nobody to connect to yet, and starts when it has. 0, or -errno: a server's.
- * Bursts on it are the next two, which do nothing while it is not started or the driver handles a message.
+ * A socket's path as the drivers want it, absolute; the file itself need not exist, its directory must.
+ * @form  what stands before the colon of the SPEC, for the error
+ * 0, or -EINVAL, -EACCES or -ENODEV after one line.
  */
+int bw_nic__socket_path(
+	const char *spec, const char *form, const char *given, char out[BW_NIC__SOCKET_PATH_BYTES]);
+/** For a server: a path that nobody listens on any more is removed. 0, or -errno after one line. */
+int bw_nic__socket_claim(const char *spec, const char *path);
+/** For a client: there is nothing yet, or a socket that may be connected to. 0, or -errno after one line. */
+int bw_nic__socket_may_connect(const char *spec, const char *path);
+/** Is there a socket that nobody listens on any more? Who listens does not notice the question. */
+bool bw_nic__socket_is_stale(const char *path);
+/** This process's connected descriptor at that path, of the side that is named; -1: none. */
+int bw_nic__socket_find(const char *path, bool is_server);
+/** Close all of this process's at that path: a driver's that has forgotten them. */
+void bw_nic__socket_close(const char *path, bool is_server);
+/** Shut down all of this process's at that path: whoever waits for one of them, on whichever thread, wakes up. */
+void bw_nic__socket_shut(const char *path, bool is_server);
+
+/* guard.c: bursts of BW_NIC__RX_GUARDED, BW_NIC__TX_GUARDED and BW_NIC__TX_SHARED. */
+uint16_t bw_nic__guarded_rx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max);
+uint16_t bw_nic__guarded_tx(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count);
+uint16_t bw_nic__shared_tx(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count);
+/** No such burst is under way between the two. Waits for those that are. */
+void bw_nic__guards_take(void);
+void bw_nic__guards_give(void);
+
+/* memif.c */
+/** Start the port. A client's may have nobody to connect to yet, and starts when it has. 0, or -errno: a server's. */
 int bw_nic__memif_start(struct bw_nic *nic, bool is_client);
-uint16_t bw_nic__memif_rx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max);
-uint16_t bw_nic__memif_tx(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count);
 /** Stop and close the port, of one that was started. */
 void bw_nic__memif_close(struct bw_nic *nic);
+
+/* vhost.c */
+/** Before the port is configured, and with that may have a peer. 0, or -errno after one line. */
+int bw_nic__vhost_prepare(struct bw_nic *nic);
+/** Stop and close the port, also of one that was not started. */
+void bw_nic__vhost_close(struct bw_nic *nic);
+
+/* virtio.c */
+/** What rte_eth_dev_info_get() would say; there is a port only while there is a peer. */
+void bw_nic__virtio_describe(const struct bw_nic *nic, struct rte_eth_dev_info *info);
+/** Look for the peer, from now on. 0, or -errno after one line. */
+int bw_nic__virtio_start(struct bw_nic *nic);
+/** Of one that was started, or was not. */
+void bw_nic__virtio_close(struct bw_nic *nic);
+/** Is that the driver's link handler, which EAL is not to have? */
+bool bw_nic__virtio_keeps_off(const struct rte_intr_handle *handle, rte_intr_callback_fn fn);

@@ -116,7 +116,7 @@ static uint16_t rx_unusual(struct bw_nic *nic, unsigned queue, struct rte_mbuf *
 		return count;
 	}
 	if (q->rx_via & BW_NIC__RX_GUARDED)
-		return bw_nic__memif_rx(nic, queue, pkts, max);
+		return bw_nic__guarded_rx(nic, queue, pkts, max);
 	if (q->rx_via & BW_NIC__RX_READ)
 		return tap_read(nic, queue, pkts, max);
 	if (q->rx_via & BW_NIC__RX_COPY)
@@ -161,7 +161,9 @@ static uint16_t tap_write(const struct bw_nic *nic, unsigned queue, struct rte_m
 static uint16_t tx_unusual(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count)
 {
 	if (nic->state->tx_via == BW_NIC__TX_GUARDED)
-		return bw_nic__memif_tx(nic, queue, pkts, count);
+		return bw_nic__guarded_tx(nic, queue, pkts, count);
+	if (nic->state->tx_via == BW_NIC__TX_SHARED)
+		return bw_nic__shared_tx(nic, queue, pkts, count);
 	return tap_write(nic, queue, pkts, count);
 }
 

@@ -3,10 +3,9 @@
  * memif's control side.
  *
  * net_memif handles control messages on EAL's interrupt thread, and when one says that the peer has left, it unmaps
- * the rings that a worker may be in the middle of a burst on. So its handlers run under a guard that bursts take, too:
- * one a queue, and a burst that finds its guard taken does nothing. To get at the handlers, the functions of EAL's that
- * the driver registers them with are defined here as well: the driver is a plugin, and finds what the executable has
- * before what the libraries have.
+ * the rings that a worker may be in the middle of a burst on. So its handlers run under the guards that bursts take, too
+ * (guard.c). To get at the handlers, the functions of EAL's that the driver registers them with are defined here as well:
+ * the driver is a plugin, and finds what the executable has before what the libraries have.
  *
  * net_memif's server waits for clients on its own, but its client connects once, when the port is started, and
  * fails the start when nobody listens. A client here starts and restarts whenever its server does: a timer of
@@ -15,11 +14,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <rte_alarm.h>
@@ -34,101 +29,9 @@
 /* A second of no link: long enough for a handshake in progress. */
 #define LINK_DOWN_TICKS 10
 
-int bw_nic__memif_claim(const char *spec, const char *path)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	struct stat st;
-	int fd, rc;
-
-	if (lstat(path, &st) != 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode)) {
-		bw_error("--dev %s: %s exists and is not a socket; name another path", spec, path);
-		return -EBUSY;
-	}
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0) {
-		rc = -errno;
-		bw_error("--dev %s: no socket: %s", spec, strerror(-rc));
-		return rc;
-	}
-	memcpy(addr.sun_path, path, strlen(path) + 1); /* the caller has checked its length */
-	rc = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 ? 0 : -errno;
-	close(fd);
-	/* Refused: the file outlived its process. Anything else means that somebody is there. */
-	if (rc != -ECONNREFUSED) {
-		bw_error(
-			"--dev %s: another process listens on %s; stop it, name another path, or be its client with "
-			"role=client",
-			spec, path);
-		return -EBUSY;
-	}
-	if (unlink(path) != 0) {
-		rc = -errno;
-		bw_error("--dev %s: cannot remove the stale socket %s: %s", spec, path, strerror(-rc));
-		return rc;
-	}
-	return 0;
-}
-
-/* --- the guard ------------------------------------------------------------------------------------------ */
-
-static struct {
-	bool is_taken;
-} __rte_cache_aligned guards[BW_NIC__QUEUES_MAX]; /* of all memif ports: control messages are rare */
+/* --- the driver's handlers ------------------------------------------------------------------------------ */
 
 static unsigned ports_open;
-
-static bool guard_try(unsigned queue)
-{
-	return !__atomic_exchange_n(&guards[queue].is_taken, true, __ATOMIC_ACQUIRE);
-}
-
-static void guard_give(unsigned queue)
-{
-	__atomic_store_n(&guards[queue].is_taken, false, __ATOMIC_RELEASE);
-}
-
-/* A burst takes microseconds, but its thread may have been preempted. */
-static void guards_take(void)
-{
-	for (unsigned i = 0; i < BW_NIC__QUEUES_MAX; i++) {
-		while (!guard_try(i))
-			sched_yield();
-	}
-}
-
-static void guards_give(void)
-{
-	for (unsigned i = 0; i < BW_NIC__QUEUES_MAX; i++)
-		guard_give(i);
-}
-
-uint16_t bw_nic__memif_rx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
-{
-	uint16_t count = 0;
-
-	if (bw_unlikely(!guard_try(queue)))
-		return 0;
-	if (bw_likely(__atomic_load_n(&nic->state->is_port_started, __ATOMIC_ACQUIRE)))
-		count = rte_eth_rx_burst(nic->port_id, (uint16_t)queue, pkts, max);
-	guard_give(queue);
-	return count;
-}
-
-uint16_t bw_nic__memif_tx(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count)
-{
-	uint16_t sent = 0;
-
-	if (bw_unlikely(!guard_try(queue)))
-		return 0;
-	if (bw_likely(__atomic_load_n(&nic->state->is_port_started, __ATOMIC_ACQUIRE)))
-		sent = rte_eth_tx_burst(nic->port_id, (uint16_t)queue, pkts, count);
-	guard_give(queue);
-	return sent;
-}
-
-/* --- the driver's handlers ------------------------------------------------------------------------------ */
 
 /* It has two: of its listening sockets, and of its connections. EAL finds a handler by function and argument. */
 static rte_intr_callback_fn handlers[2];
@@ -138,9 +41,9 @@ static void run(rte_intr_callback_fn handler, void *arg)
 	/* The driver leaves its listener behind. EAL calls for as long as there is something to read. */
 	if (__atomic_load_n(&ports_open, __ATOMIC_ACQUIRE) == 0)
 		return;
-	guards_take();
+	bw_nic__guards_take();
 	handler(arg);
-	guards_give();
+	bw_nic__guards_give();
 }
 
 static void run_first(void *arg)
@@ -191,6 +94,8 @@ static rte_intr_callback_fn guarded(rte_intr_callback_fn fn)
 __attribute__((used)) int rte_intr_callback_register(
 	const struct rte_intr_handle *handle, rte_intr_callback_fn fn, void *arg)
 {
+	if (bw_nic__virtio_keeps_off(handle, fn))
+		return 0;
 	return NEXT(rte_intr_callback_register)(handle, guarded(fn), arg);
 }
 
@@ -218,11 +123,11 @@ static bool start_port(struct bw_nic *nic)
 
 static void stop_port(struct bw_nic *nic)
 {
-	guards_take();
+	bw_nic__guards_take();
 	if (nic->state->is_port_started)
 		(void)rte_eth_dev_stop(nic->port_id);
 	nic->state->is_port_started = false;
-	guards_give();
+	bw_nic__guards_give();
 }
 
 static void on_tick(void *arg)

@@ -17,6 +17,10 @@
  *                there are combined channels, of which a veth has none, and compares no more than the number: so
  *                each queue is a port with that one.
  * net_memif      See memif.c. Without as many queues as the peer's it reads another queue's ring.
+ * net_vhost      See vhost.c. Its MAC is the same in every process. Its TX checksum, where the guest takes none that are
+ *                left undone, sends UDP's zero, which says that there is none. What a guest leaves undone it tells, and
+ *                the parser knows; of what it does not tell it has verified nothing.
+ * net_virtio_user See virtio.c.
  * net_e1000_em   Offers two TX queues where the NIC has one (82540EM): what is put into the second stays there. The
  *                later NICs have two, and one context of checksums for both. Takes the order for RX interrupts, which
  *                then do not come: a sleeping worker looks by itself. It sends no link interrupt unless these are
@@ -24,6 +28,7 @@
  * net_vmxnet3    Tells of its link only who asks. Refuses a TSO packet that asks for an IPv4 checksum: see finish.c.
  * net_virtio     As that one. Of these three it alone spreads flows in QEMU, with mq=on,rss=on.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -54,7 +59,7 @@
 #define MTU_DEFAULT         1500
 #define MBUFS_MIN           16384
 #define MBUF_CACHE          256
-#define DESCS               1024
+#define DESCS               BW_NIC__DESCS
 #define RING_SLOTS          1024
 #define TAP_RX_DESCS        8
 #define TAP_SEGMENTS_MAX    64
@@ -97,8 +102,9 @@ static uint16_t data_room(enum bw_nic_kind kind, bool can_scatter, uint16_t mtu)
 
 static bool kind_can_scatter(enum bw_nic_kind kind)
 {
-	/* memif could, but leaks the first mbuf when it finds no second. */
-	return kind != BW_NIC_XDP && kind != BW_NIC_MEMIF && kind != BW_NIC_PCI && kind != BW_NIC_VDEV;
+	/* memif could, but leaks the first mbuf when it finds no second; virtio, if its peer does. */
+	return kind != BW_NIC_XDP && kind != BW_NIC_MEMIF && kind != BW_NIC_VIRTIO && kind != BW_NIC_PCI &&
+	       kind != BW_NIC_VDEV;
 }
 
 static uint32_t default_mbufs(enum bw_nic_kind kind)
@@ -219,6 +225,24 @@ static void raise_memlock_limit(void)
 		bw_debug("RLIMIT_MEMLOCK stays: %s", strerror(errno));
 }
 
+/* Drivers are plugins, of packages of their own. Of another's missing EAL tells by itself. */
+static int find_plugin(const struct bw_nic *nic)
+{
+	const char *driver = nic->plan.kind == BW_NIC_VHOST ? "net_vhost" : "net_virtio";
+	char library[32];
+	void *found;
+
+	if (nic->plan.kind != BW_NIC_VHOST && nic->plan.kind != BW_NIC_VIRTIO)
+		return 0;
+	snprintf(library, sizeof(library), "librte_%s.so.23", driver); /* of DPDK 22.11 */
+	found = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+	if (found != NULL)
+		return dlclose(found);
+	bw_error("--dev %s: DPDK's driver %s is missing; install %s, which is in librte-net-%s23 with Debian",
+		nic->plan.spec, driver, library, driver + strlen("net_"));
+	return -ENODEV;
+}
+
 static int vdev_attach_port(struct bw_nic *nic, unsigned index)
 {
 	const char *args = nic->plan.devargs + strcspn(nic->plan.devargs, ",");
@@ -264,6 +288,13 @@ static int vdev_attach(struct bw_nic *nic, struct sockets *sockets)
 	for (unsigned i = 0; i < port_count && rc == 0; i++)
 		rc = vdev_attach_port(nic, i);
 	return rc;
+}
+
+/* Its ports come and go, see virtio.c: until there is one, it has none of DPDK's numbers. */
+static int virtio_attach(struct bw_nic *nic)
+{
+	add_port(nic, RTE_MAX_ETHPORTS);
+	return 0;
 }
 
 static int pci_attach(struct bw_nic *nic)
@@ -343,7 +374,7 @@ static void choose_mac(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	(void)rte_eth_macaddr_get(nic->port_id, &device);
 	if (conf->mac != NULL) {
 		nic->mac = *conf->mac;
-	} else if (is_driver(nic, "net_tap")) {
+	} else if (is_driver(nic, "net_tap") || is_driver(nic, "net_vhost")) {
 		do
 			mac_random(&nic->mac);
 		while (memcmp(nic->mac.b, device.addr_bytes, sizeof(nic->mac.b)) == 0);
@@ -469,7 +500,7 @@ static uint64_t tx_offloads(const struct bw_nic *nic, const struct rte_eth_dev_i
 	const uint64_t l4 = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 	uint64_t offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 
-	if (is_driver(nic, "net_tap"))
+	if (is_driver(nic, "net_tap") || is_driver(nic, "net_vhost"))
 		return offloads;
 	if ((info->tx_offload_capa & l4) == l4)
 		offloads |= l4 | (info->tx_offload_capa &
@@ -483,7 +514,7 @@ static void note_offloads(struct bw_nic *nic, const struct rte_eth_dev_info *inf
 	const uint64_t rx = rx_offloads(info), tx = tx_offloads(nic, info);
 	const uint64_t rx_l4 = RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
 
-	nic->has_rx_checksum = (rx & rx_l4) == rx_l4;
+	nic->has_rx_checksum = (rx & rx_l4) == rx_l4 && !is_driver(nic, "net_vhost");
 	nic->has_tx_ip_checksum = tx & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
 	nic->has_tx_l4_checksum = tx & RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
 	nic->has_multi_segment = tx & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
@@ -775,7 +806,8 @@ static int pools_in_use(const struct bw_nic *nic)
 static bool has_link_to_watch(const struct bw_nic *nic)
 {
 	return nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP ||
-	       nic->plan.kind == BW_NIC_PCI;
+	       nic->plan.kind == BW_NIC_PCI || nic->plan.kind == BW_NIC_VHOST ||
+	       nic->plan.kind == BW_NIC_VIRTIO;
 }
 
 /* It may have another name by now; sockets know it by its number. */
@@ -795,7 +827,7 @@ static bool is_iface_gone(const struct bw_nic *nic)
 	struct bw_nic__iface iface;
 	int rc;
 
-	if (nic->plan.kind == BW_NIC_PCI)
+	if (nic->plan.iface[0] == '\0')
 		return false;
 	rc = bw_nic__iface_read(nic->plan.iface, &iface);
 	return rc == -ENODEV || (rc == 0 && iface.index != nic->state->iface_index);
@@ -847,14 +879,21 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	for (unsigned i = 0; i < BW_NIC__QUEUES_MAX; i++)
 		nic->state->queue[i].fd = -1;
 
+	rc = find_plugin(nic);
+	if (rc != 0)
+		goto fail;
 	bw_nic__listen();
-	rc = nic->plan.kind == BW_NIC_RING ? ring_attach(nic)
-	     : nic->plan.is_pci            ? pci_attach(nic)
-					   : vdev_attach(nic, &sockets);
+	rc = nic->plan.kind == BW_NIC_RING     ? ring_attach(nic)
+	     : nic->plan.kind == BW_NIC_VIRTIO ? virtio_attach(nic)
+	     : nic->plan.is_pci                ? pci_attach(nic)
+					       : vdev_attach(nic, &sockets);
 	if (rc != 0)
 		goto fail;
 
-	rc = rte_eth_dev_info_get(nic->port_id, &info);
+	if (nic->plan.kind == BW_NIC_VIRTIO)
+		bw_nic__virtio_describe(nic, &info);
+	else
+		rc = rte_eth_dev_info_get(nic->port_id, &info);
 	if (rc != 0) {
 		bw_error("--dev %s: the driver does not describe its device: %s", nic->plan.spec,
 			strerror(-rc));
@@ -892,7 +931,11 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 		if (rc != 0)
 			goto fail;
 	}
-	rc = configure_and_start(nic, conf, &info);
+	if (nic->plan.kind == BW_NIC_VHOST)
+		rc = bw_nic__vhost_prepare(nic);
+	if (rc == 0)
+		rc = nic->plan.kind == BW_NIC_VIRTIO ? bw_nic__virtio_start(nic)
+						     : configure_and_start(nic, conf, &info);
 	if (rc != 0)
 		goto fail;
 	if (nic->has_rss && bw_nic__rss_read(nic, info.reta_size) != 0) {
@@ -967,7 +1010,11 @@ static void close_port(struct bw_nic *nic)
 	for (unsigned i = 0; i < state->port_count; i++)
 		devices[i] = device_of(nic, state->port_ids[i]);
 	bw_nic__hush();
-	if (state->tx_via == BW_NIC__TX_GUARDED) {
+	if (nic->plan.kind == BW_NIC_VIRTIO) {
+		bw_nic__virtio_close(nic);
+	} else if (state->tx_via == BW_NIC__TX_SHARED) {
+		bw_nic__vhost_close(nic);
+	} else if (state->tx_via == BW_NIC__TX_GUARDED) {
 		bw_nic__memif_close(nic);
 	} else {
 		for (unsigned i = 0; i < state->port_count; i++) {
@@ -1068,6 +1115,8 @@ bool bw_nic_is_link_up(const struct bw_nic *nic)
 	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP)
 		return bw_nic__iface_read(nic->plan.iface, &iface) == 0 &&
 		       iface.index == nic->state->iface_index && iface.is_up && iface.has_carrier;
+	if (nic->plan.kind == BW_NIC_VIRTIO)
+		return __atomic_load_n(&nic->state->is_port_started, __ATOMIC_ACQUIRE);
 	return rte_eth_link_get_nowait(nic->port_id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 
@@ -1076,7 +1125,7 @@ void bw_nic_losses(const struct bw_nic *nic, struct bw_nic_losses *losses)
 	struct bw_nic__state *state = nic->state;
 
 	memset(losses, 0, sizeof(*losses));
-	if (!state->is_port_open)
+	if (!state->is_port_open || nic->plan.kind == BW_NIC_VIRTIO)
 		return;
 	for (unsigned i = 0; i < state->port_count; i++) {
 		struct rte_eth_stats stats = { 0 };

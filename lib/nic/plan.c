@@ -17,14 +17,15 @@
 
 #include "internal.h"
 
-#define TAP_NAME_DEFAULT "bw0"
+#define TAP_NAME_DEFAULT  "bw0"
 /* net_tap's own limit in DPDK 22.11 */
-#define TAP_QUEUES_MAX   16u
-#define RING_QUEUES_MAX  16u
-#define XDP_QUEUES_MAX   32u /* each is a port, and DPDK has RTE_MAX_ETHPORTS */
+#define TAP_QUEUES_MAX    16u
+#define RING_QUEUES_MAX   16u
+/* net_virtio_user's own limit in DPDK 22.11 */
+#define VIRTIO_QUEUES_MAX 8u
+#define XDP_QUEUES_MAX    32u /* each is a port, and DPDK has RTE_MAX_ETHPORTS */
 /* As DPDK has it. */
-#define XDP_BUSY_POLL    64
-#define SOCKET_PATH_MAX  107 /* sockaddr_un */
+#define XDP_BUSY_POLL     64
 
 _Static_assert(XDP_QUEUES_MAX <= RTE_MAX_ETHPORTS, "ports");
 
@@ -176,6 +177,16 @@ static int number(const struct bw_nic_plan *plan, const char *key, const char *t
 	return -EINVAL;
 }
 
+/* 0, or -EINVAL after one line. */
+static int role(const struct bw_nic_plan *plan, const char *text, bool *is_client)
+{
+	*is_client = strcmp(text, "client") == 0;
+	if (*is_client || strcmp(text, "server") == 0)
+		return 0;
+	bw_error("--dev %s: role must be server or client, not \"%s\"", plan->spec, text);
+	return -EINVAL;
+}
+
 struct xdp_options {
 	unsigned busy_poll; /* packets that a look at the device may handle; 0: only its interrupts do */
 	unsigned copies;
@@ -252,13 +263,8 @@ static int memif_option(const struct bw_nic_plan *plan, const char *option, stru
 	unsigned flag;
 	int rc;
 
-	if ((value = value_of(option, "role")) != NULL) {
-		o->is_client = strcmp(value, "client") == 0;
-		if (o->is_client || strcmp(value, "server") == 0)
-			return 0;
-		bw_error("--dev %s: role must be server or client, not \"%s\"", plan->spec, value);
-		return -EINVAL;
-	}
+	if ((value = value_of(option, "role")) != NULL)
+		return role(plan, value, &o->is_client);
 	if ((value = value_of(option, "id")) != NULL)
 		return number(plan, "id", value, 0, INT_MAX, &o->id);
 	if ((value = value_of(option, "bsize")) != NULL)
@@ -277,52 +283,18 @@ static int memif_option(const struct bw_nic_plan *plan, const char *option, stru
 	return -EINVAL;
 }
 
-/* The driver wants an absolute path; the file itself need not exist, its directory must. */
-static int memif_path(const struct bw_nic_plan *plan, const char *given, char out[PATH_MAX])
-{
-	char dir[PATH_MAX], real[PATH_MAX];
-	const char *slash = strrchr(given, '/');
-	const char *file = slash != NULL ? slash + 1 : given;
-	const size_t dir_len = slash != NULL ? (size_t)(slash - given) : 0;
-	int len;
-
-	if (file[0] == '\0') {
-		bw_error("--dev %s: no socket is named; write memif:SOCKET, a path", plan->spec);
-		return -EINVAL;
-	}
-	snprintf(dir, sizeof(dir), "%.*s", (int)BW_MIN(dir_len, sizeof(dir) - 1), given);
-	if (realpath(slash == NULL  ? "."
-		     : dir_len == 0 ? "/"
-				    : dir,
-		    real) == NULL ||
-		access(real, R_OK | W_OK) != 0) {
-		const int err = errno;
-
-		bw_error("--dev %s: the socket's directory: %s", plan->spec, strerror(err));
-		return err == EACCES || err == EROFS ? -EACCES : -ENODEV;
-	}
-	/* "/.": the driver takes the empty directory name of "/file" for a missing one. */
-	len = snprintf(out, PATH_MAX, "%s/%s", strcmp(real, "/") == 0 ? "/." : real, file);
-	if (len < 0 || len > SOCKET_PATH_MAX) {
-		bw_error("--dev %s: the socket's path has more than %d bytes: %.120s", plan->spec,
-			SOCKET_PATH_MAX, out);
-		return -EINVAL;
-	}
-	return 0;
-}
-
 static int plan_memif(const char *rest, unsigned queues, struct bw_nic_plan *plan)
 {
 	/* 1024 slots; 2048-byte buffers are the data room of our mbufs */
 	struct memif_options o = { .buffer_bytes = 2048, .ring_log2 = 10, .queues = 1 };
-	char text[sizeof(plan->spec)], path[PATH_MAX];
+	char text[sizeof(plan->spec)], path[BW_NIC__SOCKET_PATH_BYTES];
 	char *save, *word;
 	int rc;
 
 	memcpy(text, rest, strlen(rest) + 1);
 	save = text;
 	word = strsep(&save, ",");
-	rc = memif_path(plan, word, path);
+	rc = bw_nic__socket_path(plan->spec, "memif", word, path);
 	while (rc == 0 && (word = strsep(&save, ",")) != NULL)
 		rc = memif_option(plan, word, &o);
 	if (rc != 0)
@@ -333,7 +305,7 @@ static int plan_memif(const char *rest, unsigned queues, struct bw_nic_plan *pla
 		return -EINVAL;
 	}
 	if (!o.is_client) {
-		rc = bw_nic__memif_claim(plan->spec, path);
+		rc = bw_nic__socket_claim(plan->spec, path);
 		if (rc != 0)
 			return rc;
 	}
@@ -348,6 +320,80 @@ static int plan_memif(const char *rest, unsigned queues, struct bw_nic_plan *pla
 	return set_devargs(plan, "net_memif0,role=%s,id=%u,bsize=%u,rsize=%u,socket-abstract=no,socket=%s%s",
 		o.is_client ? "client" : "server", o.id, o.buffer_bytes, o.ring_log2, path,
 		o.has_zero_copy ? ",zero-copy=yes" : "");
+}
+
+/* A vhost-user device's two ends: who makes the socket is another matter than which end it is. */
+struct vhost_options {
+	const char *form;
+	bool is_client;
+	unsigned queues;
+};
+
+static int vhost_option(const struct bw_nic_plan *plan, const char *option, struct vhost_options *o)
+{
+	const unsigned queues_max = plan->kind == BW_NIC_VIRTIO ? VIRTIO_QUEUES_MAX : BW_NIC__QUEUES_MAX;
+	const char *value;
+
+	if ((value = value_of(option, "role")) != NULL)
+		return role(plan, value, &o->is_client);
+	if ((value = value_of(option, "queues")) != NULL)
+		return number(plan, "queues", value, 1, queues_max, &o->queues);
+	bw_error(
+		"--dev %s: unknown option \"%s\"; %s:SOCKET takes role, queues", plan->spec, option, o->form);
+	return -EINVAL;
+}
+
+/* Where the socket is, who makes it and how many queues there are. 0, or -errno after one line. */
+static int plan_vhost_socket(
+	const char *rest, unsigned queues, struct bw_nic_plan *plan, struct vhost_options *o)
+{
+	char text[sizeof(plan->spec)], *save = text, *word;
+	int rc;
+
+	memcpy(text, rest, strlen(rest) + 1);
+	word = strsep(&save, ",");
+	rc = bw_nic__socket_path(plan->spec, o->form, word, plan->socket);
+	while (rc == 0 && (word = strsep(&save, ",")) != NULL)
+		rc = vhost_option(plan, word, o);
+	if (rc != 0)
+		return rc;
+	if (o->queues > queues) {
+		bw_error(
+			"--dev %s: queues=%u, but there are %u workers to look after them; give fewer, or: --workers %u",
+			plan->spec, o->queues, queues, o->queues);
+		return -EINVAL;
+	}
+	plan->queues_max = o->queues;
+	plan->is_socket_server = !o->is_client;
+	return o->is_client ? bw_nic__socket_may_connect(plan->spec, plan->socket)
+			    : bw_nic__socket_claim(plan->spec, plan->socket);
+}
+
+static int plan_vhost(const char *rest, unsigned queues, struct bw_nic_plan *plan)
+{
+	struct vhost_options o = { .form = "vhost", .queues = queues };
+	int rc;
+
+	plan->kind = BW_NIC_VHOST;
+	rc = plan_vhost_socket(rest, queues, plan, &o);
+	if (rc != 0)
+		return rc;
+	/* No TSO, which is its default: what a guest then sends fits its MTU. */
+	return set_devargs(
+		plan, "net_vhost0,iface=%s,queues=%u,client=%d", plan->socket, o.queues, o.is_client);
+}
+
+static int plan_virtio(const char *rest, unsigned queues, struct bw_nic_plan *plan)
+{
+	struct vhost_options o = { .form = "virtio", .is_client = true, .queues = 1 };
+	int rc;
+
+	plan->kind = BW_NIC_VIRTIO;
+	rc = plan_vhost_socket(rest, queues, plan, &o);
+	if (rc != 0)
+		return rc;
+	return set_devargs(plan, "net_virtio_user0,path=%s,queues=%u,queue_size=%u,server=%d", plan->socket,
+		o.queues, BW_NIC__DESCS, !o.is_client);
 }
 
 static int plan_pcap(const char *rest, struct bw_nic_plan *plan)
@@ -497,6 +543,10 @@ int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan)
 		return plan_xdp(rest, queues, plan);
 	if (IS("memif"))
 		return plan_memif(rest, queues, plan);
+	if (IS("vhost"))
+		return plan_vhost(rest, queues, plan);
+	if (IS("virtio"))
+		return plan_virtio(rest, queues, plan);
 	if (IS("ring") && spec[kind_len] == '\0') {
 		plan->kind = BW_NIC_RING;
 		plan->queues_max = BW_MIN(queues, RING_QUEUES_MAX);
@@ -509,9 +559,8 @@ int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan)
 #undef IS
 	if (strncmp(spec, "net_", 4) == 0 || strncmp(spec, "eth_", 4) == 0)
 		return plan_vdev(spec, queues, plan);
-	bw_error(
-		"--dev %s: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, ring, "
-		"pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v",
+	bw_error("--dev %s: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, "
+		 "vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v",
 		spec);
 	return -EINVAL;
 }

@@ -229,10 +229,13 @@ class Bench:
         # Refused below an MTU of 1280 (RFC 8200 section 5), where no test uses it.
         self.client.ip(f"addr add {V6_CLIENT}/64 dev {self.iface} nodad", check=False)
 
-    def bridge(self, mtu, role="client", queues=1):
-        """memif on one side, a TAP in the client's namespace on the other: the kernel's programs reach a memif."""
-        if role == "client":
-            wait_until(self.socket.exists, "the memif socket")
+    def bridge(self, mtu, role="client", queues=1, peer=None):
+        """memif, or the device `peer`, on one side, a TAP in the client's namespace on the other: the kernel's programs reach
+        what has no other kernel interface."""
+        if peer is None:
+            peer = f"net_memif0,role={role},socket={self.socket},socket-abstract=no"
+            if role == "client":
+                wait_until(self.socket.exists, "the memif socket")
         with open(self.log("testpmd"), "wb") as out:
             # It runs until its stdin ends, on the CPU that Barewire's workers take last. The TAP's MTU can only be
             # had by command.
@@ -240,7 +243,7 @@ class Bench:
                 ["dpdk-testpmd", "--no-pci", "--no-huge", "--no-shconf", "--no-telemetry", "-m", "256",
                  "--lcores=0@0,1@0",
                  f"--file-prefix={self.client.name}",
-                 f"--vdev=net_memif0,role={role},socket={self.socket},socket-abstract=no",
+                 f"--vdev={peer}",
                  f"--vdev=net_tap0,iface={self.iface}", "--", "-i", "--forward-mode=io", "--total-num-mbufs=16384",
                  f"--rxq={queues}", f"--txq={queues}"],
                 stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)

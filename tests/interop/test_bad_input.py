@@ -71,6 +71,15 @@ CASES = {
     "unknown device": (["--dev", "carrier-pigeon"], ["carrier-pigeon"]),
     "missing PCI device": (["--dev", "pci:0000:ff:1f.7"], ["0000:ff:1f.7"]),
     "memif socket in a missing folder": (["--dev", "memif:/no/such/folder/m.sock"], ["/no/such/folder"]),
+    "vhost socket in a missing folder": (["--dev", "vhost:/no/such/folder/v.sock"], ["/no/such/folder"]),
+    "vhost with a path that is a file": (["--dev", "vhost:/etc/passwd"], ["/etc/passwd", "not a socket"]),
+    "vhost without a path": (["--dev", "vhost:"], ["vhost:SOCKET"]),
+    "vhost with a path too long": (["--dev", "vhost:/tmp/" + "x" * 120], ["107 bytes"]),
+    "vhost with an unknown role": (["--dev", "vhost:/tmp/v.sock,role=guest"], ["role", "guest"]),
+    "vhost with more queues than workers": (["--dev", "vhost:/tmp/v.sock,queues=2"], ["queues=2"]),
+    "virtio socket in a missing folder": (["--dev", "virtio:/no/such/folder/v.sock"], ["/no/such/folder"]),
+    "virtio with a path that is a file": (["--dev", "virtio:/etc/passwd"], ["/etc/passwd", "not a socket"]),
+    "virtio with an unknown option": (["--dev", "virtio:/tmp/v.sock,speed=1"], ["speed=1"]),
     "no workers": (["--workers", "0"], ["--workers"]),
     "workers that are no number": (["--workers", "two"], ["two"]),
     "more workers than cores": (["--workers", "65"], ["65"]),
@@ -124,6 +133,20 @@ def test_unreadable_root(place, binary):
     refused(place, ["setpriv", "--bounding-set=-dac_override,-dac_read_search",
                     "--inh-caps=-dac_override,-dac_read_search", binary,
                     "serve", "--dev", "tap:bwt9", "--http", f"8080={root}"], str(root))
+
+
+@pytest.mark.parametrize("device", ["vhost", "virtio"])
+def test_a_socket_folder_without_permission(place, binary, device):
+    """A user who may not write where the socket would be is told so."""
+    public = pathlib.Path(tempfile.mkdtemp(prefix="barewire-public-"))
+    try:
+        public.chmod(0o755)
+        copy = shutil.copy(binary, public / "barewire")
+        refused(place, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
+                        "--inh-caps=-all", copy, "serve", "--dev", f"{device}:{public}/v.sock,role=server", "--addr",
+                        "192.0.2.1/24", "--echo", "7"], "v.sock", "Permission denied")
+    finally:
+        shutil.rmtree(public)
 
 
 @pytest.mark.parametrize("device", ["tap:bwt9", "packet:taken", "xdp:taken"])

@@ -50,12 +50,12 @@ static void nonsense_is_named(void **unused)
 {
 	expect("bogus", 1, -EINVAL,
 		PREFIX
-		"--dev bogus: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, ring, "
-		"pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v\n");
+		"--dev bogus: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, "
+		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v\n");
 	expect("ring:1", 1, -EINVAL,
 		PREFIX
-		"--dev ring:1: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, ring, "
-		"pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v\n");
+		"--dev ring:1: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, "
+		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v\n");
 	expect("tap:a/b", 1, -EINVAL,
 		PREFIX "--dev tap:a/b: \"a/b\" is not an interface name: 1 to 15 letters, digits, . _ -\n");
 	expect("tap:sixteen-letters-", 1, -EINVAL,
@@ -164,6 +164,124 @@ static void memif_options(void **unused)
 	expect("memif:", 1, -EINVAL, PREFIX "--dev memif:: no socket is named; write memif:SOCKET, a path\n");
 	expect("memif:/no-such-dir/m", 1, -ENODEV,
 		PREFIX "--dev memif:/no-such-dir/m: the socket's directory: No such file or directory\n");
+}
+
+/* The SPEC is `form` with the folder's socket and these options; the error is what comes behind the SPEC. */
+static void expect_socket(const char *form, const char *options, unsigned workers, int rc, const char *error)
+{
+	char spec[160], want[512] = "";
+
+	snprintf(spec, sizeof(spec), "%s:%s/v.sock%s", form, dir, options);
+	if (rc != 0)
+		snprintf(want, sizeof(want), PREFIX "--dev %s: %s\n", spec, error);
+	expect(spec, workers, rc, want);
+}
+
+static void expect_devargs(const char *format)
+{
+	char want[256], path[64];
+
+	snprintf(path, sizeof(path), "%s/v.sock", dir);
+	snprintf(want, sizeof(want), format, path);
+	assert_string_equal(plan.devargs, want);
+	assert_string_equal(plan.socket, path);
+	assert_false(plan.is_pci);
+	assert_int_equal(plan.port_count, 1);
+}
+
+/* The back-end makes the socket unless told, with a queue for each worker; the guest may use fewer. */
+static void vhost_options(void **unused)
+{
+	expect_socket("vhost", "", 3, 0, "");
+	assert_int_equal(plan.kind, BW_NIC_VHOST);
+	assert_int_equal(plan.queues_max, 3);
+	expect_devargs("net_vhost0,iface=%s,queues=3,client=0");
+	expect_socket("vhost", ",role=client,queues=2", 3, 0, "");
+	assert_int_equal(plan.queues_max, 2);
+	expect_devargs("net_vhost0,iface=%s,queues=2,client=1");
+	expect_socket("vhost", ",role=server", 1, 0, "");
+	expect_devargs("net_vhost0,iface=%s,queues=1,client=0");
+
+	expect_socket("vhost", ",role=master", 1, -EINVAL, "role must be server or client, not \"master\"");
+	expect_socket("vhost", ",queues=0", 1, -EINVAL, "queues must be a number from 1 to 64, not \"0\"");
+	expect_socket("vhost", ",queues=2", 1, -EINVAL,
+		"queues=2, but there are 1 workers to look after them; give fewer, or: --workers 2");
+	expect_socket(
+		"vhost", ",id=1", 1, -EINVAL, "unknown option \"id=1\"; vhost:SOCKET takes role, queues");
+	expect_socket("vhost", ",", 1, -EINVAL, "unknown option \"\"; vhost:SOCKET takes role, queues");
+	expect("vhost:", 1, -EINVAL, PREFIX "--dev vhost:: no socket is named; write vhost:SOCKET, a path\n");
+	expect("vhost:/no-such-dir/m", 1, -ENODEV,
+		PREFIX "--dev vhost:/no-such-dir/m: the socket's directory: No such file or directory\n");
+}
+
+/* The front-end connects unless told, with one queue, since it may not ask for more than there are. */
+static void virtio_options(void **unused)
+{
+	expect_socket("virtio", "", 3, 0, "");
+	assert_int_equal(plan.kind, BW_NIC_VIRTIO);
+	assert_int_equal(plan.queues_max, 1);
+	expect_devargs("net_virtio_user0,path=%s,queues=1,queue_size=1024,server=0");
+	expect_socket("virtio", ",role=server,queues=2", 2, 0, "");
+	assert_int_equal(plan.queues_max, 2);
+	expect_devargs("net_virtio_user0,path=%s,queues=2,queue_size=1024,server=1");
+
+	expect_socket("virtio", ",queues=9", 16, -EINVAL, "queues must be a number from 1 to 8, not \"9\"");
+	expect_socket(
+		"virtio", ",zc=1", 1, -EINVAL, "unknown option \"zc=1\"; virtio:SOCKET takes role, queues");
+	expect("virtio:", 1, -EINVAL,
+		PREFIX "--dev virtio:: no socket is named; write virtio:SOCKET, a path\n");
+}
+
+static void a_socket_path_is_bounded(void **unused)
+{
+	char spec[256], want[640];
+	int head;
+
+	head = snprintf(spec, sizeof(spec), "vhost:%s/", dir);
+	memset(spec + head, 'x', 120);
+	spec[head + 120] = '\0';
+	snprintf(want, sizeof(want), PREFIX "--dev %s: the socket's path has more than 107 bytes: %.120s\n",
+		spec, spec + strlen("vhost:"));
+	expect(spec, 1, -EINVAL, want);
+}
+
+/* Who listens is not bothered by a second one that wants the path, nor by a client that has not come yet. */
+static void vhost_socket_files(void **unused)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char error[256];
+	struct stat st;
+	FILE *file;
+	int fd;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/v.sock", dir);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	snprintf(error, sizeof(error),
+		"another process listens on %s; stop it, name another path, or be its client with role=client",
+		addr.sun_path);
+	expect_socket("vhost", "", 1, -EBUSY, error);
+	expect_socket("virtio", ",role=server", 1, -EBUSY, error);
+	expect_socket("vhost", ",role=client", 1, 0, "");
+	expect_socket("virtio", "", 1, 0, "");
+	assert_int_equal(accept(fd, NULL, NULL), -1);
+	assert_int_equal(errno, EAGAIN);
+
+	/* Nobody does any more: a client waits for who comes, a server removes the file. */
+	close(fd);
+	expect_socket("virtio", "", 1, 0, "");
+	assert_int_equal(stat(addr.sun_path, &st), 0);
+	expect_socket("vhost", "", 1, 0, "");
+	assert_int_not_equal(stat(addr.sun_path, &st), 0);
+
+	file = fopen(addr.sun_path, "w");
+	assert_non_null(file);
+	fclose(file);
+	snprintf(error, sizeof(error), "%s exists and is not a socket; name another path", addr.sun_path);
+	expect_socket("vhost", "", 1, -EBUSY, error);
+	expect_socket("virtio", "", 1, -EBUSY, error);
+	assert_int_equal(unlink(addr.sun_path), 0);
 }
 
 static void memif_socket_files(void **unused)
@@ -333,6 +451,10 @@ int main(void)
 		cmocka_unit_test(pci_addresses),
 		cmocka_unit_test(memif_options),
 		cmocka_unit_test(memif_socket_files),
+		cmocka_unit_test(vhost_options),
+		cmocka_unit_test(virtio_options),
+		cmocka_unit_test(a_socket_path_is_bounded),
+		cmocka_unit_test(vhost_socket_files),
 		cmocka_unit_test(pcap_files),
 		cmocka_unit_test(memory_grows_with_workers_and_mtu),
 		cmocka_unit_test(functions_of_one_nic_hang_together),

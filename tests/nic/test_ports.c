@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Ports that need no kernel interface: ring, memif and pcap, and what is done to packets before they go out. */
+/* Ports that need no kernel interface: ring, memif, vhost-user and pcap, and what is done to packets before they go out. */
 #include "capture.h"
 
 #include <dirent.h>
@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 
 #include <rte_ether.h>
@@ -410,6 +412,106 @@ static void memif_peers_come_and_go(void **unused)
 	assert_int_equal(unlink(alias), 0);
 }
 
+/* --- vhost-user ----------------------------------------------------------------------------------------- */
+
+/* Of either end the first one waits for the other, and the socket may be made by either. */
+static void vhost_peers_come_and_go(void **unused)
+{
+	static const char *const roles[][2] = { { "server", "client" }, { "client", "server" } };
+	char vhost_spec[96], virtio_spec[96], path[64];
+	struct bw_counters counters = { 0 };
+	struct bw_nic vhost, virtio;
+	struct rte_mbuf *m, *got[4];
+
+	snprintf(path, sizeof(path), "%s/v", dir);
+	for (unsigned r = 0; r < BW_ARRAY_LEN(roles); r++) {
+		snprintf(vhost_spec, sizeof(vhost_spec), "vhost:%s,role=%s", path, roles[r][0]);
+		snprintf(virtio_spec, sizeof(virtio_spec), "virtio:%s,role=%s", path, roles[r][1]);
+		nic_start(&virtio, virtio_spec, 1);
+		assert_false(bw_nic_is_link_up(&virtio));
+		assert_string_equal(virtio.driver, "net_virtio_user");
+		assert_int_equal(bw_nic_rx(&virtio, 0, got, 4), 0);
+		m = build(&virtio, &(struct shape){ .payload = 10 });
+		assert_int_equal(bw_nic_tx(&virtio, 0, &m, 1, &counters), 0);
+		rte_pktmbuf_free(m);
+		for (unsigned life = 0; life < 2; life++) {
+			nic_start(&vhost, vhost_spec, 1);
+			assert_string_equal(vhost.driver, "net_vhost");
+			assert_false(vhost.has_tx_l4_checksum);
+			assert_true(link_becomes(&vhost, true));
+			assert_true(link_becomes(&virtio, true));
+			send_and_receive(&virtio, &vhost, 1000);
+			send_and_receive(&vhost, &virtio, 1446);
+			nic_end(&vhost);
+			assert_true(link_becomes(&virtio, false));
+			assert_int_equal(bw_nic_rx(&virtio, 0, got, 4), 0);
+		}
+		bw_nic_stop_queues(&virtio);
+		assert_int_equal(bw_nic_mbufs_in_use(&virtio), 0);
+		bw_nic_close(&virtio);
+		assert_int_not_equal(access(path, F_OK), 0);
+	}
+}
+
+/* Peers that break off, say nonsense or say nothing: one line about them all, and the end is not delayed. */
+static void vhost_handshakes_that_fail(void **unused)
+{
+	static const uint32_t nonsense[] = { 0xffffffff, 1, 0xfffffff0, 7 };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char spec[128], text[16], want[384];
+	struct bw_nic nic, vhost;
+	bw_ns start;
+	int fd, end;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/v", dir);
+	snprintf(spec, sizeof(spec), "virtio:%s", addr.sun_path);
+	snprintf(want, sizeof(want),
+		"barewire: warning: --dev %s: who is at %s breaks off, or does not speak vhost-user; trying again, now and "
+		"then\n",
+		spec, addr.sun_path);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	capture_begin();
+	nic_start(&nic, spec, 1);
+	for (unsigned i = 0; i < 4; i++) {
+		end = accept(fd, NULL, NULL);
+		assert_true(end >= 0);
+		if (i % 2 == 1) {
+			assert_true(read(end, text, sizeof(text)) > 0);
+			assert_true(send(end, nonsense, sizeof(nonsense), MSG_NOSIGNAL) > 0);
+		}
+		close(end);
+		assert_false(bw_nic_is_link_up(&nic));
+	}
+	end = accept(fd, NULL, NULL); /* and is silent */
+	assert_true(end >= 0);
+	assert_string_equal(capture_end(), want);
+	/* One that does speak it is heard all the same. */
+	close(end);
+	close(fd);
+	assert_int_equal(unlink(addr.sun_path), 0);
+	snprintf(spec, sizeof(spec), "vhost:%s", addr.sun_path);
+	nic_start(&vhost, spec, 1);
+	assert_true(link_becomes(&nic, true));
+	assert_true(link_becomes(&vhost, true));
+	send_and_receive(&nic, &vhost, 100);
+	nic_end(&vhost);
+
+	/* And the end does not wait for one that is silent. */
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	end = accept(fd, NULL, NULL);
+	assert_true(end >= 0);
+	start = monotonic();
+	nic_end(&nic);
+	assert_true(monotonic() - start < BW_NS_PER_SEC);
+	close(end);
+	close(fd);
+	assert_int_equal(unlink(addr.sun_path), 0);
+}
+
 static void an_mtu_out_of_range_is_refused(void **unused)
 {
 	struct bw_nic_plan plan;
@@ -585,6 +687,8 @@ int main(void)
 		cmocka_unit_test(a_full_device_takes_a_prefix),
 		cmocka_unit_test(sleep_ends_by_time_or_wake),
 		cmocka_unit_test(memif_peers_come_and_go),
+		cmocka_unit_test(vhost_peers_come_and_go),
+		cmocka_unit_test(vhost_handshakes_that_fail),
 		cmocka_unit_test(an_mtu_out_of_range_is_refused),
 		cmocka_unit_test(an_unknown_driver_is_one_line),
 		cmocka_unit_test(raw_devargs),

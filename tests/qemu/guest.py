@@ -57,16 +57,20 @@ class Guest:
         self.ns, self.folder, self.model, self.queues = ns, folder, model, queues
         self.monitor = None
         self.servers = []
-        ns.ip(f"tuntap add {TAP} mode tap" + (" multi_queue" if queues > 1 else ""))
-        ns.ip(f"addr add {V4_HOST}/24 dev {TAP}")
-        ns.ip(f"addr add {V6_HOST}/64 dev {TAP} nodad")
-        ns.ip(f"link set {TAP} up")
+        self.lay_cable()
         self.console, self.shell, self.errors = (folder / name for name in ("console", "shell", "qemu"))
         with open(self.shell, "wb") as out, open(self.errors, "wb") as errors:
             self.process = ns.start(self.argv(image, {"usr": "/usr", "build": build, "www": www}),
                                     stdin=subprocess.PIPE, stdout=out, stderr=errors)
 
-    def argv(self, image, shares):
+    def lay_cable(self):
+        self.ns.ip(f"tuntap add {TAP} mode tap" + (" multi_queue" if self.queues > 1 else ""))
+        self.ns.ip(f"addr add {V4_HOST}/24 dev {TAP}")
+        self.ns.ip(f"addr add {V6_HOST}/64 dev {TAP} nodad")
+        self.ns.ip(f"link set {TAP} up")
+
+    def network(self):
+        """QEMU's words for the NIC and its cable."""
         device = f"{self.model},netdev=cable,mac={MAC},bus=pcie.0,addr={NIC[8:10]}"
         cable = f"tap,id=cable,ifname={TAP},script=no,downscript=no,vhost=off"
         if self.model == "virtio-net-pci":
@@ -75,14 +79,18 @@ class Guest:
         if self.queues > 1:
             cable += f",queues={self.queues}"
             device += f",mq=on,rss=on,vectors={2 * self.queues + 2}"
+        # The IOMMU is before all devices that are to be behind it.
+        return ["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48", "-netdev", cable, "-device", device]
+
+    # What the guest's kernel is told.
+    kernel = f"intel_iommu=on hugepages=256 NIC={NIC}"
+
+    def argv(self, image, shares):
         words = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-M", "q35,kernel-irqchip=split", "-cpu", "max",
                  "-smp", "2", "-m", "1G", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
                  "-kernel", image / "vmlinux", "-initrd", self.folder / "initrd",
-                 "-append", "console=ttyS0 panic=-1 quiet mitigations=off nokaslr intel_iommu=on hugepages=256 "
-                            f"NIC={NIC}",
-                 # Before all devices that are to be behind it.
-                 "-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48",
-                 "-netdev", cable, "-device", device,
+                 "-append", f"console=ttyS0 panic=-1 quiet mitigations=off nokaslr {self.kernel}",
+                 *self.network(),
                  "-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console",
                  "-chardev", "stdio,id=shell,signal=off", "-serial", "chardev:shell",
                  "-qmp", f"unix:{self.folder / 'qmp'},server=on,wait=off"]
@@ -150,6 +158,48 @@ class Guest:
             except (BrokenPipeError, subprocess.TimeoutExpired):
                 stop(self.process)
         self.process.stdin.close()
+
+
+class VhostGuest(Guest):
+    """One whose NIC is its kernel's, with the socket of a vhost-user back-end at the other end. Which of the two makes the
+    socket is `role`, QEMU's; in either it goes on when the back-end comes back."""
+
+    kernel = "NIC="
+
+    def __init__(self, ns, folder, *, role, socket_path, **options):
+        self.role, self.socket_path, self.commands = role, socket_path, 0
+        super().__init__(ns, folder, model="virtio-net-pci", **options)
+
+    def lay_cable(self):
+        pass
+
+    def network(self):
+        how = {"client": "reconnect=1", "server": "server=on,wait=off"}[self.role]
+        return ["-object", "memory-backend-memfd,id=memory,size=1G,share=on", "-numa", "node,memdev=memory",
+                "-chardev", f"socket,id=vhost,path={self.socket_path},{how}",
+                "-netdev", f"vhost-user,id=cable,chardev=vhost,queues={self.queues}",
+                # Under software emulation QEMU 7.2 ends with a segmentation fault where vhost meets MSI-X.
+                "-device", f"virtio-net-pci,netdev=cable,mac={MAC},host_mtu={self.mtu},vectors=0"
+                           + (",mq=on" if self.queues > 1 else "")]
+
+    mtu = 1500
+
+    def ready(self):
+        self.iface = self.wait_for(r"guest: its own NIC is (\w+)\n", "the guest's shell")[1]
+        self.monitor = Monitor(self.folder / "qmp")
+        self.run(f"echo 0 >/proc/sys/net/ipv6/conf/{self.iface}/accept_dad && ip link set {self.iface} up &&"
+                 f"ip addr add {V4_HOST}/24 dev {self.iface} && ip addr add {V6_HOST}/64 dev {self.iface}")
+
+    def run(self, line, timeout=100):
+        """In the guest's shell, to its end, which is to be a good one. Returns what it said."""
+        self.commands += 1
+        start = len(self.said())
+        self.type(f"{{ {line}; }} 2>&1; echo guest: command {self.commands} ended with $?")
+        ended = self.wait_for(rf"guest: command {self.commands} ended with (\d+)\n", line, since=start, timeout=timeout)
+        said = self.said()[start:start + ended.start()]
+        print(said)
+        assert ended[1] == "0", f"exit status {ended[1]} of {line}"
+        return said
 
 
 class Server:

@@ -28,6 +28,12 @@ enum bw_nic_kind {
 	/* memif:SOCKET[,role=server|client][,id=N][,bsize=BYTES][,rsize=LOG2][,queues=N][,zc=1]; server unless told.
 	   Both ends must say the same `queues` (default 1). zc: client only, and only with hugepages. */
 	BW_NIC_MEMIF,
+	/* vhost:SOCKET[,role=server|client][,queues=N]: net_vhost, the back-end: a virtual machine's NIC is at the other
+	   end. Server unless told; one queue a worker unless told, and the guest may use fewer. */
+	BW_NIC_VHOST,
+	/* virtio:SOCKET[,role=client|server][,queues=N]: net_virtio_user, the front-end: what a virtual machine would be.
+	   Client unless told; one queue unless told, and the back-end has as many or more. */
+	BW_NIC_VIRTIO,
 	BW_NIC_RING, /* ring: net_ring; tests hold the other ends, bw_nic_ring_rx() and bw_nic_ring_tx() */
 	BW_NIC_PCAP, /* pcap:IN,OUT: net_pcap files */
 	BW_NIC_PCI,  /* pci:ADDR[,k=v]: a NIC bound to vfio-pci or another DPDK driver */
@@ -40,7 +46,9 @@ struct bw_nic_plan {
 	char spec[256];       /* as the user wrote it, or what auto chose */
 	char reason[160];     /* one sentence, "chosen because ..."; empty when the user chose */
 	char iface[IFNAMSIZ]; /* the kernel interface of tap, packet, xdp */
-	char devargs[320];    /* of the virtual device, or for --allow; empty for ring */
+	char socket[108];     /* of vhost, virtio: where the two ends meet */
+	bool is_socket_server;
+	char devargs[320]; /* of the virtual device, or for --allow; empty for ring */
 	bool is_pci;
 	unsigned queues_max; /* 1 where the driver has one queue; else what was asked */
 	unsigned port_count; /* DPDK ports: 1, or queues_max where each queue is a port (xdp) */
@@ -123,7 +131,7 @@ struct bw_nic {
 	   in place, and a veth's peer never filled it in. xdp: on virtual interfaces and in generic mode. */
 	bool accepts_partial_checksum;
 	bool is_zero_copy; /* xdp: the device writes what it receives into our buffers itself */
-	bool is_link_down; /* packet, xdp and PCI: as of the last tenth of a second. Atomic */
+	bool is_link_down; /* of those that can tell: as of the last tenth of a second. Atomic */
 	bool is_virtual;   /* adaptive polling is the default */
 	unsigned worker_count;
 	struct rte_mempool **pools; /* one a worker: RX of its queue and its TX */
