@@ -36,6 +36,11 @@ static void device(const struct banner *b)
 		nic->mtu, bw_nic_is_link_up(nic) ? "" : ", link is down");
 	if (nic->plan.reason[0] != '\0')
 		row(b, "", "%s", nic->plan.reason);
+	if (b->view->engine.exception_tap != NULL && b->view->engine.exception_packets_per_s > 0)
+		row(b, "kernel", "has all that is not for Barewire, by %s, at most %u packets/s each way",
+			b->view->engine.exception_tap, b->view->engine.exception_packets_per_s);
+	else if (b->view->engine.exception_tap != NULL)
+		row(b, "kernel", "has all that is not for Barewire, by %s", b->view->engine.exception_tap);
 	if (b->steer != NULL)
 		row(b, "kernel", "has all that is not for Barewire, by %s%s", bw_steer_how(b->steer),
 			nic->plan.kind != BW_NIC_XDP ? ""
@@ -51,6 +56,8 @@ static void addresses(const struct banner *b)
 	for (unsigned i = 0; i < b->addr_count; i++)
 		row(b, i == 0 ? "address" : "", "%s%s", bw_cidr_format(&b->addrs[i], text),
 			engine->shares_addresses && i == 0 ? ", the kernel's as well" : "");
+	if (b->addr_count == 0 && engine->exception_tap != NULL)
+		row(b, "address", "none yet: ip addr add CIDR dev %s", engine->exception_tap);
 	if (b->nic->plan.kind == BW_NIC_TAP)
 		for (unsigned i = 0; i < b->view->host_addr_count; i++)
 			row(b, i == 0 ? "host" : "", "%s on %s",

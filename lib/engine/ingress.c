@@ -277,7 +277,10 @@ unsigned bw_ingress_device(struct bw_worker *w)
 		bytes += rte_pktmbuf_pkt_len(mbufs[i]);
 	bw_count_n(&w->counters, BW_RX_PACKETS, count);
 	bw_count_n(&w->counters, BW_RX_BYTES, bytes);
-	ingress_burst(w, mbufs, count, FROM_DEVICE);
+	if (bw_unlikely(w->claims != NULL))
+		ingress_burst(w, mbufs, bw_exception_sort(w, mbufs, count), FROM_DEVICE);
+	else
+		ingress_burst(w, mbufs, count, FROM_DEVICE);
 	return count;
 }
 

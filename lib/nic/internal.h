@@ -79,9 +79,10 @@ struct bw_nic__state {
 	int member_fd; /* packet socket that holds group memberships; -1: none */
 	unsigned group_count;
 	struct rte_ether_addr group[BW_NIC__GROUPS_MAX];
-	uint64_t lost_in_socket; /* PACKET_STATISTICS clears on read */
-	int held_by_driver;      /* mbufs in its rings after the start */
-	bool keeps_held;         /* net_af_xdp does not give them back */
+	uint64_t lost_in_socket;        /* PACKET_STATISTICS clears on read */
+	struct rte_mempool *extra_pool; /* bw_nic_extra_pool() */
+	int held_by_driver;             /* mbufs in its rings after the start */
+	bool keeps_held;                /* net_af_xdp does not give them back */
 	struct rte_ring *ring_rx[BW_NIC__QUEUES_MAX], *ring_tx[BW_NIC__QUEUES_MAX];
 	unsigned ring_count;
 };
@@ -112,6 +113,12 @@ int bw_nic__iface_read(const char *name, struct bw_nic__iface *iface);
 int bw_nic__iface_prepare(unsigned index, const char *name, uint16_t mtu);
 int bw_nic__iface_up(unsigned index);
 int bw_nic__iface_add_addr(unsigned index, const struct bw_cidr *addr);
+int bw_nic__iface_set(unsigned index, const struct bw_mac *mac, uint16_t mtu);
+/** 0 or -errno; -EEXIST: there is one of that name, or one for the VLAN. */
+int bw_nic__iface_add_vlan(unsigned below, const char *name, uint16_t vlan);
+/** 0 or -errno; -EEXIST: the kernel has one for that prefix with that metric. */
+int bw_nic__iface_add_route(
+	unsigned index, const struct bw_cidr *prefix, const struct bw_ip *gateway, uint32_t metric);
 struct bw_nic__link {
 	unsigned index;
 	unsigned
