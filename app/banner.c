@@ -52,12 +52,16 @@ static void addresses(const struct banner *b)
 {
 	const struct bw_engine_conf *engine = &b->view->engine;
 	char text[BW_CIDR_STRLEN], gateway[BW_IP_STRLEN];
+	bool has_one = false;
 
-	for (unsigned i = 0; i < b->addr_count; i++)
+	for (unsigned i = 0; i < b->addr_count; i++) {
 		row(b, i == 0 ? "address" : "", "%s%s", bw_cidr_format(&b->addrs[i], text),
 			engine->shares_addresses && i == 0 ? ", the kernel's as well" : "");
-	if (b->addr_count == 0 && engine->exception_tap != NULL)
-		row(b, "address", "none yet: ip addr add CIDR dev %s", engine->exception_tap);
+		has_one |= bw_ip_is_v4(&b->addrs[i].ip) || !bw_ip_is_link_local(&b->addrs[i].ip);
+	}
+	if (!has_one && engine->exception_tap != NULL)
+		row(b, b->addr_count == 0 ? "address" : "", "none yet: ip addr add CIDR dev %s",
+			engine->exception_tap);
 	if (b->nic->plan.kind == BW_NIC_TAP)
 		for (unsigned i = 0; i < b->view->host_addr_count; i++)
 			row(b, i == 0 ? "host" : "", "%s on %s",

@@ -197,42 +197,49 @@ static bool quotes_ours(
 	       is_our_port(claims, &quoted.src, quoted.proto, load16_be(r, quoted.l4_off));
 }
 
-/**
- * Where a datagram is remembered. In IPv6 the first fragment may have more headers than those that follow, which say
- * that something else comes next: so there the protocol is none of its name.
- */
-static struct bw_claim_fragment *fragment_of(
-	struct bw_claims *claims, const struct reading *r, struct bw_claim_fragment *key)
-{
-	const struct bw_flow flow = { .local = r->dst,
-		.remote = r->src,
-		.local_port_be = (uint16_t)r->fragment_id,
-		.remote_port_be = (uint16_t)(r->fragment_id >> 16) };
-
-	*key = (struct bw_claim_fragment){
-		.src = r->src, .dst = r->dst, .id = r->fragment_id, .proto = r->is_v4 ? r->proto : 0
-	};
-	return &claims->fragments[bw_flow_hash(&flow) % BW_CLAIM_FRAGMENTS];
-}
-
 static bool is_same(const struct bw_claim_fragment *a, const struct bw_claim_fragment *b)
 {
 	return a->id == b->id && a->proto == b->proto && bw_ip_eq(&a->src, &b->src) &&
 	       bw_ip_eq(&a->dst, &b->dst);
 }
 
+/** Where a datagram is remembered; else the place that it would get. */
+static struct bw_claim_fragment *find(struct bw_claims *claims, const struct bw_claim_fragment *key)
+{
+	const struct bw_flow flow = { .local = key->dst,
+		.remote = key->src,
+		.local_port_be = (uint16_t)key->id,
+		.remote_port_be = (uint16_t)(key->id >> 16) };
+	struct bw_claim_fragment *set = claims->fragments[bw_flow_hash(&flow) % BW_CLAIM_SETS], *oldest = set;
+
+	for (unsigned i = 0; i < BW_CLAIM_WAYS; i++) {
+		if (is_same(&set[i], key))
+			return &set[i];
+		if (set[i].since < oldest->since)
+			oldest = &set[i];
+	}
+	return oldest;
+}
+
+/**
+ * In IPv6 the first fragment may have more headers than those that follow, which say that something else comes next: so
+ * there the protocol is no part of a datagram's name.
+ */
 static bool is_fragment_ours(struct bw_claims *claims, const struct reading *r, bool is_first_ours, bw_ns now)
 {
-	struct bw_claim_fragment key, *known = fragment_of(claims, r, &key);
+	const struct bw_claim_fragment key = { .src = r->src,
+		.dst = r->dst,
+		.id = r->fragment_id,
+		.proto = r->is_v4 ? r->proto : 0,
+		.since = now };
+	struct bw_claim_fragment *known = find(claims, &key);
 
 	if (!r->is_first)
 		return known->since != 0 && is_same(known, &key) && now - known->since < FRAGMENT_NS;
-	if (is_first_ours) {
+	if (is_first_ours)
 		*known = key;
-		known->since = now;
-	} else if (is_same(known, &key)) { /* another datagram has got the same number */
+	else if (is_same(known, &key)) /* another datagram has got the same number */
 		known->since = 0;
-	}
 	return is_first_ours;
 }
 

@@ -15,7 +15,9 @@
 #include <base/addr.h>
 #include <base/types.h>
 
-#define BW_CLAIM_FRAGMENTS 1024 /* datagrams that are remembered; of two in one place the later */
+/* Datagrams that are remembered: in each of so many places a few, of which the oldest makes room. */
+#define BW_CLAIM_SETS 256
+#define BW_CLAIM_WAYS 4
 
 struct bw_engine_conf;
 struct bw_engine_service;
@@ -34,7 +36,7 @@ struct bw_claims {
 		struct bw_ip src, dst;
 		uint32_t id, proto;
 		bw_ns since; /* 0: none */
-	} fragments[BW_CLAIM_FRAGMENTS];
+	} fragments[BW_CLAIM_SETS][BW_CLAIM_WAYS];
 };
 
 /**

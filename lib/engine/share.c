@@ -441,6 +441,15 @@ static int check_services(const struct bw_share *share)
 	return 0;
 }
 
+/** A TAP with a link-local address alone, which the kernel makes by itself, has not been given any. */
+static bool was_given_an_addr(const struct bw_kernel_network *network)
+{
+	for (unsigned i = 0; i < network->addr_count; i++)
+		if (bw_ip_is_v4(&network->addrs[i].ip) || !bw_ip_is_link_local(&network->addrs[i].ip))
+			return true;
+	return false;
+}
+
 static int open_kernel(struct bw_share *share)
 {
 	struct bw_engine *engine = share->engine;
@@ -461,7 +470,7 @@ static int open_kernel(struct bw_share *share)
 		return rc;
 	}
 	if (engine->exception != NULL) { /* addresses may come at any time */
-		if (share->seen->addr_count == 0)
+		if (!was_given_an_addr(share->seen))
 			bw_info("--exception %s: no address yet; give it one: ip addr add CIDR dev %s", iface,
 				iface);
 		return check_port_range(share);

@@ -65,8 +65,14 @@ static int find_index(struct bw_tap *tap, const struct bw_tap_conf *conf)
 	snprintf(name, sizeof(name), "%s.%u", tap->name, conf->vlan);
 	rc = bw_nic__iface_add_vlan(if_nametoindex(tap->name), name, conf->vlan);
 	/* One that is there may have another name: then it is found by its tag, and has its addresses. */
-	if (rc != 0 && rc != -EEXIST)
+	if (rc == -EOPNOTSUPP)
+		bw_error(
+			"--exception %s: the kernel has no interfaces for VLANs; load them with: modprobe 8021q",
+			conf->name);
+	else if (rc != 0 && rc != -EEXIST)
 		return cannot(conf, -rc, "no interface for the VLAN");
+	if (rc == -EOPNOTSUPP)
+		return rc;
 	tap->index = if_nametoindex(name);
 	rc = tap->index != 0 ? bw_nic__iface_up(tap->index) : 0;
 	return rc == 0 ? 0 : cannot(conf, -rc, "the VLAN's interface does not come up");
