@@ -8,7 +8,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <rte_ip.h>
+#include <rte_net.h>
+#include <rte_tcp.h>
+#include <rte_udp.h>
+
 #include <base/log.h>
+#include <base/sum.h>
 #include <nic/tap.h>
 
 #include "internal.h"
@@ -164,7 +170,71 @@ unsigned bw_tap_room(const struct bw_tap *tap)
 	return tap->frame_bytes + 1; /* one that is too long shows */
 }
 
-int bw_tap_write(const struct bw_tap *tap, const struct rte_mbuf *m)
+/** Of the pseudo-header (RFC 9293 3.1, RFC 8200 8.1), folded: what a sender leaves in the field that offloads the rest. */
+static uint16_t pseudo_sum(const uint8_t *ip, bool is_v4, uint8_t proto, uint32_t l4_bytes)
+{
+	const uint64_t addresses = is_v4 ? bw_sum(ip + offsetof(struct rte_ipv4_hdr, src_addr), 8, 0)
+					 : bw_sum(ip + offsetof(struct rte_ipv6_hdr, src_addr), 32, 0);
+
+	return bw_sum_fold(addresses + rte_cpu_to_be_16(proto) + rte_cpu_to_be_32(l4_bytes));
+}
+
+/** Of `bytes` bytes from `off` of the first segment on, which the chain has. */
+static uint64_t sum_chain(const struct rte_mbuf *m, uint32_t off, uint32_t bytes)
+{
+	uint64_t sum = 0;
+	bool is_odd = false;
+
+	for (; bytes > 0; m = m->next) {
+		const uint32_t len = BW_MIN(bytes, m->data_len - off);
+		const uint16_t part =
+			bw_sum_fold(bw_sum(rte_pktmbuf_mtod_offset(m, const uint8_t *, off), len, 0));
+
+		/* Behind an odd number of bytes every byte is in the other half of its word (RFC 1071 2(B)). */
+		sum += is_odd ? __builtin_bswap16(part) : part;
+		is_odd ^= len & 1;
+		bytes -= len;
+		off = 0;
+	}
+	return sum;
+}
+
+/**
+ * A checksum that the sender has left to a device which then was none, as virtio's is: ours accept it from a device that
+ * vouches for the bytes, but the kernel would drop it.
+ */
+static void complete_checksum(struct rte_mbuf *m)
+{
+	struct rte_net_hdr_lens lens;
+	const uint32_t type =
+		rte_net_get_ptype(m, &lens, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK);
+	const uint32_t l4_type = type & RTE_PTYPE_L4_MASK;
+	const bool is_v4 = RTE_ETH_IS_IPV4_HDR(type), is_udp = l4_type == RTE_PTYPE_L4_UDP;
+	const uint32_t l4_off = (uint32_t)lens.l2_len + lens.l3_len;
+	const uint32_t field_off = l4_off + (is_udp ? offsetof(struct rte_udp_hdr, dgram_cksum)
+						    : offsetof(struct rte_tcp_hdr, cksum));
+	const uint8_t *ip;
+	uint32_t l4_bytes;
+	uint16_t field;
+
+	if ((!is_udp && l4_type != RTE_PTYPE_L4_TCP) || field_off + sizeof(field) > m->data_len)
+		return;
+	ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, lens.l2_len);
+	l4_bytes = is_v4 ? (uint32_t)(ip[2] << 8 | ip[3])
+			 : (uint32_t)(ip[4] << 8 | ip[5]) + sizeof(struct rte_ipv6_hdr);
+	if (l4_bytes < lens.l3_len || l4_off + l4_bytes - lens.l3_len > m->pkt_len)
+		return;
+	l4_bytes -= lens.l3_len;
+	memcpy(&field, rte_pktmbuf_mtod_offset(m, const uint8_t *, field_off), sizeof(field));
+	if (field != pseudo_sum(ip, is_v4, is_udp ? IPPROTO_UDP : IPPROTO_TCP, l4_bytes))
+		return;
+	field = (uint16_t)~bw_sum_fold(sum_chain(m, l4_off, l4_bytes));
+	if (is_udp && field == 0)
+		field = 0xffff; /* RFC 768: zero means that there is none */
+	memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, field_off), &field, sizeof(field));
+}
+
+int bw_tap_write(const struct bw_tap *tap, struct rte_mbuf *m)
 {
 	struct iovec iov[SEGMENTS_MAX + 2];
 	uint8_t tag[RTE_VLAN_HLEN] = { RTE_ETHER_TYPE_VLAN >> 8, RTE_ETHER_TYPE_VLAN & 0xff };
@@ -173,6 +243,8 @@ int bw_tap_write(const struct bw_tap *tap, const struct rte_mbuf *m)
 
 	if (m->nb_segs > SEGMENTS_MAX || m->data_len < RTE_ETHER_HDR_LEN)
 		return -EMSGSIZE;
+	if ((m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE)
+		complete_checksum(m);
 	if ((m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) {
 		tag[2] = (uint8_t)(m->vlan_tci >> 8);
 		tag[3] = (uint8_t)m->vlan_tci;

@@ -19,7 +19,7 @@ import tempfile
 from lab import Failed, sh
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODULES = ("virtio_pci", "9pnet_virtio", "9p", "vfio_iommu_type1", "vfio-pci")
+MODULES = ("virtio_pci", "9pnet_virtio", "9p", "vfio_iommu_type1", "vfio-pci", "tun", "8021q")
 
 
 def uncompressed(image):
@@ -76,8 +76,17 @@ def make(folder):
     shutil.rmtree(root)
 
 
+def is_of_today(folder):
+    """It has all modules: one that was made for fewer has to be made anew."""
+    order = folder / "modules/order"
+    names = {name.partition(".")[0] for name in order.read_text().split()} if order.exists() else set()
+    return {module.replace("-", "_") for module in MODULES} <= {name.replace("-", "_") for name in names}
+
+
 def kept(folder):
     """`folder`, made if it is not there yet: beside its place, so that half of it is never taken for all."""
+    if folder.exists() and not is_of_today(folder):
+        shutil.rmtree(folder)
     if not folder.exists():
         folder.parent.mkdir(exist_ok=True)
         fresh = pathlib.Path(tempfile.mkdtemp(prefix=folder.name + "-", dir=folder.parent))

@@ -3,16 +3,19 @@
 
 import collections
 import concurrent.futures
+import contextlib
+import hashlib
 import json
 import re
 import socket
 import statistics
+import subprocess
 
 import pytest
 
 from clients import Expected, download, echo_upload
 from guest import ECHO, FAMILIES, HTTP, MAC, RESP, TAP, V4, V4_HOST
-from lab import wait_until
+from lab import stop, wait_until
 
 Model = collections.namedtuple("Model", "driver offloads software tx_queues")
 
@@ -201,6 +204,54 @@ def test_two_queues_and_rss(lend, files):
     exchange_at_once(guest, files)
     assert_all_busy(server)
     assert_all_ended_well(server.stop())
+
+
+# What comes back is what was sent, on a socket of the guest's kernel.
+ECHO_SERVER = """import socketserver
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536): self.request.sendall(data)
+class Server(socketserver.ThreadingTCPServer): address_family = 10; allow_reuse_address = True; daemon_threads = True
+Server(("::", 7000), Echo).serve_forever()
+"""
+
+
+def test_the_kernel_beside_the_nic(lend, files, model):
+    """`--exception bw0`: the guest's kernel at the address of the NIC that DPDK has. It answers pings, in fragments too, its
+    servers are reached there, 10 MiB each way, and it reaches others; while Barewire serves its own ports."""
+    guest = lend(model)
+    server = guest.serve("--exception", "bw0")
+    banner = server.ready()
+    assert banner["kernel"].startswith("has all that is not for Barewire, by bw0")
+    for line in ECHO_SERVER.splitlines():
+        guest.type(f"echo '{line}' >>/tmp/echo.py")
+    guest.type("httpd -p 8081 -h /www; /usr/bin/python3 -IS /tmp/echo.py & beside=$!")
+    for address in FAMILIES.values():
+        guest.ns.run(["ping", "-c", 3, "-i", 0.05, "-W", 5, "-s", 4000, address])
+
+    def has_begun():
+        with guest.ns, contextlib.suppress(OSError):
+            return socket.create_connection((V4, 7000), timeout=5).close() is None
+
+    wait_until(has_begun, "the echo server of the guest's kernel", timeout=60)
+    for family, address in FAMILIES.items():
+        url = guest.url(family, "10m")
+        download(guest.ns, url.replace(f":{HTTP}/", ":8081/"), files / "10m")
+        download(guest.ns, url, files / "10m")
+        with guest.ns:
+            echo_upload(address, 7000, files / "10m")
+            echo_upload(address, ECHO, files / "1m")
+    outside = guest.ns.start(["/usr/bin/python3", "-m", "http.server", "-d", files, "8000"],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    since = len(guest.said())
+    guest.type(f"wget -q -O - http://{V4_HOST}:8000/10m | md5sum")
+    want = hashlib.md5((files / "10m").read_bytes()).hexdigest()
+    assert guest.wait_for(r"([0-9a-f]{32})  -", "what the guest's kernel has got", since=since)[1] == want
+    stop(outside)
+    guest.type("kill $beside $(pidof httpd); rm /tmp/echo.py")
+    counters = server.stop()
+    assert counters["icmp.echo"] == counters["arp.replies"] == counters["drop.not_ours"] == 0
+    assert counters["exception.to_kernel"] > 10000 and counters["exception.from_kernel"] > 10000
 
 
 def test_steering_on_the_guests_kernel(lend):

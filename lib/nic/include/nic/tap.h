@@ -46,10 +46,11 @@ int bw_tap_add_route(const struct bw_tap *tap, const struct bw_cidr *prefix, con
 /** Buffers that hold a whole frame each need so much room behind the headroom. */
 unsigned bw_tap_room(const struct bw_tap *tap);
 /**
- * One frame to the kernel; the mbuf stays the caller's. A VLAN tag that the device has taken out goes back in.
+ * One frame to the kernel; the mbuf stays the caller's. A VLAN tag that the device has taken out goes back in, and a TCP
+ * or UDP checksum that its sender has left undone (RTE_MBUF_F_RX_L4_CKSUM_NONE) is done in the mbuf.
  * 0 or -errno: -EIO where the interface is down.
  */
-int bw_tap_write(const struct bw_tap *tap, const struct rte_mbuf *m);
+int bw_tap_write(const struct bw_tap *tap, struct rte_mbuf *m);
 /**
  * One frame of the kernel's, into an mbuf that is reset and has bw_tap_room(). 0, or -errno: -EAGAIN when there is none,
  * -EMSGSIZE for one that is longer than the port takes, which is lost.
