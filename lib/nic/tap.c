@@ -87,7 +87,7 @@ static int find_index(struct bw_tap *tap, const struct bw_tap_conf *conf)
 static int configure(struct bw_tap *tap, const struct bw_tap_conf *conf)
 {
 	struct ifreq request = { 0 };
-	unsigned index;
+	struct bw_nic__iface iface;
 	int rc;
 
 	if (ioctl(tap->fd, TUNGETIFF, &request) != 0)
@@ -97,11 +97,13 @@ static int configure(struct bw_tap *tap, const struct bw_tap_conf *conf)
 	/* The kernel does its checksums and its segments itself: nobody else will. */
 	if (ioctl(tap->fd, TUNSETOFFLOAD, 0) != 0)
 		return cannot(conf, errno, "offloads");
-	index = if_nametoindex(tap->name);
-	rc = bw_nic__iface_set(index, &conf->mac, conf->mtu);
+	/* Of what a user has been given, only what is not as it should be: the rest needs no privilege. */
+	rc = bw_nic__iface_read(tap->name, &iface);
+	if (rc == 0 && (iface.mtu != conf->mtu || memcmp(&iface.mac, &conf->mac, sizeof(conf->mac)) != 0))
+		rc = bw_nic__iface_set(iface.index, &conf->mac, conf->mtu);
 	if (rc != 0)
-		return cannot(conf, -rc, "MAC and MTU");
-	rc = bw_nic__iface_up(index);
+		return cannot(conf, -rc, "does not take the port's MAC and MTU");
+	rc = iface.is_up ? 0 : bw_nic__iface_up(iface.index);
 	if (rc != 0)
 		return cannot(conf, -rc, "does not come up");
 	return find_index(tap, conf);

@@ -229,11 +229,11 @@ def test_the_kernel_beside_the_nic(lend, files, model):
     for address in FAMILIES.values():
         guest.ns.run(["ping", "-c", 3, "-i", 0.05, "-W", 5, "-s", 4000, address])
 
-    def has_begun():
+    def has_begun(host, port):
         with guest.ns, contextlib.suppress(OSError):
-            return socket.create_connection((V4, 7000), timeout=5).close() is None
+            return socket.create_connection((host, port), timeout=5).close() is None
 
-    wait_until(has_begun, "the echo server of the guest's kernel", timeout=60)
+    wait_until(lambda: has_begun(V4, 7000), "the echo server of the guest's kernel", timeout=60)
     for family, address in FAMILIES.items():
         url = guest.url(family, "10m")
         download(guest.ns, url.replace(f":{HTTP}/", ":8081/"), files / "10m")
@@ -243,6 +243,7 @@ def test_the_kernel_beside_the_nic(lend, files, model):
             echo_upload(address, ECHO, files / "1m")
     outside = guest.ns.start(["/usr/bin/python3", "-m", "http.server", "-d", files, "8000"],
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: has_begun(V4_HOST, 8000), "a server outside of the guest")
     since = len(guest.said())
     guest.type(f"wget -q -O - http://{V4_HOST}:8000/10m | md5sum")
     want = hashlib.md5((files / "10m").read_bytes()).hexdigest()
