@@ -340,6 +340,12 @@ static bool is_ours(const struct bw_engine_conf *engine, const struct bw_ip *ip)
 	return false;
 }
 
+/** Of raw devargs. */
+static bool is_driver(const struct bw_conf *conf, const char *name)
+{
+	return strncmp(conf->view.dev, name, strlen(name)) == 0;
+}
+
 /**
  * A TAP beside a device that the kernel does not have. Addresses are given to it, or it has some, or will.
  * As for a device's interface, what the kernel takes beyond these characters would not survive everywhere.
@@ -357,11 +363,11 @@ static int exception_apply(struct bw_conf *conf)
 		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
 		return bw_control__fail(conf, path,
 			"'%.60s' is not an interface name; give 1 to 15 letters, digits, . _ -", name);
-	if (device_is(conf, "xdp") || device_is(conf, "packet"))
+	if (device_is(conf, "xdp") || device_is(conf, "packet") || is_driver(conf, "net_af_"))
 		return bw_control__fail(conf, path,
 			"%.60s leaves the kernel its interface, and with it all that is not served; leave this out",
 			conf->view.dev);
-	if (device_is(conf, "tap"))
+	if (device_is(conf, "tap") || is_driver(conf, "net_tap"))
 		return bw_control__fail(conf, path,
 			"%.60s has the kernel at its other end; leave this out, or give a --dev that DPDK has, such as "
 			"pci:ADDR",

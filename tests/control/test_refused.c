@@ -85,6 +85,9 @@ static void the_kernel_beside_a_nic(void **state)
 		"--exception: eleven-long leaves no room for the name of its VLAN's interface; give a shorter one");
 	REFUSED("exception:\n  tap: bw0\n", FLAGS("--dev", "xdp:eth7", "--echo", "7"),
 		"c.yaml:2: tap: xdp:eth7 leaves the kernel its interface, and with it all that is not served; leave this out");
+	REFUSED(NULL, FLAGS("--dev", "net_af_packet0,iface=eth7", "--exception", "bw0", "--echo", "7"),
+		"--exception: net_af_packet0,iface=eth7 leaves the kernel its interface, and with it all that is not served; "
+		"leave this out");
 	REFUSED(NULL, FLAGS("--exception", "bw0", "--echo", "7"),
 		"--exception: tap has the kernel at its other end; leave this out, or give a --dev that DPDK has, such as "
 		"pci:ADDR");

@@ -9,9 +9,12 @@ through Barewire. An nginx and an echo server of that kernel are the ones that `
 import contextlib
 import json
 import os
+import pathlib
 import re
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -433,6 +436,22 @@ def test_names_that_are_taken(beside, bench, tmp_path):
     assert "is not an interface name" in beside.refused(beside.home, *where, "--exception", "a/b")
     assert "is not an interface name" in beside.refused(beside.home, *where, "--exception", "bw%d")
     assert beside.status(HTTP) == "200"
+
+
+def test_without_the_privilege(beside, bench, binary, tmp_path):
+    """To make a TAP: one line that names it."""
+    ns = bench.namespace("x")
+    public = pathlib.Path(tempfile.mkdtemp(prefix="barewire-public-"))
+    try:
+        public.chmod(0o777)
+        copy = shutil.copy(binary, public / "barewire")
+        words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
+        done = ns.run([*words, copy, "serve", "--dev", f"memif:{public}/m.sock", "--addr", "192.0.2.1/24", "--echo", "7",
+                       "--exception", TAP], check=False, timeout=40)
+        lines = done.stderr.splitlines()
+        assert done.returncode == 2 and len(lines) == 1 and "cap_net_admin" in lines[0], lines
+    finally:
+        shutil.rmtree(public)
 
 
 @pytest.mark.parametrize("device, word", [("packet:v0", "leaves the kernel its interface"),

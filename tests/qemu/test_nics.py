@@ -255,6 +255,47 @@ def test_the_kernel_beside_the_nic(lend, files, model):
     assert counters["exception.to_kernel"] > 10000 and counters["exception.from_kernel"] > 10000
 
 
+def test_the_kernel_beside_the_nic_in_a_vlan(lend):
+    """`--exception` with --vlan: the kernel's interface for it is made, and answers ARP with the tag; a service answers too.
+    The host's kernel may have no VLANs, so frames are made here."""
+    # Imported here: it is slow, and reads the interfaces of the namespace that it is imported in.
+    from scapy.layers.inet import IP, TCP
+    from scapy.layers.l2 import ARP, Dot1Q, Ether
+
+    guest = lend("e1000e")
+    server = guest.serve("--exception", "bw0", "--vlan", 7)
+    server.banner()
+    peer = "02:00:00:00:00:99"
+    ask = Ether(src=peer, dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=7) / ARP(op=1, hwsrc=peer, psrc=V4_HOST, pdst=V4)
+    syn = Ether(src=peer, dst=MAC) / Dot1Q(vlan=7) / IP(src=V4_HOST, dst=V4) / TCP(sport=4000, dport=ECHO, flags="S")
+    # Nobody listens there on the kernel's side, which says so.
+    refused = Ether(src=peer, dst=MAC) / Dot1Q(vlan=7) / IP(src=V4_HOST, dst=V4) / TCP(sport=4001, dport=9, flags="S")
+    with guest.ns, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
+        wire.bind((TAP, 0))
+        wire.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA: a received tag is beside the bytes
+        wire.settimeout(1)
+
+        def answered(question, is_answer):
+            def once():
+                wire.send(bytes(question))
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        data, extra, _, _ = wire.recvmsg(2048, 256)
+                        tags = [int.from_bytes(body[16:18], "little") for _, _, body in extra]
+                        if tags == [7] and data[6:12].hex(":") == MAC and is_answer(Ether(data)):
+                            return True
+
+            return once
+
+        wait_until(answered(ask, lambda got: ARP in got and got[ARP].op == 2 and got[ARP].psrc == V4), "an ARP reply")
+        wait_until(answered(syn, lambda got: TCP in got and got[TCP].flags == "SA"), "Barewire's SYN-ACK")
+        wait_until(answered(refused, lambda got: TCP in got and got[TCP].flags == "RA"), "the kernel's RST")
+    start = len(guest.said())
+    guest.type("ip -o addr show dev bw0.7")
+    assert guest.wait_for(rf" {V4}/24 ", "the address of the VLAN's interface", since=start)
+    server.stop()
+
+
 def test_steering_on_the_guests_kernel(lend):
     """The programs of lib/steer, which a kernel looks through before it loads them, on one of another age than the host's:
     their unit tests, of XDP and of tc."""
