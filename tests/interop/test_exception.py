@@ -114,7 +114,7 @@ def beside(bench, files, tmp_path):
 
 @pytest.mark.sanitize
 def test_both_stacks_carry_bulk_at_once(beside, files):
-    """20 MiB down and 3 MiB there and back, of both stacks at one address, in both families, at the same time."""
+    """20 MiB down and 20 MiB there and back, of both stacks at one address, in both families, at the same time."""
     beside.serve()
     assert f"has all that is not for Barewire, by {TAP}, at most 50000 packets/s each way" in beside.server.output()
     assert f"{V4}/24, the kernel's as well" in beside.server.output()
@@ -122,7 +122,7 @@ def test_both_stacks_carry_bulk_at_once(beside, files):
     jobs = [lambda url=beside.bench.url(family, "20m", port): download(beside.client, url, files / "20m")
             for family in FAMILIES for port in (HTTP, KERNEL_HTTP)]
     jobs += [lambda host=host, port=port: beside.client.run(
-        ["/usr/bin/python3", HERE / "clients.py", "echo", host, port, files / "3m"], timeout=110)
+        ["/usr/bin/python3", HERE / "clients.py", "echo", host, port, files / "20m"], timeout=110)
         for host in FAMILIES.values() for port in (ECHO, KERNEL_ECHO)]
     together(*jobs)
     counters = beside.server.stop()
