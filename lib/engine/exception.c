@@ -9,7 +9,7 @@
  * more; from the kernel, it waits in the TAP's own queue, where its senders are slowed down or lose it.
  *
  * It cannot starve the fast path: the thread runs where no worker does; of received packets it holds at most a ring
- * full, and takes none while buffers are scarce; what the kernel sends lies in buffers of its own, and takes at most
+ * full, and while buffers are scarce none, but copies; what the kernel sends lies in buffers of its own, and takes at most
  * half of the backlog before the device.
  */
 #include <errno.h>
@@ -31,6 +31,7 @@
 #define FROM_KERNEL_MAX 512  /* ... and for worker 0 */
 #define AT_ONCE         32
 #define BACKLOG_MAX     (BW_TX_BACKLOG_MAX / 2)
+#define COPIES_MAX      256
 #define SCARCE          8 /* so large a part of a pool left is too little: TCP begins nothing then, either */
 #define FULL_WAIT_NS    BW_NS_PER_MS
 #define PREFETCH_AHEAD  4
@@ -38,7 +39,7 @@
 struct bw_exception {
 	struct bw_engine *engine;
 	struct bw_tap tap;
-	struct rte_mempool *pool; /* of what the kernel sends. The nic's */
+	struct rte_mempool *pool; /* of what the kernel sends, and of copies for it. The nic's */
 	struct rte_ring *to_kernel, *from_kernel;
 	struct bw_rate to_rate, from_rate;
 	struct bw_claims *claims; /* [worker_count] */
@@ -69,14 +70,29 @@ static bool is_scarce(const struct rte_mempool *pool)
 	return rte_mempool_get_ops(pool->ops_index)->get_count(pool) < pool->size / SCARCE;
 }
 
+/** Into buffers of the exception path's own. Returns how many it had. */
+static unsigned copy_out(struct bw_exception *x, struct rte_mbuf **pkts, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		struct rte_mbuf *copy = rte_pktmbuf_copy(pkts[i], x->pool, 0, UINT32_MAX);
+
+		if (copy == NULL)
+			return i;
+		rte_pktmbuf_free(pkts[i]);
+		pkts[i] = copy;
+	}
+	return count;
+}
+
 static void give_to_kernel(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count)
 {
 	struct bw_exception *x = w->engine->exception;
-	const unsigned allowed =
-		is_scarce(w->nic->pools[w->rx_queue]) ? 0 : bw_rate_take(&x->to_rate, w->now, count);
-	const unsigned taken =
-		allowed > 0 ? rte_ring_mp_enqueue_burst(x->to_kernel, (void **)pkts, allowed, NULL) : 0;
+	unsigned taken = bw_rate_take(&x->to_rate, w->now, count);
 
+	/* Scarce or not, it is the kernel that hears what neighbours say. */
+	if (bw_unlikely(is_scarce(w->nic->pools[w->rx_queue])))
+		taken = copy_out(x, pkts, taken);
+	taken = rte_ring_mp_enqueue_burst(x->to_kernel, (void **)pkts, taken, NULL);
 	if (taken > 0)
 		wake(x);
 	bw_count_n(&w->counters, BW_EXCEPTION_TO_KERNEL, taken);
@@ -272,7 +288,7 @@ static int make_buffers(struct bw_exception *x)
 {
 	const struct bw_engine *engine = x->engine;
 	/* A driver keeps what it has sent until it needs the place. */
-	const unsigned count = engine->nic->tx_descs + FROM_KERNEL_MAX + BACKLOG_MAX + AT_ONCE;
+	const unsigned count = engine->nic->tx_descs + FROM_KERNEL_MAX + BACKLOG_MAX + COPIES_MAX + AT_ONCE;
 
 	x->pool = bw_nic_extra_pool(engine->nic, count, bw_tap_room(&x->tap));
 	if (x->pool == NULL)

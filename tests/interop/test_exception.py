@@ -283,24 +283,6 @@ def wrap_namespace(make):
     return made
 
 
-def test_a_vlan(beside, files):
-    """With --vlan the addresses are those of the TAP's interface for it, which is made."""
-    able = beside.bench.namespace("x").ip("link add link lo name x type vlan id 7", check=False)
-    if able.returncode != 0:
-        pytest.skip("this kernel has no interfaces for VLANs")
-    beside.serve("--vlan", 7, wait=False)
-    wait_until(lambda: f"curl http://{V4}" in beside.server.output(), "the banner")
-    assert f" {V4}/24 " in beside.shown(f"addr show {TAP}.7")
-    beside.client.ip(f"addr flush dev {beside.bench.iface}")
-    beside.client.ip(f"link add link {beside.bench.iface} name v7 type vlan id 7")
-    beside.client.ip("link set v7 up")
-    beside.client.ip(f"addr add {V4_CLIENT}/24 dev v7")
-    wait_until(lambda: beside.status(HTTP) == "200", "Barewire in the VLAN")
-    beside.kernel_servers()
-    for port in (HTTP, KERNEL_HTTP):
-        download(beside.client, beside.bench.url("v4", "3m", port), files / "3m")
-
-
 def test_the_machines_way_out_stays(beside):
     """The kernel has a default route already: the gateway's comes behind it, and Barewire uses its own."""
     make = beside.bench.namespace
