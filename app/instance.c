@@ -58,6 +58,13 @@ int bw_app_plan(struct bw_app_instance *instance)
 			instance->plan.spec);
 		return -EINVAL;
 	}
+	if (view->engine.exception_tap != NULL && instance->plan.kind == BW_NIC_TAP) {
+		bw_error(
+			"--dev auto: took %s, which has the kernel at its other end; leave --exception out, or give a "
+			"--dev that DPDK has",
+			instance->plan.spec);
+		return -EINVAL;
+	}
 	if (view->without_host != NULL && instance->plan.kind == BW_NIC_TAP) {
 		char text[BW_CIDR_STRLEN];
 

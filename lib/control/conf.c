@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,17 +27,18 @@
 	{ #key, KEY_##kind, offsetof(structure, key), offsetof(target_structure, target),                    \
 		sizeof(((target_structure *)0)->target), min, max },
 
-#define TOP_ROW(...)      ROW(struct bw_raw, struct bw_conf_view, __VA_ARGS__)
-#define NETWORK_ROW(...)  ROW(struct bw_raw_network, struct bw_engine_conf, __VA_ARGS__)
-#define STEER_ROW(...)    ROW(struct bw_raw_steer, struct bw_conf_view, __VA_ARGS__)
-#define TCP_ROW(...)      ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
-#define HTTP_ROW(...)     ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
-#define SITE_ROW(...)     ROW(struct bw_raw_site, struct bw_http_site, __VA_ARGS__)
-#define ROUTE_ROW(...)    ROW(struct bw_raw_handler, struct bw_http_route, __VA_ARGS__)
-#define CONSTANT_ROW(...) ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
-#define HEADER_ROW(...)   ROW(struct bw_raw_header, struct bw_http_header, __VA_ARGS__)
-#define PAGE_ROW(...)     ROW(struct bw_raw_error_page, struct bw_http_page, __VA_ARGS__)
-#define RESP_ROW(...)     ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
+#define TOP_ROW(...)       ROW(struct bw_raw, struct bw_conf_view, __VA_ARGS__)
+#define NETWORK_ROW(...)   ROW(struct bw_raw_network, struct bw_engine_conf, __VA_ARGS__)
+#define STEER_ROW(...)     ROW(struct bw_raw_steer, struct bw_conf_view, __VA_ARGS__)
+#define EXCEPTION_ROW(...) ROW(struct bw_raw_exception, struct bw_engine_conf, __VA_ARGS__)
+#define TCP_ROW(...)       ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
+#define HTTP_ROW(...)      ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
+#define SITE_ROW(...)      ROW(struct bw_raw_site, struct bw_http_site, __VA_ARGS__)
+#define ROUTE_ROW(...)     ROW(struct bw_raw_handler, struct bw_http_route, __VA_ARGS__)
+#define CONSTANT_ROW(...)  ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
+#define HEADER_ROW(...)    ROW(struct bw_raw_header, struct bw_http_header, __VA_ARGS__)
+#define PAGE_ROW(...)      ROW(struct bw_raw_error_page, struct bw_http_page, __VA_ARGS__)
+#define RESP_ROW(...)      ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
 
 #define HTTP_SERVICE_ROW(...)  ROW(struct bw_raw_http, struct bw_engine_service, __VA_ARGS__)
 #define RESP_SERVICE_ROW(...)  ROW(struct bw_raw_resp, struct bw_engine_service, __VA_ARGS__)
@@ -45,6 +47,7 @@
 static const struct bw_key top_keys[] = { TOP_KEYS(TOP_ROW) };
 static const struct bw_key network_keys[] = { NETWORK_KEYS(NETWORK_ROW) };
 static const struct bw_key steer_keys[] = { STEER_KEYS(STEER_ROW) };
+static const struct bw_key exception_keys[] = { EXCEPTION_KEYS(EXCEPTION_ROW) };
 static const struct bw_key tcp_keys[] = { TCP_KEYS(TCP_ROW) };
 static const struct bw_key http_keys[] = { HTTP_KEYS(HTTP_ROW) };
 static const struct bw_key site_keys[] = { SITE_KEYS(SITE_ROW) };
@@ -239,11 +242,14 @@ static int addr_check(
 	return 0;
 }
 
-/** The interface's own addresses. What is opened from these has ports that the kernel does not take for itself. */
+/** The kernel's addresses. What is opened from these has ports that the kernel does not take for itself. */
 static int share_apply(struct bw_conf *conf)
 {
 	struct bw_engine_conf *engine = &conf->view.engine;
 
+	if ((engine->flood != NULL || engine->range.prefix_len > 0) && engine->exception_tap != NULL)
+		return bw_control__fail(conf, "exception.tap",
+			"with it the addresses are the kernel's as well, and there are none of our own to send from; leave it out");
 	if (engine->flood != NULL || engine->range.prefix_len > 0)
 		return bw_control__fail(conf, "device",
 			"without an address of its own, %.60s has no others to send from; give --addr CIDR, one that nobody on "
@@ -266,6 +272,8 @@ static int addrs_default(struct bw_conf *conf)
 	static const char *const texts[] = { TAP_ADDR4, TAP_ADDR6 };
 	unsigned count = conf->view.mtu != 0 && conf->view.mtu < BW_IP6_MTU_MIN ? 1 : 2;
 
+	if (engine->exception_tap != NULL) /* those that its TAP has, or will have */
+		return 0;
 	if (device_is(conf, "xdp") || device_is(conf, "packet"))
 		return share_apply(conf);
 	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
@@ -296,6 +304,9 @@ static int addrs_apply(struct bw_conf *conf)
 	const struct bw_raw *raw = conf->raw;
 	struct bw_engine_conf *engine = &conf->view.engine;
 
+	if (engine->exception_tap != NULL &&
+		engine->exception_tap[0] == '\0') /* as if it had not been given */
+		engine->exception_tap = NULL;
 	if (raw->addresses_count == 0)
 		return addrs_default(conf);
 	for (unsigned i = 0; i < raw->addresses_count; i++) {
@@ -328,6 +339,44 @@ static bool is_ours(const struct bw_engine_conf *engine, const struct bw_ip *ip)
 		if (bw_ip_eq(&engine->addrs[i].ip, ip))
 			return true;
 	return false;
+}
+
+/** Of raw devargs. */
+static bool is_driver(const struct bw_conf *conf, const char *name)
+{
+	return strncmp(conf->view.dev, name, strlen(name)) == 0;
+}
+
+/**
+ * A TAP beside a device that the kernel does not have. Addresses are given to it, or it has some, or will.
+ * As for a device's interface, what the kernel takes beyond these characters would not survive everywhere.
+ */
+static int exception_apply(struct bw_conf *conf)
+{
+	const char *name = conf->view.engine.exception_tap;
+	const char *const path = "exception.tap";
+	size_t len;
+
+	if (name == NULL)
+		return 0;
+	len = strlen(name);
+	if (len >= IFNAMSIZ || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
+		return bw_control__fail(conf, path,
+			"'%.60s' is not an interface name; give 1 to 15 letters, digits, . _ -", name);
+	if (device_is(conf, "xdp") || device_is(conf, "packet") || is_driver(conf, "net_af_"))
+		return bw_control__fail(conf, path,
+			"%.60s leaves the kernel its interface, and with it all that is not served; leave this out",
+			conf->view.dev);
+	if (device_is(conf, "tap") || is_driver(conf, "net_tap"))
+		return bw_control__fail(conf, path,
+			"%.60s has the kernel at its other end; leave this out, or give a --dev that DPDK has, such as "
+			"pci:ADDR",
+			conf->view.dev);
+	if (conf->view.engine.vlan != 0 && len + strlen(".4094") >= IFNAMSIZ)
+		return bw_control__fail(conf, path,
+			"%s leaves no room for the name of its VLAN's interface; give a shorter one", name);
+	return share_apply(conf);
 }
 
 /** The kernel's end of a tap: in every prefix of ours, the lowest address that a host can have and we do not. */
@@ -379,7 +428,7 @@ static int gateway_parse(
 	if (bw_ip_parse(text, gateway) != 0)
 		return bw_control__fail(
 			conf, path, "'%.60s' is no address; give one such as 192.0.2.1 or 2001:db8::1", text);
-	if (engine->shares_addresses)
+	if (engine->shares_addresses && engine->addr_count == 0)
 		return bw_control__fail(conf, path,
 			"without --addr the kernel's routes are used; set them there, with `ip route`, and leave this out");
 	if (is_ours(engine, gateway))
@@ -587,8 +636,9 @@ static int service_addrs_apply(const struct bw_conf *conf, const char *path,
 			return bw_control__fail(conf, at,
 				"'%.60s' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2",
 				text);
-		/* Those of an interface that is shared are looked at when it starts. */
-		if (!conf->view.engine.shares_addresses && !is_ours(&conf->view.engine, &ip))
+		/* Those of an interface that is shared are looked at when it starts, those of a TAP may come later. */
+		if (!(conf->view.engine.shares_addresses && conf->view.engine.addr_count == 0) &&
+			!is_ours(&conf->view.engine, &ip))
 			return bw_control__fail(
 				conf, at, "%s is no address of ours; give one that is, or its --addr", text);
 		if (service->addr_count > 0 && bw_engine_service_is_at(service, &ip))
@@ -1168,6 +1218,7 @@ static int finish(struct bw_conf *conf)
 		tcp_apply,
 		bw_control__cpus_apply,
 		addrs_apply,
+		exception_apply,
 		host_addrs_apply,
 		gateways_apply,
 		routes_apply,
@@ -1183,6 +1234,9 @@ static int finish(struct bw_conf *conf)
 	if (error == 0)
 		error = bw_control__keys_apply(
 			conf, "steer.", steer_keys, BW_ARRAY_LEN(steer_keys), &conf->raw->steer, view);
+	if (error == 0)
+		error = bw_control__keys_apply(conf, "exception.", exception_keys,
+			BW_ARRAY_LEN(exception_keys), &conf->raw->exception, &view->engine);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(steps) && error == 0; i++)
 		error = steps[i](conf);
 	view->eal_args = conf->raw->eal;

@@ -54,6 +54,9 @@ static const struct flag flags[] = {
 	{ "--route", NULL, "CIDR,GATEWAY", FLAG_ROUTE, "routes", 0, "another route; repeatable" },
 	VALUE("vlan", "ID", vlan, "802.1Q tag of all packets; 0 for none (default)"),
 	VALUE("mtu", "BYTES", mtu, "576 to 9000; the device's when not given"),
+	VALUE("exception", "NAME", exception.tap,
+		"a TAP by which the kernel has the same address and all that is not served, where\n"
+		"DPDK has the device"),
 	VALUE("mac", "MAC", mac, "Ethernet address; the device's when not given"),
 	{ "--http", NULL, "[IP:]PORT[=ROOT]", FLAG_HTTP, "http", 0,
 		"HTTP/1.1 on that port, of that address of ours or of all, as 80, 192.0.2.2:80 or\n"

@@ -113,6 +113,10 @@ struct bw_raw_steer {
 	unsigned allow_count;
 };
 
+struct bw_raw_exception {
+	EXCEPTION_KEYS(RAW_MEMBER)
+};
+
 struct bw_raw_tcp {
 	TCP_KEYS(RAW_MEMBER)
 };
@@ -128,6 +132,7 @@ struct bw_raw {
 	unsigned routes_count;
 	struct bw_raw_network network;
 	struct bw_raw_steer steer;
+	struct bw_raw_exception exception;
 	struct bw_raw_tcp tcp;
 	struct bw_raw_http *http;
 	unsigned http_count;

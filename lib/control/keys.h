@@ -43,6 +43,11 @@
 	X(syns, NUMBER, steer_limits.syns_per_s, 0, 100000000)                                               \
 	X(packets, NUMBER, steer_limits.packets_per_s, 0, 100000000)
 
+/* struct bw_engine_conf: in either direction a second; 0: no limit */
+#define EXCEPTION_KEYS(X)                                                                                    \
+	X(tap, TEXT, exception_tap, 0, 0)                                                                    \
+	X(packets, NUMBER, exception_packets_per_s, 0, 100000000)
+
 /* struct bw_tcp_conf. A window is at most 1 GiB (RFC 7323 section 2.3). */
 #define TCP_KEYS(X)                                                                                          \
 	X(connections, NUMBER, connections_max, 1, 16777216)                                                 \

@@ -110,6 +110,10 @@ static const cyaml_schema_field_t steer_fields[] = {
 };
 #undef FIELD
 
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_exception, key),
+static const cyaml_schema_field_t exception_fields[] = { EXCEPTION_KEYS(FIELD) CYAML_FIELD_END };
+#undef FIELD
+
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_tcp, key),
 static const cyaml_schema_field_t tcp_fields[] = { TCP_KEYS(FIELD) CYAML_FIELD_END };
 #undef FIELD
@@ -123,6 +127,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	LIST(struct bw_raw, routes, &route_entry, BW_ROUTES_MAX),
 	CYAML_FIELD_MAPPING("network", CYAML_FLAG_OPTIONAL, struct bw_raw, network, network_fields),
 	CYAML_FIELD_MAPPING("steer", CYAML_FLAG_OPTIONAL, struct bw_raw, steer, steer_fields),
+	CYAML_FIELD_MAPPING("exception", CYAML_FLAG_OPTIONAL, struct bw_raw, exception, exception_fields),
 	CYAML_FIELD_MAPPING("tcp", CYAML_FLAG_OPTIONAL, struct bw_raw, tcp, tcp_fields),
 	LIST(struct bw_raw, http, &http_entry, BW_SERVICES_MAX),
 	LIST(struct bw_raw, resp, &resp_entry, BW_SERVICES_MAX),

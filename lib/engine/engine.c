@@ -54,6 +54,7 @@ void bw_engine_conf_init(struct bw_engine_conf *conf)
 		.ttl = 64,
 		.keepalive_idle_ns = 7200 * BW_NS_PER_SEC,
 		.helper_count = 2,
+		.exception_packets_per_s = 50000,
 	};
 	bw_tcp_conf_init(&conf->tcp);
 }
@@ -189,12 +190,14 @@ static void join_groups(struct bw_engine *engine)
 /** 0, or -errno; -ENOMEM without a line. */
 static int make_network(struct bw_engine *engine)
 {
-	if (engine->conf.steer != NULL) {
-		int error = bw_share_start(engine);
+	int error = 0;
 
-		if (error != 0)
-			return error;
-	}
+	if (engine->conf.exception_tap != NULL)
+		error = bw_exception_start(engine);
+	if (error == 0 && (engine->conf.steer != NULL || engine->exception != NULL))
+		error = bw_share_start(engine);
+	if (error != 0)
+		return error;
 	if (engine->network == NULL)
 		engine->network = bw_network_of_conf(engine);
 	return engine->network != NULL ? 0 : -ENOMEM;
@@ -319,6 +322,8 @@ int bw_engine_start(struct bw_engine *engine)
 		join_workers(engine);
 	else if (engine->share != NULL)
 		error = bw_share_begin(engine);
+	if (error == 0 && engine->exception != NULL)
+		error = bw_exception_begin(engine);
 	return error;
 }
 
@@ -387,6 +392,7 @@ void bw_engine_destroy(struct bw_engine *engine)
 	if (engine == NULL)
 		return;
 	bw_share_stop(engine);
+	bw_exception_stop(engine);
 	if (engine->has_started)
 		stop_workers(engine);
 	if (engine->jobs != NULL)
@@ -401,6 +407,7 @@ void bw_engine_destroy(struct bw_engine *engine)
 			close(w->wake_fd);
 	}
 	bw_share_free(engine);
+	bw_exception_free(engine);
 	free(engine->network);
 	free(engine->workers);
 	pthread_mutex_destroy(&engine->network_mutex);

@@ -273,6 +273,13 @@ static bool ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned
 	return hand_over(w, &out) > 0 && is_first;
 }
 
+/** Where the kernel shares the port: how many of a burst are ours, which move up. The rest is its. */
+static unsigned of_ours(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
+{
+	return bw_unlikely(w->claims != NULL) && from == FROM_DEVICE ? bw_exception_sort(w, mbufs, count)
+								     : count;
+}
+
 /**
  * The same while somebody looks: one packet at a time, so that what is counted meanwhile is about this one. A packet that
  * is handed over is shown by who gets it, and a copy not at all.
@@ -286,7 +293,7 @@ static void ingress_captured(struct bw_worker *w, struct rte_mbuf **mbufs, unsig
 		if (from != FROM_COPY)
 			bw_capture_put(w->capture, BW_CAPTURE_IN, mbufs[i]);
 		bw_drops_read(w, &before);
-		if (ingress_burst(w, &mbufs[i], 1, from))
+		if (ingress_burst(w, &mbufs[i], of_ours(w, &mbufs[i], 1, from), from))
 			bw_capture_take_back(w->capture, mark);
 		else
 			bw_capture_reason(w->capture, mark, bw_drops_since(w, &before));
@@ -299,7 +306,7 @@ static void ingress(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count
 	if (bw_unlikely(w->capture != NULL))
 		ingress_captured(w, mbufs, count, from);
 	else
-		ingress_burst(w, mbufs, count, from);
+		ingress_burst(w, mbufs, of_ours(w, mbufs, count, from), from);
 }
 
 unsigned bw_ingress_device(struct bw_worker *w)

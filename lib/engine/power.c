@@ -26,7 +26,8 @@ static bool inbox_is_empty(const struct bw_worker *w)
 
 	return rte_ring_empty(w->packets_in) && rte_ring_empty(w->control_in) &&
 	       (!has_room || rte_ring_empty(w->tx_in)) && rte_ring_empty(w->mail_in) &&
-	       rte_ring_empty(w->jobs_done) && (w->told_in == NULL || rte_ring_empty(w->told_in));
+	       rte_ring_empty(w->jobs_done) && (w->told_in == NULL || rte_ring_empty(w->told_in)) &&
+	       !bw_exception_has_for(w);
 }
 
 /** Told by the controlling thread, perhaps since this turn looked. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * An interface that the kernel goes on using. What comes to us the steer decides (lib/steer), and it is told here what
- * is ours: whole addresses that the kernel does not have, or the services' ports of those that it has.
+ * is ours: whole addresses that the kernel does not have, or the services' ports of those that it has. Or a TAP beside a
+ * port that DPDK has, with the port's addresses: then no program decides, but the workers themselves (exception.c).
  *
  * In the latter case the network is the kernel's. A thread of its own follows it: addresses and routes become a new
  * network for the workers, and neighbours are what the kernel says of them. Workers ask by ring and are told by ring;
@@ -58,6 +59,12 @@ struct bw_share {
 	bool is_running;
 };
 
+/** The kernel's interface: the port's own, or the TAP beside it. */
+static const char *iface_of(const struct bw_engine *engine)
+{
+	return engine->exception != NULL ? bw_exception_iface(engine) : engine->nic->plan.iface;
+}
+
 /* ---- what is ours ------------------------------------------------------------------------------------------- */
 
 bool bw_share_connects(const struct bw_engine *engine)
@@ -93,6 +100,7 @@ static bool is_left(const struct bw_share *share, const struct bw_ip *ip)
 	return false;
 }
 
+/** Tell the steer. Without one workers look themselves (claims.c). */
 static int own(struct bw_share *share)
 {
 	const struct bw_engine *engine = share->engine;
@@ -110,6 +118,8 @@ static int own(struct bw_share *share)
 
 	_Static_assert(BW_ARRAY_LEN(ports) <= BW_STEER_PORTS_MAX && BW_ARRAY_LEN(addrs) <= BW_STEER_ADDRS_MAX,
 		"what the maps hold");
+	if (engine->conf.steer == NULL)
+		return 0;
 	for (unsigned i = 0; i < network->addr_count; i++) {
 		addrs[i] = (struct bw_steer_addr){ network->addrs[i].ip, !network->is_kernels };
 		if (network->is_kernels && !is_left(share, &network->addrs[i].ip))
@@ -125,14 +135,16 @@ static int own(struct bw_share *share)
 
 /* ---- the kernel's network ------------------------------------------------------------------------------------ */
 
-static struct bw_network *network_of_kernel(const struct bw_kernel_network *seen)
+static struct bw_network *network_of_kernel(const struct bw_share *share)
 {
+	const struct bw_kernel_network *seen = share->seen;
 	struct bw_network *network = bw_network_alloc(seen->route_count);
 
 	if (network == NULL)
 		return NULL;
 	network->is_kernels = true;
-	network->mac = seen->mac;
+	/* A TAP has the port's, and what becomes of the TAP's is nothing to the port. */
+	network->mac = share->engine->exception != NULL ? share->engine->nic->mac : seen->mac;
 	network->addr_count = seen->addr_count;
 	memcpy(network->addrs, seen->addrs, seen->addr_count * sizeof(seen->addrs[0]));
 	for (unsigned i = 0; i < seen->route_count; i++)
@@ -181,7 +193,7 @@ static void say_addresses(const struct bw_engine *engine, const struct bw_networ
 	for (unsigned i = 0; i < network->addr_count && used < sizeof(line); i++)
 		used += (size_t)snprintf(line + used, sizeof(line) - used, "%s%s", i == 0 ? "" : ", ",
 			bw_cidr_format(&network->addrs[i], text));
-	bw_info("--dev %s: %s has now %s, and %u route%s", engine->nic->plan.spec, engine->nic->plan.iface,
+	bw_info("--dev %s: %s has now %s, and %u route%s", engine->nic->plan.spec, iface_of(engine),
 		network->addr_count > 0 ? line : "no address", network->route_count,
 		network->route_count == 1 ? "" : "s");
 }
@@ -193,7 +205,7 @@ static void say_mtu(struct bw_share *share)
 
 	if (is_smaller && !share->was_warned_of_mtu)
 		bw_warn("--dev %s: %s has an MTU of %u now; packets of up to %u go on being sent until a restart",
-			nic->plan.spec, nic->plan.iface, share->seen->mtu, nic->mtu);
+			nic->plan.spec, iface_of(share->engine), share->seen->mtu, nic->mtu);
 	share->was_warned_of_mtu = is_smaller;
 }
 
@@ -201,7 +213,7 @@ static void say_left_out(struct bw_share *share)
 {
 	if (share->seen->left_out > 0 && !share->was_warned_of_many)
 		bw_warn("--dev %s: %u addresses and routes of %s are not known here: there are more than %u and %u",
-			share->engine->nic->plan.spec, share->seen->left_out, share->engine->nic->plan.iface,
+			share->engine->nic->plan.spec, share->seen->left_out, iface_of(share->engine),
 			BW_KERNEL_ADDRS_MAX, BW_KERNEL_ROUTES_MAX);
 	share->was_warned_of_many = share->seen->left_out > 0;
 }
@@ -215,7 +227,7 @@ static bool is_there(const void *network, const struct bw_ip *ip)
  * As at the start, of all addresses that there are now; what is held stays so. One whose ports are another process's is
  * left to it, until the next change shows something else; that is said once.
  */
-static void hold_again(struct bw_share *share, const struct bw_network *network)
+static void hold_again(struct bw_share *share, struct bw_network *network)
 {
 	struct bw_ip left[BW_NETWORK_ADDRS_MAX];
 	struct bw_steer_port ports[BW_SERVICES_MAX * 2];
@@ -229,8 +241,10 @@ static void hold_again(struct bw_share *share, const struct bw_network *network)
 		const unsigned count = add_ports(share->engine, ip, ports);
 
 		if (bw_steer_hold(is_left(share, ip) ? NULL : share->engine->nic->plan.spec, ports, count,
-			    &share->holds) != 0)
+			    &share->holds) != 0) {
 			left[left_count++] = *ip;
+			network->left |= 1ull << i;
+		}
 	}
 	memcpy(share->left, left, left_count * sizeof(left[0]));
 	share->left_count = left_count;
@@ -248,7 +262,7 @@ static void follow(struct bw_share *share)
 	}
 	say_mtu(share);
 	say_left_out(share);
-	network = network_of_kernel(share->seen);
+	network = network_of_kernel(share);
 	if (network == NULL || is_same(network, engine->network)) {
 		share->settle_ms = BW_MIN(share->settle_ms * 2, (unsigned)SETTLE_MS_MAX);
 		free(network);
@@ -420,18 +434,26 @@ static int check_services(const struct bw_share *share)
 				"--dev %s: %s is no address of %s, and %s on port %u is to be there; `ip addr show dev "
 				"%s` lists them",
 				engine->nic->plan.spec, bw_ip_format(&service->addrs[k], text),
-				engine->nic->plan.iface, service->service->name, service->port,
-				engine->nic->plan.iface);
+				iface_of(engine), service->service->name, service->port, iface_of(engine));
 			return -EADDRNOTAVAIL;
 		}
 	}
 	return 0;
 }
 
+/** A TAP with a link-local address alone, which the kernel makes by itself, has not been given any. */
+static bool was_given_an_addr(const struct bw_kernel_network *network)
+{
+	for (unsigned i = 0; i < network->addr_count; i++)
+		if (bw_ip_is_v4(&network->addrs[i].ip) || !bw_ip_is_link_local(&network->addrs[i].ip))
+			return true;
+	return false;
+}
+
 static int open_kernel(struct bw_share *share)
 {
 	struct bw_engine *engine = share->engine;
-	const char *spec = engine->nic->plan.spec, *iface = engine->nic->plan.iface;
+	const char *spec = engine->nic->plan.spec, *iface = iface_of(engine);
 	int rc = bw_kernel_open(iface, engine->conf.vlan, &share->kernel);
 
 	if (rc == 0)
@@ -446,6 +468,12 @@ static int open_kernel(struct bw_share *share)
 	if (rc != 0) {
 		bw_error("--dev %s: the kernel does not tell of %s: %s", spec, iface, strerror(-rc));
 		return rc;
+	}
+	if (engine->exception != NULL) { /* addresses may come at any time */
+		if (!was_given_an_addr(share->seen))
+			bw_info("--exception %s: no address yet; give it one: ip addr add CIDR dev %s", iface,
+				iface);
+		return check_port_range(share);
 	}
 	if (share->seen->addr_count > 0) {
 		rc = check_services(share);
@@ -462,7 +490,7 @@ static int open_kernel(struct bw_share *share)
 static int look_for_ours(struct bw_share *share)
 {
 	const struct bw_engine *engine = share->engine;
-	const char *spec = engine->nic->plan.spec, *iface = engine->nic->plan.iface;
+	const char *spec = engine->nic->plan.spec, *iface = iface_of(engine);
 	struct bw_kernel *kernel;
 	char text[BW_IP_STRLEN];
 	int rc = bw_kernel_open(iface, engine->conf.vlan, &kernel);
@@ -546,7 +574,7 @@ int bw_share_start(struct bw_engine *engine)
 		rc = hold_ports(share);
 	if (rc != 0)
 		return rc;
-	engine->network = network_of_kernel(share->seen);
+	engine->network = network_of_kernel(share);
 	return engine->network != NULL ? make_rings(share) : -ENOMEM;
 }
 

@@ -139,6 +139,16 @@ void bw_worker_tell_all(struct bw_engine *engine,
 	}
 }
 
+/** What the kernel says of neighbours, and what it sends itself. */
+static unsigned deliver_kernels(struct bw_worker *w)
+{
+	unsigned count = bw_share_deliver(w);
+
+	if (w->claims != NULL && w->index == 0)
+		count += bw_exception_deliver(w);
+	return count;
+}
+
 /** Everything that one core does, once. Returns whether there was anything to do. */
 static bool turn(struct bw_worker *w)
 {
@@ -155,7 +165,7 @@ static bool turn(struct bw_worker *w)
 	work += bw_mail_deliver(w);
 	work += bw_jobs_deliver(w);
 	if (bw_unlikely(w->told_in != NULL))
-		work += bw_share_deliver(w);
+		work += deliver_kernels(w);
 	bw_stage_enter(&w->cycles, BW_STAGE_TIMERS);
 	timers(w);
 	if (w->has_ticks && (work > 0 || w->now >= w->tick_due_at))

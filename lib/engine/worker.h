@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include <rte_prefetch.h>
 #include <rte_ring.h>
 
 #include <base/assert.h>
@@ -62,12 +63,15 @@ enum bw_worker_timer {
 };
 
 struct bw_share;
+struct bw_exception;
+struct bw_claims;
 
 /** Our addresses and what lies beyond them. Never changes: there is a new one instead, see bw_network_publish(). */
 struct bw_network {
 	unsigned addr_count, route_count;
 	struct bw_cidr range; /* addresses that are ours, too; a prefix_len of 0: none */
 	bool is_kernels;      /* and not ours alone: it resolves neighbours, and knows what is on the link */
+	uint64_t left;        /* by bits: of those addresses, the ones whose ports are another process's */
 	struct bw_mac mac;
 	struct bw_cidr addrs[BW_NETWORK_ADDRS_MAX];
 	struct bw_network_route {
@@ -96,6 +100,8 @@ struct bw_worker {
 	struct bw_nic *nic;
 	struct bw_tcp *tcp;
 	struct rte_mempool *pool;
+	struct bw_claims
+		*claims; /* of what is received, what is not the kernel's; NULL: all of it. See exception.c */
 	struct bw_wire_host host;
 	unsigned tx_count;
 	bw_ns tx_stuck_at;   /* since when the device has taken nothing; 0: it does */
@@ -158,11 +164,12 @@ struct bw_engine {
 	struct bw_engine_conf conf;
 	unsigned number; /* of the engines that this process has made: in the names of its rings */
 	struct bw_nic *nic;
-	unsigned epoch;                /* Atomic: one more whenever one of the next two is another */
-	struct bw_network *network;    /* Atomic: the newest */
-	struct bw_capture *capture;    /* Atomic, likewise */
-	pthread_mutex_t network_mutex; /* between it and threads that are no workers */
-	struct bw_share *share;        /* NULL: the device is ours alone */
+	unsigned epoch;                 /* Atomic: one more whenever one of the next two is another */
+	struct bw_network *network;     /* Atomic: the newest */
+	struct bw_capture *capture;     /* Atomic, likewise */
+	pthread_mutex_t network_mutex;  /* between it and threads that are no workers */
+	struct bw_share *share;         /* NULL: the device is ours alone */
+	struct bw_exception *exception; /* NULL: the kernel has no part in it */
 	unsigned worker_count;
 	struct bw_worker *workers;
 	struct bw_gate gate; /* where the workers and the controlling thread wait for each other */
@@ -297,7 +304,25 @@ unsigned bw_flood_turn(struct bw_worker *w);
 /** Count the target's answers and free them. What is none moves up. Returns how many are left. */
 unsigned bw_flood_input(struct bw_worker *w, struct bw_pkt *pkts, unsigned count);
 
-/* share.c: an interface that is the kernel's as well */
+/* exception.c: the kernel's way to a port that DPDK has */
+/** Open the TAP and give it the configuration's network. 0, or -errno after one line; -ENOMEM without. */
+int bw_exception_start(struct bw_engine *engine);
+/** Carry packets from now on. After the workers have begun. 0, or -errno after one line. */
+int bw_exception_begin(struct bw_engine *engine);
+/** No longer. While the workers still run. */
+void bw_exception_stop(struct bw_engine *engine);
+/** When they are gone. */
+void bw_exception_free(struct bw_engine *engine);
+/** Its interface's name. NULL: there is no exception path. */
+const char *bw_exception_iface(const struct bw_engine *engine);
+/** Of a burst from the device, keep what is ours, in order, and give the kernel the rest. Returns how many are left. */
+unsigned bw_exception_sort(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count);
+/** Worker 0: what the kernel sends joins the backlog. */
+unsigned bw_exception_deliver(struct bw_worker *w);
+/** Would the worker have anything to do by that? */
+bool bw_exception_has_for(const struct bw_worker *w);
+
+/* share.c: an interface that is the kernel's as well, or a TAP beside our port */
 /** Read its network, load the programs' maps, start the thread that follows changes. 0, or -errno after one line. */
 int bw_share_start(struct bw_engine *engine);
 /** From now on packets come. After the workers have begun. 0, or -errno after one line. */

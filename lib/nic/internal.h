@@ -89,6 +89,7 @@ struct bw_nic__state {
 	bool is_tx_used[BW_NIC__QUEUES_MAX]; /* net_vhost: the guest takes from it */
 	unsigned tx_to[BW_NIC__QUEUES_MAX];  /* of BW_NIC__TX_SHARED. Atomic */
 	struct bw_nic__virtio *virtio;       /* virtio.c's */
+	struct rte_mempool *extra_pool;      /* bw_nic_extra_pool() */
 	struct rte_ring *ring_rx[BW_NIC__QUEUES_MAX], *ring_tx[BW_NIC__QUEUES_MAX];
 	unsigned ring_count;
 };
@@ -119,6 +120,12 @@ int bw_nic__iface_read(const char *name, struct bw_nic__iface *iface);
 int bw_nic__iface_prepare(unsigned index, const char *name, uint16_t mtu);
 int bw_nic__iface_up(unsigned index);
 int bw_nic__iface_add_addr(unsigned index, const struct bw_cidr *addr);
+int bw_nic__iface_set(unsigned index, const struct bw_mac *mac, uint16_t mtu);
+/** 0 or -errno; -EEXIST: there is one of that name, or one for the VLAN. */
+int bw_nic__iface_add_vlan(unsigned below, const char *name, uint16_t vlan);
+/** 0 or -errno; -EEXIST: the kernel has one for that prefix with that metric. */
+int bw_nic__iface_add_route(
+	unsigned index, const struct bw_cidr *prefix, const struct bw_ip *gateway, uint32_t metric);
 struct bw_nic__link {
 	unsigned index;
 	unsigned

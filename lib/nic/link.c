@@ -376,6 +376,59 @@ int bw_nic__iface_add_addr(unsigned index, const struct bw_cidr *addr)
 	return talk(&r, NULL, 0);
 }
 
+int bw_nic__iface_set(unsigned index, const struct bw_mac *mac, uint16_t mtu)
+{
+	const uint32_t mtu_value = mtu;
+	struct request r;
+	struct ifinfomsg *info = request_init(&r, RTM_NEWLINK, 0, sizeof(*info));
+
+	info->ifi_index = (int)index;
+	attr(&r, IFLA_ADDRESS, mac->b, sizeof(mac->b));
+	attr(&r, IFLA_MTU, &mtu_value, sizeof(mtu_value));
+	return talk(&r, NULL, 0);
+}
+
+int bw_nic__iface_add_vlan(unsigned below, const char *name, uint16_t vlan)
+{
+	const uint32_t below_value = below;
+	struct rtattr *link, *data;
+	struct request r;
+
+	request_init(&r, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(struct ifinfomsg));
+	attr(&r, IFLA_LINK, &below_value, sizeof(below_value));
+	attr(&r, IFLA_IFNAME, name, strlen(name) + 1);
+	link = nest(&r, IFLA_LINKINFO);
+	attr(&r, IFLA_INFO_KIND, "vlan", sizeof("vlan"));
+	data = nest(&r, IFLA_INFO_DATA);
+	attr(&r, IFLA_VLAN_ID, &vlan, sizeof(vlan));
+	nest_end(&r, data);
+	nest_end(&r, link);
+	return talk(&r, NULL, 0);
+}
+
+int bw_nic__iface_add_route(
+	unsigned index, const struct bw_cidr *prefix, const struct bw_ip *gateway, uint32_t metric)
+{
+	const bool is_v4 = bw_ip_is_v4(gateway);
+	const size_t skipped = is_v4 ? 12 : 0, len = sizeof(*gateway) - skipped;
+	const uint32_t oif = index;
+	struct request r;
+	struct rtmsg *route = request_init(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(*route));
+
+	route->rtm_family = is_v4 ? AF_INET : AF_INET6;
+	route->rtm_dst_len = prefix->prefix_len;
+	route->rtm_table = RT_TABLE_MAIN;
+	route->rtm_protocol = RTPROT_STATIC;
+	route->rtm_scope = RT_SCOPE_UNIVERSE;
+	route->rtm_type = RTN_UNICAST;
+	if (prefix->prefix_len > 0)
+		attr(&r, RTA_DST, prefix->ip.b + skipped, len);
+	attr(&r, RTA_GATEWAY, gateway->b + skipped, len);
+	attr(&r, RTA_OIF, &oif, sizeof(oif));
+	attr(&r, RTA_PRIORITY, &metric, sizeof(metric));
+	return talk(&r, NULL, 0);
+}
+
 bool bw_nic__has_capability(unsigned capability)
 {
 	unsigned long long effective = 0;

@@ -799,7 +799,18 @@ static int pools_in_use(const struct bw_nic *nic)
 		if (nic->pools[i] != NULL)
 			used += (int)rte_mempool_in_use_count(nic->pools[i]);
 	}
+	if (nic->state->extra_pool != NULL)
+		used += (int)rte_mempool_in_use_count(nic->state->extra_pool);
 	return used;
+}
+
+struct rte_mempool *bw_nic_extra_pool(struct bw_nic *nic, unsigned count, unsigned room)
+{
+	BW_ASSERT(nic->state->extra_pool == NULL);
+	BW_ASSERT_LE(RTE_PKTMBUF_HEADROOM + room, UINT16_MAX);
+	nic->state->extra_pool =
+		pool_create(nic, "extra", 0, count, 0, (uint16_t)(RTE_PKTMBUF_HEADROOM + room));
+	return nic->state->extra_pool;
 }
 
 /** The others refuse what they cannot send. */
@@ -1066,6 +1077,8 @@ void bw_nic_close(struct bw_nic *nic)
 	}
 	for (unsigned i = 0; nic->pools != NULL && i < nic->worker_count; i++)
 		rte_mempool_free(nic->pools[i]);
+	if (state != NULL)
+		rte_mempool_free(state->extra_pool);
 	free(nic->pools);
 	free(state);
 	nic->pools = NULL;
@@ -1104,6 +1117,16 @@ int bw_nic_join(struct bw_nic *nic, const struct bw_mac *group)
 	/* A filter that is too small or missing: let everything through, the parser drops what is not ours. */
 	rc = rte_eth_allmulticast_enable(nic->port_id);
 	return rc == 0 ? 0 : rte_eth_promiscuous_enable(nic->port_id);
+}
+
+int bw_nic_hear_groups(struct bw_nic *nic)
+{
+	int rc;
+
+	if (nic->plan.kind != BW_NIC_PCI && nic->plan.kind != BW_NIC_VDEV)
+		return 0; /* these filter nothing */
+	rc = rte_eth_allmulticast_enable(nic->port_id);
+	return rc == -ENOTSUP && nic->plan.kind == BW_NIC_VDEV ? 0 : rc;
 }
 
 bool bw_nic_is_link_up(const struct bw_nic *nic)

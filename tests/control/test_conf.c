@@ -62,6 +62,35 @@ static void the_hosts_end_is_the_lowest_address_that_is_free(void **state)
 	bw_conf_destroy(conf);
 }
 
+/** What is given is the TAP's, and the kernel's ports are kept clear; without, all is as the TAP has it. */
+static void the_kernel_beside_a_nic(void **state)
+{
+	struct bw_conf *conf =
+		ACCEPTED(NULL, FLAGS("--dev", "pci:0:4.0", "--exception", "bw0", "--addr", "192.0.2.5/24",
+				       "--gateway", "192.0.2.1", "--http", "80"));
+	const struct bw_engine_conf *engine = &bw_conf_view(conf)->engine;
+
+	assert_string_equal(engine->exception_tap, "bw0");
+	assert_int_equal(engine->exception_packets_per_s, 50000);
+	assert_true(engine->shares_addresses);
+	assert_int_equal(engine->addr_count, 1);
+	assert_int_equal(engine->route_count, 1);
+	assert_int_equal(engine->tcp.port_first, 61000);
+	bw_conf_destroy(conf);
+	conf = ACCEPTED("exception:\n  tap: nic0.x\n  packets: 0\n",
+		FLAGS("--dev", "memif:s", "--http", "192.0.2.7:80"));
+	engine = &bw_conf_view(conf)->engine;
+	assert_string_equal(engine->exception_tap, "nic0.x");
+	assert_int_equal(engine->exception_packets_per_s, 0);
+	assert_true(engine->shares_addresses);
+	assert_int_equal(engine->addr_count, 0);
+	bw_conf_destroy(conf);
+	conf = ACCEPTED(NULL, FLAGS("--exception", "", "--http", "80")); /* as if it had not been given */
+	assert_null(bw_conf_view(conf)->engine.exception_tap);
+	assert_false(bw_conf_view(conf)->engine.shares_addresses);
+	bw_conf_destroy(conf);
+}
+
 static void a_small_mtu_leaves_ipv6_out(void **state)
 {
 	struct bw_conf *conf = ACCEPTED(NULL, FLAGS("--echo", "7", "--mtu", "576"));
@@ -358,6 +387,7 @@ int main(void)
 		cmocka_unit_test(a_tap_has_addresses_of_its_own),
 		cmocka_unit_test(the_hosts_end_is_the_lowest_address_that_is_free),
 		cmocka_unit_test(a_small_mtu_leaves_ipv6_out),
+		cmocka_unit_test(the_kernel_beside_a_nic),
 		cmocka_unit_test(auto_is_told_apart),
 		cmocka_unit_test(isolated_cpus_come_first_if_they_are_ours),
 		cmocka_unit_test(all_flags),

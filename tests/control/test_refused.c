@@ -75,6 +75,33 @@ static void shared_addresses(void **state)
 		"xdp:IFACE, and for packet:IFACE without addresses");
 }
 
+static void the_kernel_beside_a_nic(void **state)
+{
+	REFUSED(NULL, FLAGS("--dev", "memif:s", "--exception", "a/b", "--echo", "7"),
+		"--exception: 'a/b' is not an interface name; give 1 to 15 letters, digits, . _ -");
+	REFUSED(NULL, FLAGS("--dev", "memif:s", "--exception", "of-16-characters", "--echo", "7"),
+		"--exception: 'of-16-characters' is not an interface name; give 1 to 15 letters, digits, . _ -");
+	REFUSED(NULL, FLAGS("--dev", "memif:s", "--exception", "eleven-long", "--vlan", "7", "--echo", "7"),
+		"--exception: eleven-long leaves no room for the name of its VLAN's interface; give a shorter one");
+	REFUSED("exception:\n  tap: bw0\n", FLAGS("--dev", "xdp:eth7", "--echo", "7"),
+		"c.yaml:2: tap: xdp:eth7 leaves the kernel its interface, and with it all that is not served; leave this out");
+	REFUSED(NULL, FLAGS("--dev", "net_af_packet0,iface=eth7", "--exception", "bw0", "--echo", "7"),
+		"--exception: net_af_packet0,iface=eth7 leaves the kernel its interface, and with it all that is not served; "
+		"leave this out");
+	REFUSED(NULL, FLAGS("--exception", "bw0", "--echo", "7"),
+		"--exception: tap has the kernel at its other end; leave this out, or give a --dev that DPDK has, such as "
+		"pci:ADDR");
+	REFUSED(NULL,
+		FLAGS("--dev", "memif:s", "--exception", "bw0", "--echo", "7", "--gateway", "192.0.2.1"),
+		"--gateway: without --addr the kernel's routes are used; set them there, with `ip route`, and leave this out");
+	REFUSED(NULL,
+		FLAGS("--dev", "memif:s", "--exception", "bw0", "--addr", "192.0.2.2/24", "--echo",
+			"192.0.2.3:7"),
+		"--echo: 192.0.2.3 is no address of ours; give one that is, or its --addr");
+	REFUSED("exception:\n  packets: many\n", FLAGS("--echo", "7"),
+		"c.yaml:2: packets: 'many' is not a whole number; give 0 to 100000000");
+}
+
 static void addresses(void **state)
 {
 	REFUSED(NULL, FLAGS("--addr", "300.1.2.3/24"),
@@ -375,6 +402,7 @@ int main(void)
 		cmocka_unit_test(values_of_flags),
 		cmocka_unit_test(devices),
 		cmocka_unit_test(shared_addresses),
+		cmocka_unit_test(the_kernel_beside_a_nic),
 		cmocka_unit_test(addresses),
 		cmocka_unit_test(routes),
 		cmocka_unit_test(services),

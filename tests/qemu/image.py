@@ -20,7 +20,10 @@ from lab import Failed, sh
 
 HERE = pathlib.Path(__file__).resolve().parent
 # In the order in which they are loaded: by every guest, and by those whose own NIC is theirs to use.
-MODULES = {"order": ("virtio_pci", "9pnet_virtio", "9p", "vfio_iommu_type1", "vfio-pci"), "order-net": ("virtio_net",)}
+MODULES = {
+    "order": ("virtio_pci", "9pnet_virtio", "9p", "vfio_iommu_type1", "vfio-pci", "tun", "8021q"),
+    "order-net": ("virtio_net",),
+}
 
 
 def uncompressed(image):
@@ -80,10 +83,16 @@ def make(folder):
     shutil.rmtree(root)
 
 
+def is_of_today(folder):
+    """It has all modules: one that was made for fewer has to be made anew."""
+    there = {path.name.partition(".")[0].replace("-", "_") for path in (folder / "modules").glob("*.ko*")}
+    return all((folder / "modules" / order).exists() and {module.replace("-", "_") for module in modules} <= there
+               for order, modules in MODULES.items())
+
+
 def kept(folder):
-    """`folder`, made if it is not there yet: beside its place, so that half of it is never taken for all. One that lacks
-    modules is of an older version of these tests."""
-    if folder.exists() and not all((folder / "modules" / order).exists() for order in MODULES):
+    """`folder`, made if it is not there yet: beside its place, so that half of it is never taken for all."""
+    if folder.exists() and not is_of_today(folder):
         shutil.rmtree(folder)
     if not folder.exists():
         folder.parent.mkdir(exist_ok=True)

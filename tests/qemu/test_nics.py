@@ -3,16 +3,19 @@
 
 import collections
 import concurrent.futures
+import contextlib
+import hashlib
 import json
 import re
 import socket
 import statistics
+import subprocess
 
 import pytest
 
 from clients import Expected, download, echo_upload
 from guest import ECHO, FAMILIES, HTTP, MAC, RESP, TAP, V4, V4_HOST
-from lab import wait_until
+from lab import stop, wait_until
 
 Model = collections.namedtuple("Model", "driver offloads software tx_queues")
 
@@ -201,6 +204,96 @@ def test_two_queues_and_rss(lend, files):
     exchange_at_once(guest, files)
     assert_all_busy(server)
     assert_all_ended_well(server.stop())
+
+
+# What comes back is what was sent, on a socket of the guest's kernel.
+ECHO_SERVER = """import socketserver
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536): self.request.sendall(data)
+class Server(socketserver.ThreadingTCPServer): address_family = 10; allow_reuse_address = True; daemon_threads = True
+Server(("::", 7000), Echo).serve_forever()
+"""
+
+
+def test_the_kernel_beside_the_nic(lend, files, model):
+    """`--exception bw0`: the guest's kernel at the address of the NIC that DPDK has. It answers pings, in fragments too, its
+    servers are reached there, 10 MiB each way, and it reaches others; while Barewire serves its own ports."""
+    guest = lend(model)
+    server = guest.serve("--exception", "bw0")
+    banner = server.ready()
+    assert banner["kernel"].startswith("has all that is not for Barewire, by bw0")
+    for line in ECHO_SERVER.splitlines():
+        guest.type(f"echo '{line}' >>/tmp/echo.py")
+    guest.type("httpd -p 8081 -h /www; /usr/bin/python3 -IS /tmp/echo.py & beside=$!")
+    for address in FAMILIES.values():
+        guest.ns.run(["ping", "-c", 3, "-i", 0.05, "-W", 5, "-s", 4000, address])
+
+    def has_begun(host, port):
+        with guest.ns, contextlib.suppress(OSError):
+            return socket.create_connection((host, port), timeout=5).close() is None
+
+    wait_until(lambda: has_begun(V4, 7000), "the echo server of the guest's kernel", timeout=60)
+    for family, address in FAMILIES.items():
+        url = guest.url(family, "10m")
+        download(guest.ns, url.replace(f":{HTTP}/", ":8081/"), files / "10m")
+        download(guest.ns, url, files / "10m")
+        with guest.ns:
+            echo_upload(address, 7000, files / "10m")
+            echo_upload(address, ECHO, files / "1m")
+    outside = guest.ns.start(["/usr/bin/python3", "-m", "http.server", "-d", files, "8000"],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: has_begun(V4_HOST, 8000), "a server outside of the guest")
+    since = len(guest.said())
+    guest.type(f"wget -q -O - http://{V4_HOST}:8000/10m | md5sum")
+    want = hashlib.md5((files / "10m").read_bytes()).hexdigest()
+    assert guest.wait_for(r"([0-9a-f]{32})  -", "what the guest's kernel has got", since=since)[1] == want
+    stop(outside)
+    guest.type("kill $beside $(pidof httpd); rm /tmp/echo.py")
+    counters = server.stop()
+    assert counters["icmp.echo"] == counters["arp.replies"] == counters["drop.not_ours"] == 0
+    assert counters["exception.to_kernel"] > 10000 and counters["exception.from_kernel"] > 10000
+
+
+def test_the_kernel_beside_the_nic_in_a_vlan(lend):
+    """`--exception` with --vlan: the kernel's interface for it is made, and answers ARP with the tag; a service answers too.
+    The host's kernel may have no VLANs, so frames are made here."""
+    # Imported here: it is slow, and reads the interfaces of the namespace that it is imported in.
+    from scapy.layers.inet import IP, TCP
+    from scapy.layers.l2 import ARP, Dot1Q, Ether
+
+    guest = lend("e1000e")
+    server = guest.serve("--exception", "bw0", "--vlan", 7)
+    server.banner()
+    peer = "02:00:00:00:00:99"
+    ask = Ether(src=peer, dst="ff:ff:ff:ff:ff:ff") / Dot1Q(vlan=7) / ARP(op=1, hwsrc=peer, psrc=V4_HOST, pdst=V4)
+    syn = Ether(src=peer, dst=MAC) / Dot1Q(vlan=7) / IP(src=V4_HOST, dst=V4) / TCP(sport=4000, dport=ECHO, flags="S")
+    # Nobody listens there on the kernel's side, which says so.
+    refused = Ether(src=peer, dst=MAC) / Dot1Q(vlan=7) / IP(src=V4_HOST, dst=V4) / TCP(sport=4001, dport=9, flags="S")
+    with guest.ns, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
+        wire.bind((TAP, 0))
+        wire.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA: a received tag is beside the bytes
+        wire.settimeout(1)
+
+        def answered(question, is_answer):
+            def once():
+                wire.send(bytes(question))
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        data, extra, _, _ = wire.recvmsg(2048, 256)
+                        tags = [int.from_bytes(body[16:18], "little") for _, _, body in extra]
+                        if tags == [7] and data[6:12].hex(":") == MAC and is_answer(Ether(data)):
+                            return True
+
+            return once
+
+        wait_until(answered(ask, lambda got: ARP in got and got[ARP].op == 2 and got[ARP].psrc == V4), "an ARP reply")
+        wait_until(answered(syn, lambda got: TCP in got and got[TCP].flags == "SA"), "Barewire's SYN-ACK")
+        wait_until(answered(refused, lambda got: TCP in got and got[TCP].flags == "RA"), "the kernel's RST")
+    start = len(guest.said())
+    guest.type("ip -o addr show dev bw0.7")
+    assert guest.wait_for(rf" {V4}/24 ", "the address of the VLAN's interface", since=start)
+    server.stop()
 
 
 def test_steering_on_the_guests_kernel(lend):

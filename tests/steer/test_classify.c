@@ -18,131 +18,8 @@
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 
+#include "frames.h"
 #include "internal.h"
-
-#define FRAME_MAX 512
-
-/* ---- packets ------------------------------------------------------------------------------------------------ */
-
-struct frame {
-	uint8_t b[FRAME_MAX];
-	unsigned bytes;
-};
-
-static const struct bw_mac ours = { { 2, 0, 0, 0, 0, 2 } }, theirs = { { 2, 0, 0, 0, 0, 1 } };
-
-static void put(struct frame *f, const void *data, unsigned bytes)
-{
-	assert_true(f->bytes + bytes <= FRAME_MAX);
-	memcpy(f->b + f->bytes, data, bytes);
-	f->bytes += bytes;
-}
-
-static void put8(struct frame *f, unsigned value)
-{
-	uint8_t byte = (uint8_t)value;
-
-	put(f, &byte, 1);
-}
-
-static void put16(struct frame *f, unsigned value)
-{
-	put8(f, value >> 8);
-	put8(f, value);
-}
-
-static void put_zeros(struct frame *f, unsigned bytes)
-{
-	while (bytes-- > 0)
-		put8(f, 0);
-}
-
-static void put_ip(struct frame *f, const char *text)
-{
-	struct bw_ip ip;
-
-	assert_int_equal(bw_ip_parse(text, &ip), 0);
-	if (bw_ip_is_v4(&ip))
-		put(f, &ip.w_be[3], 4);
-	else
-		put(f, ip.b, 16);
-}
-
-static struct frame ethernet(unsigned type)
-{
-	struct frame f = { .bytes = 0 };
-
-	put(&f, &ours, 6);
-	put(&f, &theirs, 6);
-	put16(&f, type);
-	return f;
-}
-
-struct ip {
-	const char *src, *dst;
-	unsigned proto, id, fragment; /* the field of IPv4; of IPv6 the header's, and it has one if not 0 */
-	unsigned options;             /* words of IPv4's; extension headers of IPv6 */
-};
-
-/* Version 4 or 6 by the addresses. */
-static void put_header(struct frame *f, const struct ip *ip)
-{
-	if (strchr(ip->src, ':') == NULL) {
-		put8(f, 0x45 + ip->options);
-		put8(f, 0);
-		put16(f, 200);
-		put16(f, ip->id);
-		put16(f, ip->fragment);
-		put8(f, 64);
-		put8(f, ip->proto);
-		put16(f, 0);
-		put_ip(f, ip->src);
-		put_ip(f, ip->dst);
-		put_zeros(f, 4 * ip->options);
-		return;
-	}
-	put8(f, 0x60);
-	put_zeros(f, 3);
-	put16(f, 200);
-	put8(f, ip->options > 0 ? IPPROTO_DSTOPTS : ip->fragment != 0 ? IPPROTO_FRAGMENT : ip->proto);
-	put8(f, 64);
-	put_ip(f, ip->src);
-	put_ip(f, ip->dst);
-	for (unsigned i = 1; i <= ip->options; i++) {
-		put8(f, i < ip->options ? IPPROTO_DSTOPTS : ip->fragment != 0 ? IPPROTO_FRAGMENT : ip->proto);
-		put8(f, 1); /* 16 bytes */
-		put_zeros(f, 14);
-	}
-	if (ip->fragment != 0) {
-		put8(f, ip->proto);
-		put8(f, 0);
-		put16(f, ip->fragment);
-		put16(f, 0);
-		put16(f, ip->id);
-	}
-}
-
-static void put_ports(struct frame *f, unsigned source, unsigned dest, unsigned flags)
-{
-	put16(f, source);
-	put16(f, dest);
-	put_zeros(f, 9);
-	put8(f, flags);
-	put_zeros(f, 30);
-}
-
-static struct frame packet(const struct ip *ip, unsigned source, unsigned dest, unsigned flags)
-{
-	struct frame f = ethernet(strchr(ip->src, ':') == NULL ? 0x0800 : 0x86dd);
-
-	put_header(&f, ip);
-	put_ports(&f, source, dest, flags);
-	return f;
-}
-
-#define TCP4(...) packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_TCP }, __VA_ARGS__)
-#define SYN       0x02
-#define ACK       0x10
 
 /* ---- the programs ------------------------------------------------------------------------------------------- */
 
@@ -228,20 +105,6 @@ static void own(uint16_t vlan, uint16_t range_first, uint16_t range_last)
 
 /* ---- whose? ------------------------------------------------------------------------------------------------- */
 
-/** An AH of 16 bytes, and a port of ours so far behind its beginning. */
-static struct frame authenticated(unsigned ports_at)
-{
-	const struct ip ip = { "2001:db8::9", "2001:db8::2", IPPROTO_AH };
-	struct frame f = ethernet(0x86dd);
-
-	put_header(&f, &ip);
-	put8(&f, IPPROTO_TCP);
-	put8(&f, 2);
-	put_zeros(&f, ports_at - 2);
-	put_ports(&f, 4000, 80, SYN);
-	return f;
-}
-
 static void ports_of_shared_addresses(void **state)
 {
 	own(0, 0, 0);
@@ -249,21 +112,24 @@ static void ports_of_shared_addresses(void **state)
 	RUN(TCP4(4000, 80, ACK), US);
 	RUN(TCP4(4000, 22, SYN), KERNEL);
 	RUN(TCP4(80, 4000, ACK), KERNEL); /* an answer to a connection of the kernel's */
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP }, 4000, 53, 0), US);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP }, 4000, 80, 0), KERNEL);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_SCTP }, 4000, 80, 0), KERNEL);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.3", IPPROTO_TCP }, 4000, 80, SYN), KERNEL);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.255", IPPROTO_UDP }, 4000, 53, 0), KERNEL);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_TCP, .options = 10 }, 4000, 80, SYN), US);
-	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 80, SYN), US);
-	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 22, SYN), KERNEL);
-	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 3 }, 4000, 80, SYN),
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP }, 4000, 53, 0), US);
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP }, 4000, 80, 0), KERNEL);
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.2", IPPROTO_SCTP }, 4000, 80, 0), KERNEL);
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.3", IPPROTO_TCP }, 4000, 80, SYN), KERNEL);
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.255", IPPROTO_UDP }, 4000, 53, 0), KERNEL);
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.2", IPPROTO_TCP, .options = 10 }, 4000, 80, SYN),
+		US);
+	RUN(packet(&(struct header){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 80, SYN), US);
+	RUN(packet(&(struct header){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 22, SYN), KERNEL);
+	RUN(packet(&(struct header){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 3 }, 4000, 80,
+		    SYN),
 		US);
 	/* What AH is followed by, wherever that may seem to lie. */
 	for (unsigned ports_at = 8; ports_at <= 24; ports_at += 4)
 		RUN(authenticated(ports_at), KERNEL);
 	/* A chain without an end that is worth following is the kernel's. */
-	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 12 }, 4000, 80, SYN),
+	RUN(packet(&(struct header){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 12 }, 4000, 80,
+		    SYN),
 		KERNEL);
 }
 
@@ -281,8 +147,8 @@ static void a_listener_moves(void **state)
 		0);
 	RUN(TCP4(4000, 80, SYN), KERNEL);
 	RUN(TCP4(4000, 81, SYN), US);
-	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 80, SYN), KERNEL);
-	RUN(packet(&(struct ip){ "192.0.2.9", "198.51.100.3", IPPROTO_TCP }, 4000, 80, SYN), KERNEL);
+	RUN(packet(&(struct header){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 80, SYN), KERNEL);
+	RUN(packet(&(struct header){ "192.0.2.9", "198.51.100.3", IPPROTO_TCP }, 4000, 80, SYN), KERNEL);
 	assert_int_equal(bw_steer_own(steer, &(struct bw_steer_owned){ .mac = ours }), 0);
 	RUN(TCP4(4000, 81, SYN), KERNEL);
 }
@@ -293,45 +159,18 @@ static void ports_that_we_open_from(void **state)
 	RUN(TCP4(443, 60999, ACK), KERNEL);
 	RUN(TCP4(443, 61000, ACK), US);
 	RUN(TCP4(443, 65535, SYN | ACK), US);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP }, 53, 61000, 0), US);
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP }, 53, 61000, 0), US);
 }
 
 static void whole_addresses(void **state)
 {
 	own(0, 0, 0);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.7", IPPROTO_TCP }, 4000, 9, SYN), US);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.7", IPPROTO_ICMP }, 0x0800, 0, 0), US);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.7", IPPROTO_TCP, .fragment = 100 }, 1, 1, 0), US);
-	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::7", IPPROTO_ICMPV6 }, 0x8000, 0, 0), US);
-	RUN(packet(&(struct ip){ "192.0.2.9", "198.51.100.127", IPPROTO_TCP }, 4000, 9, SYN), US);
-	RUN(packet(&(struct ip){ "192.0.2.9", "198.51.100.128", IPPROTO_TCP }, 4000, 9, SYN), KERNEL);
-}
-
-static struct frame arp(const char *sender, const char *target)
-{
-	struct frame f = ethernet(0x0806);
-
-	memset(f.b, 0xff, 6);
-	put(&f, "\0\1\x08\0\6\4\0\1", 8);
-	put(&f, &theirs, 6);
-	put_ip(&f, sender);
-	put_zeros(&f, 6);
-	put_ip(&f, target);
-	put_zeros(&f, 18);
-	return f;
-}
-
-static struct frame solicit(const char *target, unsigned type)
-{
-	struct frame f = ethernet(0x86dd);
-
-	f.b[0] = f.b[1] = 0x33;
-	put_header(&f, &(struct ip){ "2001:db8::9", "ff02::1:ff00:7", IPPROTO_ICMPV6 });
-	put8(&f, type);
-	put_zeros(&f, 7);
-	put_ip(&f, target);
-	put_zeros(&f, 8);
-	return f;
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.7", IPPROTO_TCP }, 4000, 9, SYN), US);
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.7", IPPROTO_ICMP }, 0x0800, 0, 0), US);
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.7", IPPROTO_TCP, .fragment = 100 }, 1, 1, 0), US);
+	RUN(packet(&(struct header){ "2001:db8::9", "2001:db8::7", IPPROTO_ICMPV6 }, 0x8000, 0, 0), US);
+	RUN(packet(&(struct header){ "192.0.2.9", "198.51.100.127", IPPROTO_TCP }, 4000, 9, SYN), US);
+	RUN(packet(&(struct header){ "192.0.2.9", "198.51.100.128", IPPROTO_TCP }, 4000, 9, SYN), KERNEL);
 }
 
 static void neighbours_ask_the_one_who_has_the_address(void **state)
@@ -350,23 +189,6 @@ static void neighbours_ask_the_one_who_has_the_address(void **state)
 
 /* ---- what belongs to a flow --------------------------------------------------------------------------------- */
 
-static struct frame icmp(
-	bool is_v6, unsigned type, const char *quoted_src, unsigned source, unsigned quoted_options)
-{
-	struct frame f = ethernet(is_v6 ? 0x86dd : 0x0800);
-
-	put_header(&f, &(struct ip){ is_v6 ? "2001:db8::1" : "192.0.2.1", is_v6 ? "2001:db8::2" : "192.0.2.2",
-			       is_v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP });
-	put8(&f, type);
-	put_zeros(&f, 7);
-	put_header(&f, &(struct ip){ quoted_src, is_v6 ? "2001:db8::9" : "203.0.113.9", IPPROTO_TCP,
-			       .options = quoted_options });
-	put16(&f, source);
-	put16(&f, 4000);
-	put_zeros(&f, 4);
-	return f;
-}
-
 static void errors_go_where_what_they_quote_came_from(void **state)
 {
 	own(0, 61000, 65535);
@@ -382,28 +204,14 @@ static void errors_go_where_what_they_quote_came_from(void **state)
 	RUN(icmp(true, 128, "2001:db8::2", 80, 0), KERNEL);
 }
 
-static struct frame behind_fragment_header(bool is_first)
-{
-	const struct ip fragment = { "2001:db8::9", "2001:db8::2", IPPROTO_DSTOPTS, .id = 70,
-		.fragment = is_first ? 1 : 80 };
-	struct frame f = ethernet(0x86dd);
-
-	put_header(&f, &fragment);
-	if (is_first) {
-		put8(&f, IPPROTO_TCP);
-		put_zeros(&f, 7);
-	}
-	put_ports(&f, 4000, 80, SYN);
-	return f;
-}
-
 static void fragments_follow_the_first(void **state)
 {
-	const struct ip first = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 0x2000 };
-	const struct ip second = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 100 };
-	const struct ip other = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 8, .fragment = 100 };
-	const struct ip first6 = { "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .id = 7, .fragment = 1 };
-	const struct ip second6 = { "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .id = 7, .fragment = 8 * 100 };
+	const struct header first = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 0x2000 };
+	const struct header second = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 100 };
+	const struct header other = { "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 8, .fragment = 100 };
+	const struct header first6 = { "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .id = 7, .fragment = 1 };
+	const struct header second6 = { "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .id = 7,
+		.fragment = 8 * 100 };
 
 	own(0, 0, 0);
 	RUN(packet(&second, 0, 0, 0), KERNEL); /* of nobody knows what */
@@ -414,29 +222,19 @@ static void fragments_follow_the_first(void **state)
 	RUN(packet(&first6, 4000, 80, SYN), US);
 	RUN(packet(&second6, 0, 0, 0), US);
 	/* The same number again, for the kernel. */
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 0x2000 }, 4000,
-		    99, 0),
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 7, .fragment = 0x2000 },
+		    4000, 99, 0),
 		KERNEL);
 	RUN(packet(&second, 1, 1, 0), KERNEL);
 	/* Headers between the first one's fragment header and its ports, which the second has not. */
 	RUN(behind_fragment_header(true), US);
 	RUN(behind_fragment_header(false), US);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 9, .fragment = 0x2000 }, 4000,
-		    99, 0),
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 9, .fragment = 0x2000 },
+		    4000, 99, 0),
 		KERNEL);
-	RUN(packet(&(struct ip){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 9, .fragment = 100 }, 1, 1, 0),
+	RUN(packet(&(struct header){ "192.0.2.9", "192.0.2.2", IPPROTO_UDP, .id = 9, .fragment = 100 }, 1, 1,
+		    0),
 		KERNEL);
-}
-
-static struct frame tagged(struct frame f, unsigned tci)
-{
-	struct frame out = { .bytes = 0 };
-
-	put(&out, f.b, 12);
-	put16(&out, 0x8100);
-	put16(&out, tci);
-	put(&out, f.b + 12, f.bytes - 12);
-	return out;
 }
 
 static void vlans(void **state)
@@ -464,7 +262,8 @@ static void frames_for_another_host(void **state)
 static void whatever_the_bytes_are(void **state)
 {
 	struct frame whole[] = { TCP4(4000, 80, SYN),
-		packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 2, .fragment = 1 },
+		packet(&(struct header){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 2,
+			       .fragment = 1 },
 			4000, 80, SYN),
 		icmp(false, 3, "192.0.2.2", 80, 1), icmp(true, 1, "2001:db8::2", 80, 1),
 		arp("192.0.2.9", "192.0.2.7"), solicit("2001:db8::7", 135), tagged(TCP4(4000, 80, SYN), 5) };
@@ -527,13 +326,16 @@ static void no_way_around(void)
 {
 	struct frame f = TCP4(4000, 22, SYN);
 
-	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 12 }, 4000, 22, SYN),
+	RUN(packet(&(struct header){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP, .options = 12 }, 4000, 22,
+		    SYN),
 		NOBODY);
-	RUN(packet(&(struct ip){ "192.0.3.9", "192.0.2.2", IPPROTO_AH }, 4000, 22, SYN), NOBODY);
-	RUN(tagged(packet(&(struct ip){ "192.0.3.9", "10.0.0.1", IPPROTO_TCP }, 4000, 22, SYN), 7), NOBODY);
-	RUN(tagged(tagged(packet(&(struct ip){ "192.0.3.9", "10.0.0.1", IPPROTO_TCP }, 4000, 22, SYN), 7), 8),
+	RUN(packet(&(struct header){ "192.0.3.9", "192.0.2.2", IPPROTO_AH }, 4000, 22, SYN), NOBODY);
+	RUN(tagged(packet(&(struct header){ "192.0.3.9", "10.0.0.1", IPPROTO_TCP }, 4000, 22, SYN), 7),
 		NOBODY);
-	f = packet(&(struct ip){ "192.0.3.9", "10.0.0.1", IPPROTO_TCP }, 4000, 22, SYN);
+	RUN(tagged(tagged(packet(&(struct header){ "192.0.3.9", "10.0.0.1", IPPROTO_TCP }, 4000, 22, SYN), 7),
+		    8),
+		NOBODY);
+	f = packet(&(struct header){ "192.0.3.9", "10.0.0.1", IPPROTO_TCP }, 4000, 22, SYN);
 	f.b[5]++; /* of a macvlan, say */
 	assert_int_equal(run(&f), NOBODY);
 }
@@ -552,7 +354,7 @@ static void the_longest_rule_decides(void **state)
 	RUN(TCP4(4000, 80, SYN), US);
 	rule("::/0", BW_STEER_BLOCK); /* is no rule for IPv4 */
 	RUN(TCP4(4000, 22, SYN), KERNEL);
-	RUN(packet(&(struct ip){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 22, SYN), NOBODY);
+	RUN(packet(&(struct header){ "2001:db8::9", "2001:db8::2", IPPROTO_TCP }, 4000, 22, SYN), NOBODY);
 	bw_steer_rules(steer, count_rule, &seen);
 	assert_int_equal(seen, 3);
 	no_way_around();
@@ -569,9 +371,9 @@ static void a_source_has_so_many(void **state)
 {
 	const struct bw_steer_limits syns = { .syns_per_s = 20 }, packets = { .packets_per_s = 1000 },
 				     none = { 0 };
-	const struct ip other = { "192.0.2.10", "192.0.2.2", IPPROTO_TCP };
-	const struct ip v6 = { "2001:db8::9", "2001:db8::2", IPPROTO_TCP },
-			same_64 = { "2001:db8::a", "2001:db8::2", IPPROTO_TCP };
+	const struct header other = { "192.0.2.10", "192.0.2.2", IPPROTO_TCP };
+	const struct header v6 = { "2001:db8::9", "2001:db8::2", IPPROTO_TCP },
+			    same_64 = { "2001:db8::a", "2001:db8::2", IPPROTO_TCP };
 	struct bw_steer_limits got;
 	unsigned passed = 0;
 

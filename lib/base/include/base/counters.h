@@ -34,6 +34,10 @@
 	X(DROP_ND, "drop.nd", "malformed or irrelevant neighbour discovery")                                 \
 	X(DROP_ICMP, "drop.icmp", "ICMP that nothing here answers or uses")                                  \
 	X(DROP_NOT_OURS, "drop.not_ours", "of an address that we share: the kernel's to answer")             \
+	X(EXCEPTION_TO_KERNEL, "exception.to_kernel", "packets that are not ours, given to the kernel")      \
+	X(EXCEPTION_FROM_KERNEL, "exception.from_kernel", "packets that the kernel sends")                   \
+	X(EXCEPTION_DROPPED, "exception.dropped",                                                            \
+		"packets not given to the kernel, or not taken: over the rate, no room, or its TAP is down") \
 	X(DROP_NO_LISTENER, "drop.no_listener", "port that nobody listens on; answered with RST or ICMP")    \
 	X(DROP_NO_MBUF, "drop.no_mbuf", "no buffer: the pool was empty, or nearly")                          \
 	X(DROP_RING_FULL, "drop.ring_full", "another worker's inbox was full")                               \

@@ -88,9 +88,19 @@ struct bw_engine_conf {
 	 * ours alone. With `addrs` those are ours alone, and whatever else comes there is the kernel's.
 	 */
 	struct bw_steer *steer;
-	/** Without any: we are at the interface's own addresses, and what is ours of them is the services' ports. */
+	/**
+	 * We are at the addresses that the kernel has, and what is ours of them is the services' ports: with `steer` those
+	 * of the interface, and `addrs` has none; with `exception_tap` those of the TAP.
+	 */
 	bool shares_addresses;
 	bool steals_ports; /* ... although another process listens there */
+	/**
+	 * The exception path of a port that the kernel has not: what is not ours of what is received goes to this TAP, and
+	 * what the kernel sends there goes out. NULL: none. With shares_addresses; `addrs` and `routes` are given to the TAP.
+	 */
+	const char *exception_tap;
+	uint32_t
+		exception_packets_per_s; /* in either direction, at most; 0: as many as come. Default 50,000 */
 };
 
 void bw_engine_conf_init(struct bw_engine_conf *conf);

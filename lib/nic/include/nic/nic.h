@@ -145,6 +145,11 @@ unsigned bw_nic_memory_mib(
 
 /** 0, or -errno after one line; unwinds what it did. */
 int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf);
+/**
+ * Buffers for packets that are not a worker's, `count` of them, each with room for `room` bytes: what they are used for
+ * takes none from the workers. Once a nic. The nic's, and counted with the others. NULL after one line.
+ */
+struct rte_mempool *bw_nic_extra_pool(struct bw_nic *nic, unsigned count, unsigned room);
 /** With RSS: the queue that a flow's packets come to, in either direction. Some ten ns. */
 unsigned bw_nic_rss_queue(const struct bw_nic *nic, const struct bw_flow *flow);
 /** Stops and closes the port, removes a TAP, frees the pools. */
@@ -177,6 +182,8 @@ void bw_nic_sleep(struct bw_nic *nic, unsigned queue, int wake_fd, bw_ns timeout
 
 /** Join or leave an Ethernet multicast group where the device filters; 0 or -errno. */
 int bw_nic_join(struct bw_nic *nic, const struct bw_mac *group);
+/** Let all groups through, for somebody else on the same link. 0 or -errno. */
+int bw_nic_hear_groups(struct bw_nic *nic);
 bool bw_nic_is_link_up(const struct bw_nic *nic);
 
 /** Device counters of losses before our rings: missed, errors, no-mbuf. */
