@@ -89,8 +89,9 @@ class Capture:
 
 
 def refusal(bench, *flags, status):
-    """The one line that it says."""
-    done = bench.client.run([*of(bench), *flags], check=False)
+    """The one line that it says, once the capture before is over."""
+    done = wait_until(lambda: (said := bench.client.run([*of(bench), *flags], check=False)).stderr.count("under way") == 0
+                      and said, "the end of the last")
     assert done.returncode == status
     assert done.stdout == "" and done.stderr.count("\n") == 1
     return done.stderr
@@ -249,6 +250,22 @@ def test_two_workers_and_much_at_once(bench, files, device):
     assert passed * 0.9 < count + lost <= passed
 
 
+@pytest.mark.sanitize
+def test_the_kernels_packets_beside_ours(bench, files):
+    """With an exception path: what the kernel gets and sends by it is shown, too, and was not dropped."""
+    bench.serve("memif", [*services(files), "--exception bw0"])
+    capture = Capture(bench)
+    bench.client.run(["ping", "-c", 3, "-i", 0.05, "-W", 3, V4])  # the kernel answers
+    download(bench.client, bench.url("v4", "1m"), files / "1m")
+    capture.end()
+    packets = capture.packets()
+    echo = [packet for packet in packets
+            if packet.bytes[12:14] == b"\x08\0" and packet.bytes[23] == 1 and packet.bytes[34] in (0, 8)]
+    assert [packet.way for packet in echo] == ["in", "out"] * 3
+    assert all(packet.comment == "" for packet in echo)
+    assert sum(packet.way == "out" and packet.length > 1000 for packet in packets) > 500
+
+
 def test_jumbo_frames_are_whole(bench, files):
     """Frames of several mbufs, and payload that is sent by reference."""
     bench.serve("packet", services(files), mtu=9000)
@@ -384,12 +401,11 @@ def test_bad_requests(bench, files):
     assert "no instance 1 runs" in refusal(bench, "--instance", 1, out, status=2)
     assert not out.exists(), "a refusal leaves the file alone"
     assert "No such file" in refusal(bench, bench.tmp_path / "no/x.pcapng", status=1)
-    wait_until(lambda: is_free(bench), "the end of that one")
     assert "No space left" in refusal(bench, "-c", 3, "/dev/full", status=1)
     wait_until(lambda: is_free(bench), "the end of the last")
-    wait_until(lambda: is_free(bench), "the end of that one")
     capture = Capture(bench)
-    assert "one under way" in refusal(bench, out, status=1)
+    second = bench.client.run([*of(bench), out], check=False)
+    assert second.returncode == 1 and second.stderr.count("\n") == 1 and "one under way" in second.stderr
     capture.end()
     said = bench.client.run([bench.binary, "capture", "--help"])
     assert "usage: barewire capture" in said.stdout

@@ -200,6 +200,8 @@ def test_who_does_not_speak_vhost_user(bench):
                     bench.log("barewire-0"))
     bench.servers.append(server)
     wait_until(lambda: "does not speak vhost-user" in server.output(), "the warning")
+    wait_until(pathlib.Path(f"/run/barewire/{server.pid}.sock").exists, "the end of the start")
+    time.sleep(0.5)
     descriptors = len(list(pathlib.Path(f"/proc/{server.pid}/fd").iterdir()))
     time.sleep(3)
     assert server.output().count("does not speak vhost-user") == 1

@@ -295,15 +295,49 @@ static uint64_t thread_ns(void)
 	return (uint64_t)ts.tv_sec * BW_NS_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-/* A million keys expire at once: they are gone soon, in slices that are short. */
+#define STAND_IN_LOADS 48u /* about as long as a slice */
+
+/* Writes here and there in memory that is nobody else's: what it takes beyond its usual time the machine has taken. */
+static uint64_t stand_in(uint8_t *memory)
+{
+	static uint64_t seed = 1;
+	uint64_t from = thread_ns();
+
+	for (unsigned i = 0; i < STAND_IN_LOADS; i++) {
+		uint8_t *at = memory + seed % CHASE_BYTES;
+
+		seed = mix(seed + 1 + *at);
+		++*at;
+	}
+	return thread_ns() - from;
+}
+
+/* How many of the stand-ins took more than twice as long as usual. */
+static uint32_t count_interrupted(uint32_t *stand_ins, uint32_t count)
+{
+	uint32_t first = count;
+
+	qsort(stand_ins, count, sizeof(stand_ins[0]), by_size);
+	while (first > 0 && stand_ins[first - 1] > 2 * stand_ins[count / 2])
+		first--;
+	return count - first;
+}
+
+/*
+ * A million keys expire at once: they are gone soon, in slices that are short, but for one in a hundred, and as many as a
+ * stand-in of the same length says that interrupts and the host make long: on some machines that is one in a hundred, too.
+ */
 static void what_expires_at_once_goes_in_slices(void **state)
 {
-	static uint32_t slices[EXPIRING];
+	static uint32_t slices[EXPIRING], stand_ins[EXPIRING];
 	struct bw_resp__sweep sweep = { 0 };
-	uint32_t count = 0;
+	uint32_t count = 0, interrupted;
+	uint8_t *memory = malloc(CHASE_BYTES);
 	bw_ns begun, took;
 	struct rig rig;
 
+	assert_non_null(memory);
+	memset(memory, 1, CHASE_BYTES);
 	rig_make_expired(&rig);
 	begun = bw_clock_now();
 	while (rig.store.keys > 0) {
@@ -314,17 +348,22 @@ static void what_expires_at_once_goes_in_slices(void **state)
 		if (now < next_at)
 			continue;
 		assert_true(count < EXPIRING);
-		slices[count++] = (uint32_t)(thread_ns() - from);
+		slices[count] = (uint32_t)(thread_ns() - from);
+		stand_ins[count++] = (uint32_t)stand_in(memory);
 	}
 	took = bw_clock_now() - begun;
 	qsort(slices, count, sizeof(slices[0]), by_size);
+	interrupted = count_interrupted(stand_ins, count);
+	print_message(
+		"of as many stand-ins, p50 %u ns, %u were made long\n", stand_ins[count / 2], interrupted);
 	print_message(
 		"1,000,000 keys gone after %llu ms, %u slices: p50 %u, p99 %u, p99.9 %u ns; with what interrupts and "
 		"the host took, the longest %u ns\n",
 		(unsigned long long)(took / BW_NS_PER_MS), count, slices[count / 2],
 		slices[count - count / 100 - 1], slices[count - count / 1000 - 1], slices[count - 1]);
 	assert_true(took <= 20 * BW_NS_PER_SEC); /* of which most is rest */
-	assert_true(slices[count - count / 100 - 1] <= pause_ns_max());
+	assert_true(slices[count - BW_MIN(count / 100 + interrupted, count / 20) - 1] <= pause_ns_max());
+	free(memory);
 	bw_resp__store_check(&rig.store);
 	rig_end(&rig);
 }
