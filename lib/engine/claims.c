@@ -267,6 +267,28 @@ bool bw_claims_is_ours(
 	return bw_unlikely(r.is_fragment) ? is_fragment_ours(claims, &r, ours, now) : ours;
 }
 
+bool bw_claims_is_about_neighbours(const struct rte_mbuf *m)
+{
+	const struct reading r = { .data = rte_pktmbuf_mtod(m, const uint8_t *), .bytes = m->data_len };
+	unsigned l3_off = RTE_ETHER_HDR_LEN;
+	uint16_t ethertype;
+	uint8_t type;
+
+	if (!holds(&r, 0, RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN))
+		return false;
+	ethertype = load16(&r, 12);
+	if (ethertype == RTE_ETHER_TYPE_VLAN) {
+		ethertype = load16(&r, 16);
+		l3_off += RTE_VLAN_HLEN;
+	}
+	if (ethertype != RTE_ETHER_TYPE_IPV6)
+		return ethertype == RTE_ETHER_TYPE_ARP;
+	if (!holds(&r, l3_off, IP6_BYTES + 1) || r.data[l3_off + 6] != IPPROTO_ICMPV6)
+		return false;
+	type = r.data[l3_off + IP6_BYTES];
+	return type >= ND_ROUTER_SOLICIT && type <= ND_REDIRECT;
+}
+
 /* ---- what is ours -------------------------------------------------------------------------------------------- */
 
 static void add(struct bw_claims *claims, const struct bw_engine_service *service, uint8_t proto)

@@ -6,7 +6,7 @@
  * in doubt: a header that is cut off, a chain of extension headers that does not end, a fragment before the first.
  *
  * It looks at the bytes as they came, before the parse, which changes some and refuses others. One a worker, without
- * locks: a datagram's fragments come to the same queue, as none but the first has ports to spread them by.
+ * locks: a device spreads fragments by their addresses, all of a datagram to the same queue.
  */
 #pragma once
 
@@ -44,6 +44,9 @@ struct bw_claims {
  * @connects  does any service open connections?
  */
 void bw_claims_init(struct bw_claims *claims, const struct bw_engine_conf *conf, bool connects);
+
+/** ARP, or neighbour discovery in its plain form, as it is always sent. Reads the first segment only. */
+bool bw_claims_is_about_neighbours(const struct rte_mbuf *m);
 
 /**
  * Is the frame ours? Reads the first segment only, changes nothing of the packet, and remembers a first fragment.

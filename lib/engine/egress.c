@@ -162,7 +162,7 @@ unsigned bw_egress(struct bw_worker *w)
 	 * Full bursts go to the device at once rather than at the end: it can start, and a large response does
 	 * not wait for the last connection's turn.
 	 */
-	while (w->tx_count < BW_TX_BACKLOG_MAX) {
+	while (w->tx_count < w->tx_bound) {
 		count = bw_tcp_output(w->tcp, w->now, packets, BW_BURST_MAX);
 		for (unsigned i = 0; i < count; i++)
 			send_tcp(w, &packets[i]);

@@ -135,6 +135,7 @@ static int init_worker(struct bw_engine *engine, unsigned index)
 	w->tx_queue = (uint16_t)(index % nic->tx_queues);
 	w->dispatches = engine->worker_count > 1 && !(nic->has_rss && nic->rx_queues == engine->worker_count);
 	w->pool = nic->pools[index];
+	w->tx_bound = BW_TX_BACKLOG_MAX - (index == 0 && w->claims != NULL ? BW_TX_KERNELS : 0);
 	w->is_adaptive = engine->conf.poll == BW_POLL_ADAPTIVE ||
 			 (engine->conf.poll == BW_POLL_AUTO && nic->is_virtual);
 	w->host = (struct bw_wire_host){

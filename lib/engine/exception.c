@@ -4,13 +4,15 @@
  * same addresses. What is not ours (claims.h) goes to it unchanged, and what it sends goes out of worker 0's queue. The
  * network is then the kernel's, as on an interface that is shared (share.c), and so are ARP, echo and neighbours.
  *
- * Workers make no system call for it: they put packets on a ring, and a thread of its own carries them, in either
+ * Workers put packets on a ring, which at most costs them waking a thread of its own, and that carries them, in either
  * direction at no more than a rate. To the kernel, what is beyond is dropped by the worker before it costs anything
- * more; from the kernel, it waits in the TAP's own queue, where its senders are slowed down or lose it.
+ * more; from the kernel, it waits in the TAP's own queue, where its senders are slowed down or lose it. ARP and neighbour
+ * discovery have a rate of their own to the kernel, since neither stack has a next hop without them.
  *
- * It cannot starve the fast path: the thread runs where no worker does; of received packets it holds at most a ring
- * full, and while buffers are scarce none, but copies; what the kernel sends lies in buffers of its own, and takes at most
- * half of the backlog before the device.
+ * It cannot starve the fast path: the thread runs where no worker does, if there is such a CPU; of received packets it
+ * holds at most a ring full, and while buffers are scarce none, but copies; what the kernel sends lies in buffers of its
+ * own, a burst of it a turn. Nor the other way round: so many places of the backlog before the device are the kernel's
+ * alone (BW_TX_KERNELS).
  */
 #include <errno.h>
 #include <poll.h>
@@ -27,14 +29,16 @@
 #include "rate.h"
 #include "worker.h"
 
-#define TO_KERNEL_MAX   1024 /* packets that wait for the thread */
-#define FROM_KERNEL_MAX 512  /* ... and for worker 0 */
-#define AT_ONCE         32
-#define BACKLOG_MAX     (BW_TX_BACKLOG_MAX / 2)
-#define COPIES_MAX      256
-#define SCARCE          8 /* so large a part of a pool left is too little: TCP begins nothing then, either */
-#define FULL_WAIT_NS    BW_NS_PER_MS
-#define PREFETCH_AHEAD  4
+#define TO_KERNEL_MAX    1024 /* packets that wait for the thread */
+#define FROM_KERNEL_MAX  512  /* ... and for worker 0 */
+#define AT_ONCE          32
+#define COPIES           256 /* buffers beyond those, for copies */
+#define NEIGHBOURS_PER_S 1000
+#define SCARCE           8 /* so large a part of a pool left is too little: TCP begins nothing then, either */
+
+_Static_assert(BW_TX_KERNELS >= BW_BURST_MAX + AT_ONCE, "others overshoot by a burst, and a burst is left");
+#define FULL_WAIT_NS   BW_NS_PER_MS
+#define PREFETCH_AHEAD 4
 
 struct bw_exception {
 	struct bw_engine *engine;
@@ -42,7 +46,8 @@ struct bw_exception {
 	struct rte_mempool *pool; /* of what the kernel sends, and of copies for it. The nic's */
 	struct rte_ring *to_kernel, *from_kernel;
 	struct bw_rate to_rate, from_rate;
-	struct bw_claims *claims; /* [worker_count] */
+	struct bw_rate neighbours_rate; /* to the kernel: of what finds neighbours, besides the others */
+	struct bw_claims *claims;       /* [worker_count] */
 	int wake_fd;
 	_Atomic bool is_sleeping, stops;
 	_Atomic uint64_t lost; /* by the thread, and not counted yet */
@@ -67,7 +72,7 @@ static void wake(struct bw_exception *x)
 
 static bool is_scarce(const struct rte_mempool *pool)
 {
-	return rte_mempool_get_ops(pool->ops_index)->get_count(pool) < pool->size / SCARCE;
+	return rte_mempool_get_ops(pool->ops_index)->get_count(pool) < pool->size / SCARCE + BW_NIC_RESERVE;
 }
 
 /** Into buffers of the exception path's own. Returns how many it had. */
@@ -84,10 +89,10 @@ static unsigned copy_out(struct bw_exception *x, struct rte_mbuf **pkts, unsigne
 	return count;
 }
 
-static void give_to_kernel(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count)
+static void give_to_kernel(struct bw_worker *w, struct bw_rate *rate, struct rte_mbuf **pkts, unsigned count)
 {
 	struct bw_exception *x = w->engine->exception;
-	unsigned taken = bw_rate_take(&x->to_rate, w->now, count);
+	unsigned taken = bw_rate_take(rate, w->now, count);
 
 	/* Scarce or not, it is the kernel that hears what neighbours say. */
 	if (bw_unlikely(is_scarce(w->nic->pools[w->rx_queue])))
@@ -102,8 +107,9 @@ static void give_to_kernel(struct bw_worker *w, struct rte_mbuf **pkts, unsigned
 
 unsigned bw_exception_sort(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count)
 {
-	struct rte_mbuf *others[BW_BURST_MAX];
-	unsigned kept = 0, other_count = 0;
+	struct bw_exception *x = w->engine->exception;
+	struct rte_mbuf *others[BW_BURST_MAX], *neighbours[BW_BURST_MAX];
+	unsigned kept = 0, other_count = 0, neighbour_count = 0;
 
 	for (unsigned i = 0; i < count && i < PREFETCH_AHEAD; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
@@ -114,20 +120,25 @@ unsigned bw_exception_sort(struct bw_worker *w, struct rte_mbuf **pkts, unsigned
 			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + PREFETCH_AHEAD], void *));
 		if (bw_claims_is_ours(w->claims, w->network, m, w->now))
 			pkts[kept++] = m;
+		else if (bw_claims_is_about_neighbours(m))
+			neighbours[neighbour_count++] = m;
 		else
 			others[other_count++] = m;
 	}
+	/* Whatever else comes: without these, neither stack would have a next hop. */
+	if (neighbour_count > 0)
+		give_to_kernel(w, &x->neighbours_rate, neighbours, neighbour_count);
 	if (other_count > 0)
-		give_to_kernel(w, others, other_count);
+		give_to_kernel(w, &x->to_rate, others, other_count);
 	return kept;
 }
 
 unsigned bw_exception_deliver(struct bw_worker *w)
 {
 	struct bw_exception *x = w->engine->exception;
-	const unsigned room = w->tx_count < BACKLOG_MAX ? BACKLOG_MAX - w->tx_count : 0;
+	const unsigned room = w->tx_count < BW_TX_BACKLOG_MAX ? BW_TX_BACKLOG_MAX - w->tx_count : 0;
 	const unsigned count = rte_ring_sc_dequeue_burst(
-		x->from_kernel, (void **)(w->tx + w->tx_count), BW_MIN(room, 2u * AT_ONCE), NULL);
+		x->from_kernel, (void **)(w->tx + w->tx_count), BW_MIN(room, (unsigned)AT_ONCE), NULL);
 
 	w->tx_count += count;
 	bw_count_n(&w->counters, BW_EXCEPTION_FROM_KERNEL, count);
@@ -138,7 +149,7 @@ unsigned bw_exception_deliver(struct bw_worker *w)
 
 bool bw_exception_has_for(const struct bw_worker *w)
 {
-	return w->claims != NULL && w->index == 0 && w->tx_count < BACKLOG_MAX &&
+	return w->claims != NULL && w->index == 0 && w->tx_count < BW_TX_BACKLOG_MAX &&
 	       !rte_ring_empty(w->engine->exception->from_kernel);
 }
 
@@ -156,7 +167,7 @@ static unsigned write_to_kernel(struct bw_exception *x)
 	const unsigned count = rte_ring_sc_dequeue_burst(x->to_kernel, (void **)pkts, AT_ONCE, NULL);
 
 	for (unsigned i = 0; i < count; i++)
-		if (bw_tap_write(&x->tap, pkts[i]) != 0)
+		if (x->is_gone || bw_tap_write(&x->tap, pkts[i]) != 0)
 			lose(x, 1); /* the interface is down, say */
 	rte_pktmbuf_free_bulk(pkts, count);
 	return count;
@@ -166,8 +177,8 @@ static void say_gone(struct bw_exception *x, int error)
 {
 	x->is_gone = true;
 	bw_error(
-		"--exception %s: the interface is gone (%s); what is not for Barewire has nowhere to go until a "
-		"restart",
+		"--exception %s: the interface is gone (%s), and with it the addresses and neighbours of both stacks; "
+		"restart barewire",
 		x->tap.name, strerror(error));
 }
 
@@ -215,7 +226,7 @@ static unsigned read_from_kernel(struct bw_exception *x, bool *has_more)
 	if (count > 0 || lost > 0)
 		bw_power_wake(&x->engine->workers[0]);
 	*has_more = !x->is_gone && rc != -EAGAIN;
-	return count;
+	return count + lost;
 }
 
 /** @is_waiting  the kernel has something to send, and may or can not now */
@@ -288,7 +299,7 @@ static int make_buffers(struct bw_exception *x)
 {
 	const struct bw_engine *engine = x->engine;
 	/* A driver keeps what it has sent until it needs the place. */
-	const unsigned count = engine->nic->tx_descs + FROM_KERNEL_MAX + BACKLOG_MAX + COPIES_MAX + AT_ONCE;
+	const unsigned count = engine->nic->tx_descs + FROM_KERNEL_MAX + BW_TX_BACKLOG_MAX + COPIES + AT_ONCE;
 
 	x->pool = bw_nic_extra_pool(engine->nic, count, bw_tap_room(&x->tap));
 	if (x->pool == NULL)
@@ -316,6 +327,7 @@ int bw_exception_start(struct bw_engine *engine)
 	engine->exception = x;
 	bw_rate_init(&x->to_rate, conf->exception_packets_per_s);
 	bw_rate_init(&x->from_rate, conf->exception_packets_per_s);
+	bw_rate_init(&x->neighbours_rate, NEIGHBOURS_PER_S);
 	rc = bw_tap_open(&x->tap,
 		&(struct bw_tap_conf){
 			.name = conf->exception_tap, .mac = nic->mac, .mtu = nic->mtu, .vlan = conf->vlan });

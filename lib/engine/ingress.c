@@ -344,7 +344,7 @@ unsigned bw_ingress_inbox(struct bw_worker *w)
 		ingress(w, mbufs, count, FROM_COPY);
 	total += count;
 	/* Packets that others built for our device queue. What does not fit stays in the ring: their back-pressure. */
-	room = w->tx_count < BW_TX_BACKLOG_MAX ? BW_TX_BACKLOG_MAX - w->tx_count : 0;
+	room = w->tx_count < w->tx_bound ? w->tx_bound - w->tx_count : 0;
 	count = rte_ring_sc_dequeue_burst(w->tx_in, (void **)(w->tx + w->tx_count), BW_MIN(room, 256u), NULL);
 	w->tx_count += count;
 	return total + count;

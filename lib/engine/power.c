@@ -22,7 +22,7 @@
 static bool inbox_is_empty(const struct bw_worker *w)
 {
 	/* Without room, what others built for our queue has to wait. */
-	bool has_room = w->tx_count < BW_TX_BACKLOG_MAX;
+	bool has_room = w->tx_count < w->tx_bound;
 
 	return rte_ring_empty(w->packets_in) && rte_ring_empty(w->control_in) &&
 	       (!has_room || rte_ring_empty(w->tx_in)) && rte_ring_empty(w->mail_in) &&

@@ -24,6 +24,7 @@
 
 #define BW_BURST_MAX        32   /* packets a queue a turn */
 #define BW_TX_BACKLOG_MAX   1024 /* packets kept while the device's queue is full */
+#define BW_TX_KERNELS       64   /* of these, with an exception path, only of what the kernel sends */
 #define BW_INBOX_SIZE       4096 /* packets, and mails, on their way from other workers */
 #define BW_FINISH_STEPS     9    /* gates between "stop" and the end: see finish() in worker.c */
 #define BW_JOBS_MAX         1024 /* in flight a worker */
@@ -104,6 +105,8 @@ struct bw_worker {
 		*claims; /* of what is received, what is not the kernel's; NULL: all of it. See exception.c */
 	struct bw_wire_host host;
 	unsigned tx_count;
+	unsigned
+		tx_bound; /* where the stack stops adding: BW_TX_BACKLOG_MAX, or less for the kernel's (exception.c) */
 	bw_ns tx_stuck_at;   /* since when the device has taken nothing; 0: it does */
 	bw_ns tx_offered_at; /* while it has not: when it was last asked */
 	struct rte_mbuf *tx[BW_TX_BACKLOG_MAX + BW_BURST_MAX];

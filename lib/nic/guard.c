@@ -56,11 +56,11 @@ uint16_t bw_nic__guarded_tx(const struct bw_nic *nic, unsigned queue, struct rte
 {
 	uint16_t sent = 0;
 
-	if (bw_unlikely(!try_take(queue)))
+	if (bw_unlikely(!try_take(BW_NIC__QUEUES_MAX + queue)))
 		return 0;
 	if (bw_likely(__atomic_load_n(&nic->state->is_port_started, __ATOMIC_ACQUIRE)))
 		sent = rte_eth_tx_burst(nic->port_id, (uint16_t)queue, pkts, count);
-	give(queue);
+	give(BW_NIC__QUEUES_MAX + queue);
 	return sent;
 }
 

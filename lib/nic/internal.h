@@ -87,6 +87,7 @@ struct bw_nic__state {
 	int held_by_driver;                  /* mbufs in its rings after the start */
 	bool keeps_held;                     /* net_af_xdp does not give them back */
 	bool is_tx_used[BW_NIC__QUEUES_MAX]; /* net_vhost: the guest takes from it */
+	bool has_warned_of_queues;           /* net_vhost: that it uses more than there are */
 	unsigned tx_to[BW_NIC__QUEUES_MAX];  /* of BW_NIC__TX_SHARED. Atomic */
 	struct bw_nic__virtio *virtio;       /* virtio.c's */
 	struct rte_mempool *extra_pool;      /* bw_nic_extra_pool() */

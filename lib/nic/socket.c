@@ -19,6 +19,12 @@
 _Static_assert(
 	BW_NIC__SOCKET_PATH_BYTES == sizeof(((struct sockaddr_un *)0)->sun_path), "what a path must fit");
 
+static int bad_directory(const char *spec, int err)
+{
+	bw_error("--dev %s: the socket's directory: %s", spec, strerror(err));
+	return err == EACCES || err == EROFS ? -EACCES : -ENODEV;
+}
+
 int bw_nic__socket_path(
 	const char *spec, const char *form, const char *given, char out[BW_NIC__SOCKET_PATH_BYTES])
 {
@@ -33,16 +39,8 @@ int bw_nic__socket_path(
 		return -EINVAL;
 	}
 	snprintf(dir, sizeof(dir), "%.*s", (int)BW_MIN(dir_len, sizeof(dir) - 1), given);
-	if (realpath(slash == NULL  ? "."
-		     : dir_len == 0 ? "/"
-				    : dir,
-		    real) == NULL ||
-		access(real, R_OK | W_OK) != 0) {
-		const int err = errno;
-
-		bw_error("--dev %s: the socket's directory: %s", spec, strerror(err));
-		return err == EACCES || err == EROFS ? -EACCES : -ENODEV;
-	}
+	if (realpath(slash == NULL ? "." : dir_len == 0 ? "/" : dir, real) == NULL || access(real, X_OK) != 0)
+		return bad_directory(spec, errno);
 	/* "/.": net_memif takes the empty directory name of "/file" for a missing one. */
 	len = snprintf(path, sizeof(path), "%s/%s", strcmp(real, "/") == 0 ? "/." : real, file);
 	if (len < 0 || len >= BW_NIC__SOCKET_PATH_BYTES) {
@@ -86,21 +84,39 @@ static int not_a_socket(const char *spec, const char *path)
 	return -EBUSY;
 }
 
+/* As a server, in its directory. */
+static int may_create(const char *spec, const char *path)
+{
+	char dir[BW_NIC__SOCKET_PATH_BYTES];
+	char *slash;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash != NULL)
+		*slash = '\0';
+	return access(dir[0] != '\0' ? dir : "/", W_OK) == 0 ? 0 : bad_directory(spec, errno);
+}
+
 int bw_nic__socket_claim(const char *spec, const char *path)
 {
 	struct stat st;
 	int rc;
 
 	if (lstat(path, &st) != 0)
-		return 0;
+		return may_create(spec, path);
 	if (!S_ISSOCK(st.st_mode))
 		return not_a_socket(spec, path);
-	if (knock(path) != 0) {
+	rc = knock(path);
+	if (rc == -EPROTOTYPE) {
 		bw_error(
 			"--dev %s: another process listens on %s; stop it, name another path, or be its client with "
 			"role=client",
 			spec, path);
 		return -EBUSY;
+	}
+	if (rc != 0) {
+		bw_error("--dev %s: who listens on %s? %s; name another path", spec, path, strerror(-rc));
+		return rc;
 	}
 	if (unlink(path) != 0) {
 		rc = -errno;
@@ -127,16 +143,46 @@ int bw_nic__socket_may_connect(const char *spec, const char *path)
 	return S_ISSOCK(st.st_mode) || S_ISLNK(st.st_mode) ? 0 : not_a_socket(spec, path);
 }
 
+static const char *file_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash != NULL ? slash + 1 : path;
+}
+
+/*
+ * A server's name is the text that it gave itself, which may lead there by links that we do not, from a directory of its
+ * own, or nowhere any more. In doubt it is the one: who is connected here to a name is connected to no other.
+ */
+static bool is_name_of(const char *name, const char *path)
+{
+	struct stat named, ours;
+
+	if (strcmp(name, path) == 0)
+		return true;
+	if (name[0] != '/')
+		return strcmp(file_of(name), file_of(path)) == 0;
+	return stat(name, &named) != 0 || stat(path, &ours) != 0 ||
+	       (named.st_dev == ours.st_dev && named.st_ino == ours.st_ino);
+}
+
 /* The other end's name is a client's, the own a server's: of its listening descriptor, and of those that came of that. */
 static bool is_at(int fd, const char *path, bool is_server)
 {
 	struct sockaddr_un addr = { 0 };
 	socklen_t len = sizeof(addr);
+	char name[sizeof(addr.sun_path) + 1] = "";
+	int type = 0;
+	socklen_t type_len = sizeof(type);
 
-	if ((is_server ? getsockname : getpeername)(fd, (struct sockaddr *)&addr, &len) != 0)
+	if ((is_server ? getsockname : getpeername)(fd, (struct sockaddr *)&addr, &len) != 0 ||
+		addr.sun_family != AF_UNIX || len <= offsetof(struct sockaddr_un, sun_path) ||
+		getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) != 0 || type != SOCK_STREAM)
 		return false;
-	return len > offsetof(struct sockaddr_un, sun_path) && addr.sun_family == AF_UNIX &&
-	       strncmp(addr.sun_path, path, sizeof(addr.sun_path)) == 0;
+	memcpy(name, addr.sun_path, sizeof(addr.sun_path));
+	if (name[0] == '\0') /* an abstract one */
+		return false;
+	return is_server ? strcmp(name, path) == 0 : is_name_of(name, path);
 }
 
 int bw_nic__socket_find(const char *path, bool is_server)

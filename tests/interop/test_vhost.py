@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import struct
-import subprocess
 import time
 
 import pytest
@@ -17,7 +16,7 @@ from scapy.all import ARP, Ether, ICMP, IP, UDP
 import vhost
 from clients import download
 from conftest import ECHO, FAMILIES, HTTP, V4, V4_CLIENT, V6, Server
-from lab import Failed, stop, wait_until
+from lab import stop, wait_until
 from test_devices import hugepages
 from test_faults import Download
 
@@ -95,11 +94,20 @@ def test_peer_is_killed_and_comes_back(bench, files, end, role):
     assert links(server) == ["up", "down", "up"]
 
 
+def test_a_server_that_goes_by_another_name(bench, files):
+    """A back-end that made the socket by way of a symbolic link, as those in /var/run do, is the one that is meant."""
+    serve(bench, files, "virtio", "client")
+    (bench.tmp_path / "by").symlink_to(bench.tmp_path)
+    bench.bridge(1500, peer=other("virtio", "client", bench.tmp_path / "by/v.sock"))
+    bench.ready()
+    download(bench.client, bench.url("v4", "1m"), files / "1m")
+
+
 @pytest.mark.sanitize
 @pytest.mark.parametrize("end, role, queues", [("vhost", "server", 2), ("vhost", "server", 1), ("virtio", "client", 2)])
 def test_transfers_of_two_workers(bench, files, end, role, queues):
     """Also where the guest uses fewer queues than there are workers: the second then sends by the first one's."""
-    server = serve(bench, files, end, role, "--workers", 2, options=f",queues=2")
+    server = serve(bench, files, end, role, "--workers", 2, options=",queues=2")
     assert "  queues    2 RX of " in server.output()
     bridge(bench, end, role, queues)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -135,7 +143,7 @@ def test_both_ends_are_barewires(bench, files, end, role):
     for _ in range(2):
         report = load(bench, f"{OTHER_END[end]}:{bench.socket},role={OTHER_ROLE[role]}", "-c", 4, "-n", 20)
         assert report["responses"] == 20 and not any(report["errors"].values()), report
-        assert report["bytes_in"] >= 20 * (3 << 20) if "bytes_in" in report else True
+        assert report["bytes_in"] >= 20 * (3 << 20)
     wait_until(lambda: links(server)[-1] == "down", "the link to be down")
     server.stop()
 

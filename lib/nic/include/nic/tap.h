@@ -23,7 +23,6 @@ struct bw_tap {
 	char name[IFNAMSIZ];
 	unsigned index;       /* of the kernel's interface, or of that for the VLAN: it has the addresses */
 	unsigned frame_bytes; /* the longest: MTU, Ethernet header and VLAN tag */
-	bool is_persistent;   /* it was there before, and stays */
 };
 
 /**
