@@ -315,14 +315,14 @@ static void usage(void)
 {
 	printf("usage: barewire capture [flags] FILE\n\n"
 	       "Writes the packets of a running instance, in and out, to a pcapng file for Wireshark or tcpdump -r; - is\n"
-	       "standard output. A packet that was dropped has a comment that says why. Until Ctrl-C, unless told otherwise.\n"
+	       "standard output. What came in and was dropped has a comment that says why. Until Ctrl-C, unless told otherwise.\n"
 	       "Workers never wait for it: what finds no room in the ring is counted.\n\n"
-	       "  --filter EXPR      only what pcap-filter(7) EXPR is true of, as in 'tcp port 80 and host 192.0.2.7'\n"
-	       "  --drops            only what was dropped\n"
-	       "  -c, --count N      so many packets, then end\n"
+	       "  --filter EXPR        only what pcap-filter(7) EXPR is true of, as in 'tcp port 80 and host 192.0.2.7'\n"
+	       "  --drops              only what was dropped\n"
+	       "  -c, --count N        so many packets, then end\n"
 	       "  -d, --duration TIME  so long, then end\n"
 	       "  -s, --snaplen BYTES  so much of each packet; default %u\n"
-	       "  --instance PID     where more than one runs\n",
+	       "  --instance PID       where more than one runs\n",
 		BW_CAPTURE_SNAPLEN_MAX);
 }
 
