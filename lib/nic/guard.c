@@ -66,13 +66,6 @@ uint16_t bw_nic__guarded_tx(const struct bw_nic *nic, unsigned queue, struct rte
 
 uint16_t bw_nic__shared_tx(const struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count)
 {
-	const unsigned to = __atomic_load_n(&nic->state->tx_to[queue], __ATOMIC_RELAXED);
-	uint16_t sent = 0;
-
-	if (bw_unlikely(!try_take(BW_NIC__QUEUES_MAX + to)))
-		return 0;
-	if (bw_likely(__atomic_load_n(&nic->state->is_port_started, __ATOMIC_ACQUIRE)))
-		sent = rte_eth_tx_burst(nic->port_id, (uint16_t)to, pkts, count);
-	give(BW_NIC__QUEUES_MAX + to);
-	return sent;
+	return bw_nic__guarded_tx(
+		nic, __atomic_load_n(&nic->state->tx_to[queue], __ATOMIC_RELAXED), pkts, count);
 }
