@@ -40,12 +40,12 @@ static void spread_tx(struct bw_nic__state *state, unsigned queues)
 }
 
 /* The library offers a guest as many as it can, and what goes by one that nobody looks at is lost. */
-static void warn_of_queue(struct bw_nic *nic, unsigned queue)
+static void warn_of_queues(struct bw_nic *nic)
 {
 	if (!nic->state->has_warned_of_queues)
-		bw_warn("--dev %s: the guest uses queue %u, and there are %u here: some of its connections will hang; give "
-			"its netdev queues=%u, or more workers",
-			nic->plan.spec, queue, nic->tx_queues, nic->tx_queues);
+		bw_warn("--dev %s: the guest uses more queues than the %u served here, and some of its connections will "
+			"hang; give its netdev queues=%u, or add workers",
+			nic->plan.spec, nic->tx_queues, nic->tx_queues);
 	nic->state->has_warned_of_queues = true;
 }
 
@@ -59,7 +59,7 @@ static int on_event(uint16_t port_id, enum rte_eth_event_type type, void *arg, v
 	(void)unused;
 	while (type == RTE_ETH_EVENT_QUEUE_STATE && next_queue_event(port_id, &event) == 0) {
 		if (event.enable && event.queue_id >= nic->tx_queues)
-			warn_of_queue(nic, event.queue_id);
+			warn_of_queues(nic);
 		else if (!event.rx && event.queue_id < nic->tx_queues)
 			state->is_tx_used[event.queue_id] = event.enable;
 	}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What cannot work is refused: one line on stderr, exit status 2, nothing left behind."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -135,31 +136,31 @@ def test_unreadable_root(place, binary):
                     "serve", "--dev", "tap:bwt9", "--http", f"8080={root}"], str(root))
 
 
-@pytest.mark.parametrize("device", ["vhost", "virtio"])
-def test_a_socket_folder_without_permission(place, binary, device):
-    """A user who may not write where the socket would be is told so."""
+@contextlib.contextmanager
+def nobodys(binary):
+    """A folder that the user nobody may look into, who may not be able to reach the checkout; and how he runs the binary."""
     public = pathlib.Path(tempfile.mkdtemp(prefix="barewire-public-"))
     try:
         public.chmod(0o755)
         copy = shutil.copy(binary, public / "barewire")
-        refused(place, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
-                        "--inh-caps=-all", copy, "serve", "--dev", f"{device}:{public}/v.sock,role=server", "--addr",
-                        "192.0.2.1/24", "--echo", "7"], "v.sock", "Permission denied")
+        yield public, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
+                       "--inh-caps=-all", copy]
     finally:
         shutil.rmtree(public)
+
+
+@pytest.mark.parametrize("device", ["vhost", "virtio"])
+def test_a_socket_folder_without_permission(place, binary, device):
+    """A user who may not write where the socket would be is told so."""
+    with nobodys(binary) as (folder, command):
+        refused(place, [*command, "serve", "--dev", f"{device}:{folder}/v.sock,role=server", "--addr", "192.0.2.1/24",
+                        "--echo", "7"], "v.sock", "Permission denied")
 
 
 @pytest.mark.parametrize("device", ["tap:bwt9", "packet:taken", "xdp:taken"])
 def test_not_privileged(place, binary, device):
-    # The user nobody may not be able to reach the checkout.
-    public = pathlib.Path(tempfile.mkdtemp(prefix="barewire-public-"))
-    try:
-        public.chmod(0o755)
-        copy = shutil.copy(binary, public / "barewire")
-        refused(place, ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
-                        "--inh-caps=-all", copy, "serve", "--dev", device, "--addr", "192.0.2.1/24", "--echo", "7"], device, "root")
-    finally:
-        shutil.rmtree(public)
+    with nobodys(binary) as (_, command):
+        refused(place, [*command, "serve", "--dev", device, "--addr", "192.0.2.1/24", "--echo", "7"], device, "root")
 
 
 def test_a_device_of_another_barewire(bench, binary, files, tmp_path):

@@ -343,6 +343,24 @@ def test_a_flood_for_the_kernel(beside, files, tmp_path):
     assert sorted(took)[len(took) // 2] < 0.5
 
 
+def test_a_port_that_is_full_of_ours(beside):
+    """Twelve downloads offer more than the port takes, all the time, and what the kernel sends leaves all the same."""
+    beside.serve()
+    ping = beside.client.start(["ping", "-i", 0.02, "-w", 6, "-q", V4], stdout=subprocess.PIPE, text=True)
+    until = time.monotonic() + 6
+
+    def pull():
+        while time.monotonic() < until:
+            beside.client.run(["curl", "-s", "-o", "/dev/null", beside.bench.url("v4", "64m")], quiet=True, check=False)
+
+    together(*[pull] * 12)
+    said = ping.communicate(timeout=20)[0]
+    print(said, flush=True)
+    assert beside.server.stop()["tx.deferred"] > 1e6, "the port was not full: the test is none"
+    sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", said).groups())
+    assert received > 0.9 * sent > 90
+
+
 def test_a_kernel_that_floods(beside, files, tmp_path):
     """It sends as fast as it can: at most the rate leaves, and Barewire's own answers are not behind it."""
     rate = 1000

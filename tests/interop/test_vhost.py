@@ -94,6 +94,15 @@ def test_peer_is_killed_and_comes_back(bench, files, end, role):
     assert links(server) == ["up", "down", "up"]
 
 
+def test_a_guest_with_too_many_queues(bench, files):
+    """What it sends by those that nobody looks at is lost, and somebody is told so, once."""
+    server = serve(bench, files, "vhost", "server")
+    bench.bridge(1500, queues=2, peer=other("vhost", "server", bench.socket, 2))
+    warning = "the guest uses more queues than the 1 served here"
+    wait_until(lambda: warning in server.output(), "the warning")
+    assert server.output().count(warning) == 1
+
+
 def test_a_server_that_goes_by_another_name(bench, files):
     """A back-end that made the socket by way of a symbolic link, as those in /var/run do, is the one that is meant."""
     serve(bench, files, "virtio", "client")
