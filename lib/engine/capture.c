@@ -7,7 +7,7 @@
 
 #include "worker.h"
 
-/** For each of these there is a packet that went no further. */
+/** For each of these a packet went no further, or an answer or a copy that was to be made of it. */
 static const enum bw_counter reasons[] = {
 	BW_DROP_RUNT,
 	BW_DROP_NOT_FOR_US_MAC,
