@@ -148,10 +148,26 @@ static void syn_again(struct bw_tcp *tcp, struct bw_tcp_conn *conn)
 		syn_is_due(tcp, conn);
 }
 
+/** As bw_tcp__handshake_done() takes it. */
+static uint32_t handshake_rtt_ms(
+	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg)
+{
+	uint32_t since_ms = bw_tcp__ms_since(tcp, conn->progress_ms), echo_ms;
+
+	if (conn->backoff == 0)
+		return since_ms;
+	/* Which of our SYNs is meant, only a timestamp tells (RFC 7323 4.1), if one of them had it. */
+	echo_ms = tcp->now_ms + conn->ts_offset - seg->ts_echo;
+	return (conn->flags & BW_CONN_TIMESTAMPS) && seg->has_timestamp && echo_ms <= since_ms + 1
+		       ? echo_ms
+		       : BW_TCP__RTT_UNKNOWN;
+}
+
 /** Our SYN is acknowledged, and the peer's is known. Consumes the mbuf. */
 static void synchronize(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_pkt *pkt, uint32_t window)
 {
-	uint32_t rtt_ms = conn->backoff == 0 ? bw_tcp__ms_since(tcp, conn->progress_ms) : UINT32_MAX;
+	bool was_repeated = conn->backoff != 0;
+	uint32_t rtt_ms = handshake_rtt_ms(tcp, conn, &pkt->tcp);
 
 	conn->flags &= ~BW_CONN_ACK_NOW;
 	conn->backoff = 0;
@@ -161,7 +177,7 @@ static void synchronize(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct bw_
 	if (pkt->tcp.flags & BW_TCP_SYN)
 		conn->flags |= BW_CONN_ACK_NOW;
 	bw_tcp__mark_ready(tcp, conn);
-	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, window, rtt_ms);
+	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, window, was_repeated, rtt_ms);
 	/* What came with it, as for a segment that follows the SYN. */
 	if (pkt->tcp.flags & BW_TCP_SYN) {
 		/* On a SYN, ECE and CWR are about ECN itself. */

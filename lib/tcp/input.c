@@ -12,7 +12,8 @@
  *   - A segment without a timestamp on a connection that has them is taken (RFC 7323 3.2 says SHOULD drop):
  *     some hosts leave it out of keep-alives, and Linux takes them, too.
  *   - What came last and comes again is not acceptable (RFC 9293 3.10.7.4), but its ACK number and its timestamp
- *     count: an ACK of that number may not come again.
+ *     count: an ACK of that number may not come again. Likewise a probe, of a window that is shut or of whether we
+ *     live, which has the number before the next: while our window is shut, the peer may send nothing else.
  *   - Data for a connection that its service closed is discarded, not answered by RST: see bw_tcp_close().
  */
 #include "internal.h"
@@ -25,7 +26,7 @@ struct segment {
 	uint32_t off, len; /* payload, in m */
 	uint8_t flags;
 	bool is_ce;
-	bool is_repeat; /* of what came last: all that is left is its ACK */
+	bool is_repeat; /* of what came last, or a probe: all that is left is its ACK */
 };
 
 /* ---- acknowledging what arrived ------------------------------------------------------------------------ */
@@ -226,6 +227,14 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 	bw_seq end = s->seq + syn + s->len + fin, edge = conn->rcv_nxt + window;
 	bool is_empty = end == s->seq;
 	bool is_acceptable;
+
+	if (is_empty && s->seq + 1 == conn->rcv_nxt && !(s->flags & BW_TCP_RST)) {
+		if (bw_tcp__may_challenge(tcp, conn))
+			ack_now(tcp, conn);
+		s->seq = conn->rcv_nxt;
+		s->is_repeat = true;
+		return true;
+	}
 
 	/* Whoever repeats what came last may have heard from us since, and is believed, as by Linux and FreeBSD. */
 	s->is_repeat = !is_empty && end == conn->rcv_nxt && !(s->flags & (BW_TCP_SYN | BW_TCP_RST));

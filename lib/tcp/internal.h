@@ -802,12 +802,12 @@ uint16_t bw_tcp__syn_window(const struct bw_tcp *tcp, unsigned listener);
 void bw_tcp__handshake_agree(
 	struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp__half_open *half);
 /**
- * Both are acknowledged, `rtt_ms` after ours was sent (UINT32_MAX: it had to be repeated, who knows which was;
- * BW_TCP__RTT_UNKNOWN: nobody has noted it). `window` is the peer's, scaled. Makes the opened() upcall.
+ * Both are acknowledged, `rtt_ms` after ours was sent (BW_TCP__RTT_UNKNOWN: nobody has noted it, or ours was repeated and
+ * no timestamp tells which). `window` is the peer's, scaled. Makes the opened() upcall.
  */
-#define BW_TCP__RTT_UNKNOWN (UINT32_MAX - 1)
+#define BW_TCP__RTT_UNKNOWN UINT32_MAX
 void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
-	uint32_t window, uint32_t rtt_ms);
+	uint32_t window, bool was_repeated, uint32_t rtt_ms);
 
 /* connect.c */
 /** A segment for a connection that is opening. Consumes the mbuf. */

@@ -69,7 +69,7 @@ void bw_tcp__handshake_agree(
 }
 
 void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const struct bw_tcp_fields *seg,
-	uint32_t window, uint32_t rtt_ms)
+	uint32_t window, bool was_repeated, uint32_t rtt_ms)
 {
 	const struct bw_tcp_ops *ops = bw_tcp__listener(tcp, conn)->ops;
 
@@ -79,12 +79,12 @@ void bw_tcp__handshake_done(struct bw_tcp *tcp, struct bw_tcp_conn *conn, const 
 	/* Unscaled, also where the segment's window is not: a SYN's (RFC 7323 2.2). */
 	conn->snd_wnd_max = (uint16_t)((window + (1u << conn->snd_wscale) - 1) >> conn->snd_wscale);
 	conn->snd_wl1 = seg->seq;
-	bw_tcp__cc_init(tcp, conn, rtt_ms == UINT32_MAX);
-	if (rtt_ms == UINT32_MAX)
-		conn->rttvar_us4 = BW_TCP__RTO_SYN_LOST_MS; /* RFC 6298 5.7 */
-	else if (rtt_ms != BW_TCP__RTT_UNKNOWN)
+	bw_tcp__cc_init(tcp, conn, was_repeated);
+	if (rtt_ms != BW_TCP__RTT_UNKNOWN)
 		/* Rounded down it would be no time at all, and RACK would take it for the least that there is. */
 		bw_tcp__rtt_sample(conn, BW_MAX(rtt_ms, 1u) * 1000ull);
+	else if (was_repeated)
+		conn->rttvar_us4 = BW_TCP__RTO_SYN_LOST_MS; /* RFC 6298 5.7 */
 	bw_tcp__keepalive_need(tcp, conn);
 	if (conn->flags & BW_CONN_ECN)
 		bw_tcp__count(tcp, BW_TCP_ECN_AGREED);
@@ -355,24 +355,23 @@ static uint32_t offered_window(const struct bw_tcp *tcp, const struct bw_tcp__ha
 static uint32_t handshake_rtt_ms(const struct bw_tcp *tcp, const struct bw_tcp__half_open *half,
 	const struct bw_tcp_fields *seg, uint32_t clock)
 {
-	uint32_t since_ms, echo_ms;
+	uint32_t since_ms, echo_ms, unless_told_ms;
 
-	if (half->tries != 0)
-		return UINT32_MAX;
 	if (half->retry_at_ms != 0) {
-		since_ms = tcp->now_ms - (half->retry_at_ms - BW_TCP__RTO_INITIAL_MS);
+		since_ms = tcp->now_ms - (half->retry_at_ms - (BW_TCP__RTO_INITIAL_MS << half->tries));
 		since_ms = (uint32_t)BW_MAX((int32_t)since_ms, 0);
+		unless_told_ms = half->tries == 0 ? since_ms : BW_TCP__RTT_UNKNOWN;
 		if (!half->has_timestamps || !seg->has_timestamp)
-			return since_ms;
+			return unless_told_ms;
 		/*
-		 * Which of the answers to a repeated SYN is meant, only a timestamp tells (RFC 7323 4.1). One that
+		 * Which of several answers is meant, only a timestamp tells (RFC 7323 4.1). One that
 		 * none of them had is the peer's invention, or somebody's on the way.
 		 */
 		echo_ms = clock - seg->ts_echo;
 		if (echo_ms <= since_ms + 1)
 			return echo_ms;
 		return (int32_t)echo_ms >= 0 && (int32_t)echo_ms <= age_ms(tcp, half) + 1 ? echo_ms
-											  : since_ms;
+											  : unless_told_ms;
 	}
 	/* A cookie: when it was sent, and how often, only the peer may know, and up to 63 ms too early. */
 	since_ms = clock - seg->ts_echo;
@@ -411,7 +410,7 @@ static void establish(
 		bw_tcp__count(tcp, BW_TCP_COOKIES_ACCEPTED);
 	bw_tcp__count(tcp, BW_TCP_ACCEPTED);
 	bw_tcp__handshake_done(tcp, conn, &pkt->tcp, (uint32_t)pkt->tcp.window << conn->snd_wscale,
-		handshake_rtt_ms(tcp, &half, &pkt->tcp, tcp->now_ms + conn->ts_offset));
+		half.tries != 0, handshake_rtt_ms(tcp, &half, &pkt->tcp, tcp->now_ms + conn->ts_offset));
 	/* The rest of the segment: data, FIN. */
 	bw_tcp__conn_input(tcp, conn, pkt);
 }

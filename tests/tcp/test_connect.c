@@ -259,6 +259,22 @@ TEST(lost_syn_makes_careful)
 	done(p);
 }
 
+/** RFC 7323 4.1: of the SYNs, it is the second that was answered, 20 ms later. */
+TEST(timestamp_tells_which_syn_was_answered)
+{
+	struct peer *p = connecting(.timestamps = true);
+	struct bw_tcp_info info;
+
+	OUT(p, .flags = SYN);
+	AT(p, MS(1002));
+	OUT(p, .flags = SYN);
+	p->now += MS(20);
+	IN(p, .seq = PEER, .ack = 1, .flags = SYN | ACK, .mss = 1460);
+	bw_tcp_info(p->conn, &info);
+	assert_in_range(info.srtt_us, 20000, 22000);
+	done(p);
+}
+
 TEST(round_trip_of_the_syn_counts)
 {
 	struct peer *p = connecting(0);
@@ -665,6 +681,7 @@ int main(void)
 		cmocka_unit_test(syn_is_repeated_for_three_minutes),
 		cmocka_unit_test(syn_is_given_up_at_the_connections_own_timeout),
 		cmocka_unit_test(lost_syn_makes_careful),
+		cmocka_unit_test(timestamp_tells_which_syn_was_answered),
 		cmocka_unit_test(round_trip_of_the_syn_counts),
 		cmocka_unit_test(simultaneous_open),
 		cmocka_unit_test(simultaneous_open_ends_with_an_ack),

@@ -4265,6 +4265,86 @@ TEST(lost_syn_ack_makes_careful)
 	done(p);
 }
 
+/** RFC 7323 4.1: then the time-out is that of the path, and not the 3 s of who does not know. */
+TEST(timestamp_tells_which_syn_ack_was_answered)
+{
+	for (unsigned answered = 1; answered <= 2; answered++) {
+		struct peer *p = listening(&(struct offer){ .timestamps = true });
+		struct bw_tcp_info info;
+		uint32_t first_ts;
+
+		IN(p, .seq = PEER, .flags = SYN, .mss = 1460, .sack_permitted = true, .ts = 77);
+		collect(p);
+		first_ts = p->ts_echo;
+		OUT(p, .flags = SYN | ACK);
+		AT(p, MS(1002));
+		OUT(p, .flags = SYN | ACK);
+		p->now += MS(20);
+		if (answered == 1)
+			p->ts_echo = first_ts;
+		IN(p, .seq = PEER + 1, .ack = 1, .ts = 78);
+		bw_tcp_info(p->conn, &info);
+		assert_in_range(
+			info.srtt_us, answered == 1 ? 1020000 : 20000, answered == 1 ? 1023000 : 22000);
+		send_bulk(p, 10 * 1448);
+		OUT(p, .seq = 1, .len = 1448);
+		QUIET(p); /* one segment, as where nobody knows */
+		if (answered == 2) {
+			assert_in_range(wait_for_packet(p), 200, 250);
+			OUT(p, .seq = 1, .len = 1448);
+		}
+		done(p);
+	}
+}
+
+TEST(time_that_no_syn_ack_had_is_no_sample)
+{
+	struct peer *p = listening(&(struct offer){ .timestamps = true });
+	struct bw_tcp_info info;
+
+	IN(p, .seq = PEER, .flags = SYN, .mss = 1460, .ts = 77);
+	OUT(p, .flags = SYN | ACK);
+	AT(p, MS(1002));
+	OUT(p, .flags = SYN | ACK);
+	p->ts_echo -= 500000;
+	IN(p, .seq = PEER + 1, .ack = 1, .ts = 78);
+	bw_tcp_info(p->conn, &info);
+	assert_int_equal(info.srtt_us, 0);
+	done(p);
+}
+
+/**
+ * Our window is shut and the peer's ACK was lost: all that it sends is probes, of a number that has been (Linux: the one
+ * before the next), and they acknowledge.
+ */
+TEST(ack_of_a_probe_counts)
+{
+	for (unsigned is_shut = 0; is_shut <= 1; is_shut++) {
+		struct peer *p = established(.does.keeps = true, .recv_bytes_max = 1000, .rtt = MS(20));
+		bw_seq next;
+
+		send_bulk(p, 1460);
+		OUT(p, .seq = 1, .len = 1460);
+		IN(p, .ack = 1, .data = bulk, .len = is_shut ? 1000 : 500);
+		forget_sent(p);
+		next = PEER + 1 + (is_shut ? 1000 : 500);
+		IN(p, .seq = next - 1, .ack = 1461);
+		OUT(p, .seq = 1461, .ack = next, .window = is_shut ? -1 : 500); /* it was a question, too */
+		QUIET(p);
+		assert_int_equal(bw_tcp_send_queued(p->conn), 0);
+		AT(p, S(60));
+		QUIET(p);
+		COUNTER(p, TCP_RETRANSMITS, 0);
+		/* What acknowledges nothing is no repeated ACK that tells of a loss (RFC 5681 2). */
+		send_bulk(p, 3 * 1460);
+		forget_sent(p);
+		for (unsigned i = 0; i < 4; i++)
+			IN(p, .seq = next - 1, .ack = 1461);
+		COUNTER(p, TCP_RETRANSMITS, 0);
+		done(p);
+	}
+}
+
 /** RFC 5681 4.1. */
 TEST(restart_after_idle_is_from_ten_segments)
 {
@@ -4527,6 +4607,9 @@ int main(void)
 		cmocka_unit_test(ipv6_path_mtu_is_1280_at_least),
 		cmocka_unit_test(rst_may_have_data),
 		cmocka_unit_test(lost_syn_ack_makes_careful),
+		cmocka_unit_test(timestamp_tells_which_syn_ack_was_answered),
+		cmocka_unit_test(time_that_no_syn_ack_had_is_no_sample),
+		cmocka_unit_test(ack_of_a_probe_counts),
 		cmocka_unit_test(restart_after_idle_is_from_ten_segments),
 		cmocka_unit_test(echoed_time_is_of_the_first_that_awaits_an_ack),
 		cmocka_unit_test(keep_alive_is_for_silent_connections_that_ask_for_it),
