@@ -36,11 +36,12 @@ static void device(const struct banner *b)
 		nic->mtu, bw_nic_is_link_up(nic) ? "" : ", link is down");
 	if (nic->plan.reason[0] != '\0')
 		row(b, "", "%s", nic->plan.reason);
-	if (b->view->engine.exception_tap != NULL && b->view->engine.exception_packets_per_s > 0)
+	if (b->view->engine.devices[0].exception_tap != NULL && b->view->engine.exception_packets_per_s > 0)
 		row(b, "kernel", "has all that is not for Barewire, by %s, at most %u packets/s each way",
-			b->view->engine.exception_tap, b->view->engine.exception_packets_per_s);
-	else if (b->view->engine.exception_tap != NULL)
-		row(b, "kernel", "has all that is not for Barewire, by %s", b->view->engine.exception_tap);
+			b->view->engine.devices[0].exception_tap, b->view->engine.exception_packets_per_s);
+	else if (b->view->engine.devices[0].exception_tap != NULL)
+		row(b, "kernel", "has all that is not for Barewire, by %s",
+			b->view->engine.devices[0].exception_tap);
 	if (b->steer != NULL)
 		row(b, "kernel", "has all that is not for Barewire, by %s%s", bw_steer_how(b->steer),
 			nic->plan.kind != BW_NIC_XDP ? ""
@@ -56,21 +57,22 @@ static void addresses(const struct banner *b)
 
 	for (unsigned i = 0; i < b->addr_count; i++) {
 		row(b, i == 0 ? "address" : "", "%s%s", bw_cidr_format(&b->addrs[i], text),
-			engine->shares_addresses && i == 0 ? ", the kernel's as well" : "");
+			engine->devices[0].shares_addresses && i == 0 ? ", the kernel's as well" : "");
 		has_one |= bw_ip_is_v4(&b->addrs[i].ip) || !bw_ip_is_link_local(&b->addrs[i].ip);
 	}
-	if (!has_one && engine->exception_tap != NULL)
+	if (!has_one && engine->devices[0].exception_tap != NULL)
 		row(b, b->addr_count == 0 ? "address" : "", "none yet: ip addr add CIDR dev %s",
-			engine->exception_tap);
+			engine->devices[0].exception_tap);
 	if (b->nic->plan.kind == BW_NIC_TAP)
-		for (unsigned i = 0; i < b->view->host_addr_count; i++)
+		for (unsigned i = 0; i < b->view->devices[0].host_addr_count; i++)
 			row(b, i == 0 ? "host" : "", "%s on %s",
-				bw_cidr_format(&b->view->host_addrs[i], text), b->nic->plan.iface);
-	for (unsigned i = 0; i < engine->route_count; i++)
-		row(b, i == 0 ? "route" : "", "%s by %s", bw_cidr_format(&engine->routes[i].prefix, text),
-			bw_ip_format(&engine->routes[i].gateway, gateway));
-	if (engine->vlan != 0)
-		row(b, "vlan", "%u", engine->vlan);
+				bw_cidr_format(&b->view->devices[0].host_addrs[i], text), b->nic->plan.iface);
+	for (unsigned i = 0; i < engine->devices[0].route_count; i++)
+		row(b, i == 0 ? "route" : "", "%s by %s",
+			bw_cidr_format(&engine->devices[0].routes[i].prefix, text),
+			bw_ip_format(&engine->devices[0].routes[i].gateway, gateway));
+	if (engine->devices[0].vlan != 0)
+		row(b, "vlan", "%u", engine->devices[0].vlan);
 }
 
 static void workers(const struct banner *b)

@@ -47,32 +47,32 @@ int bw_app_signal_wait(const struct bw_app_instance *instance, bw_ns timeout_ns)
 int bw_app_plan(struct bw_app_instance *instance)
 {
 	const struct bw_conf_view *view = instance->view;
-	int error = bw_nic_plan(view->dev, view->engine.worker_count, &instance->plan);
+	int error = bw_nic_plan(view->devices[0].dev, view->engine.worker_count, &instance->plan);
 
 	if (error != 0)
 		return error;
-	if (view->has_default_addrs && instance->plan.kind != BW_NIC_TAP) {
+	if (view->devices[0].has_default_addrs && instance->plan.kind != BW_NIC_TAP) {
 		bw_error(
 			"--dev auto: took %s, which has no address for Barewire; give --addr CIDR, one that nobody on "
 			"that network has",
 			instance->plan.spec);
 		return -EINVAL;
 	}
-	if (view->engine.exception_tap != NULL && instance->plan.kind == BW_NIC_TAP) {
+	if (view->engine.devices[0].exception_tap != NULL && instance->plan.kind == BW_NIC_TAP) {
 		bw_error(
 			"--dev auto: took %s, which has the kernel at its other end; leave --exception out, or give a "
 			"--dev that DPDK has",
 			instance->plan.spec);
 		return -EINVAL;
 	}
-	if (view->without_host != NULL && instance->plan.kind == BW_NIC_TAP) {
+	if (view->devices[0].without_host != NULL && instance->plan.kind == BW_NIC_TAP) {
 		char text[BW_CIDR_STRLEN];
 
 		bw_error(
 			"--dev auto: took %s, and %s leaves no address for its kernel's end; give a shorter prefix, "
 			"such as /%u",
-			instance->plan.spec, bw_cidr_format(view->without_host, text),
-			bw_ip_is_v4(&view->without_host->ip) ? 24u : 64u);
+			instance->plan.spec, bw_cidr_format(view->devices[0].without_host, text),
+			bw_ip_is_v4(&view->devices[0].without_host->ip) ? 24u : 64u);
 		return -EINVAL;
 	}
 	return 0;
@@ -85,8 +85,8 @@ static int eal_start(const struct bw_app_instance *instance)
 		.plan = &instance->plan,
 		.cpus = view->engine.cpus,
 		.cpu_count = view->engine.worker_count,
-		.memory_mib = bw_nic_memory_mib(
-			&instance->plan, view->engine.worker_count, view->mbufs_per_worker, view->mtu),
+		.memory_mib = bw_nic_memory_mib(&instance->plan, view->engine.worker_count,
+			view->mbufs_per_worker, view->devices[0].mtu),
 		.extra = view->eal_args,
 		.extra_count = view->eal_arg_count,
 	};
@@ -100,13 +100,13 @@ static int nic_open(struct bw_app_instance *instance)
 	const struct bw_nic_conf nic = {
 		.plan = &instance->plan,
 		.worker_count = view->engine.worker_count,
-		.mtu = view->mtu,
+		.mtu = view->devices[0].mtu,
 		.mbufs_per_worker = view->mbufs_per_worker,
-		.mac = view->mac,
+		.mac = view->devices[0].mac,
 		.wants_interrupts = view->engine.poll != BW_POLL_BUSY,
 		.socket_filter_fd = instance->steer != NULL ? bw_steer_socket_filter(instance->steer) : 0,
-		.host_addrs = view->host_addrs,
-		.host_addr_count = view->host_addr_count,
+		.host_addrs = view->devices[0].host_addrs,
+		.host_addr_count = view->devices[0].host_addr_count,
 	};
 
 	return bw_nic_open(&instance->nic, &nic);
@@ -127,7 +127,7 @@ static int steer_open(struct bw_app_instance *instance)
 
 	int error;
 
-	if (!is_xdp && (plan->kind != BW_NIC_PACKET || !view->engine.shares_addresses))
+	if (!is_xdp && (plan->kind != BW_NIC_PACKET || !view->engine.devices[0].shares_addresses))
 		return 0;
 	error = bw_steer_open(&conf, &instance->steer);
 	if (error != 0)
@@ -145,8 +145,9 @@ static int engine_create(struct bw_app_instance *instance)
 {
 	struct bw_engine_conf conf = instance->view->engine;
 
-	conf.steer = instance->steer;
-	return bw_engine_create(&conf, &instance->nic, &instance->engine);
+	conf.devices[0].nic = &instance->nic;
+	conf.devices[0].steer = instance->steer;
+	return bw_engine_create(&conf, &instance->engine);
 }
 
 int bw_app_start(struct bw_app_instance *instance)

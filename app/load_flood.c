@@ -52,9 +52,9 @@ int load_flood_kind(const char *flag, const char *text, enum bw_flood_kind *kind
 /** Part of a network of ours? */
 static bool is_own(const struct bw_engine_conf *engine, const struct bw_cidr *range)
 {
-	for (unsigned i = 0; i < engine->addr_count; i++)
-		if (bw_cidr_contains(&engine->addrs[i], &range->ip) &&
-			range->prefix_len >= engine->addrs[i].prefix_len)
+	for (unsigned i = 0; i < engine->devices[0].addr_count; i++)
+		if (bw_cidr_contains(&engine->devices[0].addrs[i], &range->ip) &&
+			range->prefix_len >= engine->devices[0].addrs[i].prefix_len)
 			return true;
 	return false;
 }
@@ -63,9 +63,9 @@ static bool is_host(const struct bw_engine_conf *engine, const struct bw_ip *ip)
 {
 	bool is_broadcast = bw_ip_is_v4(ip) && bw_ip_v4_be(ip) == UINT32_MAX;
 
-	for (unsigned i = 0; i < engine->addr_count; i++)
-		is_broadcast |=
-			bw_cidr_is_broadcast(&engine->addrs[i], ip) || bw_ip_eq(&engine->addrs[i].ip, ip);
+	for (unsigned i = 0; i < engine->devices[0].addr_count; i++)
+		is_broadcast |= bw_cidr_is_broadcast(&engine->devices[0].addrs[i], ip) ||
+				bw_ip_eq(&engine->devices[0].addrs[i].ip, ip);
 	return !is_broadcast && !bw_ip_is_multicast(ip) && !bw_ip_is_loopback(ip) &&
 	       !bw_ip_is_unspecified(ip);
 }
@@ -84,13 +84,13 @@ int load_flood_check(const struct load_flood *flood, const struct bw_conf_view *
 	const struct bw_ip *target = &flood->conf.target;
 	const struct bw_cidr host = { .ip = *target, .prefix_len = bw_ip_is_v4(target) ? 32 : 128 };
 
-	for (unsigned i = 0; i < engine->addr_count; i++)
-		if (engine->addrs[i].prefix_len < PREFIX_MIN)
-			return refuse_range("--addr", &engine->addrs[i],
+	for (unsigned i = 0; i < engine->devices[0].addr_count; i++)
+		if (engine->devices[0].addrs[i].prefix_len < PREFIX_MIN)
+			return refuse_range("--addr", &engine->devices[0].addrs[i],
 				"says that most of the Internet is on this link; give the network's prefix length");
-	for (unsigned i = 0; i < engine->route_count; i++)
-		if (engine->routes[i].prefix.prefix_len < PREFIX_MIN)
-			return refuse_range("--flood", &engine->routes[i].prefix,
+	for (unsigned i = 0; i < engine->devices[0].route_count; i++)
+		if (engine->devices[0].routes[i].prefix.prefix_len < PREFIX_MIN)
+			return refuse_range("--flood", &engine->devices[0].routes[i].prefix,
 				"by a gateway leads everywhere; leave it out, or give a --route to the target's network");
 	if (!is_host(engine, target))
 		return refuse_range("--flood", &host, "is no other host; give the address of one");

@@ -51,7 +51,7 @@ static int status(const struct bw_app_instance *instance, FILE *out)
 	fprintf(out, "  %-9s %s, by %s\n", "interface", instance->nic.plan.iface, bw_steer_how(steer));
 	for (unsigned i = 0; i < addr_count; i++)
 		fprintf(out, "  %-9s %s%s\n", i == 0 ? "addresses" : "", bw_cidr_format(&addrs[i], text),
-			instance->view->engine.shares_addresses ? ", shared with the kernel" : "");
+			instance->view->engine.devices[0].shares_addresses ? ", shared with the kernel" : "");
 	bw_steer_limits_get(steer, &limits);
 	print_limit(out, "limits", limits.syns_per_s, "SYNs");
 	print_limit(out, "", limits.packets_per_s, "packets");

@@ -28,12 +28,13 @@ int run(const struct bw_service *service, void *service_conf, uint16_t port, con
 	pthread_sigmask(SIG_BLOCK, &stop, NULL);
 
 	bw_engine_conf_init(&conf);
+	conf.devices[0].nic = &nic;
 	conf.worker_count = 1;
 	conf.service_count = 1;
 	conf.services[0] =
 		(struct bw_engine_service){ .service = service, .conf = service_conf, .port = port };
-	conf.addr_count = 1;
-	bw_cidr_parse("192.0.2.2/24", &conf.addrs[0]);
+	conf.devices[0].addr_count = 1;
+	bw_cidr_parse("192.0.2.2/24", &conf.devices[0].addrs[0]);
 	bw_cidr_parse("192.0.2.1/24", &host);
 
 	/* Whatever fails has said what was wrong, where, and what to do. */
@@ -44,7 +45,7 @@ int run(const struct bw_service *service, void *service_conf, uint16_t port, con
 		return status;
 	if (bw_nic_open(&nic, &nic_conf) != 0)
 		goto stop_eal;
-	if (bw_engine_create(&conf, &nic, &engine) != 0)
+	if (bw_engine_create(&conf, &engine) != 0)
 		goto close_nic;
 	if (bw_engine_start(engine) == 0) {
 		sigwait(&stop, &which);

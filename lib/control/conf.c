@@ -131,7 +131,7 @@ static int device_apply(struct bw_conf *conf)
 		if (raw->device == NULL)
 			return -ENOMEM;
 	}
-	conf->view.dev = raw->device;
+	conf->view.devices[0].dev = raw->device;
 	snprintf(kind, sizeof(kind), "%.*s", (int)strcspn(raw->device, ":"), raw->device);
 	for (unsigned i = 0; i < BW_ARRAY_LEN(kinds); i++)
 		if (strcmp(kind, kinds[i]) == 0)
@@ -152,8 +152,8 @@ static bool device_is(const struct bw_conf *conf, const char *kind)
 {
 	size_t len = strlen(kind);
 
-	return strncmp(conf->view.dev, kind, len) == 0 &&
-	       (conf->view.dev[len] == '\0' || conf->view.dev[len] == ':');
+	return strncmp(conf->view.devices[0].dev, kind, len) == 0 &&
+	       (conf->view.devices[0].dev[len] == '\0' || conf->view.devices[0].dev[len] == ':');
 }
 
 static int mac_apply(struct bw_conf *conf)
@@ -168,7 +168,7 @@ static int mac_apply(struct bw_conf *conf)
 			"%s is a group's or nobody's address; give one whose first byte is even, such as "
 			"02:00:00:00:00:01",
 			conf->raw->mac);
-	conf->view.mac = &conf->mac;
+	conf->view.devices[0].mac = &conf->mac;
 	return 0;
 }
 
@@ -235,10 +235,11 @@ static int addr_check(
 	if (bw_cidr_is_broadcast(cidr, &cidr->ip))
 		return bw_control__fail(conf, path, "%s is the broadcast address of %s; give another", text,
 			bw_cidr_format(&prefix, prefix_text));
-	if (!bw_ip_is_v4(&cidr->ip) && conf->view.mtu != 0 && conf->view.mtu < BW_IP6_MTU_MIN)
+	if (!bw_ip_is_v4(&cidr->ip) && conf->view.devices[0].mtu != 0 &&
+		conf->view.devices[0].mtu < BW_IP6_MTU_MIN)
 		return bw_control__fail(conf, "mtu",
 			"%u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
-			conf->view.mtu, BW_IP6_MTU_MIN, text);
+			conf->view.devices[0].mtu, BW_IP6_MTU_MIN, text);
 	return 0;
 }
 
@@ -247,15 +248,16 @@ static int share_apply(struct bw_conf *conf)
 {
 	struct bw_engine_conf *engine = &conf->view.engine;
 
-	if ((engine->flood != NULL || engine->range.prefix_len > 0) && engine->exception_tap != NULL)
+	if ((engine->flood != NULL || engine->devices[0].range.prefix_len > 0) &&
+		engine->devices[0].exception_tap != NULL)
 		return bw_control__fail(conf, "exception.tap",
 			"with it the addresses are the kernel's as well, and there are none of our own to send from; leave it out");
-	if (engine->flood != NULL || engine->range.prefix_len > 0)
+	if (engine->flood != NULL || engine->devices[0].range.prefix_len > 0)
 		return bw_control__fail(conf, "device",
 			"without an address of its own, %.60s has no others to send from; give --addr CIDR, one that nobody on "
 			"that network has",
-			conf->view.dev);
-	engine->shares_addresses = true;
+			conf->view.devices[0].dev);
+	engine->devices[0].shares_addresses = true;
 	if (bw_control__origin(conf, "tcp.port_first") != NULL ||
 		bw_control__origin(conf, "tcp.port_last") != NULL)
 		return 0;
@@ -270,22 +272,22 @@ static int addrs_default(struct bw_conf *conf)
 	struct bw_raw *raw = conf->raw;
 	struct bw_engine_conf *engine = &conf->view.engine;
 	static const char *const texts[] = { TAP_ADDR4, TAP_ADDR6 };
-	unsigned count = conf->view.mtu != 0 && conf->view.mtu < BW_IP6_MTU_MIN ? 1 : 2;
+	unsigned count = conf->view.devices[0].mtu != 0 && conf->view.devices[0].mtu < BW_IP6_MTU_MIN ? 1 : 2;
 
-	if (engine->exception_tap != NULL) /* those that its TAP has, or will have */
+	if (engine->devices[0].exception_tap != NULL) /* those that its TAP has, or will have */
 		return 0;
 	if (device_is(conf, "xdp") || device_is(conf, "packet"))
 		return share_apply(conf);
 	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
 		return bw_control__fail(conf, "device",
 			"%.60s has no address for Barewire; give --addr CIDR, one that nobody on that network has",
-			conf->view.dev);
+			conf->view.devices[0].dev);
 	for (unsigned i = 0; i < count; i++)
-		if (bw_cidr_parse(texts[i], &engine->addrs[i]) != 0)
+		if (bw_cidr_parse(texts[i], &engine->devices[0].addrs[i]) != 0)
 			return -EINVAL;
-	engine->addr_count = count;
+	engine->devices[0].addr_count = count;
 	if (device_is(conf, "auto")) {
-		conf->view.has_default_addrs = true;
+		conf->view.devices[0].has_default_addrs = true;
 		return 0;
 	}
 	raw->addresses = calloc(count, sizeof(*raw->addresses));
@@ -304,14 +306,14 @@ static int addrs_apply(struct bw_conf *conf)
 	const struct bw_raw *raw = conf->raw;
 	struct bw_engine_conf *engine = &conf->view.engine;
 
-	if (engine->exception_tap != NULL &&
-		engine->exception_tap[0] == '\0') /* as if it had not been given */
-		engine->exception_tap = NULL;
+	if (engine->devices[0].exception_tap != NULL &&
+		engine->devices[0].exception_tap[0] == '\0') /* as if it had not been given */
+		engine->devices[0].exception_tap = NULL;
 	if (raw->addresses_count == 0)
 		return addrs_default(conf);
 	for (unsigned i = 0; i < raw->addresses_count; i++) {
 		const char *text = raw->addresses[i];
-		struct bw_cidr *cidr = &engine->addrs[i];
+		struct bw_cidr *cidr = &engine->devices[0].addrs[i];
 		char path[PATH_BYTES];
 		int error;
 
@@ -325,18 +327,18 @@ static int addrs_apply(struct bw_conf *conf)
 		if (error != 0)
 			return error;
 		for (unsigned j = 0; j < i; j++)
-			if (bw_ip_eq(&engine->addrs[j].ip, &cidr->ip))
+			if (bw_ip_eq(&engine->devices[0].addrs[j].ip, &cidr->ip))
 				return bw_control__fail(
 					conf, path, "%s is there already; give every address once", text);
-		engine->addr_count = i + 1;
+		engine->devices[0].addr_count = i + 1;
 	}
 	return 0;
 }
 
 static bool is_ours(const struct bw_engine_conf *engine, const struct bw_ip *ip)
 {
-	for (unsigned i = 0; i < engine->addr_count; i++)
-		if (bw_ip_eq(&engine->addrs[i].ip, ip))
+	for (unsigned i = 0; i < engine->devices[0].addr_count; i++)
+		if (bw_ip_eq(&engine->devices[0].addrs[i].ip, ip))
 			return true;
 	return false;
 }
@@ -344,7 +346,7 @@ static bool is_ours(const struct bw_engine_conf *engine, const struct bw_ip *ip)
 /** Of raw devargs. */
 static bool is_driver(const struct bw_conf *conf, const char *name)
 {
-	return strncmp(conf->view.dev, name, strlen(name)) == 0;
+	return strncmp(conf->view.devices[0].dev, name, strlen(name)) == 0;
 }
 
 /**
@@ -353,7 +355,7 @@ static bool is_driver(const struct bw_conf *conf, const char *name)
  */
 static int exception_apply(struct bw_conf *conf)
 {
-	const char *name = conf->view.engine.exception_tap;
+	const char *name = conf->view.engine.devices[0].exception_tap;
 	const char *const path = "exception.tap";
 	size_t len;
 
@@ -367,13 +369,13 @@ static int exception_apply(struct bw_conf *conf)
 	if (device_is(conf, "xdp") || device_is(conf, "packet") || is_driver(conf, "net_af_"))
 		return bw_control__fail(conf, path,
 			"%.60s leaves the kernel its interface, and with it all that is not served; leave this out",
-			conf->view.dev);
+			conf->view.devices[0].dev);
 	if (device_is(conf, "tap") || is_driver(conf, "net_tap"))
 		return bw_control__fail(conf, path,
 			"%.60s has the kernel at its other end; leave this out, or give a --dev that DPDK has, such as "
 			"pci:ADDR",
-			conf->view.dev);
-	if (conf->view.engine.vlan != 0 && len + strlen(".4094") >= IFNAMSIZ)
+			conf->view.devices[0].dev);
+	if (conf->view.engine.devices[0].vlan != 0 && len + strlen(".4094") >= IFNAMSIZ)
 		return bw_control__fail(conf, path,
 			"%s leaves no room for the name of its VLAN's interface; give a shorter one", name);
 	return share_apply(conf);
@@ -386,13 +388,13 @@ static int host_addrs_apply(struct bw_conf *conf)
 
 	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
 		return 0;
-	for (unsigned i = 0; i < view->engine.addr_count; i++) {
-		const struct bw_cidr *ours = &view->engine.addrs[i];
+	for (unsigned i = 0; i < view->engine.devices[0].addr_count; i++) {
+		const struct bw_cidr *ours = &view->engine.devices[0].addrs[i];
 		struct bw_cidr host = { prefix_first(ours), ours->prefix_len };
 		bool has_host = false;
 
-		for (unsigned j = 0; j < view->host_addr_count; j++)
-			has_host |= same_prefix(&view->host_addrs[j], ours);
+		for (unsigned j = 0; j < view->devices[0].host_addr_count; j++)
+			has_host |= same_prefix(&view->devices[0].host_addrs[j], ours);
 		if (has_host)
 			continue;
 		if (is_prefix_itself(&host))
@@ -403,7 +405,7 @@ static int host_addrs_apply(struct bw_conf *conf)
 			char path[PATH_BYTES], text[BW_CIDR_STRLEN];
 
 			if (device_is(conf, "auto")) { /* which may take a NIC, and a NIC needs none */
-				view->without_host = ours;
+				view->devices[0].without_host = ours;
 				continue;
 			}
 			snprintf(path, sizeof(path), "addresses[%u]", i);
@@ -412,7 +414,7 @@ static int host_addrs_apply(struct bw_conf *conf)
 				"/%u",
 				bw_cidr_format(ours, text), bw_ip_is_v4(&ours->ip) ? 24u : 64u);
 		}
-		view->host_addrs[view->host_addr_count++] = host;
+		view->devices[0].host_addrs[view->devices[0].host_addr_count++] = host;
 	}
 	return 0;
 }
@@ -428,15 +430,15 @@ static int gateway_parse(
 	if (bw_ip_parse(text, gateway) != 0)
 		return bw_control__fail(
 			conf, path, "'%.60s' is no address; give one such as 192.0.2.1 or 2001:db8::1", text);
-	if (engine->shares_addresses && engine->addr_count == 0)
+	if (engine->devices[0].shares_addresses && engine->devices[0].addr_count == 0)
 		return bw_control__fail(conf, path,
 			"without --addr the kernel's routes are used; set them there, with `ip route`, and leave this out");
 	if (is_ours(engine, gateway))
 		return bw_control__fail(conf, path, "%s is our own address; give the router's", text);
 	if (!bw_ip_is_v4(gateway) && bw_ip_is_link_local(gateway))
 		return 0;
-	for (unsigned i = 0; i < engine->addr_count; i++)
-		if (bw_cidr_contains(&engine->addrs[i], gateway))
+	for (unsigned i = 0; i < engine->devices[0].addr_count; i++)
+		if (bw_cidr_contains(&engine->devices[0].addrs[i], gateway))
 			return 0;
 	return bw_control__fail(conf, path,
 		"%s is in no prefix of ours; give a gateway on the link, or an --addr near it", text);
@@ -447,14 +449,14 @@ static int route_add(struct bw_conf *conf, const char *path, const struct bw_rou
 	struct bw_engine_conf *engine = &conf->view.engine;
 	char text[BW_CIDR_STRLEN];
 
-	for (unsigned i = 0; i < engine->route_count; i++)
-		if (same_prefix(&engine->routes[i].prefix, &route->prefix))
+	for (unsigned i = 0; i < engine->devices[0].route_count; i++)
+		if (same_prefix(&engine->devices[0].routes[i].prefix, &route->prefix))
 			return bw_control__fail(conf, path, "there is a gateway for %s already; give one",
 				bw_cidr_format(&route->prefix, text));
-	if (engine->route_count == BW_ROUTES_MAX)
+	if (engine->devices[0].route_count == BW_ROUTES_MAX)
 		return bw_control__fail(
 			conf, path, "more than %u routes, gateways included; give fewer", BW_ROUTES_MAX);
-	engine->routes[engine->route_count++] = *route;
+	engine->devices[0].routes[engine->devices[0].route_count++] = *route;
 	return 0;
 }
 
@@ -560,11 +562,12 @@ static int steer_apply(struct bw_conf *conf)
 
 	if (count == 0 && view->steer_limits.syns_per_s == 0 && view->steer_limits.packets_per_s == 0)
 		return 0;
-	if (!device_is(conf, "xdp") && !(device_is(conf, "packet") && view->engine.shares_addresses))
+	if (!device_is(conf, "xdp") &&
+		!(device_is(conf, "packet") && view->engine.devices[0].shares_addresses))
 		return bw_control__fail(conf, "steer",
 			"%.60s is not shared with the kernel, which is what keeps sources out: that is for xdp:IFACE, and for "
 			"packet:IFACE without addresses",
-			view->dev);
+			view->devices[0].dev);
 	rules = conf_alloc(conf, count, sizeof(*rules));
 	if (rules == NULL)
 		return -ENOMEM;
@@ -608,13 +611,13 @@ static int overlap(
 static bool share_an_addr(const struct bw_engine_conf *engine, const struct bw_engine_service *a,
 	const struct bw_engine_service *b)
 {
-	for (unsigned i = 0; i < engine->addr_count; i++) {
-		const struct bw_ip *ip = &engine->addrs[i].ip;
+	for (unsigned i = 0; i < engine->devices[0].addr_count; i++) {
+		const struct bw_ip *ip = &engine->devices[0].addrs[i].ip;
 
 		if (bw_engine_service_is_at(a, ip) && bw_engine_service_is_at(b, ip))
 			return true;
 	}
-	if (!engine->shares_addresses)
+	if (!engine->devices[0].shares_addresses)
 		return false;
 	for (unsigned i = 0; i < a->addr_count; i++)
 		if (bw_engine_service_is_at(b, &a->addrs[i]))
@@ -637,7 +640,8 @@ static int service_addrs_apply(const struct bw_conf *conf, const char *path,
 				"'%.60s' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2",
 				text);
 		/* Those of an interface that is shared are looked at when it starts, those of a TAP may come later. */
-		if (!(conf->view.engine.shares_addresses && conf->view.engine.addr_count == 0) &&
+		if (!(conf->view.engine.devices[0].shares_addresses &&
+			    conf->view.engine.devices[0].addr_count == 0) &&
 			!is_ours(&conf->view.engine, &ip))
 			return bw_control__fail(
 				conf, at, "%s is no address of ours; give one that is, or its --addr", text);
@@ -1252,7 +1256,7 @@ int bw_conf_finish(struct bw_conf *conf)
 /** What every command that only connects has in common. */
 static void client_defaults(struct bw_conf *conf, const struct bw_cidr *range)
 {
-	conf->view.engine.range = *range;
+	conf->view.engine.devices[0].range = *range;
 	conf->view.engine.poll = BW_POLL_BUSY;
 	conf->view.drain_timeout_ns = BW_NS_PER_SEC;
 	conf->view.stats_interval_s = 0;

@@ -16,9 +16,9 @@
 
 /* struct bw_conf_view */
 #define TOP_KEYS(X)                                                                                          \
-	X(device, TEXT, dev, 0, 0)                                                                           \
-	X(mtu, NUMBER, mtu, 576, 9000)                                                                       \
-	X(vlan, NUMBER, engine.vlan, 0, 4094)                                                                \
+	X(device, TEXT, devices[0].dev, 0, 0)                                                                \
+	X(mtu, NUMBER, devices[0].mtu, 576, 9000)                                                            \
+	X(vlan, NUMBER, engine.devices[0].vlan, 0, 4094)                                                     \
 	X(workers, NUMBER, engine.worker_count, 1, BW_WORKERS_MAX)                                           \
 	X(poll, POLL, engine.poll, 0, 0)                                                                     \
 	X(helpers, NUMBER, engine.helper_count, 1, 16)                                                       \
@@ -45,7 +45,7 @@
 
 /* struct bw_engine_conf: in either direction a second; 0: no limit */
 #define EXCEPTION_KEYS(X)                                                                                    \
-	X(tap, TEXT, exception_tap, 0, 0)                                                                    \
+	X(tap, TEXT, devices[0].exception_tap, 0, 0)                                                         \
 	X(packets, NUMBER, exception_packets_per_s, 0, 100000000)
 
 /* struct bw_tcp_conf. A window is at most 1 GiB (RFC 7323 section 2.3). */

@@ -300,7 +300,7 @@ static void add(struct bw_claims *claims, const struct bw_engine_service *servic
 void bw_claims_init(struct bw_claims *claims, const struct bw_engine_conf *conf, bool connects)
 {
 	memset(claims, 0, sizeof(*claims));
-	claims->vlan = conf->vlan;
+	claims->vlan = conf->devices[0].vlan;
 	if (connects) {
 		claims->range_first = conf->tcp.port_first;
 		claims->range_last = conf->tcp.port_last;

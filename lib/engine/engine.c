@@ -46,6 +46,7 @@ static void be_gone(void)
 void bw_engine_conf_init(struct bw_engine_conf *conf)
 {
 	*conf = (struct bw_engine_conf){
+		.device_count = 1,
 		.worker_count = 1,
 		.neighbours_max = 1024,
 		.fragments_max = 256,
@@ -139,7 +140,7 @@ static int init_worker(struct bw_engine *engine, unsigned index)
 	w->is_adaptive = engine->conf.poll == BW_POLL_ADAPTIVE ||
 			 (engine->conf.poll == BW_POLL_AUTO && nic->is_virtual);
 	w->host = (struct bw_wire_host){
-		.vlan = engine->conf.vlan,
+		.vlan = engine->conf.devices[0].vlan,
 		.accepts_partial_checksum = nic->accepts_partial_checksum,
 	};
 	bw_network_take(w);
@@ -193,9 +194,9 @@ static int make_network(struct bw_engine *engine)
 {
 	int error = 0;
 
-	if (engine->conf.exception_tap != NULL)
+	if (engine->conf.devices[0].exception_tap != NULL)
 		error = bw_exception_start(engine);
-	if (error == 0 && (engine->conf.steer != NULL || engine->exception != NULL))
+	if (error == 0 && (engine->conf.devices[0].steer != NULL || engine->exception != NULL))
 		error = bw_share_start(engine);
 	if (error != 0)
 		return error;
@@ -204,27 +205,29 @@ static int make_network(struct bw_engine *engine)
 	return engine->network != NULL ? 0 : -ENOMEM;
 }
 
-int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, struct bw_engine **out)
+int bw_engine_create(const struct bw_engine_conf *conf, struct bw_engine **out)
 {
+	struct bw_nic *nic = conf->devices[0].nic;
 	struct bw_engine *engine;
 	uint64_t seed;
 	int error = -ENOMEM;
 
 	if (conf->worker_count == 0 || conf->worker_count > BW_WORKERS_MAX || conf->helper_count == 0 ||
 		conf->helper_count > BW_ARRAY_LEN(engine->helpers) ||
-		(conf->addr_count == 0 && !conf->shares_addresses)) {
+		(conf->devices[0].addr_count == 0 && !conf->devices[0].shares_addresses)) {
 		bw_error("the engine needs 1 to %u workers, 1 to %zu helper threads and an address",
 			BW_WORKERS_MAX, BW_ARRAY_LEN(engine->helpers));
 		return -EINVAL;
 	}
-	for (unsigned i = 0; i < conf->addr_count; i++) {
+	for (unsigned i = 0; i < conf->devices[0].addr_count; i++) {
 		char text[BW_IP_STRLEN];
 
-		if (bw_ip_is_v4(&conf->addrs[i].ip) || nic->mtu >= BW_IP6_MTU_MIN)
+		if (bw_ip_is_v4(&conf->devices[0].addrs[i].ip) || nic->mtu >= BW_IP6_MTU_MIN)
 			continue;
 		bw_error(
 			"--dev %s: an MTU of %u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
-			nic->plan.spec, nic->mtu, BW_IP6_MTU_MIN, bw_ip_format(&conf->addrs[i].ip, text));
+			nic->plan.spec, nic->mtu, BW_IP6_MTU_MIN,
+			bw_ip_format(&conf->devices[0].addrs[i].ip, text));
 		return -EINVAL;
 	}
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
@@ -441,7 +444,8 @@ unsigned bw_engine_addrs(const struct bw_engine *engine, struct bw_cidr *addrs, 
 	unsigned count;
 
 	pthread_mutex_lock(mutex);
-	count = engine->conf.shares_addresses ? engine->network->addr_count : engine->conf.addr_count;
+	count = engine->conf.devices[0].shares_addresses ? engine->network->addr_count
+							 : engine->conf.devices[0].addr_count;
 	count = BW_MIN(count, max);
 	memcpy(addrs, engine->network->addrs, count * sizeof(addrs[0]));
 	pthread_mutex_unlock(mutex);

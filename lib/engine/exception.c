@@ -279,10 +279,11 @@ static int give_network(struct bw_exception *x)
 	const struct bw_engine_conf *conf = &x->engine->conf;
 	int rc = 0;
 
-	for (unsigned i = 0; i < conf->addr_count && rc == 0; i++)
-		rc = bw_tap_add_addr(&x->tap, &conf->addrs[i]);
-	for (unsigned i = 0; i < conf->route_count && rc == 0; i++)
-		rc = bw_tap_add_route(&x->tap, &conf->routes[i].prefix, &conf->routes[i].gateway);
+	for (unsigned i = 0; i < conf->devices[0].addr_count && rc == 0; i++)
+		rc = bw_tap_add_addr(&x->tap, &conf->devices[0].addrs[i]);
+	for (unsigned i = 0; i < conf->devices[0].route_count && rc == 0; i++)
+		rc = bw_tap_add_route(
+			&x->tap, &conf->devices[0].routes[i].prefix, &conf->devices[0].routes[i].gateway);
 	return rc;
 }
 
@@ -328,9 +329,10 @@ int bw_exception_start(struct bw_engine *engine)
 	bw_rate_init(&x->to_rate, conf->exception_packets_per_s);
 	bw_rate_init(&x->from_rate, conf->exception_packets_per_s);
 	bw_rate_init(&x->neighbours_rate, NEIGHBOURS_PER_S);
-	rc = bw_tap_open(&x->tap,
-		&(struct bw_tap_conf){
-			.name = conf->exception_tap, .mac = nic->mac, .mtu = nic->mtu, .vlan = conf->vlan });
+	rc = bw_tap_open(&x->tap, &(struct bw_tap_conf){ .name = conf->devices[0].exception_tap,
+					  .mac = nic->mac,
+					  .mtu = nic->mtu,
+					  .vlan = conf->devices[0].vlan });
 	if (rc == 0)
 		rc = make_buffers(x);
 	if (rc == 0)

@@ -30,18 +30,18 @@ static void insert_by_length(struct bw_network *network, unsigned count, const s
 struct bw_network *bw_network_of_conf(const struct bw_engine *engine)
 {
 	const struct bw_engine_conf *conf = &engine->conf;
-	struct bw_network *network = bw_network_alloc(conf->route_count);
+	struct bw_network *network = bw_network_alloc(conf->devices[0].route_count);
 	const struct bw_ip link_local = bw_ip6_link_local(&engine->nic->mac);
 	bool has_v6 = false, has_link_local = false;
 
 	if (network == NULL)
 		return NULL;
-	network->range = conf->range;
+	network->range = conf->devices[0].range;
 	network->mac = engine->nic->mac;
-	for (unsigned i = 0; i < conf->addr_count; i++) {
-		const struct bw_ip *ip = &conf->addrs[i].ip;
+	for (unsigned i = 0; i < conf->devices[0].addr_count; i++) {
+		const struct bw_ip *ip = &conf->devices[0].addrs[i].ip;
 
-		network->addrs[network->addr_count++] = conf->addrs[i];
+		network->addrs[network->addr_count++] = conf->devices[0].addrs[i];
 		has_v6 |= !bw_ip_is_v4(ip);
 		has_link_local |= !bw_ip_is_v4(ip) && bw_ip_is_link_local(ip);
 	}
@@ -49,8 +49,8 @@ struct bw_network *bw_network_of_conf(const struct bw_engine *engine)
 	if (has_v6 && !has_link_local && !bw_share_is_kernels(engine, &link_local))
 		network->addrs[network->addr_count++] =
 			(struct bw_cidr){ .ip = link_local, .prefix_len = 64 };
-	for (unsigned i = 0; i < conf->route_count; i++)
-		insert_by_length(network, i, &conf->routes[i]);
+	for (unsigned i = 0; i < conf->devices[0].route_count; i++)
+		insert_by_length(network, i, &conf->devices[0].routes[i]);
 	return network;
 }
 

@@ -109,7 +109,7 @@ static int own(struct bw_share *share)
 	struct bw_steer_port ports[BW_NETWORK_ADDRS_MAX * BW_SERVICES_MAX * 2];
 	struct bw_steer_owned owned = {
 		.mac = network->mac,
-		.vlan = engine->conf.vlan,
+		.vlan = engine->conf.devices[0].vlan,
 		.addrs = addrs,
 		.addr_count = network->addr_count,
 		.ports = ports,
@@ -118,7 +118,7 @@ static int own(struct bw_share *share)
 
 	_Static_assert(BW_ARRAY_LEN(ports) <= BW_STEER_PORTS_MAX && BW_ARRAY_LEN(addrs) <= BW_STEER_ADDRS_MAX,
 		"what the maps hold");
-	if (engine->conf.steer == NULL)
+	if (engine->conf.devices[0].steer == NULL)
 		return 0;
 	for (unsigned i = 0; i < network->addr_count; i++) {
 		addrs[i] = (struct bw_steer_addr){ network->addrs[i].ip, !network->is_kernels };
@@ -130,7 +130,7 @@ static int own(struct bw_share *share)
 		owned.range_first = engine->conf.tcp.port_first;
 		owned.range_last = engine->conf.tcp.port_last;
 	}
-	return bw_steer_own(engine->conf.steer, &owned);
+	return bw_steer_own(engine->conf.devices[0].steer, &owned);
 }
 
 /* ---- the kernel's network ------------------------------------------------------------------------------------ */
@@ -454,15 +454,16 @@ static int open_kernel(struct bw_share *share)
 {
 	struct bw_engine *engine = share->engine;
 	const char *spec = engine->nic->plan.spec, *iface = iface_of(engine);
-	int rc = bw_kernel_open(iface, engine->conf.vlan, &share->kernel);
+	int rc = bw_kernel_open(iface, engine->conf.devices[0].vlan, &share->kernel);
 
 	if (rc == 0)
 		rc = bw_kernel_read(share->kernel, share->seen);
-	if (rc != 0 && engine->conf.vlan != 0) {
+	if (rc != 0 && engine->conf.devices[0].vlan != 0) {
 		bw_error(
 			"--dev %s: %s has no interface for VLAN %u, of which to take the addresses; ip link add "
 			"link %s name %s.%u type vlan id %u, or give --addr CIDR",
-			spec, iface, engine->conf.vlan, iface, iface, engine->conf.vlan, engine->conf.vlan);
+			spec, iface, engine->conf.devices[0].vlan, iface, iface, engine->conf.devices[0].vlan,
+			engine->conf.devices[0].vlan);
 		return rc;
 	}
 	if (rc != 0) {
@@ -493,9 +494,9 @@ static int look_for_ours(struct bw_share *share)
 	const char *spec = engine->nic->plan.spec, *iface = iface_of(engine);
 	struct bw_kernel *kernel;
 	char text[BW_IP_STRLEN];
-	int rc = bw_kernel_open(iface, engine->conf.vlan, &kernel);
+	int rc = bw_kernel_open(iface, engine->conf.devices[0].vlan, &kernel);
 
-	if (rc == -ENODEV && engine->conf.vlan != 0) /* the kernel is not on that VLAN */
+	if (rc == -ENODEV && engine->conf.devices[0].vlan != 0) /* the kernel is not on that VLAN */
 		return 0;
 	if (rc == 0) {
 		rc = bw_kernel_read(kernel, share->seen);
@@ -505,12 +506,12 @@ static int look_for_ours(struct bw_share *share)
 		bw_error("--dev %s: the kernel does not tell of %s: %s", spec, iface, strerror(-rc));
 		return rc;
 	}
-	for (unsigned i = 0; i < engine->conf.addr_count; i++) {
-		if (!has_addr(share->seen, &engine->conf.addrs[i].ip))
+	for (unsigned i = 0; i < engine->conf.devices[0].addr_count; i++) {
+		if (!has_addr(share->seen, &engine->conf.devices[0].addrs[i].ip))
 			continue;
 		bw_error(
 			"--dev %s: %s has %s itself; leave --addr out to share all of its addresses, or give one that nobody has",
-			spec, iface, bw_ip_format(&engine->conf.addrs[i].ip, text));
+			spec, iface, bw_ip_format(&engine->conf.devices[0].addrs[i].ip, text));
 		return -EADDRINUSE;
 	}
 	return 0;
@@ -567,7 +568,7 @@ int bw_share_start(struct bw_engine *engine)
 	share->wake_fd = -1;
 	share->settle_ms = SETTLE_MS;
 	share->seen = calloc(1, sizeof(*share->seen));
-	if (share->seen != NULL && !engine->conf.shares_addresses)
+	if (share->seen != NULL && !engine->conf.devices[0].shares_addresses)
 		return look_for_ours(share);
 	rc = share->seen != NULL ? open_kernel(share) : -ENOMEM;
 	if (rc == 0 && !engine->conf.steals_ports)

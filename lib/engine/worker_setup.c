@@ -29,7 +29,7 @@ static int tcp_setup(struct bw_worker *w)
 	conf.mtu = w->nic->mtu;
 	conf.tso_bytes_max = w->nic->tso_bytes_max;
 	conf.can_multi_segment = w->nic->has_multi_segment;
-	conf.shares_addresses = engine->conf.shares_addresses;
+	conf.shares_addresses = engine->conf.devices[0].shares_addresses;
 	if (conf.shares_addresses && !bw_share_connects(engine))
 		conf.port_first = conf.port_last =
 			0; /* nothing is opened, so none of these is ours to refuse */

@@ -121,8 +121,9 @@ static void start(bool counts_cycles)
 	bw_resp_conf_init(&resp);
 	resp.memory_bytes_max = 64 << 20;
 	bw_engine_conf_init(&conf);
-	bw_cidr_parse("10.1.0.2/24", &conf.addrs[0]);
-	conf.addr_count = 1;
+	conf.devices[0].nic = &nic;
+	bw_cidr_parse("10.1.0.2/24", &conf.devices[0].addrs[0]);
+	conf.devices[0].addr_count = 1;
 	conf.counts_cycles = counts_cycles;
 	conf.services[0] =
 		(struct bw_engine_service){ .service = &bw_http_service, .conf = &http, .port = HTTP_PORT };
@@ -131,7 +132,7 @@ static void start(bool counts_cycles)
 	conf.services[2] = (struct bw_engine_service){ .service = &bw_echo_service, .port = ECHO_PORT };
 	conf.service_count = 3;
 	if (bw_http_conf_prepare(&http) != 0 || bw_resp_conf_prepare(&resp) != 0 ||
-		bw_engine_create(&conf, &nic, &engine) != 0)
+		bw_engine_create(&conf, &engine) != 0)
 		fail("no engine");
 	engine->conf.helper_count = 0; /* a queue for jobs, of which there are none */
 	worker = &engine->workers[0];

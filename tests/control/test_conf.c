@@ -19,19 +19,19 @@ static void a_tap_has_addresses_of_its_own(void **state)
 	struct bw_conf *conf = ACCEPTED(NULL, FLAGS("--http", "8080"));
 	const struct bw_conf_view *view = bw_conf_view(conf);
 
-	assert_string_equal(view->dev, "tap");
-	assert_int_equal(view->engine.addr_count, 2);
-	assert_addr(&view->engine.addrs[0], "198.18.77.2/24");
-	assert_addr(&view->engine.addrs[1], "fd77:ba5e::2/64");
-	assert_int_equal(view->host_addr_count, 2);
-	assert_addr(&view->host_addrs[0], "198.18.77.1/24");
-	assert_addr(&view->host_addrs[1], "fd77:ba5e::1/64");
+	assert_string_equal(view->devices[0].dev, "tap");
+	assert_int_equal(view->engine.devices[0].addr_count, 2);
+	assert_addr(&view->engine.devices[0].addrs[0], "198.18.77.2/24");
+	assert_addr(&view->engine.devices[0].addrs[1], "fd77:ba5e::2/64");
+	assert_int_equal(view->devices[0].host_addr_count, 2);
+	assert_addr(&view->devices[0].host_addrs[0], "198.18.77.1/24");
+	assert_addr(&view->devices[0].host_addrs[1], "fd77:ba5e::1/64");
 	assert_int_equal(view->engine.worker_count, 1);
 	assert_int_equal(view->engine.poll, BW_POLL_AUTO);
 	assert_false(view->engine.counts_cycles);
 	assert_int_equal(view->engine.tcp.syn_cookies, BW_TCP_SYN_COOKIES_AUTO);
-	assert_int_equal(view->engine.route_count, 0);
-	assert_int_equal(view->engine.vlan, 0);
+	assert_int_equal(view->engine.devices[0].route_count, 0);
+	assert_int_equal(view->engine.devices[0].vlan, 0);
 	assert_int_equal(view->engine.tcp.connections_max, 65536);
 	assert_int_equal(view->engine.keepalive_idle_ns, 7200 * BW_NS_PER_SEC); /* RFC 9293 MUST-28 */
 	assert_int_equal(view->engine.ttl, 64);
@@ -39,9 +39,9 @@ static void a_tap_has_addresses_of_its_own(void **state)
 	assert_true(view->engine.tcp.ecn);
 	assert_true(view->drain_timeout_ns == 10 * BW_NS_PER_SEC);
 	assert_int_equal(view->stats_interval_s, 10);
-	assert_int_equal(view->mtu, 0);
-	assert_null(view->mac);
-	assert_false(view->has_default_addrs);
+	assert_int_equal(view->devices[0].mtu, 0);
+	assert_null(view->devices[0].mac);
+	assert_false(view->devices[0].has_default_addrs);
 	assert_int_equal(view->eal_arg_count, 0);
 	bw_conf_destroy(conf);
 }
@@ -53,12 +53,12 @@ static void the_hosts_end_is_the_lowest_address_that_is_free(void **state)
 			      "10.0.0.9/31", "--addr", "2001:db8::1/64", "--addr", "172.16.5.4/20"));
 	const struct bw_conf_view *view = bw_conf_view(conf);
 
-	assert_int_equal(view->engine.addr_count, 5);
-	assert_int_equal(view->host_addr_count, 4);
-	assert_addr(&view->host_addrs[0], "192.0.2.3/24");
-	assert_addr(&view->host_addrs[1], "10.0.0.8/31");
-	assert_addr(&view->host_addrs[2], "2001:db8::2/64");
-	assert_addr(&view->host_addrs[3], "172.16.0.1/20");
+	assert_int_equal(view->engine.devices[0].addr_count, 5);
+	assert_int_equal(view->devices[0].host_addr_count, 4);
+	assert_addr(&view->devices[0].host_addrs[0], "192.0.2.3/24");
+	assert_addr(&view->devices[0].host_addrs[1], "10.0.0.8/31");
+	assert_addr(&view->devices[0].host_addrs[2], "2001:db8::2/64");
+	assert_addr(&view->devices[0].host_addrs[3], "172.16.0.1/20");
 	bw_conf_destroy(conf);
 }
 
@@ -70,24 +70,24 @@ static void the_kernel_beside_a_nic(void **state)
 				       "--gateway", "192.0.2.1", "--http", "80"));
 	const struct bw_engine_conf *engine = &bw_conf_view(conf)->engine;
 
-	assert_string_equal(engine->exception_tap, "bw0");
+	assert_string_equal(engine->devices[0].exception_tap, "bw0");
 	assert_int_equal(engine->exception_packets_per_s, 50000);
-	assert_true(engine->shares_addresses);
-	assert_int_equal(engine->addr_count, 1);
-	assert_int_equal(engine->route_count, 1);
+	assert_true(engine->devices[0].shares_addresses);
+	assert_int_equal(engine->devices[0].addr_count, 1);
+	assert_int_equal(engine->devices[0].route_count, 1);
 	assert_int_equal(engine->tcp.port_first, 61000);
 	bw_conf_destroy(conf);
 	conf = ACCEPTED("exception:\n  tap: nic0.x\n  packets: 0\n",
 		FLAGS("--dev", "memif:s", "--http", "192.0.2.7:80"));
 	engine = &bw_conf_view(conf)->engine;
-	assert_string_equal(engine->exception_tap, "nic0.x");
+	assert_string_equal(engine->devices[0].exception_tap, "nic0.x");
 	assert_int_equal(engine->exception_packets_per_s, 0);
-	assert_true(engine->shares_addresses);
-	assert_int_equal(engine->addr_count, 0);
+	assert_true(engine->devices[0].shares_addresses);
+	assert_int_equal(engine->devices[0].addr_count, 0);
 	bw_conf_destroy(conf);
 	conf = ACCEPTED(NULL, FLAGS("--exception", "", "--http", "80")); /* as if it had not been given */
-	assert_null(bw_conf_view(conf)->engine.exception_tap);
-	assert_false(bw_conf_view(conf)->engine.shares_addresses);
+	assert_null(bw_conf_view(conf)->engine.devices[0].exception_tap);
+	assert_false(bw_conf_view(conf)->engine.devices[0].shares_addresses);
 	bw_conf_destroy(conf);
 }
 
@@ -95,8 +95,8 @@ static void a_small_mtu_leaves_ipv6_out(void **state)
 {
 	struct bw_conf *conf = ACCEPTED(NULL, FLAGS("--echo", "7", "--mtu", "576"));
 
-	assert_int_equal(bw_conf_view(conf)->mtu, 576);
-	assert_int_equal(bw_conf_view(conf)->engine.addr_count, 1);
+	assert_int_equal(bw_conf_view(conf)->devices[0].mtu, 576);
+	assert_int_equal(bw_conf_view(conf)->engine.devices[0].addr_count, 1);
 	bw_conf_destroy(conf);
 }
 
@@ -132,19 +132,19 @@ static void auto_is_told_apart(void **state)
 {
 	struct bw_conf *conf = ACCEPTED(NULL, FLAGS("--dev", "auto", "--echo", "7"));
 
-	assert_true(bw_conf_view(conf)->has_default_addrs);
-	assert_int_equal(bw_conf_view(conf)->engine.addr_count, 2);
+	assert_true(bw_conf_view(conf)->devices[0].has_default_addrs);
+	assert_int_equal(bw_conf_view(conf)->engine.devices[0].addr_count, 2);
 	bw_conf_destroy(conf);
 
 	conf = ACCEPTED(NULL, FLAGS("--dev", "auto", "--echo", "7", "--addr", "192.0.2.2/24"));
-	assert_false(bw_conf_view(conf)->has_default_addrs);
-	assert_int_equal(bw_conf_view(conf)->engine.addr_count, 1);
+	assert_false(bw_conf_view(conf)->devices[0].has_default_addrs);
+	assert_int_equal(bw_conf_view(conf)->engine.devices[0].addr_count, 1);
 	bw_conf_destroy(conf);
 
 	/* A prefix without room for a kernel's end matters only if it takes a tap. */
 	conf = ACCEPTED(NULL, FLAGS("--dev", "auto", "--echo", "7", "--addr", "192.0.2.2/32"));
-	assert_addr(bw_conf_view(conf)->without_host, "192.0.2.2/32");
-	assert_int_equal(bw_conf_view(conf)->host_addr_count, 0);
+	assert_addr(bw_conf_view(conf)->devices[0].without_host, "192.0.2.2/32");
+	assert_int_equal(bw_conf_view(conf)->devices[0].host_addr_count, 0);
 	bw_conf_destroy(conf);
 }
 
@@ -160,17 +160,17 @@ static void all_flags(void **state)
 	const struct bw_conf_view *view = bw_conf_view(conf);
 	const struct bw_engine_conf *engine = &view->engine;
 
-	assert_string_equal(view->dev, "memif:/run/m.sock,role=client");
-	assert_int_equal(engine->addr_count, 2);
-	assert_int_equal(view->host_addr_count, 0);
-	assert_int_equal(engine->route_count, 3);
-	assert_addr(&engine->routes[0].prefix, "0.0.0.0/0");
-	assert_addr(&engine->routes[1].prefix, "::/0");
-	assert_addr(&engine->routes[2].prefix, "10.0.0.0/8");
-	assert_int_equal(engine->vlan, 7);
-	assert_int_equal(view->mtu, 9000);
-	assert_non_null(view->mac);
-	assert_int_equal(view->mac->b[5], 1);
+	assert_string_equal(view->devices[0].dev, "memif:/run/m.sock,role=client");
+	assert_int_equal(engine->devices[0].addr_count, 2);
+	assert_int_equal(view->devices[0].host_addr_count, 0);
+	assert_int_equal(engine->devices[0].route_count, 3);
+	assert_addr(&engine->devices[0].routes[0].prefix, "0.0.0.0/0");
+	assert_addr(&engine->devices[0].routes[1].prefix, "::/0");
+	assert_addr(&engine->devices[0].routes[2].prefix, "10.0.0.0/8");
+	assert_int_equal(engine->devices[0].vlan, 7);
+	assert_int_equal(view->devices[0].mtu, 9000);
+	assert_non_null(view->devices[0].mac);
+	assert_int_equal(view->devices[0].mac->b[5], 1);
 	assert_int_equal(engine->service_count, 5);
 	assert_ptr_equal(engine->services[0].service, &bw_http_service);
 	assert_int_equal(engine->services[0].port, 80);
@@ -239,10 +239,10 @@ static void a_file(void **state)
 	const struct bw_conf_view *view = bw_conf_view(conf);
 	const struct bw_http_constant *constants = view->http[0]->site.constants;
 
-	assert_string_equal(view->dev, "tap:bw0");
-	assert_int_equal(view->mtu, 1400);
-	assert_int_equal(view->engine.addr_count, 1);
-	assert_int_equal(view->engine.route_count, 1);
+	assert_string_equal(view->devices[0].dev, "tap:bw0");
+	assert_int_equal(view->devices[0].mtu, 1400);
+	assert_int_equal(view->engine.devices[0].addr_count, 1);
+	assert_int_equal(view->engine.devices[0].route_count, 1);
 	assert_int_equal(view->engine.service_count, 2);
 	assert_true(view->http[0]->body_bytes_max == 2 << 20);
 	assert_true(view->http[0]->idle_timeout_ns == 120 * BW_NS_PER_SEC);
@@ -306,16 +306,16 @@ static void flags_win_over_the_file(void **state)
 							    "198.51.100.2/24", "--gateway", "198.51.100.1"));
 	const struct bw_conf_view *view = bw_conf_view(conf);
 
-	assert_int_equal(view->mtu, 1300);
+	assert_int_equal(view->devices[0].mtu, 1300);
 	/* A list given by flags replaces the file's list of that kind, and no other. */
-	assert_int_equal(view->engine.addr_count, 1);
-	assert_addr(&view->engine.addrs[0], "198.51.100.2/24");
+	assert_int_equal(view->engine.devices[0].addr_count, 1);
+	assert_addr(&view->engine.devices[0].addrs[0], "198.51.100.2/24");
 	assert_int_equal(view->engine.service_count, 2);
 	assert_int_equal(view->engine.services[0].port, 8080);
 	assert_int_equal(view->http[0]->site.constant_count, 1);
 	assert_string_equal(view->http[0]->site.constants[0].path, "/");
 	assert_int_equal(view->engine.services[1].port, 6379);
-	assert_string_equal(view->dev, "tap:bw0");
+	assert_string_equal(view->devices[0].dev, "tap:bw0");
 	bw_conf_destroy(conf);
 
 	/* Also where file and flag say it with different keys. */
@@ -335,10 +335,13 @@ static void assert_reads_back(const char *yaml, char **flags)
 	second = ACCEPTED(once, FLAGS());
 	twice = printed(second);
 	assert_string_equal(once, twice);
-	assert_int_equal(bw_conf_view(first)->engine.addr_count, bw_conf_view(second)->engine.addr_count);
-	assert_int_equal(bw_conf_view(first)->host_addr_count, bw_conf_view(second)->host_addr_count);
-	assert_memory_equal(bw_conf_view(first)->host_addrs, bw_conf_view(second)->host_addrs,
-		sizeof(bw_conf_view(first)->host_addrs));
+	assert_int_equal(bw_conf_view(first)->engine.devices[0].addr_count,
+		bw_conf_view(second)->engine.devices[0].addr_count);
+	assert_int_equal(bw_conf_view(first)->devices[0].host_addr_count,
+		bw_conf_view(second)->devices[0].host_addr_count);
+	assert_memory_equal(bw_conf_view(first)->devices[0].host_addrs,
+		bw_conf_view(second)->devices[0].host_addrs,
+		sizeof(bw_conf_view(first)->devices[0].host_addrs));
 	assert_memory_equal(&bw_conf_view(first)->engine.tcp, &bw_conf_view(second)->engine.tcp,
 		sizeof(struct bw_tcp_conf));
 	bw_conf_destroy(first);

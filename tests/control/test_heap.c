@@ -100,6 +100,7 @@ static int serve_with(const struct bw_conf_view *view)
 		.worker_count = view->engine.worker_count,
 		.mtu = 1500,
 		.mbufs_per_worker = 4096 };
+	struct bw_engine_conf engine_conf = view->engine;
 	struct bw_engine *engine = NULL;
 	struct bw_nic nic;
 	unsigned ready;
@@ -116,7 +117,8 @@ static int serve_with(const struct bw_conf_view *view)
 	error = bw_nic_open(&nic, &nic_conf);
 	if (error != 0)
 		goto release;
-	error = bw_engine_create(&view->engine, &nic, &engine);
+	engine_conf.devices[0].nic = &nic;
+	error = bw_engine_create(&engine_conf, &engine);
 	if (error == 0)
 		error = bw_engine_start(engine);
 	bw_engine_destroy(engine);

@@ -71,7 +71,7 @@ static struct bw_ip ip_of(const char *text)
 static void own(uint16_t vlan, bool connects)
 {
 	bw_engine_conf_init(&conf);
-	conf.vlan = vlan;
+	conf.devices[0].vlan = vlan;
 	conf.tcp.port_first = 61000;
 	conf.services[0] = (struct bw_engine_service){ .service = &tcp_service, .port = 80 };
 	conf.services[1] = (struct bw_engine_service){

@@ -1721,8 +1721,9 @@ static void ends_where_a_service_cannot_start(void **state)
 	(void)state;
 	assert_int_equal(bw_nic_plan("ring", 2, &plan), 0);
 	bw_engine_conf_init(&conf);
-	bw_cidr_parse("10.1.0.2/24", &conf.addrs[0]);
-	conf.addr_count = 1;
+	conf.devices[0].nic = &nic;
+	bw_cidr_parse("10.1.0.2/24", &conf.devices[0].addrs[0]);
+	conf.devices[0].addr_count = 1;
 	conf.worker_count = 2;
 	conf.services[0] = (struct bw_engine_service){ .service = &bw_echo_service, .port = 7 };
 	conf.services[1] = (struct bw_engine_service){ .service = &failing_service, .port = 8 };
@@ -1731,7 +1732,7 @@ static void ends_where_a_service_cannot_start(void **state)
 	for (fails_on_worker = 0; fails_on_worker < 2; fails_on_worker++) {
 		started = stopped = 0;
 		assert_int_equal(bw_nic_open(&nic, &nic_conf), 0);
-		assert_int_equal(bw_engine_create(&conf, &nic, &engine), 0);
+		assert_int_equal(bw_engine_create(&conf, &engine), 0);
 		assert_int_equal(bw_engine_start(engine), -EIO);
 		bw_engine_destroy(engine);
 		engine = NULL;
@@ -1856,22 +1857,23 @@ static int start_with(unsigned queues, bool has_rss)
 	from_engine[0] = bw_nic_ring_tx(&nic, 0);
 	from_engine[1] = bw_nic_ring_tx(&nic, nic.tx_queues - 1);
 	bw_engine_conf_init(&conf);
-	bw_cidr_parse("10.1.0.2/24", &conf.addrs[0]);
-	bw_cidr_parse("fd01::2/64", &conf.addrs[1]);
-	conf.addr_count = 2;
-	ours4 = conf.addrs[0].ip;
-	ours6 = conf.addrs[1].ip;
+	conf.devices[0].nic = &nic;
+	bw_cidr_parse("10.1.0.2/24", &conf.devices[0].addrs[0]);
+	bw_cidr_parse("fd01::2/64", &conf.devices[0].addrs[1]);
+	conf.devices[0].addr_count = 2;
+	ours4 = conf.devices[0].addrs[0].ip;
+	ours6 = conf.devices[0].addrs[1].ip;
 	bw_ip_parse("10.1.0.1", &peer4);
 	bw_ip_parse("fd01::1", &peer6);
 	bw_ip_parse("fd01::55", &shy6);
 	bw_ip_parse("192.0.2.9", &far4);
 	bw_ip_parse("10.1.0.254", &gateway4);
 	/* The longest prefix counts, not the first. */
-	bw_cidr_parse("0.0.0.0/0", &conf.routes[0].prefix);
-	bw_ip_parse("10.1.0.253", &conf.routes[0].gateway);
-	bw_cidr_parse("192.0.2.0/24", &conf.routes[1].prefix);
-	conf.routes[1].gateway = gateway4;
-	conf.route_count = 2;
+	bw_cidr_parse("0.0.0.0/0", &conf.devices[0].routes[0].prefix);
+	bw_ip_parse("10.1.0.253", &conf.devices[0].routes[0].gateway);
+	bw_cidr_parse("192.0.2.0/24", &conf.devices[0].routes[1].prefix);
+	conf.devices[0].routes[1].gateway = gateway4;
+	conf.devices[0].route_count = 2;
 	conf.worker_count = 2;
 	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	conf.fragment_timeout_ns = 2 * BW_NS_PER_SEC;
@@ -1881,7 +1883,7 @@ static int start_with(unsigned queues, bool has_rss)
 	conf.service_count = BW_ARRAY_LEN(services);
 	for (unsigned i = 0; i < conf.service_count; i++)
 		conf.services[i] = (struct bw_engine_service){ .service = services[i], .port = ports[i] };
-	return bw_engine_create(&conf, &nic, &engine) != 0 || bw_engine_start(engine) != 0 ? -1 : 0;
+	return bw_engine_create(&conf, &engine) != 0 || bw_engine_start(engine) != 0 ? -1 : 0;
 }
 
 /** The MTU that was not given, but is the interface's, is known only when the device is open. */
@@ -1894,14 +1896,15 @@ static void refuses_ipv6_on_a_link_too_small_for_it(void **state)
 	assert_int_equal(bw_nic_plan("ring", 1, &plan), 0);
 	assert_int_equal(bw_nic_open(&nic, &nic_conf), 0);
 	bw_engine_conf_init(&conf);
-	bw_cidr_parse("10.1.0.2/24", &conf.addrs[0]);
-	bw_cidr_parse("fd01::2/64", &conf.addrs[1]);
-	conf.addr_count = 2;
+	conf.devices[0].nic = &nic;
+	bw_cidr_parse("10.1.0.2/24", &conf.devices[0].addrs[0]);
+	bw_cidr_parse("fd01::2/64", &conf.devices[0].addrs[1]);
+	conf.devices[0].addr_count = 2;
 	engine = NULL;
-	assert_int_equal(bw_engine_create(&conf, &nic, &engine), -EINVAL);
+	assert_int_equal(bw_engine_create(&conf, &engine), -EINVAL);
 	assert_null(engine);
-	conf.addr_count = 1;
-	assert_int_equal(bw_engine_create(&conf, &nic, &engine), 0);
+	conf.devices[0].addr_count = 1;
+	assert_int_equal(bw_engine_create(&conf, &engine), 0);
 	bw_engine_destroy(engine);
 	bw_nic_close(&nic);
 }

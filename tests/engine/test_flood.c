@@ -227,14 +227,15 @@ static void begin(void)
 	from_engine[0] = bw_nic_ring_tx(&nic, 0);
 	from_engine[1] = bw_nic_ring_tx(&nic, 1);
 	bw_engine_conf_init(&conf);
-	conf.addrs[0] = (struct bw_cidr){ own4, 24 };
-	conf.addrs[1] = (struct bw_cidr){ own6, 64 };
-	conf.addr_count = 2;
+	conf.devices[0].nic = &nic;
+	conf.devices[0].addrs[0] = (struct bw_cidr){ own4, 24 };
+	conf.devices[0].addrs[1] = (struct bw_cidr){ own6, 64 };
+	conf.devices[0].addr_count = 2;
 	conf.worker_count = 2;
 	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	conf.flood = &flood;
-	conf.range = flood.from_count > 0 ? range : (struct bw_cidr){ 0 };
-	assert_int_equal(bw_engine_create(&conf, &nic, &engine), 0);
+	conf.devices[0].range = flood.from_count > 0 ? range : (struct bw_cidr){ 0 };
+	assert_int_equal(bw_engine_create(&conf, &engine), 0);
 	assert_int_equal(bw_engine_start(engine), 0);
 	received = 0;
 	memset(&seen, 0, sizeof(seen));
@@ -494,12 +495,13 @@ static void what_cannot_be_done_is_refused(void **state)
 		if (i == 1)
 			assert_int_equal(bw_ip_parse("10.9.0.1", &flood.target), 0);
 		bw_engine_conf_init(&conf);
-		conf.addrs[0] = (struct bw_cidr){ own4, 24 };
-		conf.addr_count = 1;
+		conf.devices[0].nic = &nic;
+		conf.devices[0].addrs[0] = (struct bw_cidr){ own4, 24 };
+		conf.devices[0].addr_count = 1;
 		conf.worker_count = 2;
 		conf.flood = &flood;
 		assert_int_equal(bw_nic_open(&nic, &nic_conf), 0);
-		assert_int_equal(bw_engine_create(&conf, &nic, &engine), 0);
+		assert_int_equal(bw_engine_create(&conf, &engine), 0);
 		assert_int_equal(bw_engine_start(engine), i == 0 ? -EMSGSIZE : -ENETUNREACH);
 		bw_engine_destroy(engine);
 		bw_nic_stop_queues(&nic);

@@ -85,20 +85,21 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	to_engine = bw_nic_ring_rx(&nic, 0);
 	from_engine = bw_nic_ring_tx(&nic, 0);
 	bw_engine_conf_init(&conf);
-	bw_cidr_parse("192.0.2.2/24", &conf.addrs[0]);
-	bw_cidr_parse("2001:db8::2/64", &conf.addrs[1]);
-	conf.addr_count = 2;
+	conf.devices[0].nic = &nic;
+	bw_cidr_parse("192.0.2.2/24", &conf.devices[0].addrs[0]);
+	bw_cidr_parse("2001:db8::2/64", &conf.devices[0].addrs[1]);
+	conf.devices[0].addr_count = 2;
 	conf.fragments_max = 4;
 	conf.neighbours_max = 16;
 	conf.tcp.connections_max = conf.tcp.half_open_max = conf.tcp.time_wait_max = 4;
 	conf.services[0] = (struct bw_engine_service){ .service = &check_service, .port = PORT };
 	conf.services[1] = (struct bw_engine_service){ .service = &bw_echo_service, .port = 7 };
 	conf.service_count = 2;
-	BW_ASSERT_EQ(bw_engine_create(&conf, &nic, &engine), 0);
+	BW_ASSERT_EQ(bw_engine_create(&conf, &engine), 0);
 	w = &engine->workers[0];
 	bw_flow_hash_seed(42);
 	for (unsigned i = 0; i < 2; i++)
-		ours[i] = conf.addrs[i].ip;
+		ours[i] = conf.devices[0].addrs[i].ip;
 	BW_ASSERT_EQ(bw_ip_parse("192.0.2.1", &peers[0]), 0);
 	BW_ASSERT_EQ(bw_ip_parse("2001:db8::1", &peers[1]), 0);
 	for (unsigned id = 0; id < DATAGRAMS; id++) {

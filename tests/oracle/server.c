@@ -152,7 +152,7 @@ static void configure(struct bw_engine_conf *conf)
 	for (unsigned i = 0; i < BW_ARRAY_LEN(services); i++)
 		conf->services[conf->service_count++] =
 			(struct bw_engine_service){ .service = &services[i], .port = (uint16_t)(11 + i) };
-	conf->addr_count = 2;
+	conf->devices[0].addr_count = 2;
 }
 
 int main(int argc, char **argv)
@@ -180,8 +180,9 @@ int main(int argc, char **argv)
 	sigaddset(&stop, SIGTERM);
 	pthread_sigmask(SIG_BLOCK, &stop, NULL);
 	configure(&conf);
+	conf.devices[0].nic = &nic;
 	for (unsigned i = 0; i < 2; i++) {
-		if (bw_cidr_parse(argv[2 + i], &conf.addrs[i]) != 0 ||
+		if (bw_cidr_parse(argv[2 + i], &conf.devices[0].addrs[i]) != 0 ||
 			bw_cidr_parse(argv[4 + i], &host[i]) != 0)
 			return status;
 	}
@@ -192,7 +193,7 @@ int main(int argc, char **argv)
 		return status;
 	if (bw_nic_open(&nic, &nic_conf) != 0)
 		goto stop_eal;
-	if (bw_engine_create(&conf, &nic, &engine) != 0)
+	if (bw_engine_create(&conf, &engine) != 0)
 		goto close_nic;
 	if (bw_engine_start(engine) == 0) {
 		sigwait(&stop, &which);

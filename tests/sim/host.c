@@ -72,9 +72,10 @@ static void configure(struct sim_host *h)
 	struct bw_engine_conf *conf = &h->conf;
 
 	bw_engine_conf_init(conf);
-	conf->addrs[0] = (struct bw_cidr){ h->ip[0], 24 };
-	conf->addrs[1] = (struct bw_cidr){ h->ip[1], 64 };
-	conf->addr_count = 2;
+	conf->devices[0].nic = &h->nic;
+	conf->devices[0].addrs[0] = (struct bw_cidr){ h->ip[0], 24 };
+	conf->devices[0].addrs[1] = (struct bw_cidr){ h->ip[1], 64 };
+	conf->devices[0].addr_count = 2;
 	conf->worker_count = h->worker_count;
 	conf->helper_count = 1;
 	conf->neighbours_max = 16;
@@ -92,7 +93,7 @@ static void configure(struct sim_host *h)
 void sim_host_boot(struct sim_host *h)
 {
 	configure(h);
-	if (bw_engine_create(&h->conf, &h->nic, &h->engine) != 0)
+	if (bw_engine_create(&h->conf, &h->engine) != 0)
 		sim_fail("host %u: no engine", h->index);
 	h->engine->conf.helper_count = 0; /* the queue, but no threads: see run_jobs() */
 	if (bw_helpers_start(h->engine) != 0)

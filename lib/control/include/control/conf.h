@@ -66,16 +66,19 @@ int bw_conf_print(const struct bw_conf *conf, FILE *out);
 
 /* What the application starts from; valid until destroy. */
 struct bw_conf_view {
-	const char *dev;
-	bool has_default_addrs; /* `auto` without an address: those of a tap, and wrong for anything else */
-	uint16_t mtu;           /* 0: the device's */
-	uint32_t mbufs_per_worker;               /* 0: chosen from the device's rings */
-	struct bw_cidr host_addrs[BW_ADDRS_MAX]; /* tap's kernel end */
-	unsigned host_addr_count;
-	/* `auto`: an address whose prefix has none for a tap's kernel end, wrong if it takes one; NULL: none such */
-	const struct bw_cidr *without_host;
-	const struct bw_mac *mac; /* NULL: the device's */
 	struct bw_engine_conf engine;
+	/* Parallel to engine.devices. */
+	struct bw_conf_device {
+		const char *dev;
+		bool has_default_addrs; /* `auto` without an address: those of a tap, and wrong for anything else */
+		uint16_t mtu;           /* 0: the device's */
+		const struct bw_mac *mac;                /* NULL: the device's */
+		struct bw_cidr host_addrs[BW_ADDRS_MAX]; /* tap's kernel end */
+		unsigned host_addr_count;
+		/* `auto`: an address whose prefix has none for a tap's kernel end, wrong if it takes one; NULL: none such */
+		const struct bw_cidr *without_host;
+	} devices[BW_DEVICES_MAX];
+	uint32_t mbufs_per_worker; /* of each device; 0: chosen from its rings */
 	/* Parallel to engine.services; NULL where it is another. */
 	struct bw_http_conf *http[BW_SERVICES_MAX];
 	struct bw_resp_conf *resp[BW_SERVICES_MAX];

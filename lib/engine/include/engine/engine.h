@@ -2,8 +2,8 @@
 /**
  * The engine: workers pinned one a core, each with its queue, pool, TCP, neighbours, timers and counters.
  *
- *     bw_engine_conf_init(&conf); ... addresses, services ...
- *     bw_engine_create(&conf, &nic, &engine);     after bw_nic_open()
+ *     bw_engine_conf_init(&conf); ... devices, services ...
+ *     bw_engine_create(&conf, &engine);           after bw_nic_open()
  *     bw_engine_start(engine);                    returns; the workers run
  *     bw_engine_drain(engine, deadline);          stop accepting, finish, close
  *     bw_engine_destroy(engine);
@@ -21,7 +21,8 @@
 #include <tcp/tcp.h>
 
 #define BW_WORKERS_MAX  64
-#define BW_ADDRS_MAX    16
+#define BW_DEVICES_MAX  8
+#define BW_ADDRS_MAX    16 /* of a device */
 #define BW_ROUTES_MAX   16
 #define BW_SERVICES_MAX 16
 
@@ -56,7 +57,9 @@ struct bw_route {
 	struct bw_ip gateway; /* in an on-link prefix */
 };
 
-struct bw_engine_conf {
+/** A device, and who we are on its link. Each address is on one device alone. */
+struct bw_engine_device {
+	struct bw_nic *nic;                 /* open; outlives the engine */
 	struct bw_cidr addrs[BW_ADDRS_MAX]; /* ours, with their on-link prefixes; IPv6 link-local is added */
 	unsigned addr_count;
 	/**
@@ -68,6 +71,26 @@ struct bw_engine_conf {
 		routes[BW_ROUTES_MAX]; /* longest prefix wins; default gateways are 0.0.0.0/0 and ::/0 */
 	unsigned route_count;
 	uint16_t vlan; /* 0: untagged */
+	/**
+	 * What gives us our packets of an interface that the kernel goes on using; outlives the engine. NULL: the device is
+	 * ours alone. With `addrs` those are ours alone, and whatever else comes there is the kernel's.
+	 */
+	struct bw_steer *steer;
+	/**
+	 * We are at the addresses that the kernel has, and what is ours of them is the services' ports: with `steer` those
+	 * of the interface, and `addrs` has none; with `exception_tap` those of the TAP.
+	 */
+	bool shares_addresses;
+	/**
+	 * The exception path of a port that the kernel has not: what is not ours of what is received goes to this TAP, and
+	 * what the kernel sends there goes out. NULL: none. With shares_addresses; `addrs` and `routes` are given to the TAP.
+	 */
+	const char *exception_tap;
+};
+
+struct bw_engine_conf {
+	struct bw_engine_device devices[BW_DEVICES_MAX];
+	unsigned device_count; /* default 1 */
 	struct bw_engine_service services[BW_SERVICES_MAX];
 	unsigned service_count;
 	unsigned worker_count;
@@ -83,22 +106,7 @@ struct bw_engine_conf {
 	unsigned helper_count; /* helper threads; default 2 */
 	bool counts_cycles;    /* by stage; default off, and the busy and idle ones are counted always */
 	const struct bw_flood_conf *flood; /* outlives the engine; default NULL: none */
-	/**
-	 * What gives us our packets of an interface that the kernel goes on using; outlives the engine. NULL: the device is
-	 * ours alone. With `addrs` those are ours alone, and whatever else comes there is the kernel's.
-	 */
-	struct bw_steer *steer;
-	/**
-	 * We are at the addresses that the kernel has, and what is ours of them is the services' ports: with `steer` those
-	 * of the interface, and `addrs` has none; with `exception_tap` those of the TAP.
-	 */
-	bool shares_addresses;
-	bool steals_ports; /* ... although another process listens there */
-	/**
-	 * The exception path of a port that the kernel has not: what is not ours of what is received goes to this TAP, and
-	 * what the kernel sends there goes out. NULL: none. With shares_addresses; `addrs` and `routes` are given to the TAP.
-	 */
-	const char *exception_tap;
+	bool steals_ports;                 /* of shared addresses, although another process listens there */
 	uint32_t
 		exception_packets_per_s; /* in either direction, at most; 0: as many as come. Default 50,000 */
 };
@@ -108,7 +116,7 @@ void bw_engine_conf_init(struct bw_engine_conf *conf);
 struct bw_engine;
 
 /** 0, or -errno after one line that says what, where and what to do. */
-int bw_engine_create(const struct bw_engine_conf *conf, struct bw_nic *nic, struct bw_engine **engine);
+int bw_engine_create(const struct bw_engine_conf *conf, struct bw_engine **engine);
 /** Start the workers on their lcores and the helpers. 0, or -errno when a service refused to start. */
 int bw_engine_start(struct bw_engine *engine);
 /**
@@ -116,7 +124,7 @@ int bw_engine_start(struct bw_engine *engine);
  * Blocks the caller (never a worker) for at most timeout_ns. Returns how many connections were cut off.
  */
 unsigned bw_engine_drain(struct bw_engine *engine, bw_ns timeout_ns);
-/** Stop the workers and helpers, release everything but the nic. */
+/** Stop the workers and helpers, release everything but the nics. */
 void bw_engine_destroy(struct bw_engine *engine);
 
 /** The addresses that we are at now: those of the configuration, or the interface's. Returns how many, `max` at most. */
