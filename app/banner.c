@@ -240,7 +240,7 @@ void bw_app_banner(FILE *out, const struct bw_app_instance *instance)
 		.steer = instance->steer,
 	};
 
-	b.addr_count = bw_engine_addrs(instance->engine, b.addrs, BW_ARRAY_LEN(b.addrs));
+	b.addr_count = bw_engine_addrs(instance->engine, 0, b.addrs, BW_ARRAY_LEN(b.addrs));
 
 	fprintf(out, "%sbarewire %s%s\n\n", b.bold, BW_VERSION, b.end);
 	device(&b);

@@ -42,7 +42,7 @@ static int status(const struct bw_app_instance *instance, FILE *out)
 {
 	struct bw_steer *steer = instance->steer;
 	struct bw_cidr addrs[BW_NETWORK_ADDRS_MAX];
-	const unsigned addr_count = bw_engine_addrs(instance->engine, addrs, BW_ARRAY_LEN(addrs));
+	const unsigned addr_count = bw_engine_addrs(instance->engine, 0, addrs, BW_ARRAY_LEN(addrs));
 	uint64_t counters[BW_STEER_COUNTERS];
 	struct listing listing = { .out = out };
 	struct bw_steer_limits limits;

@@ -62,8 +62,9 @@ void bw_capture_take(struct bw_worker *w)
 {
 	struct bw_capture_ring *ring = ring_of(__atomic_load_n(&w->engine->capture, __ATOMIC_ACQUIRE), w);
 
-	if (w->has_own_tx)
-		bw_nic_capture(w->nic, w->tx_queue, ring);
+	for (unsigned i = 0; i < w->iface_count; i++)
+		if (w->ifaces[i].has_own_tx)
+			bw_nic_capture(w->ifaces[i].nic, w->ifaces[i].tx_queue, ring);
 	__atomic_store_n(&w->capture, ring, __ATOMIC_RELEASE);
 }
 

@@ -297,10 +297,10 @@ static void add(struct bw_claims *claims, const struct bw_engine_service *servic
 		(struct bw_claim_port){ rte_cpu_to_be_16(service->port), proto, service };
 }
 
-void bw_claims_init(struct bw_claims *claims, const struct bw_engine_conf *conf, bool connects)
+void bw_claims_init(struct bw_claims *claims, const struct bw_engine_conf *conf, uint16_t vlan, bool connects)
 {
 	memset(claims, 0, sizeof(*claims));
-	claims->vlan = conf->devices[0].vlan;
+	claims->vlan = vlan;
 	if (connects) {
 		claims->range_first = conf->tcp.port_first;
 		claims->range_last = conf->tcp.port_last;

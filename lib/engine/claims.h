@@ -41,9 +41,11 @@ struct bw_claims {
 
 /**
  * @conf      outlives it
+ * @vlan      of the device; 0: untagged
  * @connects  does any service open connections?
  */
-void bw_claims_init(struct bw_claims *claims, const struct bw_engine_conf *conf, bool connects);
+void bw_claims_init(
+	struct bw_claims *claims, const struct bw_engine_conf *conf, uint16_t vlan, bool connects);
 
 /** ARP, or neighbour discovery in its plain form, as it is always sent. Reads the first segment only. */
 bool bw_claims_is_about_neighbours(const struct rte_mbuf *m);

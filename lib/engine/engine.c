@@ -13,6 +13,7 @@
 
 #define DRAIN_POLL_NS (10 * BW_NS_PER_MS)
 #define CUT_OFF_POLLS 50
+#define HELPERS_MAX   ((unsigned)BW_ARRAY_LEN(((struct bw_engine *)0)->helpers))
 
 /*
  * Engines that a process has, and has had. The clock and the flow hash are one for all: they are set only while no
@@ -121,39 +122,75 @@ static struct rte_ring *make_ring(const struct bw_worker *w, const char *what, u
 	return rte_ring_create(name, size, SOCKET_ID_ANY, RING_F_SC_DEQ);
 }
 
+/** Each worker's part of each device, as far as it does not depend on the network. */
+static int make_ifaces(struct bw_engine *engine, unsigned index)
+{
+	struct bw_worker *w = &engine->workers[index];
+	const size_t bytes = engine->device_count * sizeof(*w->ifaces);
+
+	w->ifaces = aligned_alloc(BW_CACHE_LINE, bytes);
+	if (w->ifaces == NULL)
+		return -ENOMEM;
+	memset(w->ifaces, 0, bytes);
+	w->iface_count = engine->device_count;
+	for (unsigned i = 0; i < engine->device_count; i++) {
+		const struct bw_nic *nic = engine->devices[i].nic;
+		char what[16];
+
+		w->ifaces[i] = (struct bw_iface){
+			.worker = w,
+			.device = &engine->devices[i],
+			.nic = engine->devices[i].nic,
+			.host = { .vlan = engine->devices[i].conf->vlan,
+				.accepts_partial_checksum = nic->accepts_partial_checksum },
+			.has_own_rx = index < nic->rx_queues,
+			.rx_queue = (uint16_t)index,
+			.has_own_tx = index<nic->tx_queues, .tx_queue = (uint16_t)(index % nic->tx_queues),
+					      .dispatches = engine->worker_count> 1 &&
+				      !(nic->has_rss && nic->rx_queues == engine->worker_count),
+			.link = { .mtu = nic->mtu,
+				.shares_addresses = engine->devices[i].conf->shares_addresses },
+		};
+		snprintf(what, sizeof(what), "tx%u", i);
+		w->ifaces[i].tx_in = make_ring(w, what, BW_INBOX_SIZE);
+		if (w->ifaces[i].tx_in == NULL)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/** Adaptive polling is the default where all devices are virtual. */
+static bool is_adaptive(const struct bw_engine *engine)
+{
+	bool is_virtual = true;
+
+	for (unsigned i = 0; i < engine->device_count; i++)
+		is_virtual &= engine->devices[i].nic->is_virtual;
+	return engine->conf.poll == BW_POLL_ADAPTIVE || (engine->conf.poll == BW_POLL_AUTO && is_virtual);
+}
+
 static int init_worker(struct bw_engine *engine, unsigned index)
 {
 	struct bw_worker *w = &engine->workers[index];
-	struct bw_nic *nic = engine->nic;
 
-	w->engine = engine;
-	w->nic = nic;
-	w->index = (uint16_t)index;
-	w->worker_count = (uint16_t)engine->worker_count;
-	w->has_own_rx = index < nic->rx_queues;
-	w->rx_queue = (uint16_t)index;
-	w->has_own_tx = index < nic->tx_queues;
-	w->tx_queue = (uint16_t)(index % nic->tx_queues);
-	w->dispatches = engine->worker_count > 1 && !(nic->has_rss && nic->rx_queues == engine->worker_count);
-	w->pool = nic->pools[index];
-	w->tx_bound = BW_TX_BACKLOG_MAX - (index == 0 && w->claims != NULL ? BW_TX_KERNELS : 0);
-	w->is_adaptive = engine->conf.poll == BW_POLL_ADAPTIVE ||
-			 (engine->conf.poll == BW_POLL_AUTO && nic->is_virtual);
-	w->host = (struct bw_wire_host){
-		.vlan = engine->conf.devices[0].vlan,
-		.accepts_partial_checksum = nic->accepts_partial_checksum,
-	};
-	bw_network_take(w);
+	w->pool = engine->devices[0].nic->pools[index];
+	w->is_adaptive = is_adaptive(engine);
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		struct bw_iface *iface = &w->ifaces[i];
+
+		iface->tx_bound =
+			BW_TX_BACKLOG_MAX - (index == 0 && iface->claims != NULL ? BW_TX_KERNELS : 0);
+		bw_network_take(iface);
+	}
 	w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	w->outbox = calloc(engine->worker_count, sizeof(*w->outbox));
 	w->contexts = calloc(engine->conf.service_count + 1, sizeof(*w->contexts));
 	w->packets_in = make_ring(w, "packets", BW_INBOX_SIZE);
 	w->control_in = make_ring(w, "control", BW_INBOX_SIZE);
-	w->tx_in = make_ring(w, "tx", BW_INBOX_SIZE);
 	w->mail_in = make_ring(w, "mail", BW_INBOX_SIZE);
 	w->jobs_done = make_ring(w, "done", 2 * BW_JOBS_MAX);
 	if (w->wake_fd < 0 || w->outbox == NULL || w->contexts == NULL || w->packets_in == NULL ||
-		w->control_in == NULL || w->tx_in == NULL || w->mail_in == NULL || w->jobs_done == NULL)
+		w->control_in == NULL || w->mail_in == NULL || w->jobs_done == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < engine->conf.service_count; i++) {
 		const struct bw_engine_service *service = &engine->conf.services[i];
@@ -170,9 +207,9 @@ static int init_worker(struct bw_engine *engine, unsigned index)
 }
 
 /** The groups in which neighbours look for our IPv6 addresses; of the kernel's addresses it is in them itself. */
-static void join_groups(struct bw_engine *engine)
+static void join_groups(const struct bw_device *device)
 {
-	const struct bw_network *network = engine->network;
+	const struct bw_network *network = device->network;
 
 	for (unsigned i = 0; i < network->addr_count && !network->is_kernels; i++) {
 		struct bw_ip group = bw_ip6_solicited_node(&network->addrs[i].ip);
@@ -181,85 +218,130 @@ static void join_groups(struct bw_engine *engine)
 
 		if (bw_ip_is_v4(&network->addrs[i].ip))
 			continue;
-		error = bw_nic_join(engine->nic, &mac);
+		error = bw_nic_join(device->nic, &mac);
 		if (error != 0)
-			bw_warn("the device refuses the multicast group of an IPv6 address (%s): "
+			bw_warn("--dev %s: the device refuses the multicast group of an IPv6 address (%s): "
 				"neighbours may not find it",
-				strerror(-error));
+				device->nic->plan.spec, strerror(-error));
 	}
 }
 
 /** 0, or -errno; -ENOMEM without a line. */
-static int make_network(struct bw_engine *engine)
+static int make_network(struct bw_device *device)
 {
 	int error = 0;
 
-	if (engine->conf.devices[0].exception_tap != NULL)
-		error = bw_exception_start(engine);
-	if (error == 0 && (engine->conf.devices[0].steer != NULL || engine->exception != NULL))
-		error = bw_share_start(engine);
+	if (device->conf->exception_tap != NULL)
+		error = bw_exception_start(device);
+	if (error == 0 && (device->conf->steer != NULL || device->exception != NULL))
+		error = bw_share_start(device);
 	if (error != 0)
 		return error;
-	if (engine->network == NULL)
-		engine->network = bw_network_of_conf(engine);
-	return engine->network != NULL ? 0 : -ENOMEM;
+	if (device->network == NULL)
+		device->network = bw_network_of_conf(device);
+	if (device->network == NULL)
+		return -ENOMEM;
+	join_groups(device);
+	return 0;
+}
+
+/** 0, or -EINVAL after one line. */
+static int check_device(const struct bw_engine_device *device)
+{
+	const struct bw_nic *nic = device->nic;
+
+	if (device->addr_count == 0 && !device->shares_addresses) {
+		bw_error("--dev %s: the engine needs an address for it; give --addr CIDR", nic->plan.spec);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < device->addr_count; i++) {
+		char text[BW_IP_STRLEN];
+
+		if (bw_ip_is_v4(&device->addrs[i].ip) || nic->mtu >= BW_IP6_MTU_MIN)
+			continue;
+		bw_error(
+			"--dev %s: an MTU of %u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
+			nic->plan.spec, nic->mtu, BW_IP6_MTU_MIN, bw_ip_format(&device->addrs[i].ip, text));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int check_conf(const struct bw_engine_conf *conf)
+{
+	int error = 0;
+
+	if (conf->worker_count == 0 || conf->worker_count > BW_WORKERS_MAX || conf->helper_count == 0 ||
+		conf->helper_count > HELPERS_MAX || conf->device_count == 0 ||
+		conf->device_count > BW_DEVICES_MAX) {
+		bw_error("the engine needs 1 to %u devices, 1 to %u workers and 1 to %u helper threads",
+			BW_DEVICES_MAX, BW_WORKERS_MAX, HELPERS_MAX);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < conf->device_count && error == 0; i++)
+		error = check_device(&conf->devices[i]);
+	return error;
+}
+
+/** 0, or -errno; -ENOMEM without a line. */
+static int make_workers(struct bw_engine *engine)
+{
+	int error = 0;
+
+	engine->gate.parties = engine->worker_count + 1;
+	engine->workers = aligned_alloc(BW_CACHE_LINE, engine->worker_count * sizeof(*engine->workers));
+	if (engine->workers == NULL)
+		return -ENOMEM;
+	memset(engine->workers, 0, engine->worker_count * sizeof(*engine->workers));
+	for (unsigned i = 0; i < engine->worker_count; i++) {
+		struct bw_worker *w = &engine->workers[i];
+
+		w->engine = engine;
+		w->index = (uint16_t)i;
+		w->worker_count = (uint16_t)engine->worker_count;
+		w->wake_fd = -1;
+	}
+	for (unsigned i = 0; i < engine->worker_count && error == 0; i++)
+		error = make_ifaces(engine, i);
+	for (unsigned i = 0; i < engine->device_count && error == 0; i++)
+		error = make_network(&engine->devices[i]);
+	for (unsigned i = 0; i < engine->worker_count && error == 0; i++)
+		error = init_worker(engine, i);
+	return error;
 }
 
 int bw_engine_create(const struct bw_engine_conf *conf, struct bw_engine **out)
 {
-	struct bw_nic *nic = conf->devices[0].nic;
 	struct bw_engine *engine;
 	uint64_t seed;
-	int error = -ENOMEM;
+	int error = check_conf(conf);
 
-	if (conf->worker_count == 0 || conf->worker_count > BW_WORKERS_MAX || conf->helper_count == 0 ||
-		conf->helper_count > BW_ARRAY_LEN(engine->helpers) ||
-		(conf->devices[0].addr_count == 0 && !conf->devices[0].shares_addresses)) {
-		bw_error("the engine needs 1 to %u workers, 1 to %zu helper threads and an address",
-			BW_WORKERS_MAX, BW_ARRAY_LEN(engine->helpers));
-		return -EINVAL;
-	}
-	for (unsigned i = 0; i < conf->devices[0].addr_count; i++) {
-		char text[BW_IP_STRLEN];
-
-		if (bw_ip_is_v4(&conf->devices[0].addrs[i].ip) || nic->mtu >= BW_IP6_MTU_MIN)
-			continue;
-		bw_error(
-			"--dev %s: an MTU of %u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
-			nic->plan.spec, nic->mtu, BW_IP6_MTU_MIN,
-			bw_ip_format(&conf->devices[0].addrs[i].ip, text));
-		return -EINVAL;
-	}
+	if (error != 0)
+		return error;
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		return -EIO;
 	engine = calloc(1, sizeof(*engine));
-	if (engine == NULL)
+	if (engine == NULL) {
+		error = -ENOMEM;
 		goto fail;
+	}
 	engine->number = come_alive(seed);
 	engine->conf = *conf;
-	engine->nic = nic;
 	engine->worker_count = conf->worker_count;
+	engine->device_count = conf->device_count;
+	for (unsigned i = 0; i < engine->device_count; i++)
+		engine->devices[i] = (struct bw_device){ .engine = engine,
+			.conf = &engine->conf.devices[i],
+			.index = i,
+			.nic = conf->devices[i].nic };
 	pthread_mutex_init(&engine->job_mutex, NULL);
 	pthread_mutex_init(&engine->network_mutex, NULL);
 	pthread_cond_init(&engine->job_cond, NULL);
 	pthread_mutex_init(&engine->gate.mutex, NULL);
 	pthread_cond_init(&engine->gate.cond, NULL);
-	engine->gate.parties = engine->worker_count + 1;
-	engine->workers = aligned_alloc(BW_CACHE_LINE, engine->worker_count * sizeof(*engine->workers));
-	if (engine->workers == NULL)
-		goto fail;
-	memset(engine->workers, 0, engine->worker_count * sizeof(*engine->workers));
-	for (unsigned i = 0; i < engine->worker_count; i++)
-		engine->workers[i].wake_fd = -1;
-	error = make_network(engine);
+	error = make_workers(engine);
 	if (error != 0)
 		goto fail;
-	join_groups(engine);
-	error = -ENOMEM;
-	for (unsigned i = 0; i < engine->worker_count; i++) {
-		if (init_worker(engine, i) != 0)
-			goto fail;
-	}
 	*out = engine;
 	return 0;
 fail:
@@ -268,6 +350,22 @@ fail:
 			"no memory for the workers and their rings; give EAL more with -m, reserve hugepages, or use "
 			"fewer --workers");
 	bw_engine_destroy(engine);
+	return error;
+}
+
+/** From now on packets come, and the kernel's are carried. */
+static int begin_devices(struct bw_engine *engine)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < engine->device_count && error == 0; i++) {
+		struct bw_device *device = &engine->devices[i];
+
+		if (device->share != NULL)
+			error = bw_share_begin(device);
+		if (error == 0 && device->exception != NULL)
+			error = bw_exception_begin(device);
+	}
 	return error;
 }
 
@@ -322,13 +420,11 @@ int bw_engine_start(struct bw_engine *engine)
 		atomic_store(&engine->stops, true);
 	engine->has_started = error == 0;
 	bw_gate_pass(&engine->gate);
-	if (error != 0)
+	if (error != 0) {
 		join_workers(engine);
-	else if (engine->share != NULL)
-		error = bw_share_begin(engine);
-	if (error == 0 && engine->exception != NULL)
-		error = bw_exception_begin(engine);
-	return error;
+		return error;
+	}
+	return begin_devices(engine);
 }
 
 static void wake_all(struct bw_engine *engine)
@@ -395,8 +491,10 @@ void bw_engine_destroy(struct bw_engine *engine)
 {
 	if (engine == NULL)
 		return;
-	bw_share_stop(engine);
-	bw_exception_stop(engine);
+	for (unsigned i = 0; i < engine->device_count; i++) {
+		bw_share_stop(&engine->devices[i]);
+		bw_exception_stop(&engine->devices[i]);
+	}
 	if (engine->has_started)
 		stop_workers(engine);
 	if (engine->jobs != NULL)
@@ -410,9 +508,13 @@ void bw_engine_destroy(struct bw_engine *engine)
 		if (w->wake_fd >= 0)
 			close(w->wake_fd);
 	}
-	bw_share_free(engine);
-	bw_exception_free(engine);
-	free(engine->network);
+	for (unsigned i = 0; i < engine->device_count; i++) {
+		bw_share_free(&engine->devices[i]);
+		bw_exception_free(&engine->devices[i]);
+		free(engine->devices[i].network);
+	}
+	for (unsigned i = 0; engine->workers != NULL && i < engine->worker_count; i++)
+		free(engine->workers[i].ifaces);
 	free(engine->workers);
 	pthread_mutex_destroy(&engine->network_mutex);
 	pthread_mutex_destroy(&engine->gate.mutex);
@@ -438,16 +540,16 @@ const char *const bw_stage_name[BW_STAGE_COUNT] = {
 	[BW_STAGE_TX] = "tx",
 };
 
-unsigned bw_engine_addrs(const struct bw_engine *engine, struct bw_cidr *addrs, unsigned max)
+unsigned bw_engine_addrs(const struct bw_engine *engine, unsigned device, struct bw_cidr *addrs, unsigned max)
 {
+	const struct bw_device *d = &engine->devices[device];
 	pthread_mutex_t *mutex = (pthread_mutex_t *)(uintptr_t)&engine->network_mutex;
 	unsigned count;
 
 	pthread_mutex_lock(mutex);
-	count = engine->conf.devices[0].shares_addresses ? engine->network->addr_count
-							 : engine->conf.devices[0].addr_count;
+	count = d->conf->shares_addresses ? d->network->addr_count : d->conf->addr_count;
 	count = BW_MIN(count, max);
-	memcpy(addrs, engine->network->addrs, count * sizeof(addrs[0]));
+	memcpy(addrs, d->network->addrs, count * sizeof(addrs[0]));
 	pthread_mutex_unlock(mutex);
 	return count;
 }

@@ -41,7 +41,7 @@ _Static_assert(BW_TX_KERNELS >= BW_BURST_MAX + AT_ONCE, "others overshoot by a b
 #define PREFETCH_AHEAD 4
 
 struct bw_exception {
-	struct bw_engine *engine;
+	struct bw_device *device;
 	struct bw_tap tap;
 	struct rte_mempool *pool; /* of what the kernel sends, and of copies for it. The nic's */
 	struct rte_ring *to_kernel, *from_kernel;
@@ -89,13 +89,15 @@ static unsigned copy_out(struct bw_exception *x, struct rte_mbuf **pkts, unsigne
 	return count;
 }
 
-static void give_to_kernel(struct bw_worker *w, struct bw_rate *rate, struct rte_mbuf **pkts, unsigned count)
+static void give_to_kernel(
+	struct bw_iface *iface, struct bw_rate *rate, struct rte_mbuf **pkts, unsigned count)
 {
-	struct bw_exception *x = w->engine->exception;
+	struct bw_exception *x = iface->device->exception;
+	struct bw_worker *w = iface->worker;
 	unsigned taken = bw_rate_take(rate, w->now, count);
 
 	/* Scarce or not, it is the kernel that hears what neighbours say. */
-	if (bw_unlikely(is_scarce(w->nic->pools[w->rx_queue])))
+	if (bw_unlikely(is_scarce(iface->nic->pools[iface->rx_queue])))
 		taken = copy_out(x, pkts, taken);
 	taken = rte_ring_mp_enqueue_burst(x->to_kernel, (void **)pkts, taken, NULL);
 	if (taken > 0)
@@ -105,9 +107,9 @@ static void give_to_kernel(struct bw_worker *w, struct bw_rate *rate, struct rte
 	rte_pktmbuf_free_bulk(pkts + taken, count - taken);
 }
 
-unsigned bw_exception_sort(struct bw_worker *w, struct rte_mbuf **pkts, unsigned count)
+unsigned bw_exception_sort(struct bw_iface *iface, struct rte_mbuf **pkts, unsigned count)
 {
-	struct bw_exception *x = w->engine->exception;
+	struct bw_exception *x = iface->device->exception;
 	struct rte_mbuf *others[BW_BURST_MAX], *neighbours[BW_BURST_MAX];
 	unsigned kept = 0, other_count = 0, neighbour_count = 0;
 
@@ -118,7 +120,7 @@ unsigned bw_exception_sort(struct bw_worker *w, struct rte_mbuf **pkts, unsigned
 
 		if (i + PREFETCH_AHEAD < count)
 			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + PREFETCH_AHEAD], void *));
-		if (bw_claims_is_ours(w->claims, w->network, m, w->now))
+		if (bw_claims_is_ours(iface->claims, iface->network, m, iface->worker->now))
 			pkts[kept++] = m;
 		else if (bw_claims_is_about_neighbours(m))
 			neighbours[neighbour_count++] = m;
@@ -127,30 +129,31 @@ unsigned bw_exception_sort(struct bw_worker *w, struct rte_mbuf **pkts, unsigned
 	}
 	/* Whatever else comes: without these, neither stack would have a next hop. */
 	if (neighbour_count > 0)
-		give_to_kernel(w, &x->neighbours_rate, neighbours, neighbour_count);
+		give_to_kernel(iface, &x->neighbours_rate, neighbours, neighbour_count);
 	if (other_count > 0)
-		give_to_kernel(w, &x->to_rate, others, other_count);
+		give_to_kernel(iface, &x->to_rate, others, other_count);
 	return kept;
 }
 
-unsigned bw_exception_deliver(struct bw_worker *w)
+unsigned bw_exception_deliver(struct bw_iface *iface)
 {
-	struct bw_exception *x = w->engine->exception;
-	const unsigned room = w->tx_count < BW_TX_BACKLOG_MAX ? BW_TX_BACKLOG_MAX - w->tx_count : 0;
-	const unsigned count = rte_ring_sc_dequeue_burst(
-		x->from_kernel, (void **)(w->tx + w->tx_count), BW_MIN(room, (unsigned)AT_ONCE), NULL);
+	struct bw_exception *x = iface->device->exception;
+	struct bw_worker *w = iface->worker;
+	const unsigned room = iface->tx_count < BW_TX_BACKLOG_MAX ? BW_TX_BACKLOG_MAX - iface->tx_count : 0;
+	const unsigned count = rte_ring_sc_dequeue_burst(x->from_kernel,
+		(void **)(iface->tx + iface->tx_count), BW_MIN(room, (unsigned)AT_ONCE), NULL);
 
-	w->tx_count += count;
+	iface->tx_count += count;
 	bw_count_n(&w->counters, BW_EXCEPTION_FROM_KERNEL, count);
 	if (bw_unlikely(atomic_load_explicit(&x->lost, memory_order_relaxed) > 0))
 		bw_count_n(&w->counters, BW_EXCEPTION_DROPPED, atomic_exchange(&x->lost, 0));
 	return count;
 }
 
-bool bw_exception_has_for(const struct bw_worker *w)
+bool bw_exception_has_for(const struct bw_iface *iface)
 {
-	return w->claims != NULL && w->index == 0 && w->tx_count < BW_TX_BACKLOG_MAX &&
-	       !rte_ring_empty(w->engine->exception->from_kernel);
+	return iface->claims != NULL && iface->worker->index == 0 && iface->tx_count < BW_TX_BACKLOG_MAX &&
+	       !rte_ring_empty(iface->device->exception->from_kernel);
 }
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
@@ -224,7 +227,7 @@ static unsigned read_from_kernel(struct bw_exception *x, bool *has_more)
 		rte_pktmbuf_free_bulk(pkts, count);
 	}
 	if (count > 0 || lost > 0)
-		bw_power_wake(&x->engine->workers[0]);
+		bw_power_wake(&x->device->engine->workers[0]);
 	*has_more = !x->is_gone && rc != -EAGAIN;
 	return count + lost;
 }
@@ -268,92 +271,91 @@ static void *exception_main(void *arg)
 
 /* ---- start and stop ---------------------------------------------------------------------------------------------- */
 
-const char *bw_exception_iface(const struct bw_engine *engine)
+const char *bw_exception_iface(const struct bw_device *device)
 {
-	return engine->exception != NULL ? engine->exception->tap.name : NULL;
+	return device->exception != NULL ? device->exception->tap.name : NULL;
 }
 
 /** What the configuration gives to the kernel, whose it is from now on. */
 static int give_network(struct bw_exception *x)
 {
-	const struct bw_engine_conf *conf = &x->engine->conf;
+	const struct bw_engine_device *conf = x->device->conf;
 	int rc = 0;
 
-	for (unsigned i = 0; i < conf->devices[0].addr_count && rc == 0; i++)
-		rc = bw_tap_add_addr(&x->tap, &conf->devices[0].addrs[i]);
-	for (unsigned i = 0; i < conf->devices[0].route_count && rc == 0; i++)
-		rc = bw_tap_add_route(
-			&x->tap, &conf->devices[0].routes[i].prefix, &conf->devices[0].routes[i].gateway);
+	for (unsigned i = 0; i < conf->addr_count && rc == 0; i++)
+		rc = bw_tap_add_addr(&x->tap, &conf->addrs[i]);
+	for (unsigned i = 0; i < conf->route_count && rc == 0; i++)
+		rc = bw_tap_add_route(&x->tap, &conf->routes[i].prefix, &conf->routes[i].gateway);
 	return rc;
 }
 
 static struct rte_ring *make_ring(
-	const struct bw_engine *engine, const char *what, unsigned size, unsigned flags)
+	const struct bw_device *device, const char *what, unsigned size, unsigned flags)
 {
 	char name[RTE_RING_NAMESIZE];
 
-	snprintf(name, sizeof(name), "bw%u_%s", engine->number, what);
+	snprintf(name, sizeof(name), "bw%u_%s_%u", device->engine->number, what, device->index);
 	return rte_ring_create(name, size, SOCKET_ID_ANY, flags | RING_F_SC_DEQ | RING_F_EXACT_SZ);
 }
 
 static int make_buffers(struct bw_exception *x)
 {
-	const struct bw_engine *engine = x->engine;
+	const struct bw_device *device = x->device;
 	/* A driver keeps what it has sent until it needs the place. */
-	const unsigned count = engine->nic->tx_descs + FROM_KERNEL_MAX + BW_TX_BACKLOG_MAX + COPIES + AT_ONCE;
+	const unsigned count = device->nic->tx_descs + FROM_KERNEL_MAX + BW_TX_BACKLOG_MAX + COPIES + AT_ONCE;
 
-	x->pool = bw_nic_extra_pool(engine->nic, count, bw_tap_room(&x->tap));
+	x->pool = bw_nic_extra_pool(device->nic, count, bw_tap_room(&x->tap));
 	if (x->pool == NULL)
 		return -ENOBUFS; /* it has said so */
-	x->to_kernel = make_ring(engine, "to_kernel", TO_KERNEL_MAX, 0);
-	x->from_kernel = make_ring(engine, "from_kernel", FROM_KERNEL_MAX, RING_F_SP_ENQ);
-	x->claims = calloc(engine->worker_count, sizeof(*x->claims));
+	x->to_kernel = make_ring(device, "to_kernel", TO_KERNEL_MAX, 0);
+	x->from_kernel = make_ring(device, "from_kernel", FROM_KERNEL_MAX, RING_F_SP_ENQ);
+	x->claims = calloc(device->engine->worker_count, sizeof(*x->claims));
 	x->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	return x->to_kernel != NULL && x->from_kernel != NULL && x->claims != NULL && x->wake_fd >= 0
 		       ? 0
 		       : -ENOMEM;
 }
 
-int bw_exception_start(struct bw_engine *engine)
+int bw_exception_start(struct bw_device *device)
 {
-	const struct bw_engine_conf *conf = &engine->conf;
-	const struct bw_nic *nic = engine->nic;
+	const struct bw_engine *engine = device->engine;
+	const struct bw_engine_device *conf = device->conf;
+	const struct bw_nic *nic = device->nic;
 	struct bw_exception *x = calloc(1, sizeof(*x));
 	int rc;
 
 	if (x == NULL)
 		return -ENOMEM;
-	x->engine = engine;
+	x->device = device;
 	x->tap.fd = x->wake_fd = -1;
-	engine->exception = x;
-	bw_rate_init(&x->to_rate, conf->exception_packets_per_s);
-	bw_rate_init(&x->from_rate, conf->exception_packets_per_s);
+	device->exception = x;
+	bw_rate_init(&x->to_rate, engine->conf.exception_packets_per_s);
+	bw_rate_init(&x->from_rate, engine->conf.exception_packets_per_s);
 	bw_rate_init(&x->neighbours_rate, NEIGHBOURS_PER_S);
-	rc = bw_tap_open(&x->tap, &(struct bw_tap_conf){ .name = conf->devices[0].exception_tap,
-					  .mac = nic->mac,
-					  .mtu = nic->mtu,
-					  .vlan = conf->devices[0].vlan });
+	rc = bw_tap_open(&x->tap,
+		&(struct bw_tap_conf){
+			.name = conf->exception_tap, .mac = nic->mac, .mtu = nic->mtu, .vlan = conf->vlan });
 	if (rc == 0)
 		rc = make_buffers(x);
 	if (rc == 0)
 		rc = give_network(x);
 	if (rc != 0)
 		return rc;
-	rc = bw_nic_hear_groups(engine->nic);
+	rc = bw_nic_hear_groups(device->nic);
 	if (rc != 0)
 		bw_warn("--exception %s: the device does not let all multicast groups through (%s): the kernel may miss "
 			"some",
 			x->tap.name, strerror(-rc));
 	for (unsigned i = 0; i < engine->worker_count; i++) {
-		bw_claims_init(&x->claims[i], conf, bw_share_connects(engine));
-		engine->workers[i].claims = &x->claims[i];
+		bw_claims_init(&x->claims[i], &engine->conf, conf->vlan, bw_share_connects(engine));
+		engine->workers[i].ifaces[device->index].claims = &x->claims[i];
 	}
 	return 0;
 }
 
-int bw_exception_begin(struct bw_engine *engine)
+int bw_exception_begin(struct bw_device *device)
 {
-	struct bw_exception *x = engine->exception;
+	struct bw_exception *x = device->exception;
 	int rc = pthread_create(&x->thread, NULL, exception_main, x);
 
 	if (rc != 0) {
@@ -364,9 +366,9 @@ int bw_exception_begin(struct bw_engine *engine)
 	return 0;
 }
 
-void bw_exception_stop(struct bw_engine *engine)
+void bw_exception_stop(struct bw_device *device)
 {
-	struct bw_exception *x = engine->exception;
+	struct bw_exception *x = device->exception;
 
 	if (x == NULL || !x->is_running)
 		return;
@@ -385,9 +387,9 @@ static void free_ring(struct rte_ring *ring)
 	rte_ring_free(ring);
 }
 
-void bw_exception_free(struct bw_engine *engine)
+void bw_exception_free(struct bw_device *device)
 {
-	struct bw_exception *x = engine->exception;
+	struct bw_exception *x = device->exception;
 
 	if (x == NULL)
 		return;
@@ -398,5 +400,5 @@ void bw_exception_free(struct bw_engine *engine)
 		close(x->wake_fd);
 	bw_tap_close(&x->tap);
 	free(x);
-	engine->exception = NULL;
+	device->exception = NULL;
 }

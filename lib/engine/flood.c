@@ -124,6 +124,7 @@ static void sources_init(struct bw_flood *f, const struct bw_ip *own, struct bw_
 static int frame_make(struct bw_worker *w, struct bw_flood *f, const struct bw_ip *own)
 {
 	static const struct bw_mac unknown;
+	const struct bw_wire_host *host = &w->ifaces[0].host;
 	bool is_v4 = bw_ip_is_v4(&f->conf->target), is_udp = f->conf->kind == BW_FLOOD_UDP;
 	struct bw_ip src;
 	struct bw_ip_out ip = {
@@ -143,7 +144,7 @@ static int frame_make(struct bw_worker *w, struct bw_flood *f, const struct bw_i
 		tcp_append(f, m);
 	bw_ip_prepend(m, &ip);
 	bw_eth_prepend(
-		m, &w->host.mac, &unknown, is_v4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6, w->host.vlan);
+		m, &host->mac, &unknown, is_v4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6, host->vlan);
 	f->frame_len = m->data_len;
 	f->frame = malloc(f->frame_len);
 	if (f->frame != NULL) {
@@ -163,7 +164,7 @@ static uint32_t size_max(const struct bw_worker *w, const struct bw_ip *target)
 	uint32_t room = rte_pktmbuf_data_room_size(w->pool) - RTE_PKTMBUF_HEADROOM - RTE_ETHER_HDR_LEN -
 			RTE_VLAN_HLEN;
 
-	return BW_MIN(bw_egress_datagram_mtu(w, target), room) - ip_len -
+	return BW_MIN(bw_egress_datagram_mtu(&w->ifaces[0], target), room) - ip_len -
 	       (uint32_t)sizeof(struct rte_udp_hdr);
 }
 
@@ -173,7 +174,7 @@ static int conf_check(const struct bw_worker *w, const struct bw_flood_conf *con
 	bool is_first = w->index == 0;
 	char text[BW_IP_STRLEN];
 
-	if (own == NULL || bw_route(w->network, &conf->target) == NULL) {
+	if (own == NULL || bw_route(w->ifaces[0].network, &conf->target) == NULL) {
 		if (is_first)
 			bw_error("--flood: no way to %s; give an --addr of its network, or a route",
 				bw_ip_format(&conf->target, text));
@@ -182,7 +183,7 @@ static int conf_check(const struct bw_worker *w, const struct bw_flood_conf *con
 	if (conf->kind == BW_FLOOD_UDP && conf->size > size_max(w, &conf->target)) {
 		if (is_first)
 			bw_error("--flood: --size is at most %u bytes of a datagram with an MTU of %u",
-				size_max(w, &conf->target), w->nic->mtu);
+				size_max(w, &conf->target), w->ifaces[0].nic->mtu);
 		return -EMSGSIZE;
 	}
 	return 0;
@@ -191,7 +192,7 @@ static int conf_check(const struct bw_worker *w, const struct bw_flood_conf *con
 int bw_flood_start(struct bw_worker *w)
 {
 	const struct bw_flood_conf *conf = w->engine->conf.flood;
-	const struct bw_ip *own = bw_route_source(w->network, &conf->target);
+	const struct bw_ip *own = bw_route_source(w->ifaces[0].network, &conf->target);
 	int error = conf_check(w, conf, own);
 	struct bw_flood *f;
 
@@ -201,7 +202,7 @@ int bw_flood_start(struct bw_worker *w)
 	if (f == NULL)
 		return -ENOMEM;
 	f->conf = conf;
-	f->next_hop = *bw_route(w->network, &conf->target);
+	f->next_hop = *bw_route(w->ifaces[0].network, &conf->target);
 	f->random = conf->seed + ((uint64_t)w->index << 32);
 	error = frame_make(w, f, own);
 	if (error != 0) {
@@ -289,7 +290,7 @@ static void send_due(struct bw_worker *w, struct bw_flood *f, uint64_t due)
 
 	build(w, f, count);
 	count = BW_MIN(count, f->built_count);
-	sent = bw_egress_offer(w, f->built, count);
+	sent = bw_egress_offer(&w->ifaces[0], f->built, count);
 	f->built_count -= sent;
 	memmove(f->built, f->built + sent, f->built_count * sizeof(f->built[0]));
 	f->done += sent;
@@ -311,10 +312,10 @@ static void give_up(struct bw_flood *f, uint64_t expired)
 /** Into the frame with the neighbour's address. False: it is not known, and has been asked for. */
 static bool find_neighbour(struct bw_worker *w, struct bw_flood *f)
 {
-	const struct bw_mac *mac = bw_neigh_of_path(&w->neigh, f->path, w->now);
+	const struct bw_neigh *n = bw_neigh_of_path(&w->neigh, f->path, w->now);
+	const struct bw_mac *mac =
+		n != NULL ? &n->mac : bw_neigh_resolve(&w->ifaces[0], &f->next_hop, NULL, &f->path);
 
-	if (mac == NULL)
-		mac = bw_neigh_resolve(w, &f->next_hop, NULL, &f->path);
 	if (mac == NULL)
 		return false;
 	memcpy(f->frame, mac, sizeof(*mac));

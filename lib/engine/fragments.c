@@ -96,12 +96,14 @@ static struct rte_mbuf *reassemble(struct bw_worker *w, struct bw_pkt *pkt)
 		rte_pktmbuf_mtod_offset(m, struct rte_ipv6_fragment_ext *, pkt->fragment_off));
 }
 
-struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt)
+struct rte_mbuf *bw_fragments_input(struct bw_iface *iface, struct bw_pkt *pkt)
 {
+	struct bw_worker *w = iface->worker;
 	struct rte_ip_frag_death_row *row = w->death_row;
 	struct rte_mbuf *whole;
 
 	note_ecn(pkt);
+	pkt->m->port = (uint16_t)iface->device->index; /* for tell_sender() */
 	w->fragment_at = w->now;
 	if (!bw_timer_is_armed(&w->fragment_timer))
 		bw_timer_arm(&w->wheel, &w->fragment_timer, w->now + EXPIRE_NS);
@@ -132,10 +134,11 @@ struct rte_mbuf *bw_fragments_input(struct bw_worker *w, struct bw_pkt *pkt)
 /** RFC 1122 section 3.3.2, RFC 8200 section 4.5: only about a first fragment, which says what it was. */
 static void tell_sender(struct bw_worker *w, struct rte_mbuf *m)
 {
+	struct bw_iface *iface = &w->ifaces[m->port];
 	struct bw_pkt pkt;
 	uint8_t type;
 
-	bw_pkt_parse(m, &w->host, &pkt);
+	bw_pkt_parse(m, &iface->host, &pkt);
 	if (pkt.kind != BW_PKT_FRAGMENT || !pkt.is_first_fragment)
 		return;
 	type = *rte_pktmbuf_mtod_offset(m, const uint8_t *, pkt.l4_off);
@@ -143,7 +146,7 @@ static void tell_sender(struct bw_worker *w, struct rte_mbuf *m)
 		return; /* of errors there are no errors */
 	if (pkt.ip_proto == IPPROTO_ICMPV6 && !(type & ICMP6_INFOMSG_MASK))
 		return;
-	bw_icmp_error(w, &pkt, BW_ICMP_REASSEMBLY_TIMEOUT);
+	bw_icmp_error(iface, &pkt, BW_ICMP_REASSEMBLY_TIMEOUT);
 }
 
 void bw_fragments_timer(struct bw_worker *w)

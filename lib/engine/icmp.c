@@ -6,8 +6,9 @@
 
 #include "worker.h"
 
-void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
+void bw_arp_input(struct bw_iface *iface, struct bw_pkt *pkt, bool is_from_device)
 {
+	struct bw_worker *w = iface->worker;
 	struct bw_arp_fields arp;
 	bool is_for_us;
 
@@ -15,38 +16,40 @@ void bw_arp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 		bw_count(&w->counters, BW_DROP_ARP);
 		goto out;
 	}
-	if (bw_route_is_ours(w->network, &arp.sender)) {
-		if (memcmp(&arp.sender_mac, &w->host.mac, sizeof(arp.sender_mac)) != 0 && is_from_device) {
+	if (bw_route_is_ours(iface->network, &arp.sender)) {
+		if (memcmp(&arp.sender_mac, &iface->host.mac, sizeof(arp.sender_mac)) != 0 &&
+			is_from_device) {
 			char ip[BW_IP_STRLEN], mac[BW_MAC_STRLEN];
 
 			bw_count(&w->counters, BW_ARP_CONFLICTS);
 			bw_warn_limited(w->now, "%s is also claimed by %s: two hosts have the same address",
 				bw_ip_format(&arp.sender, ip), bw_mac_format(&arp.sender_mac, mac));
 			/* RFC 5227 section 2.4 (c), as a server: defend it once in 10 s, and keep it. */
-			if (w->now - w->defended_at > 10 * BW_NS_PER_SEC || w->defended_at == 0) {
-				w->defended_at = w->now;
-				bw_neigh_announce(w);
+			if (w->now - iface->defended_at > 10 * BW_NS_PER_SEC || iface->defended_at == 0) {
+				iface->defended_at = w->now;
+				bw_neigh_announce(iface);
 			}
 		}
 		goto out;
 	}
-	is_for_us = bw_route_is_ours(w->network, &arp.target);
-	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &arp.sender,
-				  .mac = &arp.sender_mac,
-				  .is_answer = is_for_us && arp.opcode == RTE_ARP_OP_REPLY,
-				  .overrides = true,
-				  .creates = is_for_us });
+	is_for_us = bw_route_is_ours(iface->network, &arp.target);
+	bw_neigh_learn(iface, &(struct bw_neigh_claim){ .ip = &arp.sender,
+				      .mac = &arp.sender_mac,
+				      .is_answer = is_for_us && arp.opcode == RTE_ARP_OP_REPLY,
+				      .overrides = true,
+				      .creates = is_for_us });
 	if (is_for_us && arp.opcode == RTE_ARP_OP_REQUEST && is_from_device &&
-		(bw_route_is_on_link(w->network, &arp.sender) || bw_ip_is_unspecified(&arp.sender)))
-		bw_neigh_answer_arp(w, &arp);
+		(bw_route_is_on_link(iface->network, &arp.sender) || bw_ip_is_unspecified(&arp.sender)))
+		bw_neigh_answer_arp(iface, &arp);
 	else if (!is_for_us)
 		bw_count(&w->counters, BW_DROP_ARP);
 out:
 	rte_pktmbuf_free(pkt->m);
 }
 
-static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
+static void nd_input(struct bw_iface *iface, struct bw_pkt *pkt, bool is_from_device)
 {
+	struct bw_worker *w = iface->worker;
 	struct bw_nd_fields nd;
 	const struct bw_ip *from = &pkt->flow.remote;
 
@@ -55,22 +58,22 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 		return;
 	}
 	if (nd.type == ND_NEIGHBOR_SOLICIT) {
-		if (!bw_route_is_ours(w->network, &nd.target)) {
+		if (!bw_route_is_ours(iface->network, &nd.target)) {
 			bw_count(&w->counters, BW_DROP_ND);
 			return;
 		}
 		if (!bw_ip_is_unspecified(from) && nd.has_link_addr)
-			bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = from,
-						  .mac = &nd.link_addr,
-						  .overrides = true,
-						  .creates = true });
+			bw_neigh_learn(iface, &(struct bw_neigh_claim){ .ip = from,
+						      .mac = &nd.link_addr,
+						      .overrides = true,
+						      .creates = true });
 		if (is_from_device)
-			bw_neigh_answer_nd(w, &nd, from);
+			bw_neigh_answer_nd(iface, &nd, from);
 		return;
 	}
-	if (bw_route_is_ours(w->network, &nd.target)) {
+	if (bw_route_is_ours(iface->network, &nd.target)) {
 		/* A link that reflects brings our own announcements back. */
-		if (nd.has_link_addr && memcmp(&nd.link_addr, &w->host.mac, sizeof(nd.link_addr)) == 0)
+		if (nd.has_link_addr && memcmp(&nd.link_addr, &iface->host.mac, sizeof(nd.link_addr)) == 0)
 			return;
 		bw_count(&w->counters, BW_ARP_CONFLICTS);
 		if (is_from_device && nd.has_link_addr) {
@@ -82,15 +85,16 @@ static void nd_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_devic
 		return;
 	}
 	/* RFC 4861 section 7.2.4: the answer to a question that was put to it alone may leave the address out. */
-	bw_neigh_learn(w, &(struct bw_neigh_claim){ .ip = &nd.target,
-				  .mac = nd.has_link_addr ? &nd.link_addr : NULL,
-				  .is_answer = (nd.flags & BW_ND_SOLICITED) != 0,
-				  .overrides = (nd.flags & BW_ND_OVERRIDE) != 0 });
+	bw_neigh_learn(iface, &(struct bw_neigh_claim){ .ip = &nd.target,
+				      .mac = nd.has_link_addr ? &nd.link_addr : NULL,
+				      .is_answer = (nd.flags & BW_ND_SOLICITED) != 0,
+				      .overrides = (nd.flags & BW_ND_OVERRIDE) != 0 });
 }
 
 /** Turn an echo request around in its own buffer. Takes the mbuf. */
-static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_type)
+static void echo_reply(struct bw_iface *iface, struct bw_pkt *pkt, uint8_t reply_type)
 {
+	struct bw_worker *w = iface->worker;
 	struct rte_mbuf *m = pkt->m;
 	const struct bw_ip *src = &pkt->flow.local;
 	struct bw_ip dst = pkt->flow.remote;
@@ -99,7 +103,7 @@ static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_ty
 	uint32_t sum;
 
 	if (bw_ip_is_multicast(src))
-		src = bw_route_source(w->network, &dst);
+		src = bw_route_source(iface->network, &dst);
 	if (src == NULL) {
 		bw_count(&w->counters, BW_DROP_ICMP);
 		rte_pktmbuf_free(m);
@@ -140,7 +144,7 @@ static void echo_reply(struct bw_worker *w, struct bw_pkt *pkt, uint8_t reply_ty
 	};
 	bw_ip_prepend(m, &ip);
 	bw_count(&w->counters, BW_ICMP_ECHO);
-	bw_egress_ip_fragmented(w, m, &dst);
+	bw_egress_ip_fragmented(iface, m, &dst);
 }
 
 /** An error about something we sent: TCP decides what it means for the connection. */
@@ -167,8 +171,9 @@ static void error_input(struct bw_worker *w, struct bw_pkt *pkt)
 	bw_tcp_icmp_error(w->tcp, w->now, &quote.flow, quote.seq, is_hard, is_too_big ? quote.mtu : 0);
 }
 
-void bw_icmp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
+void bw_icmp_input(struct bw_iface *iface, struct bw_pkt *pkt, bool is_from_device)
 {
+	struct bw_worker *w = iface->worker;
 	uint8_t type = *rte_pktmbuf_mtod_offset(pkt->m, uint8_t *, pkt->l4_off);
 	bool is_v4 = pkt->kind == BW_PKT_ICMP4;
 
@@ -179,11 +184,11 @@ void bw_icmp_input(struct bw_worker *w, struct bw_pkt *pkt, bool is_from_device)
 			rte_pktmbuf_free(pkt->m);
 			return;
 		}
-		echo_reply(w, pkt, is_v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY);
+		echo_reply(iface, pkt, is_v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY);
 		return;
 	}
 	if (!is_v4 && (type == ND_NEIGHBOR_SOLICIT || type == ND_NEIGHBOR_ADVERT))
-		nd_input(w, pkt, is_from_device);
+		nd_input(iface, pkt, is_from_device);
 	else
 		error_input(w, pkt);
 	rte_pktmbuf_free(pkt->m);
@@ -207,8 +212,9 @@ static bool may_send_error(struct bw_worker *w)
 	return true;
 }
 
-void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_reason reason)
+void bw_icmp_error(struct bw_iface *iface, const struct bw_pkt *pkt, enum bw_icmp_reason reason)
 {
+	struct bw_worker *w = iface->worker;
 	static const struct {
 		uint8_t type4, code4, type6, code6;
 	} error[] = {
@@ -232,7 +238,7 @@ void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_r
 	 * only those through that are told of even then.
 	 */
 	if (pkt->is_to_multicast && reason == BW_ICMP_BAD_HEADER)
-		src = bw_route_source(w->network, &pkt->flow.remote);
+		src = bw_route_source(iface->network, &pkt->flow.remote);
 	else if (pkt->is_to_multicast)
 		return;
 	if (src == NULL || bw_ip_is_unspecified(&pkt->flow.remote) || !may_send_error(w))
@@ -254,5 +260,5 @@ void bw_icmp_error(struct bw_worker *w, const struct bw_pkt *pkt, enum bw_icmp_r
 				 .proto = is_v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6,
 				 .ttl = w->ttl });
 	bw_count(&w->counters, BW_ICMP_ERRORS_SENT);
-	bw_egress_ip(w, m, &pkt->flow.remote, NULL);
+	bw_egress_ip(iface, m, &pkt->flow.remote);
 }

@@ -29,16 +29,21 @@ struct handover {
 	unsigned count;
 };
 
-/** Another worker parses the packet again, but need not sum again; and reassembly leaves no header checksum. */
-static void vouch_for_checksums(struct rte_mbuf *m)
+/**
+ * Another worker parses the packet again, as of the same device, but need not sum again; and reassembly leaves no header
+ * checksum.
+ */
+static void prepare_for_others(const struct bw_iface *iface, struct rte_mbuf *m)
 {
+	m->port = (uint16_t)iface->device->index;
 	m->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK);
 	m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD | RTE_MBUF_F_RX_IP_CKSUM_GOOD;
 }
 
-static void hand_over_add(struct handover *out, struct bw_pkt *pkt, unsigned owner)
+static void hand_over_add(
+	const struct bw_iface *iface, struct handover *out, struct bw_pkt *pkt, unsigned owner)
 {
-	vouch_for_checksums(pkt->m);
+	prepare_for_others(iface, pkt->m);
 	out->pkts[out->count] = pkt->m;
 	out->owner[out->count++] = (uint16_t)owner;
 }
@@ -73,9 +78,11 @@ static unsigned hand_over(struct bw_worker *w, struct handover *out)
  * What one hears and others may need: neighbour discovery, since every worker has a cache of its own, and what
  * the device could not bring to the worker whose connection it is about.
  */
-static void copy_to_others(struct bw_worker *w, struct rte_mbuf *m)
+static void copy_to_others(const struct bw_iface *iface, struct rte_mbuf *m)
 {
-	vouch_for_checksums(m);
+	struct bw_worker *w = iface->worker;
+
+	prepare_for_others(iface, m);
 	for (unsigned i = 0; i < w->worker_count; i++) {
 		struct bw_worker *to = &w->engine->workers[i];
 		struct rte_mbuf *copy;
@@ -99,9 +106,10 @@ static void copy_to_others(struct bw_worker *w, struct rte_mbuf *m)
 bool bw_ingress_is_local(const void *worker, const struct bw_flow *flow)
 {
 	const struct bw_worker *w = worker;
+	const struct bw_iface *iface = bw_worker_iface(w, &flow->local);
 
-	return (w->dispatches ? bw_worker_of_hash(w, bw_flow_hash(flow)) : bw_nic_rss_queue(w->nic, flow)) ==
-	       w->index;
+	return (iface->dispatches ? bw_worker_of_hash(w, bw_flow_hash(flow))
+				  : bw_nic_rss_queue(iface->nic, flow)) == w->index;
 }
 
 static bool is_neighbour_discovery(const struct bw_pkt *pkt)
@@ -122,12 +130,14 @@ static void drop(struct bw_worker *w, struct bw_pkt *pkt, enum bw_counter why)
  * has the ports, and the connection may be any worker's. All get a copy, and who does not know the flow drops
  * it: an RST from a stranger would end a healthy connection. A new connection cannot begin this way.
  */
-static bool sort_reassembled_segment(struct bw_worker *w, struct bw_pkt *pkt, enum source from)
+static bool sort_reassembled_segment(const struct bw_iface *iface, struct bw_pkt *pkt, enum source from)
 {
+	struct bw_worker *w = iface->worker;
+
 	if (bw_tcp_knows(w->tcp, pkt))
 		return true;
 	if (from == FROM_DEVICE)
-		copy_to_others(w, pkt->m);
+		copy_to_others(iface, pkt->m);
 	drop(w, pkt, BW_DROP_FRAGMENT);
 	return false;
 }
@@ -161,77 +171,78 @@ static bool may_be_ours(const struct bw_pkt *pkt)
  * Sort one parsed packet. Returns whether it is TCP for this worker, which the caller collects; everything
  * else is done with here.
  */
-static bool sort(struct bw_worker *w, struct bw_pkt *pkt, enum source from, struct handover *out)
+static bool sort(struct bw_iface *iface, struct bw_pkt *pkt, enum source from, struct handover *out)
 {
+	struct bw_worker *w = iface->worker;
 	bool is_from_device = from == FROM_DEVICE;
 	struct rte_mbuf *whole;
 	struct bw_icmp_quote quote;
 
-	if (bw_unlikely(w->network->is_kernels) && !may_be_ours(pkt)) {
+	if (bw_unlikely(iface->network->is_kernels) && !may_be_ours(pkt)) {
 		drop(w, pkt, BW_DROP_NOT_OURS);
 		return false;
 	}
 	switch ((enum bw_pkt_kind)pkt->kind) {
 	case BW_PKT_TCP:
 		if (bw_unlikely(from == FROM_COPY))
-			return sort_reassembled_segment(w, pkt, from);
-		if (w->dispatches && is_from_device) {
+			return sort_reassembled_segment(iface, pkt, from);
+		if (iface->dispatches && is_from_device) {
 			unsigned owner = bw_worker_of_hash(w, pkt->hash);
 
 			if (owner != w->index) {
-				hand_over_add(out, pkt, owner);
+				hand_over_add(iface, out, pkt, owner);
 				return false;
 			}
 		}
 		return true;
 	case BW_PKT_UDP:
-		bw_udp_input(w, pkt);
+		bw_udp_input(iface, pkt);
 		return false;
 	case BW_PKT_ARP:
 		if (is_from_device && w->worker_count > 1)
-			copy_to_others(w, pkt->m);
-		bw_arp_input(w, pkt, is_from_device);
+			copy_to_others(iface, pkt->m);
+		bw_arp_input(iface, pkt, is_from_device);
 		return false;
 	case BW_PKT_ICMP4:
 	case BW_PKT_ICMP6:
 		if (is_from_device && w->worker_count > 1) {
 			if (pkt->kind == BW_PKT_ICMP6 && is_neighbour_discovery(pkt)) {
-				copy_to_others(w, pkt->m);
+				copy_to_others(iface, pkt->m);
 			} else if (bw_icmp_quote_parse(pkt, &quote) == 0 && quote.proto == IPPROTO_TCP) {
 				/* About a connection: its owner's business, wherever the device put it. */
-				unsigned owner = w->dispatches
+				unsigned owner = iface->dispatches
 							 ? bw_worker_of_hash(w, bw_flow_hash(&quote.flow))
 							 : w->index;
 
 				if (owner != w->index) {
-					hand_over_add(out, pkt, owner);
+					hand_over_add(iface, out, pkt, owner);
 					return false;
 				}
-				if (!w->dispatches)
-					copy_to_others(w, pkt->m);
+				if (!iface->dispatches)
+					copy_to_others(iface, pkt->m);
 			}
 		}
-		bw_icmp_input(w, pkt, is_from_device);
+		bw_icmp_input(iface, pkt, is_from_device);
 		return false;
 	case BW_PKT_FRAGMENT:
-		whole = bw_fragments_input(w, pkt);
+		whole = bw_fragments_input(iface, pkt);
 		if (whole == NULL)
 			return false;
 		/* Its l2_len is the first fragment's, not this one's. */
-		bw_pkt_parse_ip(whole, &w->host, whole->l2_len, pkt);
+		bw_pkt_parse_ip(whole, &iface->host, whole->l2_len, pkt);
 		if (pkt->kind == BW_PKT_FRAGMENT) { /* a fragment header inside a reassembled packet */
 			drop(w, pkt, BW_DROP_FRAGMENT);
 			return false;
 		}
-		if (pkt->kind == BW_PKT_TCP && w->worker_count > 1 && !w->dispatches)
-			return sort_reassembled_segment(w, pkt, FROM_DEVICE);
-		return sort(w, pkt, FROM_DEVICE, out);
+		if (pkt->kind == BW_PKT_TCP && w->worker_count > 1 && !iface->dispatches)
+			return sort_reassembled_segment(iface, pkt, FROM_DEVICE);
+		return sort(iface, pkt, FROM_DEVICE, out);
 	case BW_PKT_BAD_PROTOCOL:
-		bw_icmp_error(w, pkt, BW_ICMP_PROTOCOL_UNREACHABLE);
+		bw_icmp_error(iface, pkt, BW_ICMP_PROTOCOL_UNREACHABLE);
 		drop(w, pkt, BW_DROP_PROTOCOL);
 		return false;
 	case BW_PKT_BAD_HEADER:
-		bw_icmp_error(w, pkt, BW_ICMP_BAD_HEADER);
+		bw_icmp_error(iface, pkt, BW_ICMP_BAD_HEADER);
 		break;
 	case BW_PKT_DROP:
 		break;
@@ -241,8 +252,9 @@ static bool sort(struct bw_worker *w, struct bw_pkt *pkt, enum source from, stru
 }
 
 /** Returns whether the first of them is another worker's now, as it came. */
-static bool ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
+static bool ingress_burst(struct bw_iface *iface, struct rte_mbuf **mbufs, unsigned count, enum source from)
 {
+	struct bw_worker *w = iface->worker;
 	struct bw_pkt pkts[BW_BURST_MAX];
 	struct bw_pkt *tcp[BW_BURST_MAX];
 	struct handover out = { .count = 0 };
@@ -257,12 +269,12 @@ static bool ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned
 	for (unsigned i = 0; i < count; i++) {
 		if (i + PREFETCH_AHEAD < count)
 			rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + PREFETCH_AHEAD], void *));
-		bw_pkt_parse(mbufs[i], &w->host, &pkts[i]);
+		bw_pkt_parse(mbufs[i], &iface->host, &pkts[i]);
 	}
 	if (bw_unlikely(w->flood != NULL))
 		count = bw_flood_input(w, pkts, count);
 	for (unsigned i = 0; i < count; i++)
-		if (bw_likely(sort(w, &pkts[i], from, &out)))
+		if (bw_likely(sort(iface, &pkts[i], from, &out)))
 			tcp[tcp_count++] = &pkts[i];
 	if (tcp_count > 0)
 		bw_tcp_input(w->tcp, w->now, tcp, tcp_count); /* it tells its stages: stage_of_tcp() */
@@ -274,18 +286,22 @@ static bool ingress_burst(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned
 }
 
 /** Where the kernel shares the port: how many of a burst are ours, which move up. The rest is its. */
-static unsigned of_ours(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
+static unsigned of_ours(struct bw_iface *iface, struct rte_mbuf **mbufs, unsigned count, enum source from)
 {
-	return bw_unlikely(w->claims != NULL) && from == FROM_DEVICE ? bw_exception_sort(w, mbufs, count)
-								     : count;
+	return bw_unlikely(iface->claims != NULL) && from == FROM_DEVICE
+		       ? bw_exception_sort(iface, mbufs, count)
+		       : count;
 }
 
 /**
  * The same while somebody looks: one packet at a time, so that what is counted meanwhile is about this one. A packet that
  * is handed over is shown by who gets it, and a copy not at all.
  */
-static void ingress_captured(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
+static void ingress_captured(
+	struct bw_iface *iface, struct rte_mbuf **mbufs, unsigned count, enum source from)
 {
+	struct bw_worker *w = iface->worker;
+
 	for (unsigned i = 0; i < count; i++) {
 		const struct bw_capture_mark mark = bw_capture_mark(w->capture);
 		struct bw_drops before;
@@ -293,7 +309,7 @@ static void ingress_captured(struct bw_worker *w, struct rte_mbuf **mbufs, unsig
 		if (from != FROM_COPY)
 			bw_capture_put(w->capture, BW_CAPTURE_IN, mbufs[i]);
 		bw_drops_read(w, &before);
-		if (ingress_burst(w, &mbufs[i], of_ours(w, &mbufs[i], 1, from), from))
+		if (ingress_burst(iface, &mbufs[i], of_ours(iface, &mbufs[i], 1, from), from))
 			bw_capture_take_back(w->capture, mark);
 		else
 			bw_capture_reason(w->capture, mark, bw_drops_since(w, &before));
@@ -301,51 +317,77 @@ static void ingress_captured(struct bw_worker *w, struct rte_mbuf **mbufs, unsig
 	bw_capture_publish(w->capture);
 }
 
-static void ingress(struct bw_worker *w, struct rte_mbuf **mbufs, unsigned count, enum source from)
+static void ingress(struct bw_iface *iface, struct rte_mbuf **mbufs, unsigned count, enum source from)
 {
-	if (bw_unlikely(w->capture != NULL))
-		ingress_captured(w, mbufs, count, from);
+	if (bw_unlikely(iface->worker->capture != NULL))
+		ingress_captured(iface, mbufs, count, from);
 	else
-		ingress_burst(w, mbufs, of_ours(w, mbufs, count, from), from);
+		ingress_burst(iface, mbufs, of_ours(iface, mbufs, count, from), from);
 }
 
-unsigned bw_ingress_device(struct bw_worker *w)
+static unsigned ingress_device(struct bw_iface *iface)
 {
+	struct bw_worker *w = iface->worker;
 	struct rte_mbuf *mbufs[BW_BURST_MAX];
 	unsigned count;
 	uint64_t bytes = 0;
 
-	if (!w->has_own_rx)
+	if (!iface->has_own_rx)
 		return 0;
-	count = bw_nic_rx(w->nic, w->rx_queue, mbufs, BW_BURST_MAX);
+	count = bw_nic_rx(iface->nic, iface->rx_queue, mbufs, BW_BURST_MAX);
 	if (count == 0)
 		return 0;
 	for (unsigned i = 0; i < count; i++)
 		bytes += rte_pktmbuf_pkt_len(mbufs[i]);
 	bw_count_n(&w->counters, BW_RX_PACKETS, count);
 	bw_count_n(&w->counters, BW_RX_BYTES, bytes);
-	ingress(w, mbufs, count, FROM_DEVICE);
+	ingress(iface, mbufs, count, FROM_DEVICE);
+	return count;
+}
+
+unsigned bw_ingress_devices(struct bw_worker *w)
+{
+	unsigned total = 0;
+
+	for (unsigned i = 0; i < w->iface_count; i++)
+		total += ingress_device(&w->ifaces[i]);
+	return total;
+}
+
+/** What other workers have received, in runs of one device's. */
+static unsigned take_in(struct bw_worker *w, struct rte_ring *ring, enum source from)
+{
+	struct rte_mbuf *mbufs[BW_BURST_MAX];
+	unsigned count = rte_ring_sc_dequeue_burst(ring, (void **)mbufs, BW_BURST_MAX, NULL);
+
+	for (unsigned first = 0, end; first < count; first = end) {
+		const uint16_t port = mbufs[first]->port;
+
+		for (end = first + 1; end < count && mbufs[end]->port == port; end++)
+			;
+		ingress(&w->ifaces[port], &mbufs[first], end - first, from);
+	}
 	return count;
 }
 
 unsigned bw_ingress_inbox(struct bw_worker *w)
 {
-	struct rte_mbuf *mbufs[BW_BURST_MAX];
-	unsigned total = 0, count, room;
+	unsigned total;
 
 	if (w->worker_count == 1)
 		return 0;
-	count = rte_ring_sc_dequeue_burst(w->packets_in, (void **)mbufs, BW_BURST_MAX, NULL);
-	if (count > 0)
-		ingress(w, mbufs, count, FROM_DISPATCH);
-	total += count;
-	count = rte_ring_sc_dequeue_burst(w->control_in, (void **)mbufs, BW_BURST_MAX, NULL);
-	if (count > 0)
-		ingress(w, mbufs, count, FROM_COPY);
-	total += count;
+	total = take_in(w, w->packets_in, FROM_DISPATCH);
+	total += take_in(w, w->control_in, FROM_COPY);
 	/* Packets that others built for our device queue. What does not fit stays in the ring: their back-pressure. */
-	room = w->tx_count < w->tx_bound ? w->tx_bound - w->tx_count : 0;
-	count = rte_ring_sc_dequeue_burst(w->tx_in, (void **)(w->tx + w->tx_count), BW_MIN(room, 256u), NULL);
-	w->tx_count += count;
-	return total + count;
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		struct bw_iface *iface = &w->ifaces[i];
+		const unsigned room =
+			iface->tx_count < iface->tx_bound ? iface->tx_bound - iface->tx_count : 0;
+		const unsigned count = rte_ring_sc_dequeue_burst(
+			iface->tx_in, (void **)(iface->tx + iface->tx_count), BW_MIN(room, 256u), NULL);
+
+		iface->tx_count += count;
+		total += count;
+	}
+	return total;
 }

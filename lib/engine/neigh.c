@@ -29,10 +29,12 @@ static uint16_t *bucket_of(struct bw_neigh_cache *cache, const struct bw_ip *ip)
 	return &cache->bucket[bw_flow_hash(&key) & cache->bucket_mask];
 }
 
-static struct bw_neigh *find(struct bw_neigh_cache *cache, const struct bw_ip *ip)
+static struct bw_neigh *find(struct bw_iface *iface, const struct bw_ip *ip)
 {
+	struct bw_neigh_cache *cache = &iface->worker->neigh;
+
 	for (uint16_t i = *bucket_of(cache, ip); i != 0; i = cache->entry[i].chain_next)
-		if (bw_ip_eq(&cache->entry[i].ip, ip))
+		if (bw_ip_eq(&cache->entry[i].ip, ip) && cache->entry[i].iface == iface)
 			return &cache->entry[i];
 	return NULL;
 }
@@ -69,8 +71,9 @@ static bool is_better_victim(const struct bw_neigh *a, const struct bw_neigh *b)
 	return a_proven != b_proven ? b_proven : a->used_at < b->used_at;
 }
 
-static struct bw_neigh *create(struct bw_worker *w, const struct bw_ip *ip)
+static struct bw_neigh *create(struct bw_iface *iface, const struct bw_ip *ip)
 {
+	struct bw_worker *w = iface->worker;
 	struct bw_neigh_cache *cache = &w->neigh;
 	struct bw_neigh *n;
 	uint16_t *bucket, index;
@@ -92,6 +95,7 @@ static struct bw_neigh *create(struct bw_worker *w, const struct bw_ip *ip)
 	n = &cache->entry[index];
 	cache->free_head = n->chain_next;
 	bucket = bucket_of(cache, ip);
+	n->iface = iface;
 	n->ip = *ip;
 	n->chain_next = *bucket;
 	*bucket = index;
@@ -139,16 +143,16 @@ void bw_neigh_fini(struct bw_neigh_cache *cache)
 
 /* ---- questions and announcements ------------------------------------------------------------------------ */
 
-static void send_arp(struct bw_worker *w, uint16_t opcode, const struct bw_ip *sender,
+static void send_arp(struct bw_iface *iface, uint16_t opcode, const struct bw_ip *sender,
 	const struct bw_mac *dst, const struct bw_mac *target_mac, const struct bw_ip *target)
 {
-	struct rte_mbuf *m = bw_egress_alloc(w);
+	struct rte_mbuf *m = bw_egress_alloc(iface->worker);
 
 	if (m == NULL)
 		return;
-	bw_arp_write(m, opcode, &w->host.mac, sender, target_mac, target);
-	bw_eth_prepend(m, &w->host.mac, dst, RTE_ETHER_TYPE_ARP, w->host.vlan);
-	bw_egress_frame(w, m);
+	bw_arp_write(m, opcode, &iface->host.mac, sender, target_mac, target);
+	bw_eth_prepend(m, &iface->host.mac, dst, RTE_ETHER_TYPE_ARP, iface->host.vlan);
+	bw_egress_frame(iface, m);
 }
 
 static struct rte_mbuf *make_nd(struct bw_worker *w, const struct bw_nd_out *nd)
@@ -164,87 +168,90 @@ static struct rte_mbuf *make_nd(struct bw_worker *w, const struct bw_nd_out *nd)
 	return m;
 }
 
-static void send_nd(struct bw_worker *w, const struct bw_nd_out *nd, const struct bw_mac *dst_mac)
+static void send_nd(struct bw_iface *iface, const struct bw_nd_out *nd, const struct bw_mac *dst_mac)
 {
-	struct rte_mbuf *m = make_nd(w, nd);
+	struct rte_mbuf *m = make_nd(iface->worker, nd);
 
 	if (m == NULL)
 		return;
-	bw_eth_prepend(m, &w->host.mac, dst_mac, RTE_ETHER_TYPE_IPV6, w->host.vlan);
-	bw_egress_frame(w, m);
+	bw_eth_prepend(m, &iface->host.mac, dst_mac, RTE_ETHER_TYPE_IPV6, iface->host.vlan);
+	bw_egress_frame(iface, m);
 }
 
 /** Ask for an entry's address: everybody while INCOMPLETE, the last known address while PROBE, if it is beyond dispute. */
 static void ask(struct bw_worker *w, struct bw_neigh *n)
 {
 	static const struct bw_mac mac_zero;
-	const struct bw_ip *src = bw_route_source(w->network, &n->ip);
+	struct bw_iface *iface = n->iface;
+	const struct bw_ip *src = bw_route_source(iface->network, &n->ip);
 	bool unicast = n->state == BW_NEIGH_PROBE && !n->is_disputed;
 
 	n->probe_count++;
 	bw_timer_arm(&w->wheel, &n->timer, w->now + RETRANS_NS);
-	if (w->network->is_kernels) {
-		bw_share_ask(w, &n->ip);
+	if (iface->network->is_kernels) {
+		bw_share_ask(iface, &n->ip);
 		return;
 	}
 	if (src == NULL)
 		return;
 	if (bw_ip_is_v4(&n->ip)) {
 		bw_count(&w->counters, BW_ARP_REQUESTS);
-		send_arp(w, RTE_ARP_OP_REQUEST, src, unicast ? &n->mac : &mac_broadcast, &mac_zero, &n->ip);
+		send_arp(iface, RTE_ARP_OP_REQUEST, src, unicast ? &n->mac : &mac_broadcast, &mac_zero,
+			&n->ip);
 	} else {
 		struct bw_ip group = bw_ip6_solicited_node(&n->ip);
 		struct bw_mac group_mac = bw_mac_of_multicast(&group);
 
 		bw_count(&w->counters, BW_ND_SOLICITS);
-		send_nd(w,
+		send_nd(iface,
 			&(struct bw_nd_out){ .type = ND_NEIGHBOR_SOLICIT,
 				.src = src,
 				.dst = unicast ? &n->ip : &group,
 				.target = &n->ip,
-				.link_addr = &w->host.mac },
+				.link_addr = &iface->host.mac },
 			unicast ? &n->mac : &group_mac);
 	}
 }
 
 /** Gratuitous ARP (RFC 5227 section 2.3) and unsolicited advertisements (RFC 4861 section 7.2.6). */
-void bw_neigh_announce(struct bw_worker *w)
+void bw_neigh_announce(struct bw_iface *iface)
 {
+	struct bw_worker *w = iface->worker;
 	static const struct bw_mac mac_zero;
 	struct bw_ip all_nodes = { .b = { 0xff, 0x02, [15] = 1 } };
 	struct bw_mac all_nodes_mac = bw_mac_of_multicast(&all_nodes);
 
-	if (w->network->is_kernels)
+	if (iface->network->is_kernels)
 		return;
-	for (unsigned i = 0; i < w->network->addr_count; i++) {
-		const struct bw_ip *ip = &w->network->addrs[i].ip;
+	for (unsigned i = 0; i < iface->network->addr_count; i++) {
+		const struct bw_ip *ip = &iface->network->addrs[i].ip;
 
 		if (bw_ip_is_v4(ip)) {
 			bw_count(&w->counters, BW_ARP_REQUESTS);
-			send_arp(w, RTE_ARP_OP_REQUEST, ip, &mac_broadcast, &mac_zero, ip);
+			send_arp(iface, RTE_ARP_OP_REQUEST, ip, &mac_broadcast, &mac_zero, ip);
 		} else {
 			bw_count(&w->counters, BW_ND_ADVERTS);
-			send_nd(w,
+			send_nd(iface,
 				&(struct bw_nd_out){ .type = ND_NEIGHBOR_ADVERT,
 					.flags = BW_ND_OVERRIDE,
 					.src = ip,
 					.dst = &all_nodes,
 					.target = ip,
-					.link_addr = &w->host.mac },
+					.link_addr = &iface->host.mac },
 				&all_nodes_mac);
 		}
 	}
-	if (++w->announcements_sent < ANNOUNCE_COUNT)
-		bw_timer_arm(&w->wheel, &w->announce_timer, w->now + ANNOUNCE_NS);
+	if (++iface->announcements_sent < ANNOUNCE_COUNT)
+		bw_timer_arm(&w->wheel, &iface->announce_timer, w->now + ANNOUNCE_NS);
 }
 
-void bw_neigh_answer_arp(struct bw_worker *w, const struct bw_arp_fields *arp)
+void bw_neigh_answer_arp(struct bw_iface *iface, const struct bw_arp_fields *arp)
 {
-	bw_count(&w->counters, BW_ARP_REPLIES);
-	send_arp(w, RTE_ARP_OP_REPLY, &arp->target, &arp->sender_mac, &arp->sender_mac, &arp->sender);
+	bw_count(&iface->worker->counters, BW_ARP_REPLIES);
+	send_arp(iface, RTE_ARP_OP_REPLY, &arp->target, &arp->sender_mac, &arp->sender_mac, &arp->sender);
 }
 
-void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, const struct bw_ip *asker)
+void bw_neigh_answer_nd(struct bw_iface *iface, const struct bw_nd_fields *nd, const struct bw_ip *asker)
 {
 	/* RFC 4861 section 7.2.4: a question from nobody (DAD) is answered to everybody, and not as solicited. */
 	struct bw_ip all_nodes = { .b = { 0xff, 0x02, [15] = 1 } };
@@ -256,19 +263,19 @@ void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, cons
 		.src = &nd->target,
 		.dst = is_dad ? &all_nodes : asker,
 		.target = &nd->target,
-		.link_addr = &w->host.mac,
+		.link_addr = &iface->host.mac,
 	};
 	struct rte_mbuf *m;
 
-	bw_count(&w->counters, BW_ND_ADVERTS);
+	bw_count(&iface->worker->counters, BW_ND_ADVERTS);
 	if (is_dad || nd->has_link_addr) {
-		send_nd(w, &advert, is_dad ? &all_nodes_mac : &nd->link_addr);
+		send_nd(iface, &advert, is_dad ? &all_nodes_mac : &nd->link_addr);
 		return;
 	}
 	/* Section 4.3: whoever asks us alone may leave its address out; we have it, or ask in turn. */
-	m = make_nd(w, &advert);
+	m = make_nd(iface->worker, &advert);
 	if (m != NULL)
-		bw_egress_ip(w, m, asker, NULL);
+		bw_egress_ip(iface, m, asker);
 }
 
 /* ---- the state machine ---------------------------------------------------------------------------------- */
@@ -300,15 +307,16 @@ static bool has_just_answered(const struct bw_worker *w, const struct bw_neigh *
 }
 
 const struct bw_mac *bw_neigh_resolve(
-	struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path)
+	struct bw_iface *iface, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path)
 {
-	struct bw_neigh *n = find(&w->neigh, next_hop);
+	struct bw_worker *w = iface->worker;
+	struct bw_neigh *n = find(iface, next_hop);
 	bool is_suspect = path != NULL && *path == BW_TCP_PATH_SUSPECT;
 
 	if (is_suspect)
 		*path = 0;
 	if (n == NULL) {
-		n = create(w, next_hop);
+		n = create(iface, next_hop);
 		n->state = BW_NEIGH_INCOMPLETE;
 		ask(w, n);
 	}
@@ -354,9 +362,9 @@ const struct bw_mac *bw_neigh_resolve(
 static void flush_queued(struct bw_worker *w, struct bw_neigh *n)
 {
 	for (unsigned i = 0; i < n->queued_count; i++) {
-		bw_eth_prepend(n->queued[i], &w->host.mac, &n->mac,
-			bw_ip_is_v4(&n->ip) ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6, w->host.vlan);
-		bw_egress_frame(w, n->queued[i]);
+		bw_eth_prepend(n->queued[i], &n->iface->host.mac, &n->mac,
+			bw_ip_is_v4(&n->ip) ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6, n->iface->host.vlan);
+		bw_egress_frame(n->iface, n->queued[i]);
 	}
 	w->neigh.queued_total -= n->queued_count;
 	n->queued_count = 0;
@@ -371,21 +379,22 @@ static void settle(struct bw_worker *w, struct bw_neigh *n, bool is_confirmed)
 	bw_timer_arm(&w->wheel, &n->timer, w->now + (is_confirmed ? REACHABLE_NS : STALE_NS));
 }
 
-void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
+void bw_neigh_learn(struct bw_iface *iface, const struct bw_neigh_claim *claim)
 {
+	struct bw_worker *w = iface->worker;
 	const struct bw_ip *ip = claim->ip;
 	const struct bw_mac *mac = claim->mac;
-	struct bw_neigh *n = find(&w->neigh, ip);
+	struct bw_neigh *n = find(iface, ip);
 	bool has_address, is_asked, is_in_use, confirms;
 
 	/* A group has no single owner, and an address of ours is not a neighbour's. */
 	if ((mac != NULL && (mac->b[0] & 1) != 0) || bw_ip_is_unspecified(ip) ||
-		!bw_route_is_on_link(w->network, ip) || bw_route_is_ours(w->network, ip))
+		!bw_route_is_on_link(iface->network, ip) || bw_route_is_ours(iface->network, ip))
 		return;
 	if (n == NULL) {
 		if (!claim->creates || mac == NULL)
 			return;
-		n = create(w, ip);
+		n = create(iface, ip);
 		n->mac = *mac;
 		settle(w, n, false);
 		return;
@@ -420,9 +429,10 @@ void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim)
 	flush_queued(w, n);
 }
 
-void bw_neigh_told(struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac)
+void bw_neigh_told(struct bw_iface *iface, const struct bw_ip *ip, const struct bw_mac *mac)
 {
-	struct bw_neigh *n = find(&w->neigh, ip);
+	struct bw_worker *w = iface->worker;
+	struct bw_neigh *n = find(iface, ip);
 
 	if (n == NULL)
 		return;
@@ -434,19 +444,22 @@ void bw_neigh_told(struct bw_worker *w, const struct bw_ip *ip, const struct bw_
 	flush_queued(w, n);
 }
 
-void bw_neigh_doubt(struct bw_worker *w, const struct bw_ip *ip)
+void bw_neigh_doubt(struct bw_iface *iface, const struct bw_ip *ip)
 {
+	struct bw_worker *w = iface->worker;
 	struct bw_neigh_cache *cache = &w->neigh;
 	struct bw_neigh *n;
 
 	if (ip != NULL) {
-		n = find(cache, ip);
+		n = find(iface, ip);
 		if (n != NULL && n->state == BW_NEIGH_REACHABLE)
 			settle(w, n, false);
 		return;
 	}
 	for (uint32_t i = 1; cache->entry != NULL && i <= cache->capacity; i++) {
 		n = &cache->entry[i];
+		if (n->iface != iface)
+			continue;
 		n->generation++; /* whoever remembers it asks for its route anew */
 		if (n->state == BW_NEIGH_REACHABLE)
 			settle(w, n, false);

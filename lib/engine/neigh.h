@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * One worker's neighbour cache: IP address to Ethernet address, for ARP (RFC 826, 1122 2.3.2) and neighbour
+ * One worker's neighbour cache, of all its interfaces: IP address to Ethernet address, for ARP (RFC 826, 1122 2.3.2) and neighbour
  * discovery (RFC 4861 7) alike.
  *
  * States are RFC 4861's. An entry is made when we want to send (INCOMPLETE: asks, up to three times a second
@@ -39,6 +39,7 @@ enum bw_neigh_state {
 };
 
 struct bw_neigh {
+	struct bw_iface *iface; /* on whose link it is */
 	struct bw_ip ip;
 	struct bw_mac mac;
 	uint16_t generation; /* of the slot: changes when it is given to another address */
@@ -61,6 +62,7 @@ struct bw_neigh_cache {
 	struct bw_neigh *entry; /* [0] is unused, so index 0 means none */
 };
 
+struct bw_iface;
 struct bw_worker;
 
 /** 0, -EINVAL for a capacity of 0 or above 65,534, -ENOMEM. */
@@ -73,16 +75,16 @@ void bw_neigh_fini(struct bw_neigh_cache *cache);
  * and counted; ours no more. Without a packet (NULL), it is only asked for.
  */
 const struct bw_mac *bw_neigh_resolve(
-	struct bw_worker *w, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path);
-/** The fast path: the address that `path` remembers, or NULL when it has to be resolved again. */
-static inline const struct bw_mac *bw_neigh_of_path(struct bw_neigh_cache *cache, uint32_t path, bw_ns now)
+	struct bw_iface *iface, const struct bw_ip *next_hop, struct rte_mbuf *m, uint32_t *path);
+/** The fast path: the neighbour that `path` remembers, or NULL when it has to be resolved again. */
+static inline const struct bw_neigh *bw_neigh_of_path(struct bw_neigh_cache *cache, uint32_t path, bw_ns now)
 {
 	struct bw_neigh *n = &cache->entry[path & 0xffff];
 
 	if (path == 0 || n->generation != path >> 16 || n->state != BW_NEIGH_REACHABLE)
 		return NULL;
 	n->used_at = now;
-	return &n->mac;
+	return n;
 }
 
 /** What a neighbour said of itself. */
@@ -95,24 +97,24 @@ struct bw_neigh_claim {
 };
 
 /** Bring the entry up to date, if there is one or it is worth making. */
-void bw_neigh_learn(struct bw_worker *w, const struct bw_neigh_claim *claim);
+void bw_neigh_learn(struct bw_iface *iface, const struct bw_neigh_claim *claim);
 
 /**
  * Where the kernel is the one that resolves: what it says of a neighbour, which is true until it says something else.
  * Only of those that were asked for.
  */
-void bw_neigh_told(struct bw_worker *w, const struct bw_ip *ip, const struct bw_mac *mac);
+void bw_neigh_told(struct bw_iface *iface, const struct bw_ip *ip, const struct bw_mac *mac);
 /** It may be somewhere else now: ask before it is used again. NULL: any of them, and the ways to them are void. */
-void bw_neigh_doubt(struct bw_worker *w, const struct bw_ip *ip);
+void bw_neigh_doubt(struct bw_iface *iface, const struct bw_ip *ip);
 
 /** The worker's wheel fired an entry's timer. */
 void bw_neigh_timer(struct bw_worker *w, struct bw_neigh *n);
 
 /** Tell the link where our addresses are, a few times. */
-void bw_neigh_announce(struct bw_worker *w);
+void bw_neigh_announce(struct bw_iface *iface);
 
 /** Answer a question about an address of ours. */
 struct bw_arp_fields;
 struct bw_nd_fields;
-void bw_neigh_answer_arp(struct bw_worker *w, const struct bw_arp_fields *arp);
-void bw_neigh_answer_nd(struct bw_worker *w, const struct bw_nd_fields *nd, const struct bw_ip *asker);
+void bw_neigh_answer_arp(struct bw_iface *iface, const struct bw_arp_fields *arp);
+void bw_neigh_answer_nd(struct bw_iface *iface, const struct bw_nd_fields *nd, const struct bw_ip *asker);

@@ -19,15 +19,26 @@
 #define STEP_MAX_NS  (1 * BW_NS_PER_MS)
 #define SLEEP_MAX_NS (100 * BW_NS_PER_MS) /* services' ticks, and orders from the controlling thread */
 
+/** Nothing of an interface's waits for this turn. Without room, what others built for our queue has to. */
+static bool is_idle(const struct bw_iface *iface)
+{
+	return (iface->tx_count >= iface->tx_bound || rte_ring_empty(iface->tx_in)) &&
+	       (iface->told_in == NULL || rte_ring_empty(iface->told_in)) && !bw_exception_has_for(iface);
+}
+
 static bool inbox_is_empty(const struct bw_worker *w)
 {
-	/* Without room, what others built for our queue has to wait. */
-	bool has_room = w->tx_count < w->tx_bound;
+	for (unsigned i = 0; i < w->iface_count; i++)
+		if (!is_idle(&w->ifaces[i]))
+			return false;
+	return rte_ring_empty(w->packets_in) && rte_ring_empty(w->control_in) && rte_ring_empty(w->mail_in) &&
+	       rte_ring_empty(w->jobs_done);
+}
 
-	return rte_ring_empty(w->packets_in) && rte_ring_empty(w->control_in) &&
-	       (!has_room || rte_ring_empty(w->tx_in)) && rte_ring_empty(w->mail_in) &&
-	       rte_ring_empty(w->jobs_done) && (w->told_in == NULL || rte_ring_empty(w->told_in)) &&
-	       !bw_exception_has_for(w);
+/** Its device has taken no packet, or says nothing of those that come: it has to be looked at. */
+static bool has_to_be_looked_at(const struct bw_iface *iface)
+{
+	return iface->tx_count > 0 || (iface->has_own_rx && !iface->nic->has_rx_interrupt);
 }
 
 /** Told by the controlling thread, perhaps since this turn looked. */
@@ -44,7 +55,8 @@ void bw_power_idle(struct bw_worker *w)
 {
 	bw_ns next = BW_MIN(bw_tcp_next_deadline(w->tcp), bw_wheel_next(&w->wheel));
 	bw_ns limit = SLEEP_MAX_NS;
-	bool is_stuck = w->tx_count > 0;
+	struct bw_nic_queue queues[BW_DEVICES_MAX];
+	bool is_stuck = false, is_to_be_looked_at = false;
 
 	if (w->now - w->active_at < SPIN_NS) {
 		rte_pause();
@@ -52,7 +64,15 @@ void bw_power_idle(struct bw_worker *w)
 	}
 	if (w->has_ticks)
 		next = BW_MIN(next, w->tick_due_at);
-	if (is_stuck || (w->has_own_rx && !w->nic->has_rx_interrupt)) {
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		const struct bw_iface *iface = &w->ifaces[i];
+
+		queues[i] = (struct bw_nic_queue){ iface->nic,
+			iface->has_own_rx ? iface->rx_queue : BW_NIC_NO_QUEUE };
+		is_stuck |= iface->tx_count > 0;
+		is_to_be_looked_at |= has_to_be_looked_at(iface);
+	}
+	if (is_to_be_looked_at) {
 		w->sleep_ns = w->sleep_ns == 0 ? STEP_MIN_NS : BW_MIN(w->sleep_ns * 2, STEP_MAX_NS);
 		limit = w->sleep_ns;
 	}
@@ -64,7 +84,7 @@ void bw_power_idle(struct bw_worker *w)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (inbox_is_empty(w) && !has_orders(w)) {
 		w->sleeps++;
-		bw_nic_sleep(w->nic, w->has_own_rx ? w->rx_queue : UINT32_MAX, w->wake_fd, limit);
+		bw_nic_sleep(queues, w->iface_count, w->wake_fd, limit);
 	}
 	atomic_store_explicit(&w->is_sleeping, false, memory_order_relaxed);
 }

@@ -27,57 +27,61 @@ static void insert_by_length(struct bw_network *network, unsigned count, const s
 	network->routes[i] = (struct bw_network_route){ .prefix = route->prefix, .gateway = route->gateway };
 }
 
-struct bw_network *bw_network_of_conf(const struct bw_engine *engine)
+struct bw_network *bw_network_of_conf(const struct bw_device *device)
 {
-	const struct bw_engine_conf *conf = &engine->conf;
-	struct bw_network *network = bw_network_alloc(conf->devices[0].route_count);
-	const struct bw_ip link_local = bw_ip6_link_local(&engine->nic->mac);
+	const struct bw_engine_device *conf = device->conf;
+	struct bw_network *network = bw_network_alloc(conf->route_count);
+	const struct bw_ip link_local = bw_ip6_link_local(&device->nic->mac);
 	bool has_v6 = false, has_link_local = false;
 
 	if (network == NULL)
 		return NULL;
-	network->range = conf->devices[0].range;
-	network->mac = engine->nic->mac;
-	for (unsigned i = 0; i < conf->devices[0].addr_count; i++) {
-		const struct bw_ip *ip = &conf->devices[0].addrs[i].ip;
+	network->range = conf->range;
+	network->mac = device->nic->mac;
+	for (unsigned i = 0; i < conf->addr_count; i++) {
+		const struct bw_ip *ip = &conf->addrs[i].ip;
 
-		network->addrs[network->addr_count++] = conf->devices[0].addrs[i];
+		network->addrs[network->addr_count++] = conf->addrs[i];
 		has_v6 |= !bw_ip_is_v4(ip);
 		has_link_local |= !bw_ip_is_v4(ip) && bw_ip_is_link_local(ip);
 	}
 	/* Made of the interface's own MAC, it may be the one that the kernel has. */
-	if (has_v6 && !has_link_local && !bw_share_is_kernels(engine, &link_local))
+	if (has_v6 && !has_link_local && !bw_share_is_kernels(device, &link_local))
 		network->addrs[network->addr_count++] =
 			(struct bw_cidr){ .ip = link_local, .prefix_len = 64 };
-	for (unsigned i = 0; i < conf->devices[0].route_count; i++)
-		insert_by_length(network, i, &conf->devices[0].routes[i]);
+	for (unsigned i = 0; i < conf->route_count; i++)
+		insert_by_length(network, i, &conf->routes[i]);
 	return network;
 }
 
-void bw_network_take(struct bw_worker *w)
+void bw_network_take(struct bw_iface *iface)
 {
-	const struct bw_network *network = __atomic_load_n(&w->engine->network, __ATOMIC_ACQUIRE);
+	const struct bw_network *network = __atomic_load_n(&iface->device->network, __ATOMIC_ACQUIRE);
 
-	w->host.mac = network->mac;
-	w->host.addrs = network->addrs;
-	w->host.addr_count = (uint8_t)network->addr_count;
-	w->host.range = network->range.prefix_len > 0 ? &network->range : NULL;
-	w->hop_path = 0;
-	bw_neigh_doubt(w, NULL); /* and with it the ways that connections remember */
-	__atomic_store_n(&w->network, network, __ATOMIC_RELEASE);
+	iface->host.mac = network->mac;
+	iface->host.addrs = network->addrs;
+	iface->host.addr_count = (uint8_t)network->addr_count;
+	iface->host.range = network->range.prefix_len > 0 ? &network->range : NULL;
+	iface->hop_path = 0;
+	bw_neigh_doubt(iface, NULL); /* and with it the ways that connections remember */
+	__atomic_store_n(&iface->network, network, __ATOMIC_RELEASE);
 }
 
 static bool has_network(const struct bw_worker *w, const void *network)
 {
-	return __atomic_load_n(&w->network, __ATOMIC_ACQUIRE) == network;
+	for (unsigned i = 0; i < w->iface_count; i++)
+		if (__atomic_load_n(&w->ifaces[i].network, __ATOMIC_ACQUIRE) == network)
+			return true;
+	return false;
 }
 
-void bw_network_publish(struct bw_engine *engine, struct bw_network *network)
+void bw_network_publish(struct bw_device *device, struct bw_network *network)
 {
+	struct bw_engine *engine = device->engine;
 	struct bw_network *before;
 
 	pthread_mutex_lock(&engine->network_mutex);
-	before = __atomic_exchange_n(&engine->network, network, __ATOMIC_ACQ_REL);
+	before = __atomic_exchange_n(&device->network, network, __ATOMIC_ACQ_REL);
 	pthread_mutex_unlock(&engine->network_mutex);
 	bw_worker_tell_all(engine, has_network, network);
 	free(before);
@@ -159,4 +163,34 @@ const struct bw_ip *bw_route_source(const struct bw_network *network, const stru
 			first = &addr->ip;
 	}
 	return first;
+}
+
+/* ---- several links ----------------------------------------------------------------------------------------------- */
+
+struct bw_iface *bw_route_iface_at(const struct bw_worker *w, const struct bw_ip *local)
+{
+	for (unsigned i = 0; i < w->iface_count; i++)
+		if (bw_route_is_ours(w->ifaces[i].network, local))
+			return &w->ifaces[i];
+	return &w->ifaces[0];
+}
+
+struct bw_iface *bw_route_iface_to(const struct bw_worker *w, const struct bw_ip *remote)
+{
+	struct bw_iface *best = &w->ifaces[0];
+	int best_len = -1;
+
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		const struct bw_network *network = w->ifaces[i].network;
+		const struct bw_network_route *route = best_route(network, remote);
+		int len = route != NULL ? route->prefix.prefix_len : -1;
+
+		if (!network->is_kernels && bw_route_is_on_link(network, remote))
+			return &w->ifaces[i];
+		if (len > best_len) {
+			best = &w->ifaces[i];
+			best_len = len;
+		}
+	}
+	return best;
 }

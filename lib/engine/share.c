@@ -42,7 +42,7 @@ struct told {
 };
 
 struct bw_share {
-	struct bw_engine *engine;
+	struct bw_device *device;
 	struct bw_kernel *kernel; /* NULL: the addresses are ours alone */
 	struct bw_kernel_network *seen;
 	struct bw_steer_holds *holds;
@@ -60,9 +60,9 @@ struct bw_share {
 };
 
 /** The kernel's interface: the port's own, or the TAP beside it. */
-static const char *iface_of(const struct bw_engine *engine)
+static const char *iface_of(const struct bw_device *device)
 {
-	return engine->exception != NULL ? bw_exception_iface(engine) : engine->nic->plan.iface;
+	return device->exception != NULL ? bw_exception_iface(device) : device->nic->plan.iface;
 }
 
 /* ---- what is ours ------------------------------------------------------------------------------------------- */
@@ -103,13 +103,14 @@ static bool is_left(const struct bw_share *share, const struct bw_ip *ip)
 /** Tell the steer. Without one workers look themselves (claims.c). */
 static int own(struct bw_share *share)
 {
-	const struct bw_engine *engine = share->engine;
-	const struct bw_network *network = engine->network;
+	const struct bw_device *device = share->device;
+	const struct bw_engine *engine = device->engine;
+	const struct bw_network *network = device->network;
 	struct bw_steer_addr addrs[BW_NETWORK_ADDRS_MAX];
 	struct bw_steer_port ports[BW_NETWORK_ADDRS_MAX * BW_SERVICES_MAX * 2];
 	struct bw_steer_owned owned = {
 		.mac = network->mac,
-		.vlan = engine->conf.devices[0].vlan,
+		.vlan = device->conf->vlan,
 		.addrs = addrs,
 		.addr_count = network->addr_count,
 		.ports = ports,
@@ -118,7 +119,7 @@ static int own(struct bw_share *share)
 
 	_Static_assert(BW_ARRAY_LEN(ports) <= BW_STEER_PORTS_MAX && BW_ARRAY_LEN(addrs) <= BW_STEER_ADDRS_MAX,
 		"what the maps hold");
-	if (engine->conf.devices[0].steer == NULL)
+	if (device->conf->steer == NULL)
 		return 0;
 	for (unsigned i = 0; i < network->addr_count; i++) {
 		addrs[i] = (struct bw_steer_addr){ network->addrs[i].ip, !network->is_kernels };
@@ -130,7 +131,7 @@ static int own(struct bw_share *share)
 		owned.range_first = engine->conf.tcp.port_first;
 		owned.range_last = engine->conf.tcp.port_last;
 	}
-	return bw_steer_own(engine->conf.devices[0].steer, &owned);
+	return bw_steer_own(device->conf->steer, &owned);
 }
 
 /* ---- the kernel's network ------------------------------------------------------------------------------------ */
@@ -144,7 +145,7 @@ static struct bw_network *network_of_kernel(const struct bw_share *share)
 		return NULL;
 	network->is_kernels = true;
 	/* A TAP has the port's, and what becomes of the TAP's is nothing to the port. */
-	network->mac = share->engine->exception != NULL ? share->engine->nic->mac : seen->mac;
+	network->mac = share->device->exception != NULL ? share->device->nic->mac : seen->mac;
 	network->addr_count = seen->addr_count;
 	memcpy(network->addrs, seen->addrs, seen->addr_count * sizeof(seen->addrs[0]));
 	for (unsigned i = 0; i < seen->route_count; i++)
@@ -185,7 +186,7 @@ static bool is_same(const struct bw_network *a, const struct bw_network *b)
 	return memcmp(&a->mac, &b->mac, sizeof(a->mac)) == 0 && has_same_addrs(a, b) && has_same_routes(a, b);
 }
 
-static void say_addresses(const struct bw_engine *engine, const struct bw_network *network)
+static void say_addresses(const struct bw_device *device, const struct bw_network *network)
 {
 	char line[256] = "", text[BW_CIDR_STRLEN];
 	size_t used = 0;
@@ -193,19 +194,19 @@ static void say_addresses(const struct bw_engine *engine, const struct bw_networ
 	for (unsigned i = 0; i < network->addr_count && used < sizeof(line); i++)
 		used += (size_t)snprintf(line + used, sizeof(line) - used, "%s%s", i == 0 ? "" : ", ",
 			bw_cidr_format(&network->addrs[i], text));
-	bw_info("--dev %s: %s has now %s, and %u route%s", engine->nic->plan.spec, iface_of(engine),
+	bw_info("--dev %s: %s has now %s, and %u route%s", device->nic->plan.spec, iface_of(device),
 		network->addr_count > 0 ? line : "no address", network->route_count,
 		network->route_count == 1 ? "" : "s");
 }
 
 static void say_mtu(struct bw_share *share)
 {
-	const struct bw_nic *nic = share->engine->nic;
+	const struct bw_nic *nic = share->device->nic;
 	const bool is_smaller = share->seen->is_there && share->seen->mtu < nic->mtu;
 
 	if (is_smaller && !share->was_warned_of_mtu)
 		bw_warn("--dev %s: %s has an MTU of %u now; packets of up to %u go on being sent until a restart",
-			nic->plan.spec, iface_of(share->engine), share->seen->mtu, nic->mtu);
+			nic->plan.spec, iface_of(share->device), share->seen->mtu, nic->mtu);
 	share->was_warned_of_mtu = is_smaller;
 }
 
@@ -213,7 +214,7 @@ static void say_left_out(struct bw_share *share)
 {
 	if (share->seen->left_out > 0 && !share->was_warned_of_many)
 		bw_warn("--dev %s: %u addresses and routes of %s are not known here: there are more than %u and %u",
-			share->engine->nic->plan.spec, share->seen->left_out, iface_of(share->engine),
+			share->device->nic->plan.spec, share->seen->left_out, iface_of(share->device),
 			BW_KERNEL_ADDRS_MAX, BW_KERNEL_ROUTES_MAX);
 	share->was_warned_of_many = share->seen->left_out > 0;
 }
@@ -233,14 +234,14 @@ static void hold_again(struct bw_share *share, struct bw_network *network)
 	struct bw_steer_port ports[BW_SERVICES_MAX * 2];
 	unsigned left_count = 0;
 
-	if (share->engine->conf.steals_ports)
+	if (share->device->engine->conf.steals_ports)
 		return;
 	bw_steer_let_go(share->holds, is_there, network);
 	for (unsigned i = 0; i < network->addr_count; i++) {
 		const struct bw_ip *ip = &network->addrs[i].ip;
-		const unsigned count = add_ports(share->engine, ip, ports);
+		const unsigned count = add_ports(share->device->engine, ip, ports);
 
-		if (bw_steer_hold(is_left(share, ip) ? NULL : share->engine->nic->plan.spec, ports, count,
+		if (bw_steer_hold(is_left(share, ip) ? NULL : share->device->nic->plan.spec, ports, count,
 			    &share->holds) != 0) {
 			left[left_count++] = *ip;
 			network->left |= 1ull << i;
@@ -252,7 +253,7 @@ static void hold_again(struct bw_share *share, struct bw_network *network)
 
 static void follow(struct bw_share *share)
 {
-	struct bw_engine *engine = share->engine;
+	struct bw_device *device = share->device;
 	struct bw_network *network;
 
 	share->stale_at = 0;
@@ -263,26 +264,27 @@ static void follow(struct bw_share *share)
 	say_mtu(share);
 	say_left_out(share);
 	network = network_of_kernel(share);
-	if (network == NULL || is_same(network, engine->network)) {
+	if (network == NULL || is_same(network, device->network)) {
 		share->settle_ms = BW_MIN(share->settle_ms * 2, (unsigned)SETTLE_MS_MAX);
 		free(network);
 		return;
 	}
 	share->settle_ms = SETTLE_MS;
-	if (!has_same_addrs(network, engine->network))
-		say_addresses(engine, network);
+	if (!has_same_addrs(network, device->network))
+		say_addresses(device, network);
 	hold_again(share, network);
-	bw_network_publish(engine, network);
+	bw_network_publish(device, network);
 	(void)own(share);
 }
 
 static void tell(struct bw_share *share, unsigned worker, const struct told *told)
 {
-	struct bw_worker *w = &share->engine->workers[worker];
+	struct bw_worker *w = &share->device->engine->workers[worker];
+	struct bw_iface *iface = &w->ifaces[share->device->index];
 
 	/* What finds no room may have been a change: then the worker asks again for all that it uses. */
-	if (rte_ring_sp_enqueue_elem(w->told_in, (void *)(uintptr_t)told, sizeof(*told)) != 0)
-		__atomic_store_n(&w->was_not_told, true, __ATOMIC_RELEASE);
+	if (rte_ring_sp_enqueue_elem(iface->told_in, (void *)(uintptr_t)told, sizeof(*told)) != 0)
+		__atomic_store_n(&iface->was_not_told, true, __ATOMIC_RELEASE);
 	bw_power_wake(w);
 }
 
@@ -303,7 +305,7 @@ static void on_neigh(void *arg, const struct bw_ip *ip, const struct bw_mac *mac
 		told.ip = *ip;
 	if (mac != NULL)
 		told.mac = *mac;
-	for (unsigned i = 0; i < share->engine->worker_count; i++)
+	for (unsigned i = 0; i < share->device->engine->worker_count; i++)
 		tell(share, i, &told);
 }
 
@@ -354,10 +356,10 @@ static void *share_main(void *arg)
 
 /* ---- the workers' side ---------------------------------------------------------------------------------------- */
 
-void bw_share_ask(struct bw_worker *w, const struct bw_ip *ip)
+void bw_share_ask(struct bw_iface *iface, const struct bw_ip *ip)
 {
-	struct bw_share *share = w->engine->share;
-	struct ask ask = { .ip = *ip, .worker = w->index };
+	struct bw_share *share = iface->device->share;
+	struct ask ask = { .ip = *ip, .worker = iface->worker->index };
 	const uint64_t one = 1;
 
 	/* One that finds no room is asked again, as if the answer had been lost. */
@@ -366,23 +368,24 @@ void bw_share_ask(struct bw_worker *w, const struct bw_ip *ip)
 		return; /* its counter is full: it is awake */
 }
 
-unsigned bw_share_deliver(struct bw_worker *w)
+unsigned bw_share_deliver(struct bw_iface *iface)
 {
 	struct told told[BW_BURST_MAX];
-	unsigned count =
-		rte_ring_sc_dequeue_burst_elem(w->told_in, told, sizeof(told[0]), BW_ARRAY_LEN(told), NULL);
+	unsigned count = rte_ring_sc_dequeue_burst_elem(
+		iface->told_in, told, sizeof(told[0]), BW_ARRAY_LEN(told), NULL);
 
 	for (unsigned i = 0; i < count; i++) {
 		if (told[i].is_known)
-			bw_neigh_told(w, &told[i].ip, &told[i].mac);
+			bw_neigh_told(iface, &told[i].ip, &told[i].mac);
 		else
-			bw_neigh_doubt(w, bw_ip_half(&told[i].ip, 0) != 0 || bw_ip_half(&told[i].ip, 1) != 0
-						  ? &told[i].ip
-						  : NULL);
+			bw_neigh_doubt(
+				iface, bw_ip_half(&told[i].ip, 0) != 0 || bw_ip_half(&told[i].ip, 1) != 0
+					       ? &told[i].ip
+					       : NULL);
 	}
-	if (bw_unlikely(__atomic_load_n(&w->was_not_told, __ATOMIC_RELAXED)) &&
-		__atomic_exchange_n(&w->was_not_told, false, __ATOMIC_ACQ_REL))
-		bw_neigh_doubt(w, NULL);
+	if (bw_unlikely(__atomic_load_n(&iface->was_not_told, __ATOMIC_RELAXED)) &&
+		__atomic_exchange_n(&iface->was_not_told, false, __ATOMIC_ACQ_REL))
+		bw_neigh_doubt(iface, NULL);
 	return count;
 }
 
@@ -399,7 +402,8 @@ static bool has_addr(const struct bw_kernel_network *network, const struct bw_ip
 /** Neither of the two must open a connection from a port of the other's. */
 static int check_port_range(const struct bw_share *share)
 {
-	const struct bw_engine *engine = share->engine;
+	const struct bw_device *device = share->device;
+	const struct bw_engine *engine = device->engine;
 	const unsigned ours_first = engine->conf.tcp.port_first, ours_last = engine->conf.tcp.port_last;
 	FILE *file = bw_share_connects(engine) ? fopen("/proc/sys/net/ipv4/ip_local_port_range", "re") : NULL;
 	unsigned first = 0, last = 0;
@@ -415,13 +419,14 @@ static int check_port_range(const struct bw_share *share)
 		"--dev %s: the kernel opens connections from ports %u to %u, and Barewire from %u to %u of the same "
 		"addresses; keep them apart with sysctl -w net.ipv4.ip_local_port_range='32768 60999', or with "
 		"tcp.port_first and tcp.port_last",
-		engine->nic->plan.spec, first, last, ours_first, ours_last);
+		device->nic->plan.spec, first, last, ours_first, ours_last);
 	return -EADDRINUSE;
 }
 
 static int check_services(const struct bw_share *share)
 {
-	const struct bw_engine *engine = share->engine;
+	const struct bw_device *device = share->device;
+	const struct bw_engine *engine = device->engine;
 	char text[BW_IP_STRLEN];
 
 	for (unsigned i = 0; i < engine->conf.service_count; i++) {
@@ -433,8 +438,8 @@ static int check_services(const struct bw_share *share)
 			bw_error(
 				"--dev %s: %s is no address of %s, and %s on port %u is to be there; `ip addr show dev "
 				"%s` lists them",
-				engine->nic->plan.spec, bw_ip_format(&service->addrs[k], text),
-				iface_of(engine), service->service->name, service->port, iface_of(engine));
+				device->nic->plan.spec, bw_ip_format(&service->addrs[k], text),
+				iface_of(device), service->service->name, service->port, iface_of(device));
 			return -EADDRNOTAVAIL;
 		}
 	}
@@ -452,25 +457,25 @@ static bool was_given_an_addr(const struct bw_kernel_network *network)
 
 static int open_kernel(struct bw_share *share)
 {
-	struct bw_engine *engine = share->engine;
-	const char *spec = engine->nic->plan.spec, *iface = iface_of(engine);
-	int rc = bw_kernel_open(iface, engine->conf.devices[0].vlan, &share->kernel);
+	const struct bw_device *device = share->device;
+	const char *spec = device->nic->plan.spec, *iface = iface_of(device);
+	int rc = bw_kernel_open(iface, device->conf->vlan, &share->kernel);
 
 	if (rc == 0)
 		rc = bw_kernel_read(share->kernel, share->seen);
-	if (rc != 0 && engine->conf.devices[0].vlan != 0) {
+	if (rc != 0 && device->conf->vlan != 0) {
 		bw_error(
 			"--dev %s: %s has no interface for VLAN %u, of which to take the addresses; ip link add "
 			"link %s name %s.%u type vlan id %u, or give --addr CIDR",
-			spec, iface, engine->conf.devices[0].vlan, iface, iface, engine->conf.devices[0].vlan,
-			engine->conf.devices[0].vlan);
+			spec, iface, device->conf->vlan, iface, iface, device->conf->vlan,
+			device->conf->vlan);
 		return rc;
 	}
 	if (rc != 0) {
 		bw_error("--dev %s: the kernel does not tell of %s: %s", spec, iface, strerror(-rc));
 		return rc;
 	}
-	if (engine->exception != NULL) { /* addresses may come at any time */
+	if (device->exception != NULL) { /* addresses may come at any time */
 		if (!was_given_an_addr(share->seen))
 			bw_info("--exception %s: no address yet; give it one: ip addr add CIDR dev %s", iface,
 				iface);
@@ -490,13 +495,13 @@ static int open_kernel(struct bw_share *share)
 /** Addresses that are to be ours alone must not be the kernel's. */
 static int look_for_ours(struct bw_share *share)
 {
-	const struct bw_engine *engine = share->engine;
-	const char *spec = engine->nic->plan.spec, *iface = iface_of(engine);
+	const struct bw_device *device = share->device;
+	const char *spec = device->nic->plan.spec, *iface = iface_of(device);
 	struct bw_kernel *kernel;
 	char text[BW_IP_STRLEN];
-	int rc = bw_kernel_open(iface, engine->conf.devices[0].vlan, &kernel);
+	int rc = bw_kernel_open(iface, device->conf->vlan, &kernel);
 
-	if (rc == -ENODEV && engine->conf.devices[0].vlan != 0) /* the kernel is not on that VLAN */
+	if (rc == -ENODEV && device->conf->vlan != 0) /* the kernel is not on that VLAN */
 		return 0;
 	if (rc == 0) {
 		rc = bw_kernel_read(kernel, share->seen);
@@ -506,31 +511,32 @@ static int look_for_ours(struct bw_share *share)
 		bw_error("--dev %s: the kernel does not tell of %s: %s", spec, iface, strerror(-rc));
 		return rc;
 	}
-	for (unsigned i = 0; i < engine->conf.devices[0].addr_count; i++) {
-		if (!has_addr(share->seen, &engine->conf.devices[0].addrs[i].ip))
+	for (unsigned i = 0; i < device->conf->addr_count; i++) {
+		if (!has_addr(share->seen, &device->conf->addrs[i].ip))
 			continue;
 		bw_error(
 			"--dev %s: %s has %s itself; leave --addr out to share all of its addresses, or give one that nobody has",
-			spec, iface, bw_ip_format(&engine->conf.devices[0].addrs[i].ip, text));
+			spec, iface, bw_ip_format(&device->conf->addrs[i].ip, text));
 		return -EADDRINUSE;
 	}
 	return 0;
 }
 
-bool bw_share_is_kernels(const struct bw_engine *engine, const struct bw_ip *ip)
+bool bw_share_is_kernels(const struct bw_device *device, const struct bw_ip *ip)
 {
-	return engine->share != NULL && has_addr(engine->share->seen, ip);
+	return device->share != NULL && has_addr(device->share->seen, ip);
 }
 
 /* Refuse what another process listens on, and keep others from it meanwhile. */
 static int hold_ports(struct bw_share *share)
 {
-	const struct bw_engine *engine = share->engine;
+	const struct bw_device *device = share->device;
+	const struct bw_engine *engine = device->engine;
 	struct bw_steer_port ports[BW_SERVICES_MAX * 2];
 
 	for (unsigned i = 0; i < share->seen->addr_count; i++) {
 		const unsigned count = add_ports(engine, &share->seen->addrs[i].ip, ports);
-		int rc = bw_steer_hold(engine->nic->plan.spec, ports, count, &share->holds);
+		int rc = bw_steer_hold(device->nic->plan.spec, ports, count, &share->holds);
 
 		if (rc != 0)
 			return rc;
@@ -540,48 +546,52 @@ static int hold_ports(struct bw_share *share)
 
 static int make_rings(struct bw_share *share)
 {
-	struct bw_engine *engine = share->engine;
+	struct bw_device *device = share->device;
+	struct bw_engine *engine = device->engine;
 	char name[RTE_RING_NAMESIZE];
 
-	snprintf(name, sizeof(name), "bw%u_asks", engine->number);
+	snprintf(name, sizeof(name), "bw%u_asks_%u", engine->number, device->index);
 	share->asks = rte_ring_create_elem(name, sizeof(struct ask), ASKS_MAX, SOCKET_ID_ANY, RING_F_SC_DEQ);
 	for (unsigned i = 0; i < engine->worker_count; i++) {
-		snprintf(name, sizeof(name), "bw%u_told_%u", engine->number, i);
-		engine->workers[i].told_in = rte_ring_create_elem(
+		struct bw_iface *iface = &engine->workers[i].ifaces[device->index];
+
+		snprintf(name, sizeof(name), "bw%u_told_%u_%u", engine->number, device->index, i);
+		iface->told_in = rte_ring_create_elem(
 			name, sizeof(struct told), TOLD_MAX, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-		if (engine->workers[i].told_in == NULL)
+		if (iface->told_in == NULL)
 			return -ENOMEM;
+		engine->workers[i].has_kernels = true;
 	}
 	share->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	return share->asks != NULL && share->wake_fd >= 0 ? 0 : -ENOMEM;
 }
 
-int bw_share_start(struct bw_engine *engine)
+int bw_share_start(struct bw_device *device)
 {
 	struct bw_share *share = calloc(1, sizeof(*share));
 	int rc;
 
 	if (share == NULL)
 		return -ENOMEM;
-	engine->share = share;
-	share->engine = engine;
+	device->share = share;
+	share->device = device;
 	share->wake_fd = -1;
 	share->settle_ms = SETTLE_MS;
 	share->seen = calloc(1, sizeof(*share->seen));
-	if (share->seen != NULL && !engine->conf.devices[0].shares_addresses)
+	if (share->seen != NULL && !device->conf->shares_addresses)
 		return look_for_ours(share);
 	rc = share->seen != NULL ? open_kernel(share) : -ENOMEM;
-	if (rc == 0 && !engine->conf.steals_ports)
+	if (rc == 0 && !device->engine->conf.steals_ports)
 		rc = hold_ports(share);
 	if (rc != 0)
 		return rc;
-	engine->network = network_of_kernel(share);
-	return engine->network != NULL ? make_rings(share) : -ENOMEM;
+	device->network = network_of_kernel(share);
+	return device->network != NULL ? make_rings(share) : -ENOMEM;
 }
 
-int bw_share_begin(struct bw_engine *engine)
+int bw_share_begin(struct bw_device *device)
 {
-	struct bw_share *share = engine->share;
+	struct bw_share *share = device->share;
 	int rc = own(share);
 
 	if (rc != 0 || share->kernel == NULL)
@@ -589,16 +599,16 @@ int bw_share_begin(struct bw_engine *engine)
 	rc = pthread_create(&share->thread, NULL, share_main, share);
 	if (rc != 0) {
 		bw_error("--dev %s: no thread to follow the kernel's network with: %s",
-			engine->nic->plan.spec, strerror(rc));
+			device->nic->plan.spec, strerror(rc));
 		return -rc;
 	}
 	share->is_running = true;
 	return 0;
 }
 
-void bw_share_stop(struct bw_engine *engine)
+void bw_share_stop(struct bw_device *device)
 {
-	struct bw_share *share = engine->share;
+	struct bw_share *share = device->share;
 	const uint64_t one = 1;
 
 	if (share == NULL)
@@ -613,14 +623,14 @@ void bw_share_stop(struct bw_engine *engine)
 	}
 }
 
-void bw_share_free(struct bw_engine *engine)
+void bw_share_free(struct bw_device *device)
 {
-	struct bw_share *share = engine->share;
+	struct bw_share *share = device->share;
 
 	if (share == NULL)
 		return;
-	for (unsigned i = 0; i < engine->worker_count; i++)
-		rte_ring_free(engine->workers[i].told_in);
+	for (unsigned i = 0; i < device->engine->worker_count; i++)
+		rte_ring_free(device->engine->workers[i].ifaces[device->index].told_in);
 	rte_ring_free(share->asks);
 	bw_steer_release(share->holds);
 	bw_kernel_close(share->kernel);
@@ -628,5 +638,5 @@ void bw_share_free(struct bw_engine *engine)
 		close(share->wake_fd);
 	free(share->seen);
 	free(share);
-	engine->share = NULL;
+	device->share = NULL;
 }

@@ -182,7 +182,7 @@ void bw_stream_drain_all(struct bw_worker *w)
 
 struct bw_stream *bw_stream_connect(struct bw_context *ctx, const struct bw_ip *remote, uint16_t port)
 {
-	return bw_stream_connect_from(ctx, bw_route_source(ctx->worker->network, remote), remote, port);
+	return bw_stream_connect_from(ctx, bw_context_source(ctx, remote), remote, port);
 }
 
 struct bw_stream *bw_stream_connect_from(
@@ -190,17 +190,20 @@ struct bw_stream *bw_stream_connect_from(
 {
 	struct bw_worker *w = ctx->worker;
 	struct bw_flow flow = { .remote = *remote, .remote_port_be = __builtin_bswap16(port) };
+	const struct bw_network *network;
 
 	if (w->has_cut_off) {
 		errno = ESHUTDOWN;
 		return NULL;
 	}
-	if (local == NULL || bw_route(w->network, remote) == NULL ||
-		bw_route_is_broadcast(w->network, remote)) {
+	network = local != NULL ? bw_worker_iface(w, local)->network : NULL;
+	if (network == NULL || bw_route(network, remote) == NULL || bw_route_is_broadcast(network, remote)) {
 		errno = ENETUNREACH;
 		return NULL;
 	}
-	if (bw_route_is_ours(w->network, remote) || !bw_route_is_ours(w->network, local)) {
+	/* Nobody carries from one link of ours to another. */
+	if (!bw_route_is_ours(network, local) ||
+		bw_route_is_ours(bw_worker_iface(w, remote)->network, remote)) {
 		errno = EINVAL;
 		return NULL;
 	}
@@ -402,7 +405,7 @@ void bw_context_tick_at(struct bw_context *ctx, bw_ns at)
 
 const struct bw_ip *bw_context_source(const struct bw_context *ctx, const struct bw_ip *remote)
 {
-	return bw_route_source(ctx->worker->network, remote);
+	return bw_route_source(bw_route_iface_to(ctx->worker, remote)->network, remote);
 }
 
 bool bw_context_receives(const struct bw_context *ctx, const struct bw_flow *flow)
@@ -411,7 +414,8 @@ bool bw_context_receives(const struct bw_context *ctx, const struct bw_flow *flo
 	const uint16_t port = __builtin_bswap16(flow->local_port_be);
 
 	/* Of an address that is shared, the other ports are the kernel's. */
-	if (ctx->worker->network->is_kernels && (port < tcp->port_first || port > tcp->port_last))
+	if (bw_worker_iface(ctx->worker, &flow->local)->network->is_kernels &&
+		(port < tcp->port_first || port > tcp->port_last))
 		return false;
 	return ctx->worker->worker_count == 1 || bw_ingress_is_local(ctx->worker, flow);
 }

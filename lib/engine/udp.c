@@ -27,15 +27,16 @@ static struct bw_context *context_at(struct bw_worker *w, const struct bw_ip *ad
 	return any;
 }
 
-void bw_udp_input(struct bw_worker *w, struct bw_pkt *pkt)
+void bw_udp_input(struct bw_iface *iface, struct bw_pkt *pkt)
 {
+	struct bw_worker *w = iface->worker;
 	struct bw_context *ctx = context_at(w, &pkt->flow.local, rte_be_to_cpu_16(pkt->flow.local_port_be));
 	struct bw_datagram dgram = { .flow = &pkt->flow };
 
 	if (ctx == NULL) {
 		bw_count(&w->counters, BW_DROP_NO_LISTENER);
-		if (!w->network->is_kernels)
-			bw_icmp_error(w, pkt, BW_ICMP_PORT_UNREACHABLE);
+		if (!iface->network->is_kernels)
+			bw_icmp_error(iface, pkt, BW_ICMP_PORT_UNREACHABLE);
 		rte_pktmbuf_free(pkt->m);
 		return;
 	}
@@ -86,6 +87,7 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 {
 	struct bw_worker *w = ctx->worker;
 	const struct bw_flow *flow = to->flow;
+	struct bw_iface *iface = bw_worker_iface(w, &flow->local);
 	bool is_v4 = bw_ip_is_v4(&flow->remote);
 	uint32_t l4_len = (uint32_t)sizeof(struct rte_udp_hdr) + len;
 	struct rte_udp_hdr *udp;
@@ -107,8 +109,8 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 		return -ENOBUFS;
 	}
 	/* Beyond a router there may be a narrower link. */
-	may_be_cut = is_v4 && !bw_route_is_on_link(w->network, &flow->remote);
-	is_whole = l4_len + (is_v4 ? 20 : 40) <= bw_egress_datagram_mtu(w, &flow->remote);
+	may_be_cut = is_v4 && !bw_route_is_on_link(iface->network, &flow->remote);
+	is_whole = l4_len + (is_v4 ? 20 : 40) <= bw_egress_datagram_mtu(iface, &flow->remote);
 	if (is_whole) {
 		m->l4_len = sizeof(*udp);
 		m->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
@@ -126,8 +128,8 @@ int bw_datagram_reply(struct bw_context *ctx, const struct bw_datagram *to, cons
 				 .id = w->ip_id++ });
 	bw_count(&w->counters, BW_UDP_DATAGRAMS_OUT);
 	if (is_whole)
-		bw_egress_ip(w, m, &flow->remote, NULL);
+		bw_egress_ip(iface, m, &flow->remote);
 	else
-		bw_egress_ip_fragmented(w, m, &flow->remote);
+		bw_egress_ip_fragmented(iface, m, &flow->remote);
 	return 0;
 }

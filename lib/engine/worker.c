@@ -27,7 +27,7 @@ static void timer_fired(void *ctx, struct bw_timer *timer, bw_ns now)
 		bw_neigh_timer(w, bw_container_of(timer, struct bw_neigh, timer));
 		break;
 	case BW_TIMER_ANNOUNCE:
-		bw_neigh_announce(w);
+		bw_neigh_announce(bw_container_of(timer, struct bw_iface, announce_timer));
 		break;
 	case BW_TIMER_FRAGMENTS:
 		bw_fragments_timer(w);
@@ -42,15 +42,16 @@ static unsigned count_of(struct rte_mempool *pool)
 
 /**
  * Where workers free what others have taken, buffers end in caches of pools that they take nothing from: a pool that
- * runs low gets them back. Returns how many are left of the one, of those with a device queue, that has the fewest.
+ * runs low gets them back. Returns how many are left of the one, of those with a queue of the device, that has the fewest.
  */
-static unsigned watch_others(struct bw_worker *w)
+static unsigned watch_others(const struct bw_iface *iface)
 {
+	const struct bw_worker *w = iface->worker;
 	unsigned left = UINT32_MAX;
 
 	for (unsigned i = 0; i < w->worker_count; i++) {
-		struct rte_mempool *pool = w->nic->pools[i];
-		bool has_queue = i < w->nic->rx_queues;
+		struct rte_mempool *pool = iface->nic->pools[i];
+		bool has_queue = i < iface->nic->rx_queues;
 		unsigned count;
 
 		if (i == w->index || (!has_queue && w->turns % SELDOM != 0))
@@ -69,38 +70,64 @@ static unsigned beyond_reserve(unsigned left)
 	return left > BW_NIC_RESERVE ? left - BW_NIC_RESERVE : 0;
 }
 
+/** This worker's own of a device, those in its cache included. */
+static unsigned left_of(const struct bw_iface *iface)
+{
+	struct rte_mempool *pool = iface->nic->pools[iface->worker->index];
+	const struct rte_mempool_cache *cache = rte_mempool_default_cache(pool, rte_lcore_id());
+
+	return count_of(pool) + (cache != NULL ? cache->len : 0);
+}
+
 /**
  * How many buffers are left decides what TCP still begins. All but a reserve, which receiving and answering needs, is
  * for connections to keep. What they send is of this worker's pool, and what they keep of received packets of that of
- * the queue that those came from.
+ * the queue that those came from: of several devices, the pool that has the fewest counts.
  */
-static void watch_pool(struct bw_worker *w)
+static void watch_pools(struct bw_worker *w)
 {
-	const struct rte_mempool_cache *cache = rte_mempool_default_cache(w->pool, rte_lcore_id());
-	unsigned left = count_of(w->pool) + (cache != NULL ? cache->len : 0);
+	unsigned to_send = left_of(&w->ifaces[0]), to_receive = UINT32_MAX;
 
-	unsigned to_receive = left;
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		const struct bw_iface *iface = &w->ifaces[i];
 
-	if (bw_unlikely(w->dispatches)) {
-		to_receive = watch_others(w);
-		if (w->index < w->nic->rx_queues)
-			to_receive = BW_MIN(to_receive, left);
+		if (bw_unlikely(iface->dispatches))
+			to_receive = BW_MIN(to_receive, watch_others(iface));
+		if (iface->has_own_rx)
+			to_receive = BW_MIN(to_receive, i == 0 ? to_send : left_of(iface));
 	}
-	bw_tcp_set_buffers(w->tcp, beyond_reserve(left), beyond_reserve(to_receive), w->pool->size);
+	bw_tcp_set_buffers(w->tcp, beyond_reserve(to_send), beyond_reserve(to_receive), w->pool->size);
 }
 
 /** Is what is sent brought out? */
-static bool is_link_up(const struct bw_worker *w)
+static bool is_link_up(const struct bw_iface *iface)
 {
-	const struct bw_worker *owner = &w->engine->workers[w->tx_queue];
+	const struct bw_worker *owner = &iface->worker->engine->workers[iface->tx_queue];
 
-	return !__atomic_load_n(&owner->is_tx_stuck, __ATOMIC_RELAXED) &&
-	       !__atomic_load_n(&w->nic->is_link_down, __ATOMIC_RELAXED);
+	return !__atomic_load_n(&owner->ifaces[iface->device->index].is_tx_stuck, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&iface->nic->is_link_down, __ATOMIC_RELAXED);
+}
+
+/** TCP looks at each link where there are several, and is told when one of them is back. */
+static void watch_links(struct bw_worker *w)
+{
+	bool has_one_up = false;
+
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		struct bw_iface *iface = &w->ifaces[i];
+		const bool is_up = is_link_up(iface);
+
+		if (bw_unlikely(is_up && iface->link.is_down))
+			bw_tcp_link_is_back(w->tcp);
+		iface->link.is_down = !is_up;
+		has_one_up |= is_up;
+	}
+	bw_tcp_set_link(w->tcp, has_one_up);
 }
 
 static void timers(struct bw_worker *w)
 {
-	bw_tcp_set_link(w->tcp, is_link_up(w));
+	watch_links(w);
 	bw_tcp_timers(w->tcp, w->now);
 	bw_wheel_advance(&w->wheel, w->now, BW_BURST_MAX, timer_fired, w);
 }
@@ -122,8 +149,12 @@ static void ticks(struct bw_worker *w)
 static void take_published(struct bw_worker *w)
 {
 	w->epoch = __atomic_load_n(&w->engine->epoch, __ATOMIC_ACQUIRE);
-	if (w->network != __atomic_load_n(&w->engine->network, __ATOMIC_ACQUIRE))
-		bw_network_take(w);
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		struct bw_iface *iface = &w->ifaces[i];
+
+		if (iface->network != __atomic_load_n(&iface->device->network, __ATOMIC_ACQUIRE))
+			bw_network_take(iface);
+	}
 	bw_capture_take(w);
 }
 
@@ -142,10 +173,16 @@ void bw_worker_tell_all(struct bw_engine *engine,
 /** What the kernel says of neighbours, and what it sends itself. */
 static unsigned deliver_kernels(struct bw_worker *w)
 {
-	unsigned count = bw_share_deliver(w);
+	unsigned count = 0;
 
-	if (w->claims != NULL && w->index == 0)
-		count += bw_exception_deliver(w);
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		struct bw_iface *iface = &w->ifaces[i];
+
+		if (iface->told_in != NULL)
+			count += bw_share_deliver(iface);
+		if (iface->claims != NULL && w->index == 0)
+			count += bw_exception_deliver(iface);
+	}
 	return count;
 }
 
@@ -157,14 +194,14 @@ static bool turn(struct bw_worker *w)
 	w->now = bw_clock_now();
 	if (bw_unlikely(w->epoch != __atomic_load_n(&w->engine->epoch, __ATOMIC_RELAXED)))
 		take_published(w);
-	watch_pool(w);
+	watch_pools(w);
 	bw_stage_enter(&w->cycles, BW_STAGE_RX);
-	work += bw_ingress_device(w);
+	work += bw_ingress_devices(w);
 	bw_stage_enter(&w->cycles, BW_STAGE_INBOX);
 	work += bw_ingress_inbox(w);
 	work += bw_mail_deliver(w);
 	work += bw_jobs_deliver(w);
-	if (bw_unlikely(w->told_in != NULL))
+	if (bw_unlikely(w->has_kernels))
 		work += deliver_kernels(w);
 	bw_stage_enter(&w->cycles, BW_STAGE_TIMERS);
 	timers(w);

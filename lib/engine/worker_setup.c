@@ -19,18 +19,34 @@ static void stage_of_tcp(void *worker, enum bw_tcp_stage stage)
 	bw_stage_enter(&w->cycles, stage == BW_TCP_STAGE_LOOKUP ? BW_STAGE_LOOKUP : BW_STAGE_TCP);
 }
 
+static const struct bw_tcp_link *link_of(const void *worker, const struct bw_ip *local)
+{
+	return &bw_worker_iface(worker, local)->link;
+}
+
 static int tcp_setup(struct bw_worker *w)
 {
 	struct bw_engine *engine = w->engine;
 	struct bw_tcp_conf conf = engine->conf.tcp;
+	bool shares_addresses = false;
 
 	conf.pool = w->pool;
 	conf.counters = &w->counters;
-	conf.mtu = w->nic->mtu;
-	conf.tso_bytes_max = w->nic->tso_bytes_max;
-	conf.can_multi_segment = w->nic->has_multi_segment;
-	conf.shares_addresses = engine->conf.devices[0].shares_addresses;
-	if (conf.shares_addresses && !bw_share_connects(engine))
+	conf.mtu = w->ifaces[0].link.mtu;
+	conf.shares_addresses = w->ifaces[0].link.shares_addresses;
+	/* What every device can do. */
+	conf.tso_bytes_max = UINT32_MAX;
+	conf.can_multi_segment = true;
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		conf.tso_bytes_max = BW_MIN(conf.tso_bytes_max, w->ifaces[i].nic->tso_bytes_max);
+		conf.can_multi_segment &= w->ifaces[i].nic->has_multi_segment;
+		shares_addresses |= w->ifaces[i].link.shares_addresses;
+	}
+	if (w->iface_count > 1) {
+		conf.link_of = link_of;
+		conf.link_of_arg = w;
+	}
+	if (shares_addresses && !bw_share_connects(engine))
 		conf.port_first = conf.port_last =
 			0; /* nothing is opened, so none of these is ours to refuse */
 	conf.state_bytes = 0;
@@ -122,10 +138,11 @@ int bw_worker_setup(struct bw_worker *w)
 		getrandom(&w->ip6_fragment_id, sizeof(w->ip6_fragment_id), 0) != sizeof(w->ip6_fragment_id))
 		return -EIO;
 	bw_wheel_init(&w->wheel, w->now);
-	bw_timer_init(&w->announce_timer, BW_TIMER_ANNOUNCE);
+	for (unsigned i = 0; i < w->iface_count; i++)
+		bw_timer_init(&w->ifaces[i].announce_timer, BW_TIMER_ANNOUNCE);
 	w->datagram_scratch = malloc(SCRATCH_BYTES);
 	error = w->datagram_scratch != NULL ? bw_neigh_init(&w->neigh, engine->conf.neighbours_max,
-						      w->nic->mbufs_per_worker / NEIGH_QUEUE_SHARE)
+						      w->ifaces[0].nic->mbufs_per_worker / NEIGH_QUEUE_SHARE)
 					    : -ENOMEM;
 	if (error == 0)
 		error = bw_fragments_init(w);
@@ -148,8 +165,8 @@ int bw_worker_setup(struct bw_worker *w)
 		if (error != 0)
 			return error;
 	}
-	if (w->index == 0)
-		bw_neigh_announce(w);
+	for (unsigned i = 0; i < w->iface_count && w->index == 0; i++)
+		bw_neigh_announce(&w->ifaces[i]);
 	return 0;
 }
 
@@ -179,8 +196,10 @@ void bw_worker_teardown(struct bw_worker *w)
 	if (w->fragments != NULL || w->death_row != NULL)
 		bw_fragments_fini(w);
 	bw_neigh_fini(&w->neigh);
-	rte_pktmbuf_free_bulk(w->tx, w->tx_count);
-	w->tx_count = 0;
+	for (unsigned i = 0; i < w->iface_count; i++) {
+		rte_pktmbuf_free_bulk(w->ifaces[i].tx, w->ifaces[i].tx_count);
+		w->ifaces[i].tx_count = 0;
+	}
 	free(w->datagram_scratch);
 	w->datagram_scratch = NULL;
 }
@@ -190,7 +209,8 @@ void bw_worker_free_rings(struct bw_worker *w)
 {
 	free_ring(w->packets_in, true);
 	free_ring(w->control_in, true);
-	free_ring(w->tx_in, true);
+	for (unsigned i = 0; i < w->iface_count; i++)
+		free_ring(w->ifaces[i].tx_in, true);
 	free_ring(w->mail_in, false);
 	free_ring(w->jobs_done, false);
 }

@@ -238,10 +238,8 @@ void bw_nic_capture(struct bw_nic *nic, unsigned queue, struct bw_capture_ring *
  * Arm the device's interrupt, then look once more: a packet that came between the caller's last burst and the
  * arming raises none. What the look finds waits in the stash. False when there is no reason to sleep.
  */
-static bool arm(struct bw_nic *nic, unsigned queue)
+static bool arm(struct bw_nic__queue *q)
 {
-	struct bw_nic__queue *q = &nic->state->queue[queue];
-
 	if (q->stash_count > 0)
 		return false;
 	if (rte_eth_dev_rx_intr_enable(q->port_id, q->port_queue) != 0)
@@ -250,27 +248,41 @@ static bool arm(struct bw_nic *nic, unsigned queue)
 	return q->stash_count == 0;
 }
 
-void bw_nic_sleep(struct bw_nic *nic, unsigned queue, int wake_fd, bw_ns timeout_ns)
+/** What a queue has to sleep on; NULL: nothing. The socket of an interface that is gone is always readable, with its error. */
+static struct bw_nic__queue *interrupting(const struct bw_nic_queue *on)
 {
-	struct bw_nic__queue *q = queue < nic->rx_queues ? &nic->state->queue[queue] : NULL;
-	/* The socket of an interface that is gone is always readable, with its error. */
-	const bool has_interrupt = q != NULL && q->fd >= 0 && nic->has_rx_interrupt &&
-				   __atomic_load_n(&nic->state->is_startable, __ATOMIC_ACQUIRE);
-	const bool is_armed = has_interrupt && (q->rx_via & BW_NIC__RX_STASH);
+	const bool has_one = on->queue < on->nic->rx_queues && on->nic->has_rx_interrupt &&
+			     __atomic_load_n(&on->nic->state->is_startable, __ATOMIC_ACQUIRE);
+
+	return has_one && on->nic->state->queue[on->queue].fd >= 0 ? &on->nic->state->queue[on->queue] : NULL;
+}
+
+void bw_nic_sleep(const struct bw_nic_queue *queues, unsigned count, int wake_fd, bw_ns timeout_ns)
+{
 	const struct timespec timeout = { .tv_sec = (time_t)(timeout_ns / BW_NS_PER_SEC),
 		.tv_nsec = (long)(timeout_ns % BW_NS_PER_SEC) };
-	/* poll() passes over negative descriptors. */
-	struct pollfd fds[2] = { { .fd = wake_fd, .events = POLLIN },
-		{ .fd = has_interrupt ? q->fd : -1, .events = POLLIN } };
+	struct bw_nic__queue *q[BW_NIC_SLEEP_MAX];
+	struct pollfd fds[BW_NIC_SLEEP_MAX + 1];
+	bool may_sleep = true;
 	uint64_t counter;
 
-	if ((!is_armed || arm(nic, queue)) && ppoll(fds, BW_ARRAY_LEN(fds), &timeout, NULL) > 0) {
-		if ((fds[0].revents & POLLIN) && read(wake_fd, &counter, sizeof(counter)) < 0)
-			fds[0].revents = 0; /* another sleeper on the same descriptor was faster */
-		if ((fds[1].revents & POLLIN) && q->fd_is_counter &&
-			read(q->fd, &counter, sizeof(counter)) < 0)
-			fds[1].revents = 0;
+	for (unsigned i = 0; i < count; i++) {
+		q[i] = interrupting(&queues[i]);
+		/* poll() passes over negative descriptors. */
+		fds[i] = (struct pollfd){ .fd = q[i] != NULL ? q[i]->fd : -1, .events = POLLIN };
+		if (q[i] != NULL && (q[i]->rx_via & BW_NIC__RX_STASH))
+			may_sleep &= arm(q[i]);
 	}
-	if (is_armed)
-		(void)rte_eth_dev_rx_intr_disable(q->port_id, q->port_queue);
+	fds[count] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
+	if (may_sleep && ppoll(fds, count + 1, &timeout, NULL) > 0) {
+		if ((fds[count].revents & POLLIN) && read(wake_fd, &counter, sizeof(counter)) < 0)
+			fds[count].revents = 0; /* another sleeper on the same descriptor was faster */
+		for (unsigned i = 0; i < count; i++)
+			if ((fds[i].revents & POLLIN) && q[i]->fd_is_counter &&
+				read(q[i]->fd, &counter, sizeof(counter)) < 0)
+				fds[i].revents = 0;
+	}
+	for (unsigned i = 0; i < count; i++)
+		if (q[i] != NULL && (q[i]->rx_via & BW_NIC__RX_STASH))
+			(void)rte_eth_dev_rx_intr_disable(q[i]->port_id, q[i]->port_queue);
 }

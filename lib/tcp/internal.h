@@ -503,10 +503,10 @@ struct bw_tcp__buffers {
 
 struct bw_tcp {
 	bw_ns now, epoch;
-	enum bw_tcp_pressure pressure;          /* where they are scarcer */
-	struct bw_tcp__buffers to_send, others; /* of our pool; of another that is received into */
-	struct bw_tcp__buffers *to_receive;     /* either: pressure.c */
-	bool is_link_down;
+	enum bw_tcp_pressure pressure;           /* where they are scarcer */
+	struct bw_tcp__buffers to_send, others;  /* of our pool; of another that is received into */
+	struct bw_tcp__buffers *to_receive;      /* either: pressure.c */
+	bool is_link_down;                       /* of all: see bw_tcp__is_cut_off() */
 	bool is_hopeless;                        /* who holds buffers goes, whatever it does */
 	uint32_t reclaim_next;                   /* connection to be looked at */
 	uint32_t reclaim_useful;                 /* looked at since one that holds buffers to no use */
@@ -609,6 +609,28 @@ static inline const struct bw_tcp_listener *bw_tcp__listener(
 	const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
 	return &tcp->listeners[conn->listener];
+}
+
+/** Of the link that has a local address. */
+static inline uint16_t bw_tcp__mtu(const struct bw_tcp *tcp, const struct bw_ip *local)
+{
+	return bw_likely(tcp->conf.link_of == NULL) ? tcp->conf.mtu
+						    : tcp->conf.link_of(tcp->conf.link_of_arg, local)->mtu;
+}
+
+static inline bool bw_tcp__is_shared(const struct bw_tcp *tcp, const struct bw_ip *local)
+{
+	return bw_likely(tcp->conf.link_of == NULL)
+		       ? tcp->conf.shares_addresses
+		       : tcp->conf.link_of(tcp->conf.link_of_arg, local)->shares_addresses;
+}
+
+/** Is nothing that the connection sends brought out? */
+static inline bool bw_tcp__is_cut_off(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return bw_likely(tcp->conf.link_of == NULL)
+		       ? tcp->is_link_down
+		       : tcp->conf.link_of(tcp->conf.link_of_arg, &conn->flow.local)->is_down;
 }
 
 static inline void bw_tcp__count(struct bw_tcp *tcp, enum bw_counter which)

@@ -328,7 +328,7 @@ void bw_tcp__listen_input(struct bw_tcp *tcp, struct bw_pkt *pkt, const bw_seq *
 	}
 	if (listener < 0) {
 		bw_tcp__count(tcp, BW_DROP_NO_LISTENER);
-		if (!tcp->conf.shares_addresses || is_port_ours(tcp, &pkt->flow))
+		if (!bw_tcp__is_shared(tcp, &pkt->flow.local) || is_port_ours(tcp, &pkt->flow))
 			bw_tcp__answer_reset(tcp, pkt);
 	} else {
 		bw_tcp__count(tcp, BW_TCP_SEGMENTS_IN);

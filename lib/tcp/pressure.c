@@ -254,11 +254,15 @@ void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t to_send, uint32_t to_receiv
 	set(tcp, is_one_pool ? &tcp->to_send : &tcp->others);
 }
 
+void bw_tcp_link_is_back(struct bw_tcp *tcp)
+{
+	bw_tcp__hear_anew(tcp);
+	look_anew(tcp);
+}
+
 void bw_tcp_set_link(struct bw_tcp *tcp, bool is_up)
 {
-	if (bw_unlikely(is_up && tcp->is_link_down)) {
-		bw_tcp__hear_anew(tcp);
-		look_anew(tcp);
-	}
+	if (bw_unlikely(is_up && tcp->is_link_down))
+		bw_tcp_link_is_back(tcp);
 	tcp->is_link_down = !is_up;
 }

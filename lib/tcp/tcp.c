@@ -264,7 +264,7 @@ void bw_tcp_stats(const struct bw_tcp *tcp, struct bw_tcp_stats *stats)
 uint16_t bw_tcp__mss_option(const struct bw_tcp *tcp, const struct bw_flow *flow)
 {
 	/* RFC 6691: the MTU less the fixed headers; options are the sender's business. */
-	return tcp->conf.mtu - (bw_ip_is_v4(&flow->local) ? 40 : 60);
+	return bw_tcp__mtu(tcp, &flow->local) - (bw_ip_is_v4(&flow->local) ? 40 : 60);
 }
 
 uint8_t bw_tcp__wscale_for(uint32_t bytes)

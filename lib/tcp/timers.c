@@ -35,7 +35,7 @@ uint32_t bw_tcp__retx_ms(const struct bw_tcp *tcp, const struct bw_tcp_conn *con
 {
 	uint32_t left_ms = BW_MIN(bw_tcp__rto_ms(conn), user_timeout_left_ms(tcp, conn));
 
-	return tcp->is_link_down ? BW_MIN(left_ms, (uint32_t)BW_TCP__RTO_LINK_DOWN_MS) : left_ms;
+	return bw_tcp__is_cut_off(tcp, conn) ? BW_MIN(left_ms, (uint32_t)BW_TCP__RTO_LINK_DOWN_MS) : left_ms;
 }
 
 /**
@@ -48,7 +48,7 @@ static uint32_t back_off(const struct bw_tcp *tcp, struct bw_tcp_conn *conn, enu
 	uint32_t waited_ms = bw_tcp__retx_ms(tcp, conn), since_ms = bw_tcp__ms_since(tcp, conn->last_rx_ms);
 	bool is_answered = use == BW_TCP_TIMER_PERSIST && since_ms < waited_ms + waited_ms / 4;
 
-	if (conn->backoff < (tcp->is_link_down ? 2 : 15))
+	if (conn->backoff < (bw_tcp__is_cut_off(tcp, conn) ? 2 : 15))
 		conn->backoff++;
 	/* R1 of RFC 9293 3.8.3: then it may be the path's fault. */
 	if (conn->backoff >= BW_TCP__R1 && !is_answered)

@@ -80,7 +80,7 @@ static void own(uint16_t vlan, bool connects)
 	conf.services[2] =
 		(struct bw_engine_service){ .service = &tcp_service, .port = 0 }; /* only connects */
 	conf.service_count = 3;
-	bw_claims_init(&claims, &conf, connects);
+	bw_claims_init(&claims, &conf, conf.devices[0].vlan, connects);
 	network = (struct bw_network){ .is_kernels = true, .mac = ours, .addr_count = 2 };
 	network.addrs[0] = (struct bw_cidr){ ip_of("192.0.2.2"), 24 };
 	network.addrs[1] = (struct bw_cidr){ ip_of("2001:db8::2"), 64 };

@@ -116,7 +116,7 @@ static void timer_fired(void *ctx, struct bw_timer *timer, bw_ns now)
 	if (timer->kind == BW_TIMER_NEIGH)
 		bw_neigh_timer(w, bw_container_of(timer, struct bw_neigh, timer));
 	else if (timer->kind == BW_TIMER_ANNOUNCE)
-		bw_neigh_announce(w);
+		bw_neigh_announce(&w->ifaces[0]);
 	else
 		bw_fragments_timer(w);
 }
@@ -126,7 +126,7 @@ static void turn(void)
 	const uint16_t frame_max = (uint16_t)(nic.mtu + 18);
 	void *m;
 
-	bw_ingress_device(w);
+	bw_ingress_devices(w);
 	bw_tcp_timers(w->tcp, w->now);
 	bw_wheel_advance(&w->wheel, w->now, BW_BURST_MAX, timer_fired, w);
 	bw_egress(w);

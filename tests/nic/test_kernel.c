@@ -318,14 +318,14 @@ static void sleep_ends_on_traffic(struct bw_nic *nic, struct host *host)
 		drain(nic);
 		start = monotonic();
 		assert_int_equal(pthread_create(&thread, NULL, send_later, host), 0);
-		bw_nic_sleep(nic, 0, wake_fd, 20 * BW_NS_PER_SEC);
+		bw_nic_sleep(&(struct bw_nic_queue){ nic, 0 }, 1, wake_fd, 20 * BW_NS_PER_SEC);
 		assert_true(monotonic() - start < 5 * BW_NS_PER_SEC);
 		pthread_join(thread, NULL);
 		we_receive(nic, false, 64);
 
 		host_send(host, false, 64);
 		start = monotonic();
-		bw_nic_sleep(nic, 0, wake_fd, 20 * BW_NS_PER_SEC);
+		bw_nic_sleep(&(struct bw_nic_queue){ nic, 0 }, 1, wake_fd, 20 * BW_NS_PER_SEC);
 		assert_true(monotonic() - start < 5 * BW_NS_PER_SEC);
 		we_receive(nic, false, 64);
 	}
@@ -333,13 +333,13 @@ static void sleep_ends_on_traffic(struct bw_nic *nic, struct host *host)
 	for (unsigned i = 0; slept < 20 * BW_NS_PER_MS && i < 50; i++) {
 		drain(nic);
 		start = monotonic();
-		bw_nic_sleep(nic, 0, wake_fd, 30 * BW_NS_PER_MS);
+		bw_nic_sleep(&(struct bw_nic_queue){ nic, 0 }, 1, wake_fd, 30 * BW_NS_PER_MS);
 		slept = monotonic() - start;
 	}
 	assert_true(slept >= 20 * BW_NS_PER_MS && slept < 5 * BW_NS_PER_SEC);
 	assert_int_equal(eventfd_write(wake_fd, 1), 0);
 	start = monotonic();
-	bw_nic_sleep(nic, 0, wake_fd, 20 * BW_NS_PER_SEC);
+	bw_nic_sleep(&(struct bw_nic_queue){ nic, 0 }, 1, wake_fd, 20 * BW_NS_PER_SEC);
 	assert_true(monotonic() - start < 5 * BW_NS_PER_SEC);
 	close(wake_fd);
 }

@@ -328,12 +328,12 @@ static void sleep_ends_by_time_or_wake(void **unused)
 
 	nic_start(&nic, "ring", 1);
 	start = monotonic();
-	bw_nic_sleep(&nic, 0, wake_fd, 5 * BW_NS_PER_MS);
+	bw_nic_sleep(&(struct bw_nic_queue){ &nic, 0 }, 1, wake_fd, 5 * BW_NS_PER_MS);
 	assert_true(monotonic() - start >= 5 * BW_NS_PER_MS);
 
 	assert_int_equal(eventfd_write(wake_fd, 3), 0);
 	start = monotonic();
-	bw_nic_sleep(&nic, UINT_MAX, wake_fd, 20 * BW_NS_PER_SEC);
+	bw_nic_sleep(&(struct bw_nic_queue){ &nic, BW_NIC_NO_QUEUE }, 1, wake_fd, 20 * BW_NS_PER_SEC);
 	assert_true(monotonic() - start < 10 * BW_NS_PER_SEC);
 	assert_true(read(wake_fd, &counter, sizeof(counter)) < 0); /* it was read */
 	close(wake_fd);
@@ -395,7 +395,7 @@ static void memif_peers_come_and_go(void **unused)
 	m = build(&client, &(struct shape){ .payload = 10 });
 	assert_int_equal(bw_nic_tx(&client, 0, &m, 1, &counters), 0);
 	rte_pktmbuf_free(m);
-	bw_nic_sleep(&client, 0, -1, BW_NS_PER_MS);
+	bw_nic_sleep(&(struct bw_nic_queue){ &client, 0 }, 1, -1, BW_NS_PER_MS);
 
 	for (unsigned life = 0; life < 2; life++) {
 		nic_start(&server, server_spec, 1);

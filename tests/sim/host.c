@@ -206,7 +206,7 @@ bw_ns sim_host_next(const struct sim_host *h, unsigned *worker)
 static bool has_inbox(const struct bw_worker *w)
 {
 	return !rte_ring_empty(w->packets_in) || !rte_ring_empty(w->control_in) ||
-	       !rte_ring_empty(w->tx_in) || !rte_ring_empty(w->mail_in);
+	       !rte_ring_empty(w->ifaces[0].tx_in) || !rte_ring_empty(w->mail_in);
 }
 
 static void send_frame(struct sim_host *h, struct rte_mbuf *m)
@@ -282,7 +282,7 @@ static bw_ns next_turn(struct sim_host *h, struct bw_worker *w)
 
 	if (w->has_ticks)
 		next = BW_MIN(next, w->tick_due_at);
-	if (next > sim.now && w->tx_count == 0)
+	if (next > sim.now && w->ifaces[0].tx_count == 0)
 		return next;
 	/* It waits for its device or for buffers. */
 	w->sleep_ns = w->sleep_ns == 0 ? STEP_MIN_NS : BW_MIN(w->sleep_ns * 2, BW_NS_PER_MS);
@@ -292,7 +292,7 @@ static bw_ns next_turn(struct sim_host *h, struct bw_worker *w)
 void sim_host_turn(struct sim_host *h, unsigned worker)
 {
 	struct bw_worker *w = &h->engine->workers[worker];
-	unsigned waited = w->neigh.queued_total, late = w->tx_count;
+	unsigned waited = w->neigh.queued_total, late = w->ifaces[0].tx_count;
 	bool had_work = bw_worker_step(w);
 
 	/* One may have left and another come to wait: how many there are now does not tell. */

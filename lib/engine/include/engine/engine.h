@@ -127,8 +127,12 @@ unsigned bw_engine_drain(struct bw_engine *engine, bw_ns timeout_ns);
 /** Stop the workers and helpers, release everything but the nics. */
 void bw_engine_destroy(struct bw_engine *engine);
 
-/** The addresses that we are at now: those of the configuration, or the interface's. Returns how many, `max` at most. */
-unsigned bw_engine_addrs(const struct bw_engine *engine, struct bw_cidr *addrs, unsigned max);
+/**
+ * The addresses that we are at now on a device: those of the configuration, or the interface's. Returns how many, `max` at
+ * most.
+ */
+unsigned bw_engine_addrs(
+	const struct bw_engine *engine, unsigned device, struct bw_cidr *addrs, unsigned max);
 
 struct bw_capture;
 /**

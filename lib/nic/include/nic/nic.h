@@ -174,11 +174,20 @@ uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, u
 /** From now on, copy what bw_nic_tx() sends there; NULL: no longer. Called by the queue's own worker. */
 void bw_nic_capture(struct bw_nic *nic, unsigned queue, struct bw_capture_ring *ring);
 
+/** A queue of a nic; BW_NIC_NO_QUEUE where the caller has none of it. */
+struct bw_nic_queue {
+	struct bw_nic *nic;
+	unsigned queue;
+};
+#define BW_NIC_NO_QUEUE UINT32_MAX
+
 /**
- * Sleep until a packet arrives on the queue (where has_rx_interrupt), `wake_fd` becomes readable (it is read),
- * or timeout_ns passed, whichever is first. Called by the queue's own worker. queue may be UINT_MAX: wake_fd only.
+ * Sleep until a packet arrives on one of the queues (where has_rx_interrupt), `wake_fd` becomes readable (it is read),
+ * or timeout_ns passed, whichever is first. Called by the queues' own worker.
+ * @count  at most BW_NIC_SLEEP_MAX
  */
-void bw_nic_sleep(struct bw_nic *nic, unsigned queue, int wake_fd, bw_ns timeout_ns);
+#define BW_NIC_SLEEP_MAX 8
+void bw_nic_sleep(const struct bw_nic_queue *queues, unsigned count, int wake_fd, bw_ns timeout_ns);
 
 /** Join or leave an Ethernet multicast group where the device filters; 0 or -errno. */
 int bw_nic_join(struct bw_nic *nic, const struct bw_mac *group);

@@ -128,6 +128,13 @@ enum bw_tcp_stage {
 	BW_TCP_STAGE_INPUT,
 };
 
+/** A way out, where there are several: connections leave by the one that has their local address. */
+struct bw_tcp_link {
+	uint16_t mtu;
+	bool shares_addresses; /* as in struct bw_tcp_conf */
+	bool is_down;          /* of now: see bw_tcp_set_link() */
+};
+
 struct bw_tcp_conf {
 	uint32_t connections_max; /* full connections of this core */
 	uint32_t half_open_max;
@@ -173,6 +180,9 @@ struct bw_tcp_conf {
 	 * listener's or one of those; at the others it is not for us to say that nobody is there.
 	 */
 	bool shares_addresses;
+	/** The link of a local address, which says these things instead of `mtu` and `shares_addresses`. NULL: there is one. */
+	const struct bw_tcp_link *(*link_of)(const void *arg, const struct bw_ip *local);
+	const void *link_of_arg;
 	/**
 	 * bw_tcp_input() begins to look up packets, or has looked them up and takes them in: for the caller's account
 	 * of cycles. Once or twice a burst. NULL: nobody asks.
@@ -247,10 +257,12 @@ void bw_tcp_set_buffers(struct bw_tcp *tcp, uint32_t to_send, uint32_t to_receiv
 void bw_tcp_set_pressure(struct bw_tcp *tcp, enum bw_tcp_pressure pressure);
 
 /**
- * Does the device bring out what is sent? While it does not, time-outs do not back off, as nothing tells of congestion
- * that has not reached the network: the connections go on within a quarter of a second of its return.
+ * Does the device, or any of them, bring out what is sent? While a connection's does not, its time-outs do not back off,
+ * as nothing tells of congestion that has not reached the network: it goes on within a quarter of a second of its return.
  */
 void bw_tcp_set_link(struct bw_tcp *tcp, bool is_up);
+/** One of several brings out what is sent again. */
+void bw_tcp_link_is_back(struct bw_tcp *tcp);
 
 /** Fire what is due, a bounded number of timers a call. */
 void bw_tcp_timers(struct bw_tcp *tcp, bw_ns now);
