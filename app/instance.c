@@ -82,7 +82,8 @@ static int eal_start(const struct bw_app_instance *instance)
 {
 	const struct bw_conf_view *view = instance->view;
 	const struct bw_eal_conf eal = {
-		.plan = &instance->plan,
+		.plans = &instance->plan,
+		.plan_count = 1,
 		.cpus = view->engine.cpus,
 		.cpu_count = view->engine.worker_count,
 		.memory_mib = bw_nic_memory_mib(&instance->plan, view->engine.worker_count,

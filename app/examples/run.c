@@ -10,7 +10,7 @@ int run(const struct bw_service *service, void *service_conf, uint16_t port, con
 	struct bw_engine_conf conf;
 	struct bw_nic_plan plan;
 	struct bw_cidr host;
-	struct bw_eal_conf eal = { .plan = &plan, .cpus = conf.cpus, .cpu_count = 1 };
+	struct bw_eal_conf eal = { .plans = &plan, .plan_count = 1, .cpus = conf.cpus, .cpu_count = 1 };
 	struct bw_nic_conf nic_conf = { .plan = &plan,
 		.worker_count = 1,
 		.wants_interrupts = true,

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,13 +34,15 @@ static FILE *log_stream;
 static bool has_hugepages;
 static char runtime_dir[256];
 
-static struct {
+/* Each thread's own: the driver of one nic may complain on a thread of its own while another is being opened. */
+static _Thread_local struct {
 	char error[HEARD_MAX], warning[HEARD_MAX];
 } heard;
 
 static struct {
 	int memory, out, err; /* the diversion, and the real stdout and stderr; -1 when not diverted */
 } hush = { -1, -1, -1 };
+static pthread_mutex_t hush_lock = PTHREAD_MUTEX_INITIALIZER; /* any thread may have something to say */
 
 /* Complaints about what was not asked for. */
 static bool is_noise(const char *line)
@@ -63,6 +66,7 @@ static void hear(const char *line, size_t len, uint32_t level)
 	char *kept = level <= RTE_LOG_ERR ? heard.error : heard.warning;
 	const bool is_judged = len > 0 && line[0] == JUDGED;
 	char text[HEARD_MAX];
+	bool is_hushed;
 
 	line += is_judged;
 	len -= is_judged;
@@ -76,9 +80,12 @@ static void hear(const char *line, size_t len, uint32_t level)
 	if (!is_judged && level <= RTE_LOG_WARNING && kept[0] == '\0' && !is_noise(text))
 		memcpy(kept, text, sizeof(text));
 	/* Our own log is diverted as well: it would be heard again. */
-	if (hush.memory >= 0)
+	pthread_mutex_lock(&hush_lock);
+	is_hushed = hush.memory >= 0;
+	if (is_hushed)
 		dprintf(hush.memory, "%c%s\n", JUDGED, text);
-	else
+	pthread_mutex_unlock(&hush_lock);
+	if (!is_hushed)
 		bw_debug("dpdk: %s", text);
 }
 
@@ -151,7 +158,9 @@ void bw_nic__hush(void)
 	}
 	dup2(memory, STDOUT_FILENO);
 	dup2(memory, STDERR_FILENO);
+	pthread_mutex_lock(&hush_lock);
 	hush.memory = memory;
+	pthread_mutex_unlock(&hush_lock);
 }
 
 void bw_nic__unhush(void)
@@ -163,6 +172,7 @@ void bw_nic__unhush(void)
 		return;
 	fflush(stdout);
 	fflush(stderr);
+	pthread_mutex_lock(&hush_lock);
 	bytes = pread(hush.memory, text, sizeof(text), 0);
 	dup2(hush.out, STDOUT_FILENO);
 	dup2(hush.err, STDERR_FILENO);
@@ -170,6 +180,7 @@ void bw_nic__unhush(void)
 	close(hush.err);
 	close(hush.memory);
 	hush.memory = -1;
+	pthread_mutex_unlock(&hush_lock);
 	if (bytes > 0)
 		hear_lines(text, (size_t)bytes, RTE_LOG_WARNING);
 }
@@ -237,7 +248,7 @@ static bool user_gave(const struct bw_eal_conf *conf, const char *const *names)
 struct args {
 	int count;
 	char *argv[ARGS_MAX + 1];
-	char text[1024]; /* what was put together for them */
+	char text[4096]; /* what was put together for them */
 	size_t text_used;
 	bool is_full;
 };
@@ -286,26 +297,41 @@ static unsigned available_mib(void)
 	return mib;
 }
 
+/* "--dev a, b" for the error that is about all of them. */
+static const char *specs(const struct bw_eal_conf *conf, char *out, size_t out_bytes)
+{
+	size_t used = 0;
+
+	snprintf(out, out_bytes, "none");
+	for (unsigned i = 0; i < conf->plan_count && used < out_bytes; i++)
+		used += (size_t)snprintf(
+			out + used, out_bytes - used, "%s%s", i > 0 ? ", " : "", conf->plans[i].spec);
+	return out;
+}
+
 /** Without hugepages all of it is taken at once, and too much of it would have the kernel kill somebody. */
 static bool is_too_much(const struct bw_eal_conf *conf)
 {
 	unsigned available = available_mib();
+	char text[512];
 
 	if (has_hugepages || USER_GAVE(conf, "-m", "--socket-mem") || conf->memory_mib <= available)
 		return false;
 	bw_error(
-		"--dev %s: its packet buffers take %u MiB, and the machine has %u MiB left; give fewer mbufs or workers",
-		conf->plan != NULL ? conf->plan->spec : "none", conf->memory_mib, available);
+		"--dev %s: %s packet buffers take %u MiB, and the machine has %u MiB left; give fewer mbufs or workers",
+		specs(conf, text, sizeof(text)), conf->plan_count > 1 ? "their" : "its", conf->memory_mib,
+		available);
 	return true;
 }
 
 static void add_memory(struct args *args, const struct bw_eal_conf *conf)
 {
-	/* The peer maps it, and takes few descriptors. */
-	const bool is_shared =
-		conf->plan != NULL &&
-		(conf->plan->kind == BW_NIC_VIRTIO || strstr(conf->plan->devargs, "zero-copy=yes") != NULL);
+	bool is_shared = false;
 
+	/* The peer maps it, and takes few descriptors. */
+	for (unsigned i = 0; i < conf->plan_count; i++)
+		is_shared |= conf->plans[i].kind == BW_NIC_VIRTIO ||
+			     strstr(conf->plans[i].devargs, "zero-copy=yes") != NULL;
 	has_hugepages =
 		!USER_GAVE(conf, "--no-huge") &&
 		free_hugepages_mib(2048) + free_hugepages_mib(1048576) >= BW_MAX(conf->memory_mib, 64u);
@@ -326,17 +352,31 @@ static void add_memory(struct args *args, const struct bw_eal_conf *conf)
 		addf(args, "-m%u", BW_MAX(conf->memory_mib, 64u));
 }
 
+/* Only the PCI devices that were named, or none. */
+static void add_devices(struct args *args, const struct bw_eal_conf *conf)
+{
+	bool has_pci = false;
+
+	for (unsigned i = 0; i < conf->plan_count; i++) {
+		if (!conf->plans[i].is_pci)
+			continue;
+		addf(args, "--allow=%s", conf->plans[i].devargs);
+		has_pci = true;
+	}
+	if (!has_pci && !USER_GAVE(conf, "-a", "--allow"))
+		add(args, "--no-pci");
+}
+
 int bw_eal_start(const struct bw_eal_conf *conf)
 {
 	struct args args = { 0 };
 	char lcores[768];
-	int rc;
+	int rc = bw_nic__plans_meet(conf->plans, conf->plan_count);
 
+	if (rc != 0)
+		return rc;
 	add(&args, "barewire");
-	if (conf->plan != NULL && conf->plan->is_pci)
-		addf(&args, "--allow=%s", conf->plan->devargs);
-	else if (!USER_GAVE(conf, "-a", "--allow"))
-		add(&args, "--no-pci");
+	add_devices(&args, conf);
 	if (!USER_GAVE(conf, "--telemetry"))
 		add(&args, "--no-telemetry");
 	if (!USER_GAVE(conf, "-l", "-c", "-S", "--lcores") && lcores_arg(conf, lcores, sizeof(lcores)))

@@ -71,6 +71,7 @@ struct bw_nic__state {
 	uint16_t port_ids[BW_NIC__QUEUES_MAX]; /* bw_nic's own first: see struct bw_nic_plan */
 	unsigned port_count;
 	char device_name[64];
+	unsigned serial; /* of this process's nics: what is named after it meets no other's */
 	bool is_port_open, is_port_started; /* or all of them, where there are several */
 	bool is_startable;                  /* cleared where an interface is gone, and at the end */
 	unsigned iface_index;               /* of a kernel interface, which another of its name is not */
@@ -102,6 +103,20 @@ const char *bw_nic__heard(void);
 /** What libraries write to stdout and stderr goes to the debug log; bw_nic__unhush() ends it. */
 void bw_nic__hush(void);
 void bw_nic__unhush(void);
+
+/* plan.c */
+/** Does one of the plans want what another has? 0, or -EBUSY after one line. */
+int bw_nic__plans_meet(const struct bw_nic_plan *plans, unsigned count);
+
+/* probe.c */
+/**
+ * rte_dev_probe() and rte_dev_remove(), one thread at a time: EAL's list of devices has no lock.
+ * @name      the device's
+ * @may_wait  the driver may wait for a peer meanwhile, which is in nobody's way
+ * 0, or -errno: EAL's.
+ */
+int bw_nic__probe(const char *devargs, const char *name, bool may_wait, uint16_t *port_id);
+void bw_nic__remove(struct rte_device *device);
 
 /* link.c: kernel interfaces. */
 struct bw_nic__iface {

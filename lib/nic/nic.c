@@ -35,7 +35,6 @@
 #include <linux/if_packet.h>
 #include <linux/if_xdp.h>
 #include <rte_alarm.h>
-#include <rte_dev.h>
 #include <rte_eth_ring.h>
 #include <rte_malloc.h>
 #include <rte_mbuf_pool_ops.h>
@@ -78,6 +77,11 @@
 #ifndef SOL_XDP
 #define SOL_XDP 283
 #endif
+
+/* Ports get the numbers of those that have gone, whose pools may still be there. */
+static unsigned nics_opened;
+/* Of a nic that is open. */
+static bool is_port_taken[RTE_MAX_ETHPORTS];
 
 static bool is_driver(const struct bw_nic *nic, const char *name)
 {
@@ -177,6 +181,8 @@ static void add_port(struct bw_nic *nic, uint16_t port_id)
 	if (state->port_count == 0)
 		nic->port_id = port_id;
 	state->port_ids[state->port_count++] = port_id;
+	if (port_id < RTE_MAX_ETHPORTS)
+		is_port_taken[port_id] = true;
 	state->is_port_open = true;
 }
 
@@ -184,18 +190,14 @@ static int ring_attach(struct bw_nic *nic)
 {
 	struct bw_nic__state *state = nic->state;
 	char name[RTE_RING_NAMESIZE];
-	unsigned instance = 0;
-	uint16_t port;
 	int rc;
 
-	do
-		snprintf(state->device_name, sizeof(state->device_name), "net_ring_bw%u", instance++);
-	while (rte_eth_dev_get_port_by_name(state->device_name, &port) == 0);
+	snprintf(state->device_name, sizeof(state->device_name), "net_ring_bw%u", state->serial);
 	for (unsigned i = 0; i < nic->plan.queues_max; i++) {
-		snprintf(name, sizeof(name), "bw%u_rx%u", instance - 1, i);
+		snprintf(name, sizeof(name), "bw%u_rx%u", state->serial, i);
 		state->ring_rx[i] = rte_ring_create(
 			name, RING_SLOTS, (int)rte_socket_id(), RING_F_SP_ENQ | RING_F_SC_DEQ);
-		snprintf(name, sizeof(name), "bw%u_tx%u", instance - 1, i);
+		snprintf(name, sizeof(name), "bw%u_tx%u", state->serial, i);
 		state->ring_tx[i] = rte_ring_create(
 			name, RING_SLOTS, (int)rte_socket_id(), RING_F_SP_ENQ | RING_F_SC_DEQ);
 		state->ring_count = i + 1;
@@ -258,12 +260,15 @@ static int vdev_attach_port(struct bw_nic *nic, unsigned index)
 		nic->plan.kind != BW_NIC_VDEV && rte_eth_dev_get_port_by_name(name, &port_id) == 0; i++)
 		snprintf(name, sizeof(nic->state->device_name), "%.*s%u", (int)name_len - 1,
 			nic->plan.devargs, i);
+	if (rte_eth_dev_get_port_by_name(name, &port_id) == 0 && is_port_taken[port_id]) {
+		bw_error("--dev %s: there is a device %s already; give it another number", nic->plan.spec,
+			name);
+		return -EEXIST;
+	}
 	if (nic->plan.kind == BW_NIC_XDP)
 		snprintf(queue, sizeof(queue), ",start_queue=%u,queue_count=1", index);
 	snprintf(devargs, sizeof(devargs), "%s%s%s", name, args, queue);
-	rc = rte_dev_probe(devargs);
-	if (rc == 0)
-		rc = rte_eth_dev_get_port_by_name(name, &port_id);
+	rc = bw_nic__probe(devargs, name, false, &port_id);
 	if (rc != 0) {
 		bw_error("--dev %s: %s", nic->plan.spec, bw_nic__heard());
 		return rc < 0 ? rc : -EIO;
@@ -392,7 +397,7 @@ static struct rte_mempool *pool_create(const struct bw_nic *nic, const char *wha
 	char name[RTE_MEMPOOL_NAMESIZE];
 	struct rte_mempool *pool;
 
-	snprintf(name, sizeof(name), "bw%u_%s%u", nic->port_id, what, index);
+	snprintf(name, sizeof(name), "bw%u_%s%u", nic->state->serial, what, index);
 	/*
 	 * As rte_pktmbuf_pool_create() does, but for the flag. Without it, no object crosses a page: without
 	 * hugepages each then has a page of its own, and net_af_xdp, which takes the pool's size for the number
@@ -887,6 +892,7 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 		goto fail;
 	}
 	nic->state->member_fd = -1;
+	nic->state->serial = __atomic_fetch_add(&nics_opened, 1, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < BW_NIC__QUEUES_MAX; i++)
 		nic->state->queue[i].fd = -1;
 
@@ -1018,8 +1024,11 @@ static void close_port(struct bw_nic *nic)
 		(void)rte_eth_tx_burst(state->queue[i].port_id, state->queue[i].port_queue, NULL,
 			0); /* fetches what has been sent */
 	__atomic_store_n(&state->is_startable, false, __ATOMIC_RELEASE);
-	for (unsigned i = 0; i < state->port_count; i++)
+	for (unsigned i = 0; i < state->port_count; i++) {
 		devices[i] = device_of(nic, state->port_ids[i]);
+		if (state->port_ids[i] < RTE_MAX_ETHPORTS)
+			is_port_taken[state->port_ids[i]] = false;
+	}
 	bw_nic__hush();
 	if (nic->plan.kind == BW_NIC_VIRTIO) {
 		bw_nic__virtio_close(nic);
@@ -1035,7 +1044,7 @@ static void close_port(struct bw_nic *nic)
 	}
 	for (unsigned i = 0; i < state->port_count; i++) {
 		if (devices[i] != NULL)
-			(void)rte_dev_remove(devices[i]);
+			bw_nic__remove(devices[i]);
 	}
 	bw_nic__unhush();
 	if (nic->plan.kind == BW_NIC_XDP && is_iface_gone(nic))

@@ -518,6 +518,35 @@ static int plan_vdev(const char *spec, unsigned queues, struct bw_nic_plan *plan
 	return set_devargs(plan, "%s", spec);
 }
 
+/* What an instance can have once: an interface, a socket, a PCI device. NULL: they do not meet. */
+static const char *common(const struct bw_nic_plan *a, const struct bw_nic_plan *b)
+{
+	if (a->iface[0] != '\0' && strcmp(a->iface, b->iface) == 0)
+		return a->iface;
+	if (a->socket[0] != '\0' && strcmp(a->socket, b->socket) == 0)
+		return a->socket;
+	if (a->is_pci && b->is_pci && strncmp(a->devargs, b->devargs, BW_NIC__PCI_ADDR_BYTES - 4) == 0)
+		return "the NIC";
+	return NULL;
+}
+
+int bw_nic__plans_meet(const struct bw_nic_plan *plans, unsigned count)
+{
+	for (unsigned i = 1; i < count; i++) {
+		for (unsigned k = 0; k < i; k++) {
+			const char *what = common(&plans[k], &plans[i]);
+
+			if (what == NULL)
+				continue;
+			bw_error(
+				"--dev %s: %s is that of --dev %s already; leave one of them out, or name another",
+				plans[i].spec, what, plans[k].spec);
+			return -EBUSY;
+		}
+	}
+	return 0;
+}
+
 int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan)
 {
 	const size_t kind_len = strcspn(spec, ":");

@@ -30,7 +30,6 @@
 #include <unistd.h>
 
 #include <rte_alarm.h>
-#include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_interrupts.h>
 #include <rte_memory.h>
@@ -150,7 +149,7 @@ static int probe(struct bw_nic__virtio *v)
 	const char *args = plan->devargs + strcspn(plan->devargs, ",");
 	char devargs[sizeof(plan->devargs) + 64], mac[BW_MAC_STRLEN];
 	struct rte_eth_dev_info info;
-	unsigned i = 0;
+	unsigned i = v->nic->state->serial;
 	int rc;
 
 	do
@@ -158,9 +157,7 @@ static int probe(struct bw_nic__virtio *v)
 	while (rte_eth_dev_get_port_by_name(v->device_name, &v->port_id) == 0);
 	snprintf(devargs, sizeof(devargs), "%s%s,mac=%s", v->device_name, args,
 		bw_mac_format(&v->nic->mac, mac));
-	rc = rte_dev_probe(devargs);
-	if (rc == 0)
-		rc = rte_eth_dev_get_port_by_name(v->device_name, &v->port_id);
+	rc = bw_nic__probe(devargs, v->device_name, true, &v->port_id);
 	if (rc == 0)
 		rc = rte_eth_dev_info_get(v->port_id, &info);
 	v->device = rc == 0 ? info.device : NULL;
@@ -227,7 +224,7 @@ static void detach(struct bw_nic__virtio *v)
 		wait_for_alarms();
 		(void)rte_eth_dev_stop(v->port_id);
 		(void)rte_eth_dev_close(v->port_id);
-		(void)rte_dev_remove(v->device);
+		bw_nic__remove(v->device);
 		v->device = NULL;
 	}
 	/* Those of a handshake that the peer broke off, which the driver has forgotten. */

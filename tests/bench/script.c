@@ -490,7 +490,9 @@ int script_open(void)
 	static char no_huge[] =
 		"--no-huge"; /* valgrind has no room for them, and a count must not depend on it */
 	static char *const extra[] = { no_huge };
-	struct bw_eal_conf eal = { .plan = &plan, .extra = extra, .extra_count = BW_ARRAY_LEN(extra) };
+	struct bw_eal_conf eal = {
+		.plans = &plan, .plan_count = 1, .extra = extra, .extra_count = BW_ARRAY_LEN(extra)
+	};
 	struct bw_nic_conf conf = {
 		.plan = &plan, .worker_count = 1, .mtu = 1500, .mbufs_per_worker = MBUFS, .mac = &server_mac
 	};

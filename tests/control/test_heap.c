@@ -213,7 +213,7 @@ static void nth_request_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(nth_request_is_refused) };
-	struct bw_eal_conf eal = { .plan = &plan, .memory_mib = 192 };
+	struct bw_eal_conf eal = { .plans = &plan, .plan_count = 1, .memory_mib = 192 };
 
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
 		return 1;

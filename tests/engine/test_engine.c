@@ -2023,7 +2023,7 @@ int main(void)
 	const struct CMUnitTest calls[] = {
 		cmocka_unit_test(opens_connections_whose_answers_come_home),
 	};
-	struct bw_eal_conf eal = { .plan = &plan, .memory_mib = 192 };
+	struct bw_eal_conf eal = { .plans = &plan, .plan_count = 1, .memory_mib = 192 };
 
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
 		return 1;

@@ -521,7 +521,7 @@ int main(void)
 		STORY(answers_are_counted_and_not_answered),
 		STORY(what_cannot_be_done_is_refused),
 	};
-	struct bw_eal_conf eal = { .plan = &plan, .memory_mib = 192 };
+	struct bw_eal_conf eal = { .plans = &plan, .plan_count = 1, .memory_mib = 192 };
 
 	bw_ip_parse("10.1.0.2", &own4);
 	bw_ip_parse("10.1.0.1", &target4);

@@ -75,7 +75,7 @@ static void make_datagram(unsigned family, unsigned id)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	struct bw_eal_conf eal = { .plan = &plan, .memory_mib = 96 };
+	struct bw_eal_conf eal = { .plans = &plan, .plan_count = 1, .memory_mib = 96 };
 	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 1, .mtu = 1500 };
 	struct bw_engine_conf conf;
 

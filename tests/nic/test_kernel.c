@@ -878,6 +878,167 @@ static void a_second_queue_that_is_taken(void **unused)
 	run("ip link delete bwa");
 }
 
+/* --- two at once ---------------------------------------------------------------------------------------- */
+
+#define MARKED_TYPE 0x88b5 /* IEEE's, for experiments */
+
+/* The other end of a nic, which the kernel has as an interface. */
+static int wire_open(const char *iface)
+{
+	const struct sockaddr_ll at = { .sll_family = AF_PACKET,
+		.sll_protocol = htons(MARKED_TYPE),
+		.sll_ifindex = (int)if_nametoindex(iface) };
+	const struct timeval patience = { .tv_sec = 5 };
+	const int fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+	assert_int_equal(bind(fd, (const struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	return fd;
+}
+
+static void marked(uint8_t frame[60], const struct bw_mac *to, uint8_t mark)
+{
+	static const uint8_t from[6] = { 2, 0, 0, 0, 0, 9 };
+
+	memset(frame, mark, 60);
+	memcpy(frame, to->b, 6);
+	memcpy(frame + 6, from, 6);
+	frame[12] = MARKED_TYPE >> 8;
+	frame[13] = MARKED_TYPE & 0xff;
+}
+
+/* One comes in, and has the mark. */
+static void marked_arrives(struct bw_nic *nic, uint8_t mark)
+{
+	const bw_ns deadline = monotonic() + 5 * BW_NS_PER_SEC;
+	struct rte_mbuf *pkts[16];
+	unsigned found = 0;
+
+	while (found == 0 && monotonic() < deadline) {
+		const uint16_t count = bw_nic_rx(nic, 0, pkts, BW_ARRAY_LEN(pkts));
+
+		for (uint16_t i = 0; i < count; i++) {
+			const uint8_t *p = rte_pktmbuf_mtod(pkts[i], const uint8_t *);
+
+			if (p[12] != MARKED_TYPE >> 8 || p[13] != (MARKED_TYPE & 0xff))
+				continue; /* the kernel's own */
+			assert_int_equal(p[14], mark);
+			found++;
+		}
+		rte_pktmbuf_free_bulk(pkts, count);
+	}
+	assert_int_equal(found, 1);
+}
+
+static void marked_leaves(struct bw_nic *nic, int wire, uint8_t mark)
+{
+	const struct bw_mac all = { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff } };
+	struct rte_mbuf *m = rte_pktmbuf_alloc(nic->pools[0]);
+	struct bw_counters counters = { 0 };
+	uint8_t frame[128];
+	uint16_t sent = 0;
+	char *at;
+
+	assert_non_null(m);
+	marked(frame, &all, mark);
+	at = rte_pktmbuf_append(m, 60);
+	assert_non_null(at);
+	memcpy(at, frame, 60);
+	for (unsigned i = 0; i < 1000 && sent == 0; i++) {
+		sent = bw_nic_tx(nic, 0, &m, 1, &counters);
+		if (sent == 0)
+			usleep(1000);
+	}
+	assert_int_equal(sent, 1);
+	assert_int_equal(recv(wire, frame, sizeof(frame), 0), 60);
+	assert_int_equal(frame[14], mark);
+}
+
+static void marked_comes(const struct bw_nic *nic, int wire, uint8_t mark)
+{
+	uint8_t frame[60];
+
+	marked(frame, &nic->mac, mark);
+	assert_int_equal(send(wire, frame, sizeof(frame), 0), sizeof(frame));
+}
+
+struct end {
+	const char *spec, *iface;
+};
+
+/* Each has its own packets, also when the other is opened and closed; and nothing is lost. */
+static void two_nics(const struct end ends[2])
+{
+	struct bw_nic nics[2];
+	int wires[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		nic_start(&nics[i], ends[i].spec, 0);
+		wires[i] = wire_open(ends[i].iface);
+		marked_comes(&nics[i], wires[i], (uint8_t)i);
+		marked_arrives(&nics[i], (uint8_t)i);
+	}
+	for (unsigned round = 0; round < 100; round++) {
+		for (unsigned i = 0; i < 2; i++)
+			marked_comes(&nics[i], wires[i], (uint8_t)(2 + i));
+		for (unsigned i = 0; i < 2; i++) {
+			marked_arrives(&nics[i], (uint8_t)(2 + i));
+			marked_leaves(&nics[i], wires[i], (uint8_t)(4 + i));
+		}
+	}
+	for (unsigned i = 0; i < 2; i++)
+		drain(&nics[i]);
+	close(wires[0]);
+	nic_end(&nics[0]);
+	for (unsigned round = 0; round < 10; round++) {
+		marked_comes(&nics[1], wires[1], 7);
+		marked_arrives(&nics[1], 7);
+		marked_leaves(&nics[1], wires[1], 8);
+	}
+	drain(&nics[1]);
+	close(wires[1]);
+	nic_end(&nics[1]);
+}
+
+static void make_second_veth(void)
+{
+	run("ip link add bwc type veth peer name bwd");
+	run("ip link set bwc up addrgenmode none");
+	run("ip link set bwd up addrgenmode none");
+}
+
+static void two_taps(void **unused)
+{
+	two_nics((struct end[]){ { "tap", "bw0" }, { "tap:bw1", "bw1" } });
+}
+
+static void two_of_different_kinds(void **unused)
+{
+	make_veth(1500);
+	two_nics((struct end[]){ { "tap", "bw0" }, { "packet:bwa", "bwb" } });
+	two_nics((struct end[]){ { "packet:bwa", "bwb" }, { "tap", "bw0" } });
+	make_second_veth();
+	two_nics((struct end[]){ { "packet:bwa", "bwb" }, { "xdp:bwc", "bwd" } });
+	run("ip link delete bwa");
+	run("ip link delete bwc");
+}
+
+static void two_of_the_same_kind(void **unused)
+{
+	static const char *const kinds[] = { "packet", "xdp" };
+	char specs[2][16];
+
+	for (unsigned i = 0; i < BW_ARRAY_LEN(kinds); i++) {
+		make_veth(1500);
+		make_second_veth();
+		snprintf(specs[0], sizeof(specs[0]), "%s:bwa", kinds[i]);
+		snprintf(specs[1], sizeof(specs[1]), "%s:bwc", kinds[i]);
+		two_nics((struct end[]){ { specs[0], "bwb" }, { specs[1], "bwd" } });
+		run("ip link delete bwa");
+		run("ip link delete bwc");
+	}
+}
+
 static int start_eal(void **unused)
 {
 	const struct bw_eal_conf conf = { .memory_mib = 160 };
@@ -915,6 +1076,9 @@ int main(void)
 		cmocka_unit_test(two_queues),
 		cmocka_unit_test(xdp_serves_every_queue_or_none),
 		cmocka_unit_test(a_second_queue_that_is_taken),
+		cmocka_unit_test(two_taps),
+		cmocka_unit_test(two_of_different_kinds),
+		cmocka_unit_test(two_of_the_same_kind),
 	};
 
 	if (!bw_nic__has_capability(CAP_NET_ADMIN) || !bw_nic__has_capability(CAP_SYS_ADMIN) ||

@@ -512,6 +512,146 @@ static void vhost_handshakes_that_fail(void **unused)
 	assert_int_equal(unlink(addr.sun_path), 0);
 }
 
+/* --- two at once ---------------------------------------------------------------------------------------- */
+
+static void two_rings(void **unused)
+{
+	struct bw_counters counters = { 0 };
+	struct rte_mbuf *m, *got[4];
+	struct bw_nic nics[2];
+
+	for (unsigned i = 0; i < 2; i++)
+		nic_start(&nics[i], "ring", 2);
+	assert_int_not_equal(nics[0].port_id, nics[1].port_id);
+	for (unsigned i = 0; i < 2; i++) {
+		m = build(&nics[i], &(struct shape){ .payload = 10 + i });
+		assert_int_equal(rte_ring_enqueue(bw_nic_ring_rx(&nics[i], 1), m), 0);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(bw_nic_rx(&nics[i], 0, got, 4), 0);
+		assert_int_equal(bw_nic_rx(&nics[i], 1, got, 4), 1);
+		assert_int_equal(got[0]->pkt_len, 64 + i);
+		assert_int_equal(bw_nic_mbufs_in_use(&nics[i]), 1);
+		assert_int_equal(bw_nic_tx(&nics[i], 0, got, 1, &counters), 1);
+	}
+	assert_int_equal(rte_ring_count(bw_nic_ring_tx(&nics[0], 0)), 1);
+	bw_nic_stop_queues(&nics[0]); /* and what lies in its ring comes back */
+	assert_int_equal(bw_nic_mbufs_in_use(&nics[0]), 0);
+	drain_one(bw_nic_ring_tx(&nics[1], 0), &m);
+	assert_int_equal(m->pkt_len, 65);
+	rte_pktmbuf_free(m);
+
+	/* Its port's number is free for the next one, its pools are there still. */
+	struct bw_nic third;
+
+	nic_start(&third, "ring", 2);
+	m = build(&third, &(struct shape){ .payload = 12 });
+	assert_int_equal(bw_nic_tx(&third, 0, &m, 1, &counters), 1);
+	assert_int_equal(rte_ring_count(bw_nic_ring_tx(&nics[1], 0)), 0);
+	drain_one(bw_nic_ring_tx(&third, 0), &m);
+	rte_pktmbuf_free(m);
+	bw_nic_close(&nics[0]);
+	nic_end(&third);
+	nic_end(&nics[1]);
+}
+
+/* Two devices of a kind whose driver has threads and handlers of its own, and their peers: `ends` are those. */
+static void two_with_peers(const char *first, const char *second)
+{
+	char specs[4][96], path[64], alias[64];
+	struct bw_nic nics[4];
+	const bool is_memif = strcmp(first, "memif") == 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/p%u", dir, i);
+		snprintf(alias, sizeof(alias), "%s/a%u", dir, i);
+		assert_int_equal(symlink(path, alias), 0);
+		snprintf(specs[i], sizeof(specs[i]), "%s:%s", first, path);
+		snprintf(specs[2 + i], sizeof(specs[2 + i]), "%s:%s%s", second, is_memif ? alias : path,
+			is_memif ? ",role=client" : "");
+	}
+	for (unsigned i = 0; i < 4; i++)
+		nic_start(&nics[i], specs[i], 1);
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(link_becomes(&nics[i], true));
+	for (unsigned i = 0; i < 2; i++) {
+		send_and_receive(&nics[i], &nics[2 + i], 100 + i);
+		send_and_receive(&nics[2 + i], &nics[i], 200 + i);
+	}
+	/* One peer leaves: the other pair does not notice. */
+	nic_end(&nics[0]);
+	assert_true(link_becomes(&nics[2], false));
+	assert_true(bw_nic_is_link_up(&nics[1]));
+	send_and_receive(&nics[1], &nics[3], 300);
+	send_and_receive(&nics[3], &nics[1], 301);
+	nic_start(&nics[0], specs[0], 1);
+	assert_true(link_becomes(&nics[2], true));
+	assert_true(link_becomes(&nics[0], true));
+	send_and_receive(&nics[0], &nics[2], 302);
+	send_and_receive(&nics[2], &nics[0], 303);
+	for (unsigned i = 0; i < 4; i++) {
+		bw_nic_stop_queues(&nics[i]);
+		assert_int_equal(bw_nic_mbufs_in_use(&nics[i]), 0);
+		bw_nic_close(&nics[i]);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(alias, sizeof(alias), "%s/a%u", dir, i);
+		assert_int_equal(unlink(alias), 0);
+	}
+}
+
+static void two_memifs(void **unused)
+{
+	two_with_peers("memif", "memif");
+}
+
+static void two_vhosts_and_two_virtios(void **unused)
+{
+	two_with_peers("vhost", "virtio");
+}
+
+/* What an instance can have once is refused before EAL starts. */
+static void plans_that_meet(void **unused)
+{
+	struct bw_nic_plan plans[3] = { { .kind = BW_NIC_RING, .spec = "ring" },
+		{ .kind = BW_NIC_TAP, .spec = "tap", .iface = "bw0" },
+		{ .kind = BW_NIC_TAP, .spec = "tap:bw0", .iface = "bw0" } };
+	const struct bw_eal_conf conf = { .plans = plans, .plan_count = 3 };
+
+	capture_begin();
+	assert_int_equal(bw_eal_start(&conf), -EBUSY);
+	assert_string_equal(capture_end(),
+		"barewire: error: --dev tap:bw0: bw0 is that of --dev tap already; leave one of them out, or name "
+		"another\n");
+	memcpy(plans[2].iface, "bw1", 4);
+	assert_int_equal(bw_nic__plans_meet(plans, 3), 0);
+	plans[0] = plans[1] = (struct bw_nic_plan){ .is_pci = true, .devargs = "0000:03:00.0" };
+	memcpy(plans[1].devargs, "0000:03:00.1,a=1", 17);
+	assert_int_equal(bw_nic__plans_meet(plans, 3), 0);
+	memcpy(plans[1].devargs, "0000:03:00.0,a=1", 17);
+	capture_begin();
+	assert_int_equal(bw_nic__plans_meet(plans, 3), -EBUSY);
+	capture_end();
+}
+
+/* A raw device's name is the user's choice, and may be that of another. */
+static void a_name_that_is_taken(void **unused)
+{
+	struct bw_nic_plan plan;
+	const struct bw_nic_conf conf = { .plan = &plan, .worker_count = 1, .mbufs_per_worker = 4095 };
+	struct bw_nic first, second;
+
+	nic_start(&first, "net_null0,size=64", 1);
+	assert_int_equal(bw_nic_plan("net_null0,size=80", 1, &plan), 0);
+	capture_begin();
+	assert_int_equal(bw_nic_open(&second, &conf), -EEXIST);
+	assert_string_equal(capture_end(),
+		"barewire: error: --dev net_null0,size=80: there is a device net_null0 already; give it another number\n");
+	nic_start(&second, "net_null1,size=80", 1);
+	nic_end(&first);
+	nic_end(&second);
+}
+
 static void an_mtu_out_of_range_is_refused(void **unused)
 {
 	struct bw_nic_plan plan;
@@ -689,6 +829,11 @@ int main(void)
 		cmocka_unit_test(memif_peers_come_and_go),
 		cmocka_unit_test(vhost_peers_come_and_go),
 		cmocka_unit_test(vhost_handshakes_that_fail),
+		cmocka_unit_test(two_rings),
+		cmocka_unit_test(two_memifs),
+		cmocka_unit_test(two_vhosts_and_two_virtios),
+		cmocka_unit_test(plans_that_meet),
+		cmocka_unit_test(a_name_that_is_taken),
 		cmocka_unit_test(an_mtu_out_of_range_is_refused),
 		cmocka_unit_test(an_unknown_driver_is_one_line),
 		cmocka_unit_test(raw_devargs),

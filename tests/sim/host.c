@@ -36,7 +36,8 @@ void sim_hosts_open(void)
 			exit(2);
 		eal.memory_mib += bw_nic_memory_mib(&h->plan, shape[i].workers, MBUFS, SIM_MTU);
 	}
-	eal.plan = &sim.host[0].plan;
+	eal.plans = &sim.host[0].plan; /* all are the same */
+	eal.plan_count = 1;
 	if (bw_eal_start(&eal) != 0)
 		exit(2);
 	for (unsigned i = 0; i < SIM_HOSTS_MAX; i++) {

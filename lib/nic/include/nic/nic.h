@@ -72,7 +72,8 @@ int bw_nic_has_default_route(const struct bw_nic_plan *plan);
 #define BW_NIC_RESERVE 256
 
 struct bw_eal_conf {
-	const struct bw_nic_plan *plan;
+	const struct bw_nic_plan *plans; /* of all nics that will be opened */
+	unsigned plan_count;             /* 0: none */
 	const unsigned
 		*cpus; /* of the workers: main() and EAL's own threads keep off them while others are left */
 	unsigned cpu_count;
@@ -85,7 +86,8 @@ struct bw_eal_conf {
 /**
  * rte_eal_init() with --no-pci or an explicit allow list, --no-telemetry, hugepages when enough are free
  * (else --no-huge), in-memory so that nothing is left behind. EAL's own chatter goes to the debug log only;
- * what it says when it fails is condensed to one line. 0 or -errno. Once in a process.
+ * what it says when it fails is condensed to one line. What two plans both want (an interface, a socket, a PCI device) is
+ * refused. 0 or -errno. Once in a process.
  *
  * EAL gets one lcore, 0, which floats over all CPUs that the process may use but the workers': the caller's
  * thread. A worker is a pthread of the engine's: it pins itself to its CPU and calls rte_thread_register(),
