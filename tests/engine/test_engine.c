@@ -2,6 +2,8 @@
 /**
  * The whole engine with its real workers and helpers, on a device made of rings: the test is the peer at the
  * other end. All it sends goes to one of the two queues, so what the other worker owns crosses between cores.
+ *
+ * With the argument second-of-two, the device is the second that the engine has.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -42,6 +44,8 @@
 static const struct bw_mac peer_mac = { { 2, 0, 0, 0, 0, 1 } };
 static struct bw_nic_plan plan;
 static struct bw_nic nic;
+static struct bw_nic beside;                 /* another device of the engine's, of which nothing is heard */
+static unsigned device_count = 1, device_at; /* which of them `nic` is */
 static struct bw_engine *engine;
 static struct rte_ring *to_engine, *to_second, *from_engine[2];
 static bool counts_cycles;
@@ -1838,6 +1842,24 @@ static void brings_all_mail_home_at_the_end(void **state)
 	assert_int_equal(flood_delivered, FLOOD);
 }
 
+/** The same networks lie beyond it, but for the addresses. */
+static int add_beside(struct bw_engine_device *device)
+{
+	static struct bw_nic_plan beside_plan;
+	struct bw_nic_conf conf = { .plan = &beside_plan, .worker_count = 2, .mtu = 1280 };
+
+	if (bw_nic_plan("ring", 1, &beside_plan) != 0 || bw_nic_open(&beside, &conf) != 0)
+		return -1;
+	device->nic = &beside;
+	bw_cidr_parse("10.9.0.2/24", &device->addrs[0]);
+	bw_cidr_parse("fd09::2/64", &device->addrs[1]);
+	device->addr_count = 2;
+	bw_cidr_parse("0.0.0.0/0", &device->routes[0].prefix);
+	bw_ip_parse("10.9.0.254", &device->routes[0].gateway);
+	device->route_count = 1;
+	return 0;
+}
+
 static int start_with(unsigned queues, bool has_rss)
 {
 	static const struct bw_service *services[] = { &bw_echo_service, &errand_service, &flood_service,
@@ -1846,6 +1868,7 @@ static int start_with(unsigned queues, bool has_rss)
 		STUCK_PORT, STALL_PORT };
 	struct bw_nic_conf nic_conf = { .plan = &plan, .worker_count = 2, .mtu = 1500 };
 	struct bw_engine_conf conf;
+	struct bw_engine_device *ours = &conf.devices[device_at];
 
 	if (bw_nic_plan("ring", queues, &plan) != 0 || bw_nic_open(&nic, &nic_conf) != 0)
 		return -1;
@@ -1857,23 +1880,26 @@ static int start_with(unsigned queues, bool has_rss)
 	from_engine[0] = bw_nic_ring_tx(&nic, 0);
 	from_engine[1] = bw_nic_ring_tx(&nic, nic.tx_queues - 1);
 	bw_engine_conf_init(&conf);
-	conf.devices[0].nic = &nic;
-	bw_cidr_parse("10.1.0.2/24", &conf.devices[0].addrs[0]);
-	bw_cidr_parse("fd01::2/64", &conf.devices[0].addrs[1]);
-	conf.devices[0].addr_count = 2;
-	ours4 = conf.devices[0].addrs[0].ip;
-	ours6 = conf.devices[0].addrs[1].ip;
+	conf.device_count = device_count;
+	if (device_count == 2 && add_beside(&conf.devices[1 - device_at]) != 0)
+		return -1;
+	ours->nic = &nic;
+	bw_cidr_parse("10.1.0.2/24", &ours->addrs[0]);
+	bw_cidr_parse("fd01::2/64", &ours->addrs[1]);
+	ours->addr_count = 2;
+	ours4 = ours->addrs[0].ip;
+	ours6 = ours->addrs[1].ip;
 	bw_ip_parse("10.1.0.1", &peer4);
 	bw_ip_parse("fd01::1", &peer6);
 	bw_ip_parse("fd01::55", &shy6);
 	bw_ip_parse("192.0.2.9", &far4);
 	bw_ip_parse("10.1.0.254", &gateway4);
 	/* The longest prefix counts, not the first. */
-	bw_cidr_parse("0.0.0.0/0", &conf.devices[0].routes[0].prefix);
-	bw_ip_parse("10.1.0.253", &conf.devices[0].routes[0].gateway);
-	bw_cidr_parse("192.0.2.0/24", &conf.devices[0].routes[1].prefix);
-	conf.devices[0].routes[1].gateway = gateway4;
-	conf.devices[0].route_count = 2;
+	bw_cidr_parse("0.0.0.0/0", &ours->routes[0].prefix);
+	bw_ip_parse("10.1.0.253", &ours->routes[0].gateway);
+	bw_cidr_parse("192.0.2.0/24", &ours->routes[1].prefix);
+	ours->routes[1].gateway = gateway4;
+	ours->route_count = 2;
 	conf.worker_count = 2;
 	conf.cpus[1] = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	conf.fragment_timeout_ns = 2 * BW_NS_PER_SEC;
@@ -1948,9 +1974,16 @@ static int stop(void **state)
 	while (rte_ring_sc_dequeue(from_engine[0], &m) == 0 || rte_ring_sc_dequeue(from_engine[1], &m) == 0 ||
 		rte_ring_sc_dequeue(to_engine, &m) == 0)
 		rte_pktmbuf_free(m);
-	lost = bw_nic_mbufs_in_use(&nic);
+	if (device_count == 2) {
+		bw_nic_stop_queues(&beside);
+		while (rte_ring_sc_dequeue(bw_nic_ring_tx(&beside, 0), &m) == 0)
+			rte_pktmbuf_free(m);
+	}
+	lost = bw_nic_mbufs_in_use(&nic) + (device_count == 2 ? bw_nic_mbufs_in_use(&beside) : 0);
 	if (lost != 0)
 		print_error("%u mbufs lost\n", lost);
+	if (device_count == 2)
+		bw_nic_close(&beside);
 	bw_nic_close(&nic);
 	return lost != 0;
 }
@@ -1961,7 +1994,7 @@ static int stop_counted(void **state)
 	return stop(state);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_arp_for_its_address_only),
@@ -2023,10 +2056,18 @@ int main(void)
 	const struct CMUnitTest calls[] = {
 		cmocka_unit_test(opens_connections_whose_answers_come_home),
 	};
-	struct bw_eal_conf eal = { .plans = &plan, .plan_count = 1, .memory_mib = 192 };
+	struct bw_eal_conf eal = { .plans = &plan, .plan_count = 1, .memory_mib = 384 };
 
 	if (bw_nic_plan("ring", 2, &plan) != 0 || bw_eal_start(&eal) != 0)
 		return 1;
+	if (argc > 1 && strcmp(argv[1], "second-of-two") == 0) {
+		device_count = 2;
+		device_at = 1;
+		return cmocka_run_group_tests(tests, start, stop) |
+		       cmocka_run_group_tests(fragments_and_errors, start_with_one_queue, stop) |
+		       cmocka_run_group_tests(spread_by_the_device, start_spread_by_the_device, stop) |
+		       cmocka_run_group_tests(calls, start, stop);
+	}
 	return cmocka_run_group_tests(tests, start, stop) | cmocka_run_group_tests(no_start, NULL, NULL) |
 	       cmocka_run_group_tests(fragments_and_errors, start, stop) |
 	       cmocka_run_group_tests(counted, start_counted, stop_counted) |
