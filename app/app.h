@@ -15,13 +15,18 @@ enum {
 	EXIT_REFUSED = 2, /* it did not start; one line said why */
 };
 
-/** What a command runs: device, EAL and engine. */
-struct bw_app_instance {
-	const struct bw_conf_view *view; /* the caller's */
-	bool is_quiet;                   /* the caller's: says nothing when all has gone well */
+struct bw_app_device {
 	struct bw_nic_plan plan;
 	struct bw_nic nic;
 	struct bw_steer *steer; /* of an interface that the kernel goes on using; else NULL */
+};
+
+/** What a command runs: devices, EAL and engine. */
+struct bw_app_instance {
+	const struct bw_conf_view *view; /* the caller's */
+	bool is_quiet;                   /* the caller's: says nothing when all has gone well */
+	unsigned device_count;
+	struct bw_app_device devices[BW_DEVICES_MAX]; /* parallel to the view's */
 	struct bw_engine *engine;
 	struct bw_app_capture *capture; /* of packets, for who asked; NULL: there has been none */
 	sigset_t signals;
@@ -31,7 +36,7 @@ struct bw_app_instance {
 void bw_app_signals_block(struct bw_app_instance *instance);
 /** The next signal, or 0 when none came in time. BW_NEVER waits as long as it takes. */
 int bw_app_signal_wait(const struct bw_app_instance *instance, bw_ns timeout_ns);
-/** Choose the device. 0, or -errno after one line. */
+/** Choose the devices. 0, or -errno after one line. */
 int bw_app_plan(struct bw_app_instance *instance);
 /** 0 with the workers running, or -errno after one line and nothing left behind. */
 int bw_app_start(struct bw_app_instance *instance);
@@ -42,7 +47,7 @@ int bw_app_start(struct bw_app_instance *instance);
 void bw_app_privileges_drop(bool reopens_files);
 /** Returns how many mbufs did not come home, which is printed. */
 unsigned bw_app_stop(struct bw_app_instance *instance);
-/** Every counter of the engine, its services and the device that is not zero. */
+/** Every counter of the engine, its services and the devices together that is not zero. */
 void bw_app_totals(const struct bw_app_instance *instance, FILE *out);
 
 int bw_app_serve(int argc, char **argv);

@@ -8,12 +8,25 @@
 struct banner {
 	FILE *out;
 	const char *dim, *bold, *end; /* empty where there is no terminal */
+	const struct bw_app_instance *instance;
 	const struct bw_conf_view *view;
+	/* Of the device whose rows are being printed. */
+	const struct bw_conf_device *conf;
+	const struct bw_engine_device *engine;
 	const struct bw_nic *nic;
 	const struct bw_steer *steer;
 	unsigned addr_count;
 	struct bw_cidr addrs[BW_NETWORK_ADDRS_MAX];
 };
+
+static void turn_to(struct banner *b, unsigned device)
+{
+	b->conf = &b->view->devices[device];
+	b->engine = &b->view->engine.devices[device];
+	b->nic = &b->instance->devices[device].nic;
+	b->steer = b->instance->devices[device].steer;
+	b->addr_count = bw_engine_addrs(b->instance->engine, device, b->addrs, BW_ARRAY_LEN(b->addrs));
+}
 
 __attribute__((format(printf, 3, 4))) static void row(
 	const struct banner *b, const char *name, const char *format, ...)
@@ -36,12 +49,11 @@ static void device(const struct banner *b)
 		nic->mtu, bw_nic_is_link_up(nic) ? "" : ", link is down");
 	if (nic->plan.reason[0] != '\0')
 		row(b, "", "%s", nic->plan.reason);
-	if (b->view->engine.devices[0].exception_tap != NULL && b->view->engine.exception_packets_per_s > 0)
+	if (b->engine->exception_tap != NULL && b->view->engine.exception_packets_per_s > 0)
 		row(b, "kernel", "has all that is not for Barewire, by %s, at most %u packets/s each way",
-			b->view->engine.devices[0].exception_tap, b->view->engine.exception_packets_per_s);
-	else if (b->view->engine.devices[0].exception_tap != NULL)
-		row(b, "kernel", "has all that is not for Barewire, by %s",
-			b->view->engine.devices[0].exception_tap);
+			b->engine->exception_tap, b->view->engine.exception_packets_per_s);
+	else if (b->engine->exception_tap != NULL)
+		row(b, "kernel", "has all that is not for Barewire, by %s", b->engine->exception_tap);
 	if (b->steer != NULL)
 		row(b, "kernel", "has all that is not for Barewire, by %s%s", bw_steer_how(b->steer),
 			nic->plan.kind != BW_NIC_XDP ? ""
@@ -51,52 +63,62 @@ static void device(const struct banner *b)
 
 static void addresses(const struct banner *b)
 {
-	const struct bw_engine_conf *engine = &b->view->engine;
+	const struct bw_engine_device *engine = b->engine;
 	char text[BW_CIDR_STRLEN], gateway[BW_IP_STRLEN];
 	bool has_one = false;
 
 	for (unsigned i = 0; i < b->addr_count; i++) {
 		row(b, i == 0 ? "address" : "", "%s%s", bw_cidr_format(&b->addrs[i], text),
-			engine->devices[0].shares_addresses && i == 0 ? ", the kernel's as well" : "");
+			engine->shares_addresses && i == 0 ? ", the kernel's as well" : "");
 		has_one |= bw_ip_is_v4(&b->addrs[i].ip) || !bw_ip_is_link_local(&b->addrs[i].ip);
 	}
-	if (!has_one && engine->devices[0].exception_tap != NULL)
+	if (!has_one && engine->exception_tap != NULL)
 		row(b, b->addr_count == 0 ? "address" : "", "none yet: ip addr add CIDR dev %s",
-			engine->devices[0].exception_tap);
+			engine->exception_tap);
 	if (b->nic->plan.kind == BW_NIC_TAP)
-		for (unsigned i = 0; i < b->view->devices[0].host_addr_count; i++)
+		for (unsigned i = 0; i < b->conf->host_addr_count; i++)
 			row(b, i == 0 ? "host" : "", "%s on %s",
-				bw_cidr_format(&b->view->devices[0].host_addrs[i], text), b->nic->plan.iface);
-	for (unsigned i = 0; i < engine->devices[0].route_count; i++)
-		row(b, i == 0 ? "route" : "", "%s by %s",
-			bw_cidr_format(&engine->devices[0].routes[i].prefix, text),
-			bw_ip_format(&engine->devices[0].routes[i].gateway, gateway));
-	if (engine->devices[0].vlan != 0)
-		row(b, "vlan", "%u", engine->devices[0].vlan);
+				bw_cidr_format(&b->conf->host_addrs[i], text), b->nic->plan.iface);
+	for (unsigned i = 0; i < engine->route_count; i++)
+		row(b, i == 0 ? "route" : "", "%s by %s", bw_cidr_format(&engine->routes[i].prefix, text),
+			bw_ip_format(&engine->routes[i].gateway, gateway));
+	if (engine->vlan != 0)
+		row(b, "vlan", "%u", engine->vlan);
+}
+
+static void queues(const struct banner *b)
+{
+	const struct bw_nic *nic = b->nic;
+	const unsigned workers = b->view->engine.worker_count;
+
+	row(b, "queues", "%u RX of %u, %u TX of %u%s", nic->rx_queues, nic->rx_descs, nic->tx_queues,
+		nic->tx_descs,
+		workers == 1                                ? ""
+		: nic->has_rss && nic->rx_queues == workers ? "; the device spreads the flows"
+							    : "; flows are spread in software");
 }
 
 static void workers(const struct banner *b)
 {
 	const struct bw_engine_conf *engine = &b->view->engine;
-	const struct bw_nic *nic = b->nic;
-	bool is_adaptive =
-		engine->poll == BW_POLL_ADAPTIVE || (engine->poll == BW_POLL_AUTO && nic->is_virtual);
+	const bool is_one = b->instance->device_count == 1;
+	bool is_virtual = true, is_adaptive;
 	char cpus[BW_WORKERS_MAX * 6] = "";
 	size_t used = 0;
 
+	for (unsigned i = 0; i < b->instance->device_count; i++)
+		is_virtual &= b->instance->devices[i].nic.is_virtual;
+	is_adaptive = engine->poll == BW_POLL_ADAPTIVE || (engine->poll == BW_POLL_AUTO && is_virtual);
 	for (unsigned i = 0; i < engine->worker_count; i++)
 		used += (size_t)snprintf(
 			cpus + used, sizeof(cpus) - used, "%s%u", i > 0 ? "," : "", engine->cpus[i]);
 	row(b, "workers", "%u on CPU %s, %s polling%s", engine->worker_count, cpus,
 		is_adaptive ? "adaptive" : "busy",
 		engine->poll != BW_POLL_AUTO ? ""
-		: is_adaptive                ? " (auto: the device is virtual)"
-					     : " (auto: the device is a NIC)");
-	row(b, "queues", "%u RX of %u, %u TX of %u%s", nic->rx_queues, nic->rx_descs, nic->tx_queues,
-		nic->tx_descs,
-		engine->worker_count == 1                                ? ""
-		: nic->has_rss && nic->rx_queues == engine->worker_count ? "; the device spreads the flows"
-									 : "; flows are spread in software");
+		: is_adaptive && is_one      ? " (auto: the device is virtual)"
+		: is_adaptive                ? " (auto: the devices are virtual)"
+		: is_one                     ? " (auto: the device is a NIC)"
+					     : " (auto: a device is a NIC)");
 }
 
 static void offloads(const struct banner *b)
@@ -128,9 +150,12 @@ static void offloads(const struct banner *b)
 
 static void memory(const struct banner *b)
 {
-	const struct bw_nic *nic = b->nic;
+	unsigned mbufs = 0;
 
-	row(b, "memory", "%u mbufs, %s", nic->worker_count * nic->mbufs_per_worker,
+	for (unsigned i = 0; i < b->instance->device_count; i++)
+		mbufs += b->instance->devices[i].nic.worker_count *
+			 b->instance->devices[i].nic.mbufs_per_worker;
+	row(b, "memory", "%u mbufs, %s", mbufs,
 		bw_eal_has_hugepages() ? "hugepages"
 				       : "no hugepages (barewire doctor tells how to have them)");
 }
@@ -193,23 +218,31 @@ static bool paste_format(
 	return true;
 }
 
-/** That of the service in ip's family: of those that it is on the first, ip itself if on all. NULL: none. */
-static const struct bw_ip *paste_addr(const struct bw_engine_service *service, const struct bw_ip *ip)
+static bool is_at_device(const struct banner *b, const struct bw_ip *ip)
+{
+	for (unsigned i = 0; i < b->addr_count; i++)
+		if (bw_ip_eq(&b->addrs[i].ip, ip))
+			return true;
+	return b->instance->device_count == 1;
+}
+
+/** That of the service in ip's family: of those that it is on here the first, ip itself if on all. NULL: none. */
+static const struct bw_ip *paste_addr(
+	const struct banner *b, const struct bw_engine_service *service, const struct bw_ip *ip)
 {
 	for (unsigned i = 0; i < service->addr_count; i++)
-		if (bw_ip_is_v4(&service->addrs[i]) == bw_ip_is_v4(ip))
+		if (bw_ip_is_v4(&service->addrs[i]) == bw_ip_is_v4(ip) && is_at_device(b, &service->addrs[i]))
 			return &service->addrs[i];
 	return service->addr_count == 0 ? ip : NULL;
 }
 
-/** For the first address of each family: the others work alike. */
+/** For the device's first address of each family: the others work alike. */
 static void pastes(const struct banner *b)
 {
 	const struct bw_engine_conf *engine = &b->view->engine;
 	bool is_done[2] = { false, false };
 	char line[128], text[BW_IP_STRLEN];
 
-	fprintf(b->out, "\n");
 	for (unsigned a = 0; a < b->addr_count; a++) {
 		const struct bw_ip *ip = &b->addrs[a].ip;
 
@@ -218,37 +251,49 @@ static void pastes(const struct banner *b)
 		is_done[bw_ip_is_v4(ip)] = true;
 		fprintf(b->out, "  %sping %s%s\n", b->bold, bw_ip_format(ip, text), b->end);
 		for (unsigned i = 0; i < engine->service_count; i++) {
-			const struct bw_ip *at = paste_addr(&engine->services[i], ip);
+			const struct bw_ip *at = paste_addr(b, &engine->services[i], ip);
 
 			if (at != NULL && paste_format(&engine->services[i], at, line, sizeof(line)))
 				fprintf(b->out, "  %s%s%s\n", b->bold, line, b->end);
 		}
 	}
-	fprintf(b->out, "\n");
 }
 
+/** What is the same of one device and of several stands below them; of one, in the order in which it is of interest. */
 void bw_app_banner(FILE *out, const struct bw_app_instance *instance)
 {
+	const bool is_one = instance->device_count == 1;
 	bool is_terminal = isatty(fileno(out)) == 1;
 	struct banner b = {
 		.out = out,
 		.dim = is_terminal ? "\033[2m" : "",
 		.bold = is_terminal ? "\033[1m" : "",
 		.end = is_terminal ? "\033[0m" : "",
+		.instance = instance,
 		.view = instance->view,
-		.nic = &instance->nic,
-		.steer = instance->steer,
 	};
 
-	b.addr_count = bw_engine_addrs(instance->engine, 0, b.addrs, BW_ARRAY_LEN(b.addrs));
-
 	fprintf(out, "%sbarewire %s%s\n\n", b.bold, BW_VERSION, b.end);
-	device(&b);
-	addresses(&b);
-	workers(&b);
-	offloads(&b);
+	for (unsigned i = 0; i < instance->device_count; i++) {
+		turn_to(&b, i);
+		device(&b);
+		addresses(&b);
+		if (is_one)
+			workers(&b);
+		queues(&b);
+		offloads(&b);
+		if (!is_one)
+			fprintf(out, "\n");
+	}
+	if (!is_one)
+		workers(&b);
 	memory(&b);
 	services(&b);
-	pastes(&b);
+	fprintf(out, "\n");
+	for (unsigned i = 0; i < instance->device_count; i++) {
+		turn_to(&b, i);
+		pastes(&b);
+	}
+	fprintf(out, "\n");
 	fflush(out);
 }

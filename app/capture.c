@@ -25,6 +25,7 @@
 
 #include "app.h"
 
+#define DEVICES_BYTES   (BW_DEVICES_MAX * sizeof(((struct bw_nic_plan *)0)->spec))
 #define RING_BYTES      (8u << 20) /* a worker */
 #define PIECE_BYTES     (512u << 10)
 #define IDLE_LOOK_MS    1
@@ -49,6 +50,7 @@ struct bw_app_capture {
 	struct bw_capture *capture;
 	struct bw_pcapng_conf file;
 	char *filter;
+	char devices[DEVICES_BYTES]; /* all of them: a ring does not tell which one a packet is of */
 	uint64_t count_max;
 	bw_ns duration_ns;
 	int fd;
@@ -212,6 +214,15 @@ static void release(struct bw_app_capture *c)
 	free(c);
 }
 
+static void name_devices(const struct bw_app_instance *instance, char out[DEVICES_BYTES])
+{
+	size_t used = 0;
+
+	for (unsigned i = 0; i < instance->device_count && used < DEVICES_BYTES; i++)
+		used += (size_t)snprintf(out + used, DEVICES_BYTES - used, "%s%s", i > 0 ? " " : "",
+			instance->devices[i].plan.spec);
+}
+
 /** False: it is of another version. */
 static bool take_wish(int argc, char **argv, struct wish *wish)
 {
@@ -254,18 +265,19 @@ int bw_app_capture_answer(void *arg, int argc, char **argv, FILE *out)
 			.only_dropped = wish.only_dropped != 0,
 		};
 
+		name_devices(instance, c->devices);
 		c->instance = instance;
 		c->count_max = wish.count;
 		c->duration_ns = wish.duration_ns;
 		c->file = (struct bw_pcapng_conf){ .application = "barewire " BW_VERSION,
-			.interface = instance->plan.spec,
+			.interface = c->devices,
 			.filter = conf.filter != NULL ? c->filter : NULL,
 			.snaplen = conf.snaplen };
 		rc = bw_capture_open(&conf, bw_engine_worker_count(instance->engine), &c->capture);
 	}
 	if (rc == 0) {
 		instance->capture = c;
-		fprintf(out, "%s", instance->plan.spec);
+		fprintf(out, "%s", c->devices);
 		return 0;
 	}
 	if (rc == -EINVAL)

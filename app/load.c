@@ -1064,9 +1064,12 @@ static int report_write(struct load_run *run)
 /** Answers beyond the MTU come in fragments, of which we put no more than so many together. */
 static int datagrams_check(const struct load_run *run)
 {
-	unsigned mtu = run->instance.nic.mtu;
+	unsigned mtu = run->instance.devices[0].nic.mtu;
 	bool is_v4 = true;
 	uint32_t most;
+
+	for (unsigned i = 1; i < run->instance.device_count; i++)
+		mtu = BW_MIN(mtu, (unsigned)run->instance.devices[i].nic.mtu);
 
 	if (run->conf.protocol != BW_LOAD_UDP)
 		return 0;

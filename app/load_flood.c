@@ -49,7 +49,7 @@ int load_flood_kind(const char *flag, const char *text, enum bw_flood_kind *kind
 
 /* ---- what is refused ------------------------------------------------------------------------------------- */
 
-/** Part of a network of ours? */
+/** Part of a network of ours? A flood has one device. */
 static bool is_own(const struct bw_engine_conf *engine, const struct bw_cidr *range)
 {
 	for (unsigned i = 0; i < engine->devices[0].addr_count; i++)
@@ -370,7 +370,8 @@ int load_flood_run(const struct load_flood *flood, struct bw_app_instance *insta
 	struct run run = { .flood = flood, .instance = instance };
 	int status;
 
-	if (bw_app_plan(instance) != 0 || device_check(&instance->plan) != 0 || bw_app_start(instance) != 0)
+	if (bw_app_plan(instance) != 0 || device_check(&instance->devices[0].plan) != 0 ||
+		bw_app_start(instance) != 0)
 		return EXIT_REFUSED;
 	status = run_started(&run);
 	if (bw_app_stop(instance) != 0)

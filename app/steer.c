@@ -38,20 +38,31 @@ static void print_limit(FILE *out, const char *title, uint32_t per_s, const char
 		fprintf(out, "  %-9s %u %s a second of one source\n", title, per_s, what);
 }
 
-static int status(const struct bw_app_instance *instance, FILE *out)
+/** The program of the device `at`, or of the first one that has any behind it; `at` moves to it. NULL: none. */
+static struct bw_steer *steer_from(const struct bw_app_instance *instance, unsigned *at)
 {
-	struct bw_steer *steer = instance->steer;
+	for (; *at < instance->device_count; ++*at)
+		if (instance->devices[*at].steer != NULL)
+			return instance->devices[*at].steer;
+	return NULL;
+}
+
+static void device_status(const struct bw_app_instance *instance, unsigned device, FILE *out)
+{
+	const struct bw_engine_device *engine = &instance->view->engine.devices[device];
+	struct bw_steer *steer = instance->devices[device].steer;
 	struct bw_cidr addrs[BW_NETWORK_ADDRS_MAX];
-	const unsigned addr_count = bw_engine_addrs(instance->engine, 0, addrs, BW_ARRAY_LEN(addrs));
+	const unsigned addr_count = bw_engine_addrs(instance->engine, device, addrs, BW_ARRAY_LEN(addrs));
 	uint64_t counters[BW_STEER_COUNTERS];
 	struct listing listing = { .out = out };
 	struct bw_steer_limits limits;
 	char text[BW_CIDR_STRLEN];
 
-	fprintf(out, "  %-9s %s, by %s\n", "interface", instance->nic.plan.iface, bw_steer_how(steer));
+	fprintf(out, "  %-9s %s, by %s\n", "interface", instance->devices[device].plan.iface,
+		bw_steer_how(steer));
 	for (unsigned i = 0; i < addr_count; i++)
 		fprintf(out, "  %-9s %s%s\n", i == 0 ? "addresses" : "", bw_cidr_format(&addrs[i], text),
-			instance->view->engine.devices[0].shares_addresses ? ", shared with the kernel" : "");
+			engine->shares_addresses ? ", shared with the kernel" : "");
 	bw_steer_limits_get(steer, &limits);
 	print_limit(out, "limits", limits.syns_per_s, "SYNs");
 	print_limit(out, "", limits.packets_per_s, "packets");
@@ -62,6 +73,17 @@ static int status(const struct bw_app_instance *instance, FILE *out)
 	for (unsigned i = 0; i < BW_STEER_COUNTERS; i++)
 		fprintf(out, "  %-24s %14" PRIu64 "  %s\n", bw_steer_counter_name[i], counters[i],
 			bw_steer_counter_help[i]);
+}
+
+static int status(const struct bw_app_instance *instance, FILE *out)
+{
+	bool is_first = true;
+
+	for (unsigned at = 0; steer_from(instance, &at) != NULL; at++) {
+		fprintf(out, "%s", is_first ? "" : "\n");
+		is_first = false;
+		device_status(instance, at, out);
+	}
 	return 0;
 }
 
@@ -76,8 +98,22 @@ static int parse_source(const char *text, struct bw_cidr *source)
 	return 0;
 }
 
+/** Is the rule removed, or put in force, on every device that has a program? */
+static bool change_rule(const struct bw_app_instance *instance, const struct bw_cidr *source, bool is_removal,
+	enum bw_steer_verdict verdict)
+{
+	bool is_done = true;
+	struct bw_steer *steer;
+
+	for (unsigned at = 0; (steer = steer_from(instance, &at)) != NULL; at++)
+		is_done &= (is_removal ? bw_steer_rule_remove(steer, source)
+				       : bw_steer_rule(steer, source, verdict)) == 0;
+	return is_done;
+}
+
 /** All of them are understood before any is put in force. */
-static int change_rules(struct bw_steer *steer, const char *verb, int argc, char **argv, FILE *out)
+static int change_rules(
+	const struct bw_app_instance *instance, const char *verb, int argc, char **argv, FILE *out)
 {
 	const bool is_removal = strcmp(verb, "unblock") == 0;
 	const enum bw_steer_verdict verdict = strcmp(verb, "allow") == 0 ? BW_STEER_ALLOW : BW_STEER_BLOCK;
@@ -94,14 +130,15 @@ static int change_rules(struct bw_steer *steer, const char *verb, int argc, char
 		}
 	for (int i = 0; i < argc; i++) {
 		(void)parse_source(argv[i], &source);
-		if (is_removal) {
-			missing += bw_steer_rule_remove(steer, &source) != 0;
-		} else if (bw_steer_rule(steer, &source, verdict) != 0) {
+		if (change_rule(instance, &source, is_removal, verdict))
+			continue;
+		if (!is_removal) {
 			fprintf(out,
 				"no room for more rules: %d of %d are in force; remove some with unblock", i,
 				argc);
 			return -ENOSPC;
 		}
+		missing++;
 	}
 	if (is_removal)
 		fprintf(out, "%d rule%s removed, %u not there\n", argc - (int)missing,
@@ -132,11 +169,13 @@ static int parse_limit(const char *word, struct bw_steer_limits *limits)
 	return 0;
 }
 
-static int change_limits(struct bw_steer *steer, int argc, char **argv, FILE *out)
+static int change_limits(const struct bw_app_instance *instance, int argc, char **argv, FILE *out)
 {
+	unsigned at = 0;
+	struct bw_steer *steer = steer_from(instance, &at);
 	struct bw_steer_limits limits;
 
-	bw_steer_limits_get(steer, &limits);
+	bw_steer_limits_get(steer, &limits); /* they are the same of all */
 	for (int i = 0; i < argc; i++)
 		if (parse_limit(argv[i], &limits) != 0) {
 			fprintf(out,
@@ -144,7 +183,8 @@ static int change_limits(struct bw_steer *steer, int argc, char **argv, FILE *ou
 				argv[i]);
 			return -EINVAL;
 		}
-	bw_steer_limit(steer, &limits);
+	for (; (steer = steer_from(instance, &at)) != NULL; at++)
+		bw_steer_limit(steer, &limits);
 	print_limit(out, "limits", limits.syns_per_s, "SYNs");
 	print_limit(out, "", limits.packets_per_s, "packets");
 	return 0;
@@ -155,18 +195,21 @@ int bw_app_steer_answer(void *arg, int argc, char **argv, FILE *out)
 	const struct bw_app_instance *instance = arg;
 	const char *verb = argc > 0 ? argv[0] : "";
 
-	if (instance->steer == NULL) {
+	unsigned at = 0;
+
+	if (steer_from(instance, &at) == NULL) {
 		fprintf(out,
-			"%s is not shared with the kernel: that is for xdp:IFACE, and for packet:IFACE without --addr",
-			instance->plan.spec);
+			"%s %s with the kernel: that is for xdp:IFACE, and for packet:IFACE without --addr",
+			instance->device_count > 1 ? "no device" : instance->devices[0].plan.spec,
+			instance->device_count > 1 ? "is shared" : "is not shared");
 		return -EOPNOTSUPP;
 	}
 	if (strcmp(verb, "status") == 0)
 		return status(instance, out);
 	if (strcmp(verb, "limit") == 0)
-		return change_limits(instance->steer, argc - 1, argv + 1, out);
+		return change_limits(instance, argc - 1, argv + 1, out);
 	if (strcmp(verb, "block") == 0 || strcmp(verb, "allow") == 0 || strcmp(verb, "unblock") == 0)
-		return change_rules(instance->steer, verb, argc - 1, argv + 1, out);
+		return change_rules(instance, verb, argc - 1, argv + 1, out);
 	fprintf(out, "steer %.60s: this instance knows no such command; is it of another version?", verb);
 	return -EINVAL;
 }
@@ -180,7 +223,8 @@ static void usage(void)
 	       "                                      limit [syns=N] [packets=N]\n\n"
 	       "Of an instance on xdp:IFACE or packet:IFACE: what it shares with the kernel, and which packets neither\n"
 	       "gets. The longest prefix that holds a source decides; unblock removes a rule, of either kind. Limits are\n"
-	       "of one source and a second, 0 for none; who is allowed has none.\n\n"
+	       "of one source and a second, 0 for none; who is allowed has none. Of several devices, what is changed is\n"
+	       "changed for each that is shared.\n\n"
 	       "  -f FILE          prefixes from a file, one a line; # begins a comment\n"
 	       "  --instance PID   where more than one runs\n");
 }

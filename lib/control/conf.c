@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,35 +13,25 @@
 
 #include "internal.h"
 
-/* RFC 2544 section 20 sets 198.18.0.0/15 aside for tests of devices, so it meets no network that is in use. */
-#define TAP_ADDR4    "198.18.77.2/24"
-#define TAP_ADDR6    "fd77:ba5e::2/64"
 /* Connections beyond those that are asked for: some are still ending. */
 #define CLIENT_SPARE 1024
 
-/* Behind those that Linux takes for what it opens (net.ipv4.ip_local_port_range, 32768 to 60999). */
-#define SHARED_PORT_FIRST 61000u
+#define TOP_ROW(...)       KEY_ROW(struct bw_raw, struct bw_conf_view, __VA_ARGS__)
+#define NETWORK_ROW(...)   KEY_ROW(struct bw_raw_network, struct bw_engine_conf, __VA_ARGS__)
+#define STEER_ROW(...)     KEY_ROW(struct bw_raw_steer, struct bw_conf_view, __VA_ARGS__)
+#define EXCEPTION_ROW(...) KEY_ROW(struct bw_raw_exception, struct bw_engine_conf, __VA_ARGS__)
+#define TCP_ROW(...)       KEY_ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
+#define HTTP_ROW(...)      KEY_ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
+#define SITE_ROW(...)      KEY_ROW(struct bw_raw_site, struct bw_http_site, __VA_ARGS__)
+#define ROUTE_ROW(...)     KEY_ROW(struct bw_raw_handler, struct bw_http_route, __VA_ARGS__)
+#define CONSTANT_ROW(...)  KEY_ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
+#define HEADER_ROW(...)    KEY_ROW(struct bw_raw_header, struct bw_http_header, __VA_ARGS__)
+#define PAGE_ROW(...)      KEY_ROW(struct bw_raw_error_page, struct bw_http_page, __VA_ARGS__)
+#define RESP_ROW(...)      KEY_ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
 
-#define ROW(structure, target_structure, key, kind, target, min, max)                                        \
-	{ #key, KEY_##kind, offsetof(structure, key), offsetof(target_structure, target),                    \
-		sizeof(((target_structure *)0)->target), min, max },
-
-#define TOP_ROW(...)       ROW(struct bw_raw, struct bw_conf_view, __VA_ARGS__)
-#define NETWORK_ROW(...)   ROW(struct bw_raw_network, struct bw_engine_conf, __VA_ARGS__)
-#define STEER_ROW(...)     ROW(struct bw_raw_steer, struct bw_conf_view, __VA_ARGS__)
-#define EXCEPTION_ROW(...) ROW(struct bw_raw_exception, struct bw_engine_conf, __VA_ARGS__)
-#define TCP_ROW(...)       ROW(struct bw_raw_tcp, struct bw_tcp_conf, __VA_ARGS__)
-#define HTTP_ROW(...)      ROW(struct bw_raw_http, struct bw_http_conf, __VA_ARGS__)
-#define SITE_ROW(...)      ROW(struct bw_raw_site, struct bw_http_site, __VA_ARGS__)
-#define ROUTE_ROW(...)     ROW(struct bw_raw_handler, struct bw_http_route, __VA_ARGS__)
-#define CONSTANT_ROW(...)  ROW(struct bw_raw_constant, struct bw_http_constant, __VA_ARGS__)
-#define HEADER_ROW(...)    ROW(struct bw_raw_header, struct bw_http_header, __VA_ARGS__)
-#define PAGE_ROW(...)      ROW(struct bw_raw_error_page, struct bw_http_page, __VA_ARGS__)
-#define RESP_ROW(...)      ROW(struct bw_raw_resp, struct bw_resp_conf, __VA_ARGS__)
-
-#define HTTP_SERVICE_ROW(...)  ROW(struct bw_raw_http, struct bw_engine_service, __VA_ARGS__)
-#define RESP_SERVICE_ROW(...)  ROW(struct bw_raw_resp, struct bw_engine_service, __VA_ARGS__)
-#define PLAIN_SERVICE_ROW(...) ROW(struct bw_raw_plain, struct bw_engine_service, __VA_ARGS__)
+#define HTTP_SERVICE_ROW(...)  KEY_ROW(struct bw_raw_http, struct bw_engine_service, __VA_ARGS__)
+#define RESP_SERVICE_ROW(...)  KEY_ROW(struct bw_raw_resp, struct bw_engine_service, __VA_ARGS__)
+#define PLAIN_SERVICE_ROW(...) KEY_ROW(struct bw_raw_plain, struct bw_engine_service, __VA_ARGS__)
 
 static const struct bw_key top_keys[] = { TOP_KEYS(TOP_ROW) };
 static const struct bw_key network_keys[] = { NETWORK_KEYS(NETWORK_ROW) };
@@ -115,412 +104,6 @@ int bw_conf_parse(struct bw_conf *conf, int argc, char **argv)
 	return or_out_of_memory(bw_control__flags_apply(conf, argc, argv));
 }
 
-/* ---- the device ----------------------------------------------------------------------------------------- */
-
-/** The word before the colon; what follows it is for the nic to judge, which can look at the machine. */
-static int device_apply(struct bw_conf *conf)
-{
-	static const char *const kinds[] = { "tap", "packet", "xdp", "memif", "vhost", "virtio", "ring",
-		"pcap", "pci", "auto" };
-	struct bw_raw *raw = conf->raw;
-	const char *nearest;
-	char kind[32];
-
-	if (raw->device == NULL) {
-		raw->device = strdup("tap");
-		if (raw->device == NULL)
-			return -ENOMEM;
-	}
-	conf->view.devices[0].dev = raw->device;
-	snprintf(kind, sizeof(kind), "%.*s", (int)strcspn(raw->device, ":"), raw->device);
-	for (unsigned i = 0; i < BW_ARRAY_LEN(kinds); i++)
-		if (strcmp(kind, kinds[i]) == 0)
-			return 0;
-	if (strncmp(raw->device, "net_", 4) == 0)
-		return 0;
-	nearest = bw_control__nearest(kind, kinds, BW_ARRAY_LEN(kinds));
-	if (nearest != NULL)
-		return bw_control__fail(conf, "device", "'%.60s' is no kind of device; did you mean %s?",
-			raw->device, nearest);
-	return bw_control__fail(conf, "device",
-		"'%.60s' is no kind of device; give tap, packet:IFACE, xdp:IFACE, memif:SOCKET, vhost:SOCKET, "
-		"virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, auto or net_... devargs",
-		raw->device);
-}
-
-static bool device_is(const struct bw_conf *conf, const char *kind)
-{
-	size_t len = strlen(kind);
-
-	return strncmp(conf->view.devices[0].dev, kind, len) == 0 &&
-	       (conf->view.devices[0].dev[len] == '\0' || conf->view.devices[0].dev[len] == ':');
-}
-
-static int mac_apply(struct bw_conf *conf)
-{
-	if (conf->raw->mac == NULL)
-		return 0;
-	if (bw_mac_parse(conf->raw->mac, &conf->mac) != 0)
-		return bw_control__fail(conf, "mac",
-			"'%.60s' is no Ethernet address; give one such as 02:00:00:00:00:01", conf->raw->mac);
-	if ((conf->mac.b[0] & 1) != 0 || memcmp(&conf->mac, &(struct bw_mac){ 0 }, sizeof(conf->mac)) == 0)
-		return bw_control__fail(conf, "mac",
-			"%s is a group's or nobody's address; give one whose first byte is even, such as "
-			"02:00:00:00:00:01",
-			conf->raw->mac);
-	conf->view.devices[0].mac = &conf->mac;
-	return 0;
-}
-
-/* ---- addresses -------------------------------------------------------------------------------------------- */
-
-static unsigned bits_of(const struct bw_ip *ip)
-{
-	return bw_ip_is_v4(ip) ? 32 : 128;
-}
-
-/** Length of the prefix in the 16 bytes that an address of either family has. */
-static unsigned mapped_len(const struct bw_cidr *cidr)
-{
-	return cidr->prefix_len + (bw_ip_is_v4(&cidr->ip) ? 96u : 0u);
-}
-
-/** The prefix's lowest address: host bits zero. */
-static struct bw_ip prefix_first(const struct bw_cidr *cidr)
-{
-	struct bw_ip ip = cidr->ip;
-	unsigned len = mapped_len(cidr);
-
-	for (unsigned i = 0; i < 16; i++) {
-		unsigned kept = len > i * 8 ? BW_MIN(len - i * 8, 8u) : 0;
-
-		ip.b[i] &= (uint8_t)(0xff00u >> kept);
-	}
-	return ip;
-}
-
-static void ip_increment(struct bw_ip *ip)
-{
-	for (int i = 15; i >= 0 && ++ip->b[i] == 0; i--)
-		;
-}
-
-/** No address to give out: the network's own (RFC 4291 section 2.6.1 for IPv6), but not on point-to-point links. */
-static bool is_prefix_itself(const struct bw_cidr *cidr)
-{
-	struct bw_ip first = prefix_first(cidr);
-
-	return bits_of(&cidr->ip) - cidr->prefix_len > 1 && bw_ip_eq(&first, &cidr->ip);
-}
-
-static bool same_prefix(const struct bw_cidr *a, const struct bw_cidr *b)
-{
-	struct bw_ip a_first = prefix_first(a), b_first = prefix_first(b);
-
-	return mapped_len(a) == mapped_len(b) && bw_ip_eq(&a_first, &b_first);
-}
-
-static int addr_check(
-	const struct bw_conf *conf, const char *path, const struct bw_cidr *cidr, const char *text)
-{
-	char prefix_text[BW_CIDR_STRLEN];
-	struct bw_cidr prefix = { prefix_first(cidr), cidr->prefix_len };
-
-	if (bw_ip_is_unspecified(&cidr->ip) || bw_ip_is_multicast(&cidr->ip) || bw_ip_is_loopback(&cidr->ip))
-		return bw_control__fail(
-			conf, path, "%s is no address that a host on a network can have; give another", text);
-	if (is_prefix_itself(cidr))
-		return bw_control__fail(conf, path,
-			"%s is the network itself; give an address of it, such as the next", text);
-	if (bw_cidr_is_broadcast(cidr, &cidr->ip))
-		return bw_control__fail(conf, path, "%s is the broadcast address of %s; give another", text,
-			bw_cidr_format(&prefix, prefix_text));
-	if (!bw_ip_is_v4(&cidr->ip) && conf->view.devices[0].mtu != 0 &&
-		conf->view.devices[0].mtu < BW_IP6_MTU_MIN)
-		return bw_control__fail(conf, "mtu",
-			"%u is less than the %u that IPv6 needs; give more, or no IPv6 address (%s)",
-			conf->view.devices[0].mtu, BW_IP6_MTU_MIN, text);
-	return 0;
-}
-
-/** The kernel's addresses. What is opened from these has ports that the kernel does not take for itself. */
-static int share_apply(struct bw_conf *conf)
-{
-	struct bw_engine_conf *engine = &conf->view.engine;
-
-	if ((engine->flood != NULL || engine->devices[0].range.prefix_len > 0) &&
-		engine->devices[0].exception_tap != NULL)
-		return bw_control__fail(conf, "exception.tap",
-			"with it the addresses are the kernel's as well, and there are none of our own to send from; leave it out");
-	if (engine->flood != NULL || engine->devices[0].range.prefix_len > 0)
-		return bw_control__fail(conf, "device",
-			"without an address of its own, %.60s has no others to send from; give --addr CIDR, one that nobody on "
-			"that network has",
-			conf->view.devices[0].dev);
-	engine->devices[0].shares_addresses = true;
-	if (bw_control__origin(conf, "tcp.port_first") != NULL ||
-		bw_control__origin(conf, "tcp.port_last") != NULL)
-		return 0;
-	engine->tcp.port_first = SHARED_PORT_FIRST;
-	free(conf->raw->tcp.port_first);
-	return asprintf(&conf->raw->tcp.port_first, "%u", SHARED_PORT_FIRST) > 0 ? 0 : -ENOMEM;
-}
-
-/** A tap has both ends in this machine, so any addresses will do; another device's network has its own. */
-static int addrs_default(struct bw_conf *conf)
-{
-	struct bw_raw *raw = conf->raw;
-	struct bw_engine_conf *engine = &conf->view.engine;
-	static const char *const texts[] = { TAP_ADDR4, TAP_ADDR6 };
-	unsigned count = conf->view.devices[0].mtu != 0 && conf->view.devices[0].mtu < BW_IP6_MTU_MIN ? 1 : 2;
-
-	if (engine->devices[0].exception_tap != NULL) /* those that its TAP has, or will have */
-		return 0;
-	if (device_is(conf, "xdp") || device_is(conf, "packet"))
-		return share_apply(conf);
-	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
-		return bw_control__fail(conf, "device",
-			"%.60s has no address for Barewire; give --addr CIDR, one that nobody on that network has",
-			conf->view.devices[0].dev);
-	for (unsigned i = 0; i < count; i++)
-		if (bw_cidr_parse(texts[i], &engine->devices[0].addrs[i]) != 0)
-			return -EINVAL;
-	engine->devices[0].addr_count = count;
-	if (device_is(conf, "auto")) {
-		conf->view.devices[0].has_default_addrs = true;
-		return 0;
-	}
-	raw->addresses = calloc(count, sizeof(*raw->addresses));
-	if (raw->addresses == NULL)
-		return -ENOMEM;
-	for (; raw->addresses_count < count; raw->addresses_count++) {
-		raw->addresses[raw->addresses_count] = strdup(texts[raw->addresses_count]);
-		if (raw->addresses[raw->addresses_count] == NULL)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static int addrs_apply(struct bw_conf *conf)
-{
-	const struct bw_raw *raw = conf->raw;
-	struct bw_engine_conf *engine = &conf->view.engine;
-
-	if (engine->devices[0].exception_tap != NULL &&
-		engine->devices[0].exception_tap[0] == '\0') /* as if it had not been given */
-		engine->devices[0].exception_tap = NULL;
-	if (raw->addresses_count == 0)
-		return addrs_default(conf);
-	for (unsigned i = 0; i < raw->addresses_count; i++) {
-		const char *text = raw->addresses[i];
-		struct bw_cidr *cidr = &engine->devices[0].addrs[i];
-		char path[PATH_BYTES];
-		int error;
-
-		snprintf(path, sizeof(path), "addresses[%u]", i);
-		if (bw_cidr_parse(text, cidr) != 0)
-			return bw_control__fail(conf, path,
-				"'%.60s' is no address with its prefix; give one such as 192.0.2.2/24 or "
-				"2001:db8::2/64",
-				text);
-		error = addr_check(conf, path, cidr, text);
-		if (error != 0)
-			return error;
-		for (unsigned j = 0; j < i; j++)
-			if (bw_ip_eq(&engine->devices[0].addrs[j].ip, &cidr->ip))
-				return bw_control__fail(
-					conf, path, "%s is there already; give every address once", text);
-		engine->devices[0].addr_count = i + 1;
-	}
-	return 0;
-}
-
-static bool is_ours(const struct bw_engine_conf *engine, const struct bw_ip *ip)
-{
-	for (unsigned i = 0; i < engine->devices[0].addr_count; i++)
-		if (bw_ip_eq(&engine->devices[0].addrs[i].ip, ip))
-			return true;
-	return false;
-}
-
-/** Of raw devargs. */
-static bool is_driver(const struct bw_conf *conf, const char *name)
-{
-	return strncmp(conf->view.devices[0].dev, name, strlen(name)) == 0;
-}
-
-/**
- * A TAP beside a device that the kernel does not have. Addresses are given to it, or it has some, or will.
- * As for a device's interface, what the kernel takes beyond these characters would not survive everywhere.
- */
-static int exception_apply(struct bw_conf *conf)
-{
-	const char *name = conf->view.engine.devices[0].exception_tap;
-	const char *const path = "exception.tap";
-	size_t len;
-
-	if (name == NULL)
-		return 0;
-	len = strlen(name);
-	if (len >= IFNAMSIZ || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
-		return bw_control__fail(conf, path,
-			"'%.60s' is not an interface name; give 1 to 15 letters, digits, . _ -", name);
-	if (device_is(conf, "xdp") || device_is(conf, "packet") || is_driver(conf, "net_af_"))
-		return bw_control__fail(conf, path,
-			"%.60s leaves the kernel its interface, and with it all that is not served; leave this out",
-			conf->view.devices[0].dev);
-	if (device_is(conf, "tap") || is_driver(conf, "net_tap"))
-		return bw_control__fail(conf, path,
-			"%.60s has the kernel at its other end; leave this out, or give a --dev that DPDK has, such as "
-			"pci:ADDR",
-			conf->view.devices[0].dev);
-	if (conf->view.engine.devices[0].vlan != 0 && len + strlen(".4094") >= IFNAMSIZ)
-		return bw_control__fail(conf, path,
-			"%s leaves no room for the name of its VLAN's interface; give a shorter one", name);
-	return share_apply(conf);
-}
-
-/** The kernel's end of a tap: in every prefix of ours, the lowest address that a host can have and we do not. */
-static int host_addrs_apply(struct bw_conf *conf)
-{
-	struct bw_conf_view *view = &conf->view;
-
-	if (!device_is(conf, "tap") && !device_is(conf, "auto"))
-		return 0;
-	for (unsigned i = 0; i < view->engine.devices[0].addr_count; i++) {
-		const struct bw_cidr *ours = &view->engine.devices[0].addrs[i];
-		struct bw_cidr host = { prefix_first(ours), ours->prefix_len };
-		bool has_host = false;
-
-		for (unsigned j = 0; j < view->devices[0].host_addr_count; j++)
-			has_host |= same_prefix(&view->devices[0].host_addrs[j], ours);
-		if (has_host)
-			continue;
-		if (is_prefix_itself(&host))
-			ip_increment(&host.ip);
-		while (bw_cidr_contains(ours, &host.ip) && is_ours(&view->engine, &host.ip))
-			ip_increment(&host.ip);
-		if (!bw_cidr_contains(ours, &host.ip) || bw_cidr_is_broadcast(ours, &host.ip)) {
-			char path[PATH_BYTES], text[BW_CIDR_STRLEN];
-
-			if (device_is(conf, "auto")) { /* which may take a NIC, and a NIC needs none */
-				view->devices[0].without_host = ours;
-				continue;
-			}
-			snprintf(path, sizeof(path), "addresses[%u]", i);
-			return bw_control__fail(conf, path,
-				"%s leaves no address for the kernel's end of the tap; give a shorter prefix, such as "
-				"/%u",
-				bw_cidr_format(ours, text), bw_ip_is_v4(&ours->ip) ? 24u : 64u);
-		}
-		view->devices[0].host_addrs[view->devices[0].host_addr_count++] = host;
-	}
-	return 0;
-}
-
-/* ---- routes ------------------------------------------------------------------------------------------------- */
-
-/** Parse and check a gateway: a neighbour, and not us. */
-static int gateway_parse(
-	const struct bw_conf *conf, const char *path, const char *text, struct bw_ip *gateway)
-{
-	const struct bw_engine_conf *engine = &conf->view.engine;
-
-	if (bw_ip_parse(text, gateway) != 0)
-		return bw_control__fail(
-			conf, path, "'%.60s' is no address; give one such as 192.0.2.1 or 2001:db8::1", text);
-	if (engine->devices[0].shares_addresses && engine->devices[0].addr_count == 0)
-		return bw_control__fail(conf, path,
-			"without --addr the kernel's routes are used; set them there, with `ip route`, and leave this out");
-	if (is_ours(engine, gateway))
-		return bw_control__fail(conf, path, "%s is our own address; give the router's", text);
-	if (!bw_ip_is_v4(gateway) && bw_ip_is_link_local(gateway))
-		return 0;
-	for (unsigned i = 0; i < engine->devices[0].addr_count; i++)
-		if (bw_cidr_contains(&engine->devices[0].addrs[i], gateway))
-			return 0;
-	return bw_control__fail(conf, path,
-		"%s is in no prefix of ours; give a gateway on the link, or an --addr near it", text);
-}
-
-static int route_add(struct bw_conf *conf, const char *path, const struct bw_route *route)
-{
-	struct bw_engine_conf *engine = &conf->view.engine;
-	char text[BW_CIDR_STRLEN];
-
-	for (unsigned i = 0; i < engine->devices[0].route_count; i++)
-		if (same_prefix(&engine->devices[0].routes[i].prefix, &route->prefix))
-			return bw_control__fail(conf, path, "there is a gateway for %s already; give one",
-				bw_cidr_format(&route->prefix, text));
-	if (engine->devices[0].route_count == BW_ROUTES_MAX)
-		return bw_control__fail(
-			conf, path, "more than %u routes, gateways included; give fewer", BW_ROUTES_MAX);
-	engine->devices[0].routes[engine->devices[0].route_count++] = *route;
-	return 0;
-}
-
-static int gateways_apply(struct bw_conf *conf)
-{
-	for (unsigned i = 0; i < conf->raw->gateways_count; i++) {
-		struct bw_route route;
-		char path[PATH_BYTES];
-		int error;
-
-		snprintf(path, sizeof(path), "gateways[%u]", i);
-		error = gateway_parse(conf, path, conf->raw->gateways[i], &route.gateway);
-		if (error != 0)
-			return error;
-		if (bw_ip_is_v4(&route.gateway))
-			route.prefix = (struct bw_cidr){ bw_ip_from_v4(0), 0 };
-		else
-			route.prefix = (struct bw_cidr){ 0 };
-		error = route_add(conf, path, &route);
-		if (error != 0)
-			return error;
-	}
-	return 0;
-}
-
-static int routes_apply(struct bw_conf *conf)
-{
-	for (unsigned i = 0; i < conf->raw->routes_count; i++) {
-		const struct bw_raw_route *raw = &conf->raw->routes[i];
-		char entry[PATH_BYTES / 2], path[PATH_BYTES], text[BW_CIDR_STRLEN];
-		struct bw_route route;
-		struct bw_ip first;
-		int error;
-
-		snprintf(entry, sizeof(entry), "routes[%u]", i);
-		if (raw->prefix == NULL || raw->gateway == NULL)
-			return bw_control__fail(conf, entry, "a route needs prefix and gateway; give both");
-		snprintf(path, sizeof(path), "%s.prefix", entry);
-		if (bw_cidr_parse(raw->prefix, &route.prefix) != 0)
-			return bw_control__fail(
-				conf, path, "'%.60s' is no prefix; give one such as 10.0.0.0/8", raw->prefix);
-		first = prefix_first(&route.prefix);
-		if (!bw_ip_eq(&first, &route.prefix.ip)) {
-			struct bw_cidr prefix = { first, route.prefix.prefix_len };
-
-			return bw_control__fail(conf, path, "%s has bits behind its prefix; give %s",
-				raw->prefix, bw_cidr_format(&prefix, text));
-		}
-		snprintf(path, sizeof(path), "%s.gateway", entry);
-		error = gateway_parse(conf, path, raw->gateway, &route.gateway);
-		if (error != 0)
-			return error;
-		if (bw_ip_is_v4(&route.gateway) != bw_ip_is_v4(&route.prefix.ip))
-			return bw_control__fail(conf, path,
-				"%s and %s are of two families; give a gateway of the prefix's", raw->prefix,
-				raw->gateway);
-		snprintf(path, sizeof(path), "%s.prefix", entry);
-		error = route_add(conf, path, &route);
-		if (error != 0)
-			return error;
-	}
-	return 0;
-}
-
 /** Zeroed, and freed with the configuration. */
 static void *conf_alloc(struct bw_conf *conf, size_t count, size_t bytes)
 {
@@ -562,12 +145,12 @@ static int steer_apply(struct bw_conf *conf)
 
 	if (count == 0 && view->steer_limits.syns_per_s == 0 && view->steer_limits.packets_per_s == 0)
 		return 0;
-	if (!device_is(conf, "xdp") &&
-		!(device_is(conf, "packet") && view->engine.devices[0].shares_addresses))
+	if (!bw_control__has_steered_device(conf))
 		return bw_control__fail(conf, "steer",
-			"%.60s is not shared with the kernel, which is what keeps sources out: that is for xdp:IFACE, and for "
+			"%.60s %s with the kernel, which is what keeps sources out: that is for xdp:IFACE, and for "
 			"packet:IFACE without addresses",
-			view->devices[0].dev);
+			view->engine.device_count > 1 ? "no device" : view->devices[0].dev,
+			view->engine.device_count > 1 ? "is shared" : "is not shared");
 	rules = conf_alloc(conf, count, sizeof(*rules));
 	if (rules == NULL)
 		return -ENOMEM;
@@ -611,13 +194,18 @@ static int overlap(
 static bool share_an_addr(const struct bw_engine_conf *engine, const struct bw_engine_service *a,
 	const struct bw_engine_service *b)
 {
-	for (unsigned i = 0; i < engine->devices[0].addr_count; i++) {
-		const struct bw_ip *ip = &engine->devices[0].addrs[i].ip;
+	bool may_have_others = false;
 
-		if (bw_engine_service_is_at(a, ip) && bw_engine_service_is_at(b, ip))
-			return true;
+	for (unsigned d = 0; d < engine->device_count; d++) {
+		const struct bw_engine_device *device = &engine->devices[d];
+
+		may_have_others |= device->shares_addresses;
+		for (unsigned i = 0; i < device->addr_count; i++)
+			if (bw_engine_service_is_at(a, &device->addrs[i].ip) &&
+				bw_engine_service_is_at(b, &device->addrs[i].ip))
+				return true;
 	}
-	if (!engine->devices[0].shares_addresses)
+	if (!may_have_others)
 		return false;
 	for (unsigned i = 0; i < a->addr_count; i++)
 		if (bw_engine_service_is_at(b, &a->addrs[i]))
@@ -640,9 +228,7 @@ static int service_addrs_apply(const struct bw_conf *conf, const char *path,
 				"'%.60s' is no address; give one of ours, such as 192.0.2.2 or 2001:db8::2",
 				text);
 		/* Those of an interface that is shared are looked at when it starts, those of a TAP may come later. */
-		if (!(conf->view.engine.devices[0].shares_addresses &&
-			    conf->view.engine.devices[0].addr_count == 0) &&
-			!is_ours(&conf->view.engine, &ip))
+		if (!bw_control__has_unknown_addrs(conf) && !bw_control__is_ours(conf, &ip))
 			return bw_control__fail(
 				conf, at, "%s is no address of ours; give one that is, or its --addr", text);
 		if (service->addr_count > 0 && bw_engine_service_is_at(service, &ip))
@@ -1217,21 +803,17 @@ static int tcp_apply(struct bw_conf *conf)
 static int finish(struct bw_conf *conf)
 {
 	static int (*const steps[])(struct bw_conf * conf) = {
-		device_apply,
-		mac_apply,
 		tcp_apply,
 		bw_control__cpus_apply,
-		addrs_apply,
-		exception_apply,
-		host_addrs_apply,
-		gateways_apply,
-		routes_apply,
+		bw_control__devices_apply,
 		steer_apply,
 		services_apply,
 	};
 	struct bw_conf_view *view = &conf->view;
-	int error = bw_control__keys_apply(conf, "", top_keys, BW_ARRAY_LEN(top_keys), conf->raw, view);
+	int error = bw_control__devices_read(conf);
 
+	if (error == 0)
+		error = bw_control__keys_apply(conf, "", top_keys, BW_ARRAY_LEN(top_keys), conf->raw, view);
 	if (error == 0)
 		error = bw_control__keys_apply(conf, "network.", network_keys, BW_ARRAY_LEN(network_keys),
 			&conf->raw->network, &view->engine);

@@ -13,6 +13,10 @@ enum flag_kind {
 	FLAG_SWITCH, /* "true" */
 	FLAG_FILE,
 	FLAG_HELP,
+	FLAG_DEV,          /* begins a device: the first one's is named, then each is a further one */
+	FLAG_DEVICE_VALUE, /* one value of the device that was begun last */
+	FLAG_EXCEPTION,    /* likewise */
+	/* Lists, the first three of that device. */
 	FLAG_ADDR,
 	FLAG_GATEWAY,
 	FLAG_ROUTE,
@@ -27,7 +31,7 @@ struct flag {
 	const char *arg; /* NULL: takes none */
 	enum flag_kind kind;
 	const char *path;
-	size_t raw_offset; /* FLAG_VALUE, FLAG_SWITCH: of the text */
+	size_t raw_offset; /* FLAG_VALUE, FLAG_SWITCH, and FLAG_DEVICE_VALUE of struct bw_raw_device: of the text */
 	const char *help;
 };
 
@@ -36,28 +40,35 @@ struct flag {
 		"--" flag, NULL, arg_name, FLAG_VALUE, #key, offsetof(struct bw_raw, key), text              \
 	}
 
+#define DEVICE_VALUE(flag, arg_name, key, text)                                                              \
+	{                                                                                                    \
+		"--" flag, NULL, arg_name, FLAG_DEVICE_VALUE, #key, offsetof(struct bw_raw_device, key),     \
+			text                                                                                 \
+	}
+
 #define SWITCH(flag, short, key, text)                                                                       \
 	{                                                                                                    \
 		"--" flag, short, NULL, FLAG_SWITCH, #key, offsetof(struct bw_raw, key), text                \
 	}
 
 static const struct flag flags[] = {
-	VALUE("dev", "SPEC", device,
+	{ "--dev", NULL, "SPEC", FLAG_DEV, "device", 0,
 		"tap[:NAME] (default), packet:IFACE, xdp:IFACE[,busy_poll=N][,copy=1],\n"
 		"memif:, vhost: or virtio:SOCKET[,role=server|client], ring, pcap:IN,OUT, pci:ADDR,\n"
-		"net_...,k=v (raw devargs), or auto"),
+		"net_...,k=v (raw devargs), or auto; repeatable: those below from --addr to --mac are\n"
+		"of the last --dev before them" },
 	{ "--addr", NULL, "CIDR", FLAG_ADDR, "addresses", 0,
 		"our address and its on-link prefix; repeatable. A tap has 198.18.77.2/24 and\n"
 		"fd77:ba5e::2/64 when none is given" },
 	{ "--gateway", NULL, "IP", FLAG_GATEWAY, "gateways", 0,
 		"default gateway; one for IPv4, one for IPv6" },
 	{ "--route", NULL, "CIDR,GATEWAY", FLAG_ROUTE, "routes", 0, "another route; repeatable" },
-	VALUE("vlan", "ID", vlan, "802.1Q tag of all packets; 0 for none (default)"),
-	VALUE("mtu", "BYTES", mtu, "576 to 9000; the device's when not given"),
-	VALUE("exception", "NAME", exception.tap,
+	DEVICE_VALUE("vlan", "ID", vlan, "802.1Q tag of all packets; 0 for none (default)"),
+	DEVICE_VALUE("mtu", "BYTES", mtu, "576 to 9000; the device's when not given"),
+	{ "--exception", NULL, "NAME", FLAG_EXCEPTION, NULL, 0,
 		"a TAP by which the kernel has the same address and all that is not served, where\n"
-		"DPDK has the device"),
-	VALUE("mac", "MAC", mac, "Ethernet address; the device's when not given"),
+		"DPDK has the device" },
+	DEVICE_VALUE("mac", "MAC", mac, "Ethernet address; the device's when not given"),
 	{ "--http", NULL, "[IP:]PORT[=ROOT]", FLAG_HTTP, "http", 0,
 		"HTTP/1.1 on that port, of that address of ours or of all, as 80, 192.0.2.2:80 or\n"
 		"[2001:db8::2]:80; files from ROOT, without it a welcome page" },
@@ -182,6 +193,37 @@ static void *grow(void *array_pointer, unsigned *count, size_t entry_bytes)
 		bw_control__raw_free(rest);                                                                  \
 	} while (0)
 
+/** The command line so far. */
+struct line {
+	struct bw_conf *conf;
+	bool is_seen[FLAG_DISCARD + 1]; /* of kinds that are lists; of the first device only */
+	bool has_dev;
+	unsigned device; /* that the next flags are of */
+};
+
+/** Flags that stand for keys of a device. */
+static bool is_of_device(const struct flag *flag)
+{
+	return flag->kind >= FLAG_DEV && flag->kind <= FLAG_ROUTE;
+}
+
+static struct bw_raw_device *raw_device(const struct line *line)
+{
+	struct bw_raw *raw = line->conf->raw;
+
+	return line->device == 0 ? &raw->about : &raw->more_devices[line->device - 1].about;
+}
+
+/** Where the flag's key is: a device's is where that device's are. */
+static void path_of(const struct line *line, const struct flag *flag, char path[PATH_BYTES])
+{
+	if (flag->kind == FLAG_EXCEPTION)
+		bw_control__device_path(
+			path, line->device, "%s", line->device == 0 ? "exception.tap" : "exception");
+	else
+		bw_control__device_path(path, is_of_device(flag) ? line->device : 0, "%s", flag->path);
+}
+
 static int list_clear(struct bw_conf *conf, const struct flag *flag)
 {
 	struct bw_raw *raw = conf->raw;
@@ -221,20 +263,21 @@ static int too_many(const struct flag *flag, unsigned max)
 	return -EINVAL;
 }
 
-static int origins_add(struct bw_conf *conf, const struct flag *flag, unsigned index, const char *key)
+static int origins_add(const struct line *line, const struct flag *flag, unsigned index, const char *key)
 {
-	char path[PATH_BYTES];
+	char list[PATH_BYTES], path[PATH_BYTES + 32];
 	int error;
 
-	snprintf(path, sizeof(path), "%s[%u]", flag->path, index);
-	error = bw_control__origin_add(conf, path, flag->name, 0);
+	path_of(line, flag, list);
+	snprintf(path, sizeof(path), "%s[%u]", list, index);
+	error = bw_control__origin_add(line->conf, path, flag->name, 0);
 	if (error != 0 || key == NULL)
 		return error;
-	snprintf(path, sizeof(path), "%s[%u].%s", flag->path, index, key);
-	return bw_control__origin_add(conf, path, flag->name, 0);
+	snprintf(path, sizeof(path), "%s[%u].%s", list, index, key);
+	return bw_control__origin_add(line->conf, path, flag->name, 0);
 }
 
-static int text_append(struct bw_conf *conf, const struct flag *flag, char ***list, unsigned *count,
+static int text_append(const struct line *line, const struct flag *flag, char ***list, unsigned *count,
 	unsigned max, const char *value)
 {
 	char **entry;
@@ -245,12 +288,12 @@ static int text_append(struct bw_conf *conf, const struct flag *flag, char ***li
 	if (entry == NULL)
 		return -ENOMEM;
 	*entry = strdup(value);
-	return *entry != NULL ? origins_add(conf, flag, *count - 1, NULL) : -ENOMEM;
+	return *entry != NULL ? origins_add(line, flag, *count - 1, NULL) : -ENOMEM;
 }
 
-static int route_append(struct bw_conf *conf, const struct flag *flag, const char *value)
+static int route_append(const struct line *line, const struct flag *flag, const char *value)
 {
-	struct bw_raw *raw = conf->raw;
+	struct bw_raw_device *raw = raw_device(line);
 	const char *comma = strchr(value, ',');
 	struct bw_raw_route *route;
 
@@ -267,9 +310,45 @@ static int route_append(struct bw_conf *conf, const struct flag *flag, const cha
 	route->gateway = strdup(comma + 1);
 	if (route->prefix == NULL || route->gateway == NULL)
 		return -ENOMEM;
-	if (origins_add(conf, flag, raw->routes_count - 1, "prefix") != 0)
+	if (origins_add(line, flag, raw->routes_count - 1, "prefix") != 0)
 		return -ENOMEM;
-	return origins_add(conf, flag, raw->routes_count - 1, "gateway");
+	return origins_add(line, flag, raw->routes_count - 1, "gateway");
+}
+
+/** One value, in the place of what the file or an earlier flag said. */
+static int value_set(const struct line *line, const struct flag *flag, char **at, const char *value)
+{
+	char path[PATH_BYTES], *copy = strdup(value);
+
+	if (copy == NULL)
+		return -ENOMEM;
+	text_set(at, copy);
+	path_of(line, flag, path);
+	return bw_control__origin_add(line->conf, path, flag->name, 0);
+}
+
+/**
+ * The first names the first device, whose other keys of the file stay as they are. A second one says that the command
+ * line tells which devices there are: it replaces the file's further ones.
+ */
+static int device_begin(struct line *line, const struct flag *flag, const char *value)
+{
+	struct bw_raw *raw = line->conf->raw;
+
+	if (!line->has_dev) {
+		line->has_dev = true;
+		return value_set(line, flag, &raw->device, value);
+	}
+	if (line->device == 0) {
+		LIST_CLEAR(raw, more_devices);
+		bw_control__origin_drop(line->conf, "more_devices");
+	}
+	if (raw->more_devices_count == MORE_DEVICES_MAX)
+		return too_many(flag, BW_DEVICES_MAX);
+	if (grow(&raw->more_devices, &raw->more_devices_count, sizeof(*raw->more_devices)) == NULL)
+		return -ENOMEM;
+	line->device = raw->more_devices_count;
+	return value_set(line, flag, &raw_device(line)->device, value);
 }
 
 /** Take "192.0.2.2:80" or "[2001:db8::2]:80" apart; what has no colon is a port. `len` bytes of value. */
@@ -299,7 +378,7 @@ static int listen_parse(const struct flag *flag, const char *value, size_t len, 
 }
 
 /** A service with its address and port, and for HTTP with its root. */
-static int service_append(struct bw_conf *conf, const struct flag *flag, void *list, unsigned *count,
+static int service_append(const struct line *line, const struct flag *flag, void *list, unsigned *count,
 	size_t bytes, const char *value)
 {
 	const char *equals = flag->kind == FLAG_HTTP ? strchr(value, '=') : NULL;
@@ -318,42 +397,49 @@ static int service_append(struct bw_conf *conf, const struct flag *flag, void *l
 		struct bw_raw_http *http = (struct bw_raw_http *)listen;
 
 		http->root = strdup(equals + 1);
-		if (http->root == NULL || origins_add(conf, flag, *count - 1, "root") != 0)
+		if (http->root == NULL || origins_add(line, flag, *count - 1, "root") != 0)
 			return -ENOMEM;
 	}
-	if (listen->addresses_count > 0 && origins_add(conf, flag, *count - 1, "addresses[0]") != 0)
+	if (listen->addresses_count > 0 && origins_add(line, flag, *count - 1, "addresses[0]") != 0)
 		return -ENOMEM;
-	return origins_add(conf, flag, *count - 1, "port");
+	return origins_add(line, flag, *count - 1, "port");
 }
 
-static int flag_apply(struct bw_conf *conf, const struct flag *flag, const char *value)
+static int flag_apply(struct line *line, const struct flag *flag, const char *value)
 {
-	struct bw_raw *raw = conf->raw;
-	char *copy;
+	struct bw_raw *raw = line->conf->raw;
+	struct bw_raw_device *device = raw_device(line);
 
 	switch (flag->kind) {
 	case FLAG_VALUE:
 	case FLAG_SWITCH:
-		copy = strdup(flag->kind == FLAG_VALUE ? value : "true");
-		if (copy == NULL)
-			return -ENOMEM;
-		text_set((char **)((char *)raw + flag->raw_offset), copy);
-		return bw_control__origin_add(conf, flag->path, flag->name, 0);
+		return value_set(line, flag, (char **)((char *)raw + flag->raw_offset),
+			flag->kind == FLAG_VALUE ? value : "true");
+	case FLAG_DEV:
+		return device_begin(line, flag, value);
+	case FLAG_DEVICE_VALUE:
+		return value_set(line, flag, (char **)((char *)device + flag->raw_offset), value);
+	case FLAG_EXCEPTION:
+		return value_set(line, flag,
+			line->device == 0 ? &raw->exception.tap
+					  : &raw->more_devices[line->device - 1].exception,
+			value);
 	case FLAG_ADDR:
-		return text_append(conf, flag, &raw->addresses, &raw->addresses_count, BW_ADDRS_MAX, value);
+		return text_append(
+			line, flag, &device->addresses, &device->addresses_count, BW_ADDRS_MAX, value);
 	case FLAG_GATEWAY:
-		return text_append(conf, flag, &raw->gateways, &raw->gateways_count, 2, value);
+		return text_append(line, flag, &device->gateways, &device->gateways_count, 2, value);
 	case FLAG_ROUTE:
-		return route_append(conf, flag, value);
+		return route_append(line, flag, value);
 	case FLAG_HTTP:
-		return service_append(conf, flag, &raw->http, &raw->http_count, sizeof(*raw->http), value);
+		return service_append(line, flag, &raw->http, &raw->http_count, sizeof(*raw->http), value);
 	case FLAG_RESP:
-		return service_append(conf, flag, &raw->resp, &raw->resp_count, sizeof(*raw->resp), value);
+		return service_append(line, flag, &raw->resp, &raw->resp_count, sizeof(*raw->resp), value);
 	case FLAG_ECHO:
-		return service_append(conf, flag, &raw->echo, &raw->echo_count, sizeof(*raw->echo), value);
+		return service_append(line, flag, &raw->echo, &raw->echo_count, sizeof(*raw->echo), value);
 	case FLAG_DISCARD:
 		return service_append(
-			conf, flag, &raw->discard, &raw->discard_count, sizeof(*raw->discard), value);
+			line, flag, &raw->discard, &raw->discard_count, sizeof(*raw->discard), value);
 	case FLAG_FILE: /* read before */
 	case FLAG_HELP:
 		return 0;
@@ -417,17 +503,17 @@ static int flag_next(int argc, char **argv, int *at, const struct flag **flag, c
 	return 0;
 }
 
-static int eal_args_take(struct bw_conf *conf, int argc, char **argv)
+static int eal_args_take(const struct line *line, int argc, char **argv)
 {
 	static const struct flag eal = { .name = "--", .path = "eal" };
-	struct bw_raw *raw = conf->raw;
+	struct bw_raw *raw = line->conf->raw;
 
 	if (argc == 0)
 		return 0;
 	LIST_CLEAR(raw, eal);
-	bw_control__origin_drop(conf, "eal");
+	bw_control__origin_drop(line->conf, "eal");
 	for (int i = 0; i < argc; i++) {
-		int error = text_append(conf, &eal, &raw->eal, &raw->eal_count, EAL_ARGS_MAX, argv[i]);
+		int error = text_append(line, &eal, &raw->eal, &raw->eal_count, EAL_ARGS_MAX, argv[i]);
 
 		if (error != 0)
 			return error;
@@ -437,7 +523,7 @@ static int eal_args_take(struct bw_conf *conf, int argc, char **argv)
 
 int bw_control__flags_apply(struct bw_conf *conf, int argc, char **argv)
 {
-	bool is_seen[FLAG_DISCARD + 1] = { false };
+	struct line line = { .conf = conf };
 	const struct flag *flag;
 	const char *value, *file = NULL;
 	int error, at;
@@ -463,14 +549,16 @@ int bw_control__flags_apply(struct bw_conf *conf, int argc, char **argv)
 	}
 	for (at = 0; at < argc && strcmp(argv[at], "--") != 0;) {
 		error = flag_next(argc, argv, &at, &flag, &value);
-		if (error == 0 && flag->kind >= FLAG_ADDR && !is_seen[flag->kind]) {
-			is_seen[flag->kind] = true;
+		/* A further device is the command line's alone: its lists begin empty. */
+		if (error == 0 && flag->kind >= FLAG_ADDR && !line.is_seen[flag->kind] &&
+			!(is_of_device(flag) && line.device > 0)) {
+			line.is_seen[flag->kind] = true;
 			error = list_clear(conf, flag);
 		}
 		if (error == 0)
-			error = flag_apply(conf, flag, value);
+			error = flag_apply(&line, flag, value);
 		if (error != 0)
 			return error;
 	}
-	return at < argc ? eal_args_take(conf, argc - at - 1, argv + at + 1) : 0;
+	return at < argc ? eal_args_take(&line, argc - at - 1, argv + at + 1) : 0;
 }

@@ -20,6 +20,36 @@ struct bw_raw_route {
 	char *prefix, *gateway;
 };
 
+/** What is said of a device. */
+#define RAW_DEVICE                                                                                           \
+	DEVICE_KEYS(RAW_MEMBER)                                                                              \
+	LINK_KEYS(RAW_MEMBER)                                                                                \
+	char *mac;                                                                                           \
+	char **addresses;                                                                                    \
+	unsigned addresses_count;                                                                            \
+	char **gateways;                                                                                     \
+	unsigned gateways_count;                                                                             \
+	struct bw_raw_route *routes;                                                                         \
+	unsigned routes_count;
+
+struct bw_raw_device {
+	RAW_DEVICE
+};
+
+/** In the file its keys are among the others of the structure. */
+#define RAW_DEVICE_MEMBERS                                                                                   \
+	union {                                                                                              \
+		struct bw_raw_device about;                                                                  \
+		struct {                                                                                     \
+			RAW_DEVICE                                                                           \
+		};                                                                                           \
+	};
+
+struct bw_raw_more_device {
+	RAW_DEVICE_MEMBERS
+	MORE_DEVICE_KEYS(RAW_MEMBER)
+};
+
 struct bw_raw_constant {
 	CONSTANT_KEYS(RAW_MEMBER)
 };
@@ -55,7 +85,7 @@ struct bw_raw_site {
 	RAW_SITE
 };
 
-/** In the file its keys are among the others of the structure. */
+/** As RAW_DEVICE_MEMBERS. */
 #define RAW_SITE_MEMBERS                                                                                     \
 	union {                                                                                              \
 		struct bw_raw_site site;                                                                     \
@@ -122,14 +152,11 @@ struct bw_raw_tcp {
 };
 
 struct bw_raw {
+	RAW_DEVICE_MEMBERS
+	struct bw_raw_more_device *more_devices;
+	unsigned more_devices_count;
 	TOP_KEYS(RAW_MEMBER)
-	char *mac, *cpus;
-	char **addresses;
-	unsigned addresses_count;
-	char **gateways;
-	unsigned gateways_count;
-	struct bw_raw_route *routes;
-	unsigned routes_count;
+	char *cpus;
 	struct bw_raw_network network;
 	struct bw_raw_steer steer;
 	struct bw_raw_exception exception;
@@ -147,14 +174,15 @@ struct bw_raw {
 };
 
 /* Bounds of lists. The services' is of each list and of all together. */
-#define CONSTANTS_MAX   64
-#define METHODS_MAX     8
-#define NAMES_MAX       64
-#define HEADERS_MAX     32
-#define ERROR_PAGES_MAX 32
-#define RULES_MAX       65536
-#define EAL_ARGS_MAX    64
-#define PATH_BYTES      128
+#define MORE_DEVICES_MAX (BW_DEVICES_MAX - 1)
+#define CONSTANTS_MAX    64
+#define METHODS_MAX      8
+#define NAMES_MAX        64
+#define HEADERS_MAX      32
+#define ERROR_PAGES_MAX  32
+#define RULES_MAX        65536
+#define EAL_ARGS_MAX     64
+#define PATH_BYTES       128
 
 /** Where a key was set. Paths are as in "http[0].constants[2].path". */
 struct bw_origin {
@@ -177,7 +205,7 @@ struct bw_conf {
 	struct bw_engine_service client; /* instead of services; without `service`: none */
 	uint64_t client_connections;     /* of all workers */
 	struct bw_conf_view view;
-	struct bw_mac mac;
+	struct bw_mac macs[BW_DEVICES_MAX]; /* those that were given */
 	struct bw_http_conf http[BW_SERVICES_MAX];
 	struct bw_conf_block *blocks; /* what they point to */
 	struct bw_resp_conf resp[BW_SERVICES_MAX];
@@ -235,6 +263,26 @@ int bw_control__keys_apply(struct bw_conf *conf, const char *prefix, const struc
 	unsigned count, void *raw, void *target);
 /** A TCP or UDP port. */
 int bw_control__port_parse(const struct bw_conf *conf, const char *path, const char *text, uint16_t *port);
+
+/** A row of a list of keys, between the struct that the text is in and the one that the value goes to. */
+#define KEY_ROW(structure, target_structure, key, kind, target, min, max)                                    \
+	{ #key, KEY_##kind, offsetof(structure, key), offsetof(target_structure, target),                    \
+		sizeof(((target_structure *)0)->target), min, max },
+
+/* ---- devices.c ---- */
+/** The keys of each device, and how many there are. */
+int bw_control__devices_read(struct bw_conf *conf);
+/** What all of it comes to, and all checks of devices, alone and together; behind the keys of `tcp`. */
+int bw_control__devices_apply(struct bw_conf *conf);
+/** The path of a device's key; the first one's are at the top. Returns `path`. */
+__attribute__((format(printf, 3, 4))) const char *bw_control__device_path(
+	char path[PATH_BYTES], unsigned device, const char *format, ...);
+/** Is it an address of ours, on whichever device? */
+bool bw_control__is_ours(const struct bw_conf *conf, const struct bw_ip *ip);
+/** Are some of our addresses only to be known when it starts? */
+bool bw_control__has_unknown_addrs(const struct bw_conf *conf);
+/** Is there a device that the kernel goes on using, with a program that tells what is ours? */
+bool bw_control__has_steered_device(const struct bw_conf *conf);
 
 /* ---- cpus.c ---- */
 /** Decide worker_count and cpus of the view from `workers` and `cpus`. */

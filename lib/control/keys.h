@@ -14,11 +14,19 @@
 #define SEC BW_NS_PER_SEC
 #define MS  BW_NS_PER_MS
 
+/* struct bw_conf_device: the first one's at the top, a further one's in `more_devices`, like the next */
+#define DEVICE_KEYS(X)                                                                                       \
+	X(device, TEXT, dev, 0, 0)                                                                           \
+	X(mtu, NUMBER, mtu, 576, 9000)
+
+/* struct bw_engine_device */
+#define LINK_KEYS(X) X(vlan, NUMBER, vlan, 0, 4094)
+
+/* struct bw_engine_device, of a further one: what `exception.tap` is for the first */
+#define MORE_DEVICE_KEYS(X) X(exception, TEXT, exception_tap, 0, 0)
+
 /* struct bw_conf_view */
 #define TOP_KEYS(X)                                                                                          \
-	X(device, TEXT, devices[0].dev, 0, 0)                                                                \
-	X(mtu, NUMBER, devices[0].mtu, 576, 9000)                                                            \
-	X(vlan, NUMBER, engine.devices[0].vlan, 0, 4094)                                                     \
 	X(workers, NUMBER, engine.worker_count, 1, BW_WORKERS_MAX)                                           \
 	X(poll, POLL, engine.poll, 0, 0)                                                                     \
 	X(helpers, NUMBER, engine.helper_count, 1, 16)                                                       \

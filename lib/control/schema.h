@@ -118,13 +118,26 @@ static const cyaml_schema_field_t exception_fields[] = { EXCEPTION_KEYS(FIELD) C
 static const cyaml_schema_field_t tcp_fields[] = { TCP_KEYS(FIELD) CYAML_FIELD_END };
 #undef FIELD
 
+/** Of the first device and of each further one. */
+#define DEVICE_LISTS(structure)                                                                              \
+	LIST(structure, addresses, &text_entry, BW_ADDRS_MAX), LIST(structure, gateways, &text_entry, 2),    \
+		LIST(structure, routes, &route_entry, BW_ROUTES_MAX)
+
+#define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw_more_device, key),
+static const cyaml_schema_field_t more_device_fields[] = {
+	DEVICE_KEYS(FIELD) LINK_KEYS(FIELD) SCALAR(struct bw_raw_more_device, mac),
+	DEVICE_LISTS(struct bw_raw_more_device),
+	MORE_DEVICE_KEYS(FIELD) CYAML_FIELD_END,
+};
+#undef FIELD
+static const cyaml_schema_value_t more_device_entry = ENTRY(struct bw_raw_more_device, more_device_fields);
+
 #define FIELD(key, kind, target, min, max) SCALAR(struct bw_raw, key),
 static const cyaml_schema_field_t top_fields[] = {
-	TOP_KEYS(FIELD) SCALAR(struct bw_raw, mac),
+	DEVICE_KEYS(FIELD) LINK_KEYS(FIELD) TOP_KEYS(FIELD) SCALAR(struct bw_raw, mac),
 	SCALAR(struct bw_raw, cpus),
-	LIST(struct bw_raw, addresses, &text_entry, BW_ADDRS_MAX),
-	LIST(struct bw_raw, gateways, &text_entry, 2),
-	LIST(struct bw_raw, routes, &route_entry, BW_ROUTES_MAX),
+	DEVICE_LISTS(struct bw_raw),
+	LIST(struct bw_raw, more_devices, &more_device_entry, MORE_DEVICES_MAX),
 	CYAML_FIELD_MAPPING("network", CYAML_FLAG_OPTIONAL, struct bw_raw, network, network_fields),
 	CYAML_FIELD_MAPPING("steer", CYAML_FLAG_OPTIONAL, struct bw_raw, steer, steer_fields),
 	CYAML_FIELD_MAPPING("exception", CYAML_FLAG_OPTIONAL, struct bw_raw, exception, exception_fields),

@@ -34,9 +34,10 @@ static inline void write_file(const char *path, const char *text)
 	assert_int_equal(fclose(file), 0);
 }
 
-static inline struct outcome configure(int argc, char **argv)
+/** With what was set in it before, if anything was. */
+static inline struct outcome configure_made(struct bw_conf *conf, int argc, char **argv)
 {
-	struct outcome outcome = { .conf = bw_conf_create() };
+	struct outcome outcome = { .conf = conf };
 	int stderr_before = dup(STDERR_FILENO), said = memfd_create("said", MFD_CLOEXEC);
 	ssize_t bytes;
 
@@ -52,6 +53,11 @@ static inline struct outcome configure(int argc, char **argv)
 	close(stderr_before);
 	close(said);
 	return outcome;
+}
+
+static inline struct outcome configure(int argc, char **argv)
+{
+	return configure_made(bw_conf_create(), argc, argv);
 }
 
 /** Flags as an array literal: FLAGS("--http", "80"). */

@@ -335,13 +335,20 @@ static void assert_reads_back(const char *yaml, char **flags)
 	second = ACCEPTED(once, FLAGS());
 	twice = printed(second);
 	assert_string_equal(once, twice);
-	assert_int_equal(bw_conf_view(first)->engine.devices[0].addr_count,
-		bw_conf_view(second)->engine.devices[0].addr_count);
-	assert_int_equal(bw_conf_view(first)->devices[0].host_addr_count,
-		bw_conf_view(second)->devices[0].host_addr_count);
-	assert_memory_equal(bw_conf_view(first)->devices[0].host_addrs,
-		bw_conf_view(second)->devices[0].host_addrs,
-		sizeof(bw_conf_view(first)->devices[0].host_addrs));
+	assert_int_equal(bw_conf_view(first)->engine.device_count, bw_conf_view(second)->engine.device_count);
+	for (unsigned i = 0; i < BW_DEVICES_MAX; i++) {
+		const struct bw_conf_device *device = &bw_conf_view(first)->devices[i];
+		const struct bw_conf_device *again = &bw_conf_view(second)->devices[i];
+
+		assert_int_equal(bw_conf_view(first)->engine.devices[i].addr_count,
+			bw_conf_view(second)->engine.devices[i].addr_count);
+		assert_int_equal(bw_conf_view(first)->engine.devices[i].route_count,
+			bw_conf_view(second)->engine.devices[i].route_count);
+		assert_int_equal(bw_conf_view(first)->engine.devices[i].shares_addresses,
+			bw_conf_view(second)->engine.devices[i].shares_addresses);
+		assert_int_equal(device->host_addr_count, again->host_addr_count);
+		assert_memory_equal(device->host_addrs, again->host_addrs, sizeof(device->host_addrs));
+	}
 	assert_memory_equal(&bw_conf_view(first)->engine.tcp, &bw_conf_view(second)->engine.tcp,
 		sizeof(struct bw_tcp_conf));
 	bw_conf_destroy(first);
@@ -349,6 +356,21 @@ static void assert_reads_back(const char *yaml, char **flags)
 	free(once);
 	free(twice);
 }
+
+static const char several[] = "device: tap:a\n"
+			      "addresses: [192.0.2.2/24]\n"
+			      "more_devices:\n"
+			      "  - device: tap:b\n"
+			      "    addresses: [198.51.100.2/24, 'fe80::2/64']\n"
+			      "    gateways: [198.51.100.1]\n"
+			      "    routes: [{prefix: 10.0.0.0/8, gateway: 198.51.100.9}]\n"
+			      "    mtu: 1400\n"
+			      "    vlan: 9\n"
+			      "  - device: memif:c\n"
+			      "    mac: 02:00:00:00:00:03\n"
+			      "    exception: bw1\n"
+			      "echo:\n"
+			      "  - {port: 7, addresses: [198.51.100.2]}\n";
 
 static void what_is_printed_reads_back_to_itself(void **state)
 {
@@ -360,6 +382,155 @@ static void what_is_printed_reads_back_to_itself(void **state)
 	assert_reads_back(
 		"http: [{port: 1, constants: [{path: /, body: \"a: b\\n# c\\n\\ttab ~ null 'x'\"}]}]\n",
 		FLAGS("--mac", "02:00:00:00:00:01"));
+	assert_reads_back(several, FLAGS());
+	assert_reads_back(several,
+		FLAGS("--dev", "xdp:eth7", "--dev", "tap", "--route", "10.0.0.0/8,198.18.77.7", "--dev",
+			"auto", "--mtu", "1400", "--addr", "203.0.113.2/24", "--echo", "7"));
+	assert_reads_back(NULL, FLAGS("--dev", "memif:a", "--exception", "bw0", "--dev", "memif:b",
+					"--exception", "bw1", "--echo", "7"));
+}
+
+static void each_flag_is_of_the_last_device_before_it(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(
+		NULL, FLAGS("--mtu", "1400", "--dev", "memif:a", "--addr", "192.0.2.2/24", "--gateway",
+			      "192.0.2.1", "--mac", "02:00:00:00:00:01", "--echo", "7", "--dev", "memif:b",
+			      "--addr", "198.51.100.2/24", "--addr", "2001:db8::2/64",
+			      "--gateway=198.51.100.1", "--route", "10.0.0.0/8,198.51.100.9", "--vlan", "7",
+			      "--exception", "bw1", "--dev", "packet:eth7", "--mtu=9000", "--mac",
+			      "02:00:00:00:00:03", "--resp", "198.51.100.2:6379"));
+	const struct bw_conf_view *view = bw_conf_view(conf);
+	const struct bw_engine_device *devices = view->engine.devices;
+
+	assert_int_equal(view->engine.device_count, 3);
+	assert_string_equal(view->devices[0].dev, "memif:a");
+	assert_int_equal(view->devices[0].mtu, 1400);
+	assert_int_equal(view->devices[0].mac->b[5], 1);
+	assert_int_equal(devices[0].addr_count, 1);
+	assert_int_equal(devices[0].route_count, 1);
+	assert_int_equal(devices[0].vlan, 0);
+	assert_null(devices[0].exception_tap);
+	assert_false(devices[0].shares_addresses);
+	assert_string_equal(view->devices[1].dev, "memif:b");
+	assert_int_equal(view->devices[1].mtu, 0);
+	assert_null(view->devices[1].mac);
+	assert_int_equal(devices[1].addr_count, 2);
+	assert_addr(&devices[1].addrs[0], "198.51.100.2/24");
+	assert_int_equal(devices[1].route_count, 2);
+	assert_addr(&devices[1].routes[0].prefix, "0.0.0.0/0");
+	assert_addr(&devices[1].routes[1].prefix, "10.0.0.0/8");
+	assert_int_equal(devices[1].vlan, 7);
+	assert_string_equal(devices[1].exception_tap, "bw1");
+	assert_true(devices[1].shares_addresses);
+	assert_string_equal(view->devices[2].dev, "packet:eth7");
+	assert_int_equal(view->devices[2].mtu, 9000);
+	assert_int_equal(view->devices[2].mac->b[5], 3);
+	assert_int_equal(devices[2].addr_count, 0);
+	assert_true(devices[2].shares_addresses);
+	assert_int_equal(view->engine.service_count, 2);
+	assert_int_equal(view->engine.tcp.port_first, 61000);
+	bw_conf_destroy(conf);
+}
+
+static void a_file_of_several_devices(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(several, FLAGS());
+	const struct bw_conf_view *view = bw_conf_view(conf);
+	const struct bw_engine_device *devices = view->engine.devices;
+
+	assert_int_equal(view->engine.device_count, 3);
+	assert_string_equal(view->devices[1].dev, "tap:b");
+	assert_int_equal(view->devices[1].mtu, 1400);
+	assert_int_equal(view->devices[1].host_addr_count, 2);
+	assert_addr(&view->devices[0].host_addrs[0], "192.0.2.1/24");
+	assert_addr(&view->devices[1].host_addrs[0], "198.51.100.1/24");
+	assert_int_equal(devices[0].route_count, 0);
+	assert_int_equal(devices[1].route_count, 2);
+	assert_int_equal(devices[1].vlan, 9);
+	assert_false(devices[1].shares_addresses);
+	assert_string_equal(devices[2].exception_tap, "bw1");
+	assert_int_equal(view->devices[2].mac->b[5], 3);
+	assert_int_equal(view->engine.services[0].addr_count, 1);
+	bw_conf_destroy(conf);
+}
+
+static void flags_are_of_the_first_device_until_there_is_another(void **state)
+{
+	struct bw_conf *conf = ACCEPTED(several, FLAGS("--addr", "203.0.113.2/24"));
+	const struct bw_conf_view *view = bw_conf_view(conf);
+
+	assert_int_equal(view->engine.device_count, 3);
+	assert_addr(&view->engine.devices[0].addrs[0], "203.0.113.2/24");
+	bw_conf_destroy(conf);
+
+	/* One --dev: another first device, with the file's addresses and what follows. */
+	conf = ACCEPTED(several, FLAGS("--dev", "memif:z", "--gateway", "192.0.2.1"));
+	view = bw_conf_view(conf);
+	assert_int_equal(view->engine.device_count, 3);
+	assert_string_equal(view->devices[0].dev, "memif:z");
+	assert_addr(&view->engine.devices[0].addrs[0], "192.0.2.2/24");
+	assert_int_equal(view->engine.devices[0].route_count, 1);
+	assert_int_equal(view->devices[0].host_addr_count, 0);
+	assert_string_equal(view->devices[1].dev, "tap:b");
+	bw_conf_destroy(conf);
+
+	/* Two: they are all that there is. */
+	conf = ACCEPTED(several, FLAGS("--dev", "tap:a", "--dev", "tap:d", "--addr", "203.0.113.2/24",
+					 "--addr", "203.0.113.3/24", "--echo", "7"));
+	view = bw_conf_view(conf);
+	assert_int_equal(view->engine.device_count, 2);
+	assert_addr(&view->engine.devices[0].addrs[0], "192.0.2.2/24");
+	assert_string_equal(view->devices[1].dev, "tap:d");
+	assert_int_equal(view->devices[1].mtu, 0);
+	assert_int_equal(view->engine.devices[1].addr_count, 2);
+	assert_int_equal(view->engine.devices[1].route_count, 0);
+	bw_conf_destroy(conf);
+}
+
+static void what_one_device_has_another_may_have_too(void **state)
+{
+	/* Default gateways, and a link's own prefix. */
+	struct bw_conf *conf = ACCEPTED(
+		NULL, FLAGS("--dev", "memif:a", "--addr", "192.0.2.2/24", "--addr", "fe80::2/64", "--gateway",
+			      "192.0.2.1", "--dev", "memif:b", "--addr", "198.51.100.2/24", "--addr",
+			      "fe80::3/64", "--gateway", "198.51.100.1", "--http", "198.51.100.2:80"));
+
+	assert_int_equal(bw_conf_view(conf)->engine.devices[0].route_count, 1);
+	assert_int_equal(bw_conf_view(conf)->engine.devices[1].route_count, 1);
+	bw_conf_destroy(conf);
+
+	/* A tap behind another device has the addresses that nobody told it. */
+	conf = ACCEPTED(NULL, FLAGS("--dev", "memif:a", "--addr", "192.0.2.2/24", "--dev", "tap", "--dev",
+				      "tap:other", "--addr", "198.51.100.2/24", "--echo", "198.18.77.2:7"));
+	assert_addr(&bw_conf_view(conf)->engine.devices[1].addrs[0], "198.18.77.2/24");
+	assert_addr(&bw_conf_view(conf)->devices[1].host_addrs[0], "198.18.77.1/24");
+	assert_addr(&bw_conf_view(conf)->devices[2].host_addrs[0], "198.51.100.1/24");
+	bw_conf_destroy(conf);
+
+	/* Shared addresses are not known before the start. */
+	conf = ACCEPTED("steer:\n  syns: 100\n",
+		FLAGS("--dev", "tap", "--dev", "xdp:eth7", "--dev", "packet:eth8", "--echo", "192.0.2.2:7"));
+	assert_false(bw_conf_view(conf)->engine.devices[0].shares_addresses);
+	assert_true(bw_conf_view(conf)->engine.devices[1].shares_addresses);
+	assert_true(bw_conf_view(conf)->engine.devices[2].shares_addresses);
+	bw_conf_destroy(conf);
+}
+
+/** `load`: addresses to send from are the first device's. */
+static void a_client_has_several_devices(void **state)
+{
+	char *argv[] = { "--dev", "memif:a", "--addr", "192.0.2.2/24", "--dev", "packet:eth7" };
+	struct bw_conf *conf = bw_conf_create();
+	struct bw_cidr range;
+
+	assert_int_equal(bw_cidr_parse("192.0.2.128/25", &range), 0);
+	bw_conf_set_client(conf, &bw_echo_service, NULL, 10, &range);
+	assert_int_equal(bw_conf_parse(conf, BW_ARRAY_LEN(argv), argv), 0);
+	assert_int_equal(bw_conf_finish(conf), 0);
+	assert_addr(&bw_conf_view(conf)->engine.devices[0].range, "192.0.2.128/25");
+	assert_int_equal(bw_conf_view(conf)->engine.devices[1].range.prefix_len, 0);
+	assert_int_equal(bw_conf_view(conf)->engine.device_count, 2);
+	bw_conf_destroy(conf);
 }
 
 static void help_is_no_error(void **state)
@@ -399,6 +570,11 @@ int main(void)
 		cmocka_unit_test(an_empty_file_says_nothing),
 		cmocka_unit_test(flags_win_over_the_file),
 		cmocka_unit_test(what_is_printed_reads_back_to_itself),
+		cmocka_unit_test(each_flag_is_of_the_last_device_before_it),
+		cmocka_unit_test(a_file_of_several_devices),
+		cmocka_unit_test(flags_are_of_the_first_device_until_there_is_another),
+		cmocka_unit_test(what_one_device_has_another_may_have_too),
+		cmocka_unit_test(a_client_has_several_devices),
 		cmocka_unit_test(help_is_no_error),
 	};
 

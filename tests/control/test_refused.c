@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Every bad input, with the exact line that answers it. */
+#include <errno.h>
 #include <sched.h>
 #include <sys/stat.h>
 
@@ -58,6 +59,108 @@ static void devices(void **state)
 	REFUSED("device: memif:s\n", FLAGS("--echo", "7"),
 		"c.yaml:1: device: memif:s has no address for Barewire; give --addr CIDR, one that nobody on that "
 		"network has");
+}
+
+/** Each complaint names the flag, or the line of the entry, that is wrong. */
+static void several_devices(void **state)
+{
+	REFUSED(NULL, FLAGS("--dev", "memif:a", "--addr", "192.0.2.2/24", "--dev", "memif:a", "--echo", "7"),
+		"--dev: memif:a is there already; give every device once");
+	REFUSED(NULL, FLAGS("--dev", "tap", "--dev", "tap", "--addr", "192.0.2.2/24", "--echo", "7"),
+		"--dev: tap is there already; give another as tap:NAME");
+	REFUSED(NULL, FLAGS("--dev", "auto", "--dev", "auto", "--addr", "192.0.2.2/24", "--echo", "7"),
+		"--dev: auto takes one device, and is there already; name the others");
+	REFUSED(NULL, FLAGS("--dev", "xdp:eth7,copy=1", "--dev", "packet:eth7", "--echo", "7"),
+		"--dev: packet:eth7 and xdp:eth7,copy=1 are one interface; give every device once");
+	REFUSED(NULL, FLAGS("--dev", "tap:a", "--dev", "tap:b", "--echo", "7"),
+		"--dev: tap:b has no address, and those of a tap are tap:a's; give --addr CIDR, of another network");
+	REFUSED(NULL, FLAGS("--dev", "tap:a", "--dev", "auto", "--echo", "7"),
+		"--dev: auto has no address, and those of a tap are tap:a's; give --addr CIDR, of another network");
+	REFUSED(NULL, FLAGS("--dev", "tap", "--dev", "memif:b", "--echo", "7"),
+		"--dev: memif:b has no address for Barewire; give --addr CIDR, one that nobody on that network has");
+	REFUSED(NULL, FLAGS("--dev", "memif:a", "--addr", "198.18.77.9/24", "--dev", "tap", "--echo", "7"),
+		"--dev: 198.18.77.2/24 overlaps 198.18.77.9/24 of memif:a, and a neighbour would be on either link; give "
+		"each device a network of its own");
+	REFUSED(NULL,
+		FLAGS("--dev", "memif:a", "--addr", "192.0.2.2/24", "--dev", "memif:b", "--addr",
+			"192.0.2.2/32", "--echo", "7"),
+		"--addr: 192.0.2.2/32 is memif:a's already; give every address to one device");
+	REFUSED("device: memif:a\naddresses: [2001:db8::2/32]\nmore_devices:\n"
+		"  - device: memif:b\n    addresses:\n      - 192.0.2.2/24\n      - 2001:db8:5::2/64\n",
+		FLAGS("--echo", "7"),
+		"c.yaml:7: addresses: 2001:db8:5::2/64 overlaps 2001:db8::2/32 of memif:a, and a neighbour would be on either "
+		"link; give each device a network of its own");
+	REFUSED(NULL,
+		FLAGS("--dev", "memif:a", "--addr", "fe80::2/64", "--dev", "memif:b", "--addr", "fe80::2/64",
+			"--echo", "7"),
+		"--addr: fe80::2/64 is memif:a's already; give every address to one device");
+	REFUSED("more_devices:\n  - mtu: 1400\n", FLAGS("--echo", "7"),
+		"c.yaml:2: more_devices: which device? give device: packet:eth1 or such");
+	REFUSED("more_devices:\n  - device: pakcet:eth1\n", FLAGS("--echo", "7"),
+		"c.yaml:2: device: 'pakcet:eth1' is no kind of device; did you mean packet?");
+	REFUSED("more_devices:\n  - device: memif:b\n    adresses: []\n", FLAGS("--echo", "7"),
+		"c.yaml:3: adresses: no such key here; did you mean addresses?");
+	REFUSED("more_devices:\n  - device: memif:b\n    mtu: 9\n", FLAGS("--echo", "7"),
+		"c.yaml:3: mtu: 9 is out of range; give 576 to 9000");
+	REFUSED("more_devices:\n  - device: memif:b\n    mtu: 1000\n    addresses: ['2001:db8::2/64']\n",
+		FLAGS("--echo", "7"),
+		"c.yaml:3: mtu: 1000 is less than the 1280 that IPv6 needs; give more, or no IPv6 address (2001:db8::2/64)");
+	REFUSED(NULL,
+		FLAGS("--mac", "02:00:00:00:00:01", "--dev", "tap", "--dev", "memif:b", "--mac",
+			"02:00:00:00:00:01", "--echo", "7"),
+		"--mac: 02:00:00:00:00:01 is that of tap; give each device its own");
+	REFUSED(NULL,
+		FLAGS("--dev", "memif:a", "--exception", "bw0", "--dev", "memif:b", "--exception", "bw0",
+			"--echo", "7"),
+		"--exception: bw0 is the TAP of memif:a; give each device its own");
+	REFUSED("more_devices:\n  - device: xdp:eth7\n    exception: bw0\n", FLAGS("--echo", "7"),
+		"c.yaml:3: exception: xdp:eth7 leaves the kernel its interface, and with it all that is not served; leave "
+		"this out");
+	REFUSED(NULL,
+		FLAGS("--dev", "tap", "--dev", "memif:b", "--addr", "192.0.2.2/24", "--gateway",
+			"198.18.77.1", "--echo", "7"),
+		"--gateway: 198.18.77.1 is in no prefix of memif:b; give a gateway on its link, or an --addr near it");
+	REFUSED(NULL,
+		FLAGS("--dev", "tap", "--dev", "memif:b", "--addr", "192.0.2.2/24", "--gateway",
+			"198.18.77.2", "--echo", "7"),
+		"--gateway: 198.18.77.2 is our own address; give the router's");
+	REFUSED(NULL,
+		FLAGS("--dev", "memif:b", "--addr", "192.0.2.2/24", "--gateway", "192.0.2.1", "--gateway",
+			"192.0.2.3", "--echo", "7"),
+		"--gateway: there is a gateway for 0.0.0.0/0 already; give one");
+	REFUSED(NULL, FLAGS("--dev", "tap", "--dev", "xdp:eth7", "--gateway", "192.0.2.1", "--echo", "7"),
+		"--gateway: without --addr the kernel's routes are used; set them there, with `ip route`, and leave this out");
+	REFUSED("more_devices:\n  - device: memif:b\n    addresses: [192.0.2.2/24]\n    routes:\n      - prefix: "
+		"10.0.0.0/8\n",
+		FLAGS("--echo", "7"), "c.yaml:5: routes: a route needs prefix and gateway; give both");
+	REFUSED(NULL,
+		FLAGS("--dev", "tap", "--dev", "memif:b", "--addr", "192.0.2.2/24", "--http", "192.0.2.3:80"),
+		"--http: 192.0.2.3 is no address of ours; give one that is, or its --addr");
+	REFUSED("steer:\n  syns: 100\n",
+		FLAGS("--dev", "tap", "--dev", "memif:b", "--addr", "192.0.2.2/24", "--echo", "7"),
+		"c.yaml:1: steer: no device is shared with the kernel, which is what keeps sources out: that is for "
+		"xdp:IFACE, and for packet:IFACE without addresses");
+	REFUSED(NULL,
+		FLAGS("--dev", "tap", "--dev", "ring", "--dev", "memif:1", "--dev", "memif:2", "--dev",
+			"memif:3", "--dev", "memif:4", "--dev", "memif:5", "--dev", "memif:6", "--dev",
+			"memif:7"),
+		"--dev: given more than 8 times; give fewer");
+}
+
+static void a_flood_has_one_device(void **state)
+{
+	char *argv[] = { "--dev", "memif:a", "--addr", "192.0.2.2/24", "--dev", "memif:b", "--addr",
+		"198.51.100.2/24" };
+	struct bw_flood_conf flood = { 0 };
+	struct outcome outcome = { .conf = bw_conf_create() };
+	struct bw_cidr range = { 0 };
+
+	bw_conf_set_flood(outcome.conf, &flood, &range);
+	outcome = configure_made(outcome.conf, BW_ARRAY_LEN(argv), argv);
+	assert_int_equal(outcome.error, -EINVAL);
+	assert_string_equal(
+		outcome.said, "barewire: error: --dev: a flood goes out by one device; leave memif:b out\n");
+	bw_conf_destroy(outcome.conf);
 }
 
 static void shared_addresses(void **state)
@@ -401,6 +504,8 @@ int main(void)
 		cmocka_unit_test(flags),
 		cmocka_unit_test(values_of_flags),
 		cmocka_unit_test(devices),
+		cmocka_unit_test(several_devices),
+		cmocka_unit_test(a_flood_has_one_device),
 		cmocka_unit_test(shared_addresses),
 		cmocka_unit_test(the_kernel_beside_a_nic),
 		cmocka_unit_test(addresses),
