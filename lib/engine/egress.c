@@ -162,7 +162,6 @@ static inline void send_tcp(struct bw_worker *w, struct bw_tcp_packet *packet)
 		.ttl = w->ttl,
 		.tos = packet->tos,
 	};
-
 	const struct bw_neigh *n =
 		packet->path != NULL ? bw_neigh_of_path(&w->neigh, *packet->path, w->now) : NULL;
 
@@ -174,21 +173,16 @@ static inline void send_tcp(struct bw_worker *w, struct bw_tcp_packet *packet)
 			packet->path);
 }
 
-/**
- * May TCP be asked for more? A device that is full has it wait; but where there are several, one that takes nothing at all
- * keeps the others from nothing, and loses what comes for it.
- */
-static bool has_room(const struct bw_worker *w)
+/** May TCP be asked for more? Where there are several devices, for those that have room: it looks at `is_full`. */
+static bool has_room(struct bw_worker *w)
 {
 	bool has_one = false;
 
 	for (unsigned i = 0; i < w->iface_count; i++) {
-		const struct bw_iface *iface = &w->ifaces[i];
+		struct bw_iface *iface = &w->ifaces[i];
 
-		if (bw_likely(iface->tx_count < iface->tx_bound))
-			has_one = true;
-		else if (!iface->is_tx_stuck)
-			return false;
+		iface->link.is_full = iface->tx_count >= iface->tx_bound;
+		has_one |= !iface->link.is_full;
 	}
 	return has_one;
 }

@@ -13,7 +13,9 @@
 
 #define DRAIN_POLL_NS (10 * BW_NS_PER_MS)
 #define CUT_OFF_POLLS 50
-#define HELPERS_MAX   ((unsigned)BW_ARRAY_LEN(((struct bw_engine *)0)->helpers))
+
+_Static_assert(BW_DEVICES_MAX <= BW_NIC_SLEEP_MAX, "a worker sleeps on all of its queues");
+#define HELPERS_MAX ((unsigned)BW_ARRAY_LEN(((struct bw_engine *)0)->helpers))
 
 /*
  * Engines that a process has, and has had. The clock and the flow hash are one for all: they are set only while no
@@ -134,20 +136,22 @@ static int make_ifaces(struct bw_engine *engine, unsigned index)
 	memset(w->ifaces, 0, bytes);
 	w->iface_count = engine->device_count;
 	for (unsigned i = 0; i < engine->device_count; i++) {
-		const struct bw_nic *nic = engine->devices[i].nic;
+		struct bw_nic *nic = engine->devices[i].nic;
+		const bool has_rx = index < nic->rx_queues, has_tx = index < nic->tx_queues;
+		const bool is_spread = nic->has_rss && nic->rx_queues == engine->worker_count;
 		char what[16];
 
 		w->ifaces[i] = (struct bw_iface){
 			.worker = w,
 			.device = &engine->devices[i],
-			.nic = engine->devices[i].nic,
+			.nic = nic,
 			.host = { .vlan = engine->devices[i].conf->vlan,
 				.accepts_partial_checksum = nic->accepts_partial_checksum },
-			.has_own_rx = index < nic->rx_queues,
+			.has_own_rx = has_rx,
 			.rx_queue = (uint16_t)index,
-			.has_own_tx = index<nic->tx_queues, .tx_queue = (uint16_t)(index % nic->tx_queues),
-					      .dispatches = engine->worker_count> 1 &&
-				      !(nic->has_rss && nic->rx_queues == engine->worker_count),
+			.has_own_tx = has_tx,
+			.tx_queue = (uint16_t)(index % nic->tx_queues),
+			.dispatches = engine->worker_count > 1 && !is_spread,
 			.link = { .mtu = nic->mtu,
 				.shares_addresses = engine->devices[i].conf->shares_addresses },
 		};
@@ -283,6 +287,61 @@ static int check_conf(const struct bw_engine_conf *conf)
 	return error;
 }
 
+/** The device, other than that one, that has an address. Of link-local ones each link may have the same. */
+static const struct bw_device *who_else_has(const struct bw_device *device, const struct bw_ip *ip)
+{
+	const struct bw_engine *engine = device->engine;
+
+	for (unsigned i = 0; i < engine->device_count && (bw_ip_is_v4(ip) || !bw_ip_is_link_local(ip)); i++)
+		if (&engine->devices[i] != device && engine->devices[i].network != NULL &&
+			bw_route_is_ours(engine->devices[i].network, ip))
+			return &engine->devices[i];
+	return NULL;
+}
+
+/** By an address it is known by which device a connection's packets leave. 0, or -EADDRINUSE after one line. */
+static int check_that_no_other_has(const struct bw_device *device)
+{
+	for (unsigned i = 0; i < device->network->addr_count; i++) {
+		const struct bw_ip *ip = &device->network->addrs[i].ip;
+		const struct bw_device *other = who_else_has(device, ip);
+		char text[BW_IP_STRLEN];
+
+		if (other == NULL)
+			continue;
+		bw_error("--dev %s: --dev %s has %s, too; give each device addresses of its own",
+			device->nic->plan.spec, other->nic->plan.spec, bw_ip_format(ip, text));
+		return -EADDRINUSE;
+	}
+	return 0;
+}
+
+/** A service that is at certain addresses: is each of them some device's? A TAP's may come at any time. */
+static int check_services(const struct bw_engine *engine)
+{
+	char text[BW_IP_STRLEN];
+
+	for (unsigned i = 0; i < engine->device_count; i++)
+		if (engine->devices[i].exception != NULL)
+			return 0;
+	for (unsigned i = 0; i < engine->conf.service_count; i++) {
+		const struct bw_engine_service *service = &engine->conf.services[i];
+
+		for (unsigned k = 0; k < service->addr_count; k++) {
+			const struct bw_ip *ip = &service->addrs[k];
+
+			if (bw_route_is_ours(bw_worker_iface(&engine->workers[0], ip)->network, ip))
+				continue;
+			bw_error(
+				"%s on port %u is to be at %s, which is an address of no device; `ip addr show` "
+				"lists those of interfaces that are shared",
+				service->service->name, service->port, bw_ip_format(ip, text));
+			return -EADDRNOTAVAIL;
+		}
+	}
+	return 0;
+}
+
 /** 0, or -errno; -ENOMEM without a line. */
 static int make_workers(struct bw_engine *engine)
 {
@@ -303,11 +362,14 @@ static int make_workers(struct bw_engine *engine)
 	}
 	for (unsigned i = 0; i < engine->worker_count && error == 0; i++)
 		error = make_ifaces(engine, i);
-	for (unsigned i = 0; i < engine->device_count && error == 0; i++)
+	for (unsigned i = 0; i < engine->device_count && error == 0; i++) {
 		error = make_network(&engine->devices[i]);
+		if (error == 0)
+			error = check_that_no_other_has(&engine->devices[i]);
+	}
 	for (unsigned i = 0; i < engine->worker_count && error == 0; i++)
 		error = init_worker(engine, i);
-	return error;
+	return error == 0 ? check_services(engine) : error;
 }
 
 int bw_engine_create(const struct bw_engine_conf *conf, struct bw_engine **out)

@@ -168,6 +168,20 @@ static bool may_be_ours(const struct bw_pkt *pkt)
 }
 
 /**
+ * Where there are several devices: from an address of ours on another? Nobody here sends there by the wire, and an answer
+ * would be answered, on and on, where a router lies between the two (RFC 1122 3.2.1.3).
+ */
+static bool is_from_another_of_ours(const struct bw_iface *iface, const struct bw_pkt *pkt)
+{
+	const struct bw_iface *whose;
+
+	if (pkt->kind == BW_PKT_ARP || pkt->kind == BW_PKT_DROP)
+		return false;
+	whose = bw_worker_iface(iface->worker, &pkt->flow.remote);
+	return whose != iface && bw_route_is_ours(whose->network, &pkt->flow.remote);
+}
+
+/**
  * Sort one parsed packet. Returns whether it is TCP for this worker, which the caller collects; everything
  * else is done with here.
  */
@@ -180,6 +194,10 @@ static bool sort(struct bw_iface *iface, struct bw_pkt *pkt, enum source from, s
 
 	if (bw_unlikely(iface->network->is_kernels) && !may_be_ours(pkt)) {
 		drop(w, pkt, BW_DROP_NOT_OURS);
+		return false;
+	}
+	if (bw_unlikely(w->iface_count > 1) && is_from_another_of_ours(iface, pkt)) {
+		drop(w, pkt, BW_DROP_MARTIAN);
 		return false;
 	}
 	switch ((enum bw_pkt_kind)pkt->kind) {

@@ -175,21 +175,33 @@ struct bw_iface *bw_route_iface_at(const struct bw_worker *w, const struct bw_ip
 	return &w->ifaces[0];
 }
 
+/** How long the longest prefix is by which the network has a way there, and an address to talk from. -1: it has none. */
+static int way_length(const struct bw_network *network, const struct bw_ip *remote)
+{
+	const struct bw_network_route *route = best_route(network, remote);
+	int length = route != NULL ? route->prefix.prefix_len : -1;
+
+	if (bw_route_source(network, remote) == NULL)
+		return -1;
+	if (!bw_ip_is_v4(remote) && bw_ip_is_link_local(remote))
+		return BW_MAX(length, 10);
+	for (unsigned i = 0; i < network->addr_count && !network->is_kernels; i++)
+		if (bw_cidr_contains(&network->addrs[i], remote))
+			length = BW_MAX(length, (int)network->addrs[i].prefix_len);
+	return length;
+}
+
 struct bw_iface *bw_route_iface_to(const struct bw_worker *w, const struct bw_ip *remote)
 {
 	struct bw_iface *best = &w->ifaces[0];
-	int best_len = -1;
+	int best_length = -1;
 
-	for (unsigned i = 0; i < w->iface_count; i++) {
-		const struct bw_network *network = w->ifaces[i].network;
-		const struct bw_network_route *route = best_route(network, remote);
-		int len = route != NULL ? route->prefix.prefix_len : -1;
+	for (unsigned i = 0; i < w->iface_count && w->iface_count > 1; i++) {
+		const int length = way_length(w->ifaces[i].network, remote);
 
-		if (!network->is_kernels && bw_route_is_on_link(network, remote))
-			return &w->ifaces[i];
-		if (len > best_len) {
+		if (length > best_length) {
 			best = &w->ifaces[i];
-			best_len = len;
+			best_length = length;
 		}
 	}
 	return best;

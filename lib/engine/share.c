@@ -423,29 +423,6 @@ static int check_port_range(const struct bw_share *share)
 	return -EADDRINUSE;
 }
 
-static int check_services(const struct bw_share *share)
-{
-	const struct bw_device *device = share->device;
-	const struct bw_engine *engine = device->engine;
-	char text[BW_IP_STRLEN];
-
-	for (unsigned i = 0; i < engine->conf.service_count; i++) {
-		const struct bw_engine_service *service = &engine->conf.services[i];
-
-		for (unsigned k = 0; k < service->addr_count; k++) {
-			if (has_addr(share->seen, &service->addrs[k]))
-				continue;
-			bw_error(
-				"--dev %s: %s is no address of %s, and %s on port %u is to be there; `ip addr show dev "
-				"%s` lists them",
-				device->nic->plan.spec, bw_ip_format(&service->addrs[k], text),
-				iface_of(device), service->service->name, service->port, iface_of(device));
-			return -EADDRNOTAVAIL;
-		}
-	}
-	return 0;
-}
-
 /** A TAP with a link-local address alone, which the kernel makes by itself, has not been given any. */
 static bool was_given_an_addr(const struct bw_kernel_network *network)
 {
@@ -481,10 +458,8 @@ static int open_kernel(struct bw_share *share)
 				iface);
 		return check_port_range(share);
 	}
-	if (share->seen->addr_count > 0) {
-		rc = check_services(share);
-		return rc != 0 ? rc : check_port_range(share);
-	}
+	if (share->seen->addr_count > 0)
+		return check_port_range(share);
 	bw_error(
 		"--dev %s: %s has no address to share; give it one: ip addr add CIDR dev %s, or Barewire one of its "
 		"own with --addr CIDR",

@@ -79,10 +79,16 @@ static unsigned left_of(const struct bw_iface *iface)
 	return count_of(pool) + (cache != NULL ? cache->len : 0);
 }
 
+/** As many of the worker's first pool would be as large a part of that. */
+static unsigned scaled(const struct bw_worker *w, const struct bw_iface *iface, unsigned left)
+{
+	return (unsigned)((uint64_t)left * w->pool->size / iface->nic->pools[w->index]->size);
+}
+
 /**
  * How many buffers are left decides what TCP still begins. All but a reserve, which receiving and answering needs, is
  * for connections to keep. What they send is of this worker's pool, and what they keep of received packets of that of
- * the queue that those came from: of several devices, the pool that has the fewest counts.
+ * the queue that those came from: of several devices, the pool that has the fewest counts, for all connections.
  */
 static void watch_pools(struct bw_worker *w)
 {
@@ -92,9 +98,9 @@ static void watch_pools(struct bw_worker *w)
 		const struct bw_iface *iface = &w->ifaces[i];
 
 		if (bw_unlikely(iface->dispatches))
-			to_receive = BW_MIN(to_receive, watch_others(iface));
+			to_receive = BW_MIN(to_receive, scaled(w, iface, watch_others(iface)));
 		if (iface->has_own_rx)
-			to_receive = BW_MIN(to_receive, i == 0 ? to_send : left_of(iface));
+			to_receive = BW_MIN(to_receive, i == 0 ? to_send : scaled(w, iface, left_of(iface)));
 	}
 	bw_tcp_set_buffers(w->tcp, beyond_reserve(to_send), beyond_reserve(to_receive), w->pool->size);
 }
@@ -117,7 +123,7 @@ static void watch_links(struct bw_worker *w)
 		struct bw_iface *iface = &w->ifaces[i];
 		const bool is_up = is_link_up(iface);
 
-		if (bw_unlikely(is_up && iface->link.is_down))
+		if (bw_unlikely(is_up && iface->link.is_down) && w->iface_count > 1)
 			bw_tcp_link_is_back(w->tcp);
 		iface->link.is_down = !is_up;
 		has_one_up |= is_up;

@@ -273,9 +273,9 @@ const struct bw_ip *bw_route(const struct bw_network *network, const struct bw_i
 const struct bw_ip *bw_route_source(const struct bw_network *network, const struct bw_ip *dst);
 bool bw_route_is_on_link(const struct bw_network *network, const struct bw_ip *ip);
 bool bw_route_is_ours(const struct bw_network *network, const struct bw_ip *ip);
-/** The interface that has an address of ours; the first, if none has. */
+/** The same among several: bw_worker_iface(). */
 struct bw_iface *bw_route_iface_at(const struct bw_worker *w, const struct bw_ip *local);
-/** Where to open a connection to `remote` from: the link that it is on, else the longest route; the first, if none. */
+/** Where to open a connection to `remote` from: by the longest prefix of all links and routes; the first, if none. */
 struct bw_iface *bw_route_iface_to(const struct bw_worker *w, const struct bw_ip *remote);
 /** The broadcast address of a prefix of ours. */
 bool bw_route_is_broadcast(const struct bw_network *network, const struct bw_ip *ip);
@@ -394,7 +394,7 @@ void bw_power_idle(struct bw_worker *w);
 /** Something was put into the worker's rings: wake it if it sleeps. A fence and a load when it does not. */
 void bw_power_wake(struct bw_worker *w);
 
-/** The interface that has an address of ours. */
+/** The interface that has an address of ours; the first, if none has. */
 static inline struct bw_iface *bw_worker_iface(const struct bw_worker *w, const struct bw_ip *local)
 {
 	return bw_likely(w->iface_count == 1) ? &w->ifaces[0] : bw_route_iface_at(w, local);

@@ -625,12 +625,16 @@ static inline bool bw_tcp__is_shared(const struct bw_tcp *tcp, const struct bw_i
 		       : tcp->conf.link_of(tcp->conf.link_of_arg, local)->shares_addresses;
 }
 
+/** Where there are several. */
+static inline const struct bw_tcp_link *bw_tcp__link(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
+{
+	return tcp->conf.link_of(tcp->conf.link_of_arg, &conn->flow.local);
+}
+
 /** Is nothing that the connection sends brought out? */
 static inline bool bw_tcp__is_cut_off(const struct bw_tcp *tcp, const struct bw_tcp_conn *conn)
 {
-	return bw_likely(tcp->conf.link_of == NULL)
-		       ? tcp->is_link_down
-		       : tcp->conf.link_of(tcp->conf.link_of_arg, &conn->flow.local)->is_down;
+	return bw_likely(tcp->conf.link_of == NULL) ? tcp->is_link_down : bw_tcp__link(tcp, conn)->is_down;
 }
 
 static inline void bw_tcp__count(struct bw_tcp *tcp, enum bw_counter which)

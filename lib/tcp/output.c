@@ -18,6 +18,8 @@
 
 #include "internal.h"
 
+#define HELD_MAX 64 /* connections of links that are full, looked at in a call */
+
 /* ---- answers without a connection ---------------------------------------------------------------------- */
 
 static void finish_header(struct rte_mbuf *m, unsigned header_len)
@@ -774,13 +776,13 @@ static unsigned take_answers(struct bw_tcp *tcp, struct bw_tcp_packet *out, unsi
 
 unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out, unsigned max)
 {
-	unsigned count;
+	unsigned count, held = 0;
 
 	bw_tcp__set_now(tcp, now);
 	bw_tcp__run_pending(tcp);
 	/* Half for each: on a link that is full, a flood's answers do not keep connections waiting. */
 	count = take_answers(tcp, out, (max + 1) / 2);
-	while (count < max) {
+	while (count < max && held < HELD_MAX) {
 		struct bw_tcp_conn *conn = bw_tcp__pop_ready(tcp);
 		struct visit v = { .tcp = tcp, .conn = conn, .out = &out[count] };
 
@@ -788,6 +790,11 @@ unsigned bw_tcp_output(struct bw_tcp *tcp, bw_ns now, struct bw_tcp_packet *out,
 			break;
 		if (conn->state == BW_STATE_CLOSED)
 			continue;
+		if (bw_unlikely(tcp->conf.link_of != NULL) && bw_tcp__link(tcp, conn)->is_full) {
+			bw_tcp__mark_ready(tcp, conn);
+			held++;
+			continue;
+		}
 		v.room = BW_MIN(max - count, (unsigned)BW_TCP__VISIT_SEGMENTS);
 		visit(&v);
 		count += v.count;

@@ -133,6 +133,7 @@ struct bw_tcp_link {
 	uint16_t mtu;
 	bool shares_addresses; /* as in struct bw_tcp_conf */
 	bool is_down;          /* of now: see bw_tcp_set_link() */
+	bool is_full;          /* of now: its connections wait, and the others have their turn */
 };
 
 struct bw_tcp_conf {
