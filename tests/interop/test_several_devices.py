@@ -8,12 +8,14 @@ the other end of a TAP the server's kernel. Each link is a network of its own.
 import itertools
 import json
 import re
+import signal
+import subprocess
 
 import pytest
 
 from clients import download
 from conftest import ECHO, HERE, HTTP, RESP, Server
-from lab import link, wait_until
+from lab import link, stop, wait_until
 from test_share import together
 
 SETS = {
@@ -33,7 +35,7 @@ class Side:
         self.number, self.home = number, several.home
         self.is_shared, self.kind = kind.startswith("shared-"), kind.removeprefix("shared-")
         self.v4, self.client_v4 = f"198.18.{77 + number}.2", f"198.18.{77 + number}.1"
-        self.v6, self.client_v6 = f"fd77:{number}::2", f"fd77:{number}::1"
+        self.v6, self.client_v6 = f"fd77:{number + 1}::2", f"fd77:{number + 1}::1"
         if self.kind == "tap":
             self.client, self.iface = self.home, f"bwt{number}"
             self.spec = f"tap:{self.iface}"
@@ -274,6 +276,21 @@ def test_rules_and_limits_are_for_all_that_are_shared(several):
     assert several.server.stop()["steer.blocked"] > 0
 
 
+def test_a_capture_has_the_packets_of_all(several, tmp_path):
+    sides = several.serve(("packet", "xdp"))
+    path = tmp_path / "all.pcapng"
+    capture = several.home.start([several.bench.binary, "capture", "--instance", several.server.pid, path],
+                                 stderr=subprocess.PIPE, text=True)
+    assert capture.stderr.readline() == "capturing on packet:s0 xdp:s1; Ctrl-C ends it\n"
+    for side in sides:
+        assert side.answers(side.v4, tries=3) and side.answers(side.v6, tries=3)
+    assert stop(capture, signal.SIGINT) == 0
+    shown = several.home.run(["tcpdump", "-nr", path]).stdout
+    for side in sides:
+        for address, peer in ((side.v4, side.client_v4), (side.v6, side.client_v6)):
+            assert f" {peer} > {address}: " in shown and f" {address} > {peer}: " in shown
+
+
 # ---- connections that we open ---------------------------------------------------------------------------------------
 
 
@@ -299,7 +316,7 @@ def test_load_goes_out_by_the_device_that_leads_there(several, tmp_path, workers
     askers = [nginx(side, several, tmp_path) for side in sides]
     sides[1].client.ip("addr add 203.0.113.1/32 dev lo")
     for urls, asked in ((["198.18.77.1"], [True, False]), (["198.18.78.1"], [False, True]),
-                        (["[fd77:1::1]"], [False, True]), (["203.0.113.1"], [False, True]),
+                        (["[fd77:2::1]"], [False, True]), (["203.0.113.1"], [False, True]),
                         (["198.18.77.1", "198.18.78.1"], [True, True])):
         before = [len((tmp_path / f"nginx-{side.number}/who").read_text()) for side in sides]
         done = several.home.run([several.bench.binary, "load", *sides[0].flags(), *sides[1].flags(), "--route",
