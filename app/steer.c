@@ -58,7 +58,7 @@ static void device_status(const struct bw_app_instance *instance, unsigned devic
 	struct bw_steer_limits limits;
 	char text[BW_CIDR_STRLEN];
 
-	fprintf(out, "  %-9s %s, by %s\n", "interface", instance->devices[device].plan.iface,
+	fprintf(out, "  %-9s %s, by %s\n", "interface", instance->devices[device].nic.plan.iface,
 		bw_steer_how(steer));
 	for (unsigned i = 0; i < addr_count; i++)
 		fprintf(out, "  %-9s %s%s\n", i == 0 ? "addresses" : "", bw_cidr_format(&addrs[i], text),

@@ -301,8 +301,8 @@ def test_over_memif(bench, files, kind, url, answer):
 # ---- what is refused -----------------------------------------------------------------------------------------------
 
 
-def refused(link, word, *arguments, status=2):
-    said = link.flood(*arguments, status=status)
+def refused(link, word, *arguments, status=2, **options):
+    said = link.flood(*arguments, status=status, **options)
     assert word in said and len(said.splitlines()) == 1, said
     assert link.counter("TcpInSegs") == 0
 
@@ -344,7 +344,7 @@ BAD = {
     "a gateway": ([*SYN, "--gateway", V4_CLIENT, URL], "leads everywhere"),
     "half a gateway": ([*SYN, "--route", f"128.0.0.0/1,{V4_CLIENT}", URL], "leads everywhere"),
     "no way": ([*SYN, "http://10.99.0.1/"], "no way to 10.99.0.1"),
-    "a raw device": ([*SYN, "--dev", "net_af_packet0,iface=v0", URL], "cannot tell whether"),
+    "a second device": ([*SYN, "--dev", "packet:lo", URL], "a flood goes out by one device; leave packet:lo out"),
     "two reports on one output": ([*SYN, "--json", "-", "--csv", "-", URL], "give one of them a file"),
 }
 
@@ -353,6 +353,10 @@ BAD = {
 def test_refused(link, case):
     arguments, word = BAD[case]
     refused(link, word, *arguments)
+
+
+def test_a_raw_device(link):
+    refused(link, "cannot tell whether", *SYN, URL, device="net_af_packet0,iface=v0")
 
 
 def test_nobody_there(link):

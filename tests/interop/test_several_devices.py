@@ -8,12 +8,14 @@ the other end of a TAP the server's kernel. Each link is a network of its own.
 import itertools
 import json
 import re
+import signal
+import subprocess
 
 import pytest
 
 from clients import download
 from conftest import ECHO, HERE, HTTP, RESP, Server
-from lab import link, wait_until
+from lab import link, stop, wait_until
 from test_share import together
 
 SETS = {
@@ -33,7 +35,7 @@ class Side:
         self.number, self.home = number, several.home
         self.is_shared, self.kind = kind.startswith("shared-"), kind.removeprefix("shared-")
         self.v4, self.client_v4 = f"198.18.{77 + number}.2", f"198.18.{77 + number}.1"
-        self.v6, self.client_v6 = f"fd77:{number}::2", f"fd77:{number}::1"
+        self.v6, self.client_v6 = f"fd77:{number + 1}::2", f"fd77:{number + 1}::1"
         if self.kind == "tap":
             self.client, self.iface = self.home, f"bwt{number}"
             self.spec = f"tap:{self.iface}"
@@ -101,7 +103,7 @@ class Several:
     def wait_for(self, side):
         def is_there():
             self.server.assert_runs()
-            return self.server.output() != "" and side.answers(side.v4) and side.curl_status() in (0, 7)
+            return "  ping " in self.server.output() and side.answers(side.v4) and side.curl_status() in (0, 7)
 
         wait_until(is_there, f"{side.spec} to answer", timeout=20)
 
@@ -125,6 +127,10 @@ def transfer(side, files, name="20m"):
     for family, address in (("v4", side.v4), ("v6", side.v6)):
         download(side.client, side.url(name, family), files / name)
         side.client.run(["/usr/bin/python3", HERE / "clients.py", "echo", address, ECHO, files / "1m"])
+
+
+def transfer_down(side, files, name="3m"):
+    download(side.client, side.url(name), files / name)
 
 
 # ---- all at work ---------------------------------------------------------------------------------------------------
@@ -158,15 +164,33 @@ def test_each_answers_for_its_own_addresses_only(several, kinds):
     for side, other in itertools.permutations(sides, 2):
         for address in (other.v4, other.v6):
             # The kernel answers for all of its own addresses wherever it is asked (arp_ignore): not Barewire's matter.
-            if not other.is_shared and not (side.is_shared or other.kind == side.kind == "tap"):
+            if not other.is_shared:
                 assert not side.answers(address, tries=2), f"{address} answered by {side.spec}"
         for address in (side.v4, side.v6):
             assert side.answers(address, tries=2)
 
 
-def test_a_strangers_address_is_not_answered_for_by_a_tap(several):
-    """Two TAPs of one kernel, which would take a short cut to an address that it has a route to."""
+def test_an_address_is_on_one_link_also_for_who_knows_the_others_mac(several):
+    """What comes to a device's Ethernet address for another device's IP address is dropped, and counted."""
+    sides = several.serve(("packet", "packet"))
+    for side, other in itertools.permutations(sides):
+        shown = json.loads(several.home.ip(f"-j link show {side.end}").stdout)
+        for address in (other.v4, other.v6):
+            side.client.ip(f"route replace {address} dev {side.iface}")
+            side.client.ip(f"neigh replace {address} lladdr {shown[0]['address']} dev {side.iface}")
+            assert not side.answers(address, tries=3)
+        assert side.curl_status(other.v4) == 28
+        assert side.answers(side.v4) and side.curl_status() == 0
+    counters = several.server.stop()
+    assert counters["drop.not_for_us_ip"] >= 2 * (3 + 3 + 2)
+    assert counters["tcp.reset_out"] == 0
+
+
+def test_two_taps_of_one_kernel(several):
+    """Which has a route to each address by its own TAP, and asks on the other one all the same."""
     one, other = several.serve(("tap", "tap"))
+    for iface in ("all", "default", one.iface, other.iface):
+        several.home.sysctl(f"net/ipv4/conf/{iface}/rp_filter", 0)
     for side, address in ((one, other.v4), (one, other.v6), (other, one.v4), (other, one.v6)):
         assert not side.answers(address, tries=2)
     assert one.answers(one.v6) and other.answers(other.v6)
@@ -181,6 +205,25 @@ def test_a_service_at_an_address_of_one_device(several, files):
     assert f"curl http://198.18.78.2:{HTTP}/" in said and f"curl http://198.18.77.2:{HTTP}/" not in said
     for side in sides:
         side.client.run(["/usr/bin/python3", HERE / "clients.py", "echo", side.v4, ECHO, files / "1m"])
+
+
+@pytest.mark.parametrize("kinds", [("shared-xdp", "packet"), ("packet", "shared-xdp"), ("shared-xdp", "shared-packet"),
+                                   ("shared-packet", "tap")],
+                         ids=["shared-first", "shared-last", "both-shared", "shared-and-tap"])
+def test_a_service_on_each_where_some_addresses_are_the_kernels(several, files, kinds):
+    """The public one's pages, and a cache that only the back-end has: as in the documentation's example."""
+    sides = several.serve(kinds, services=(f"--http 198.18.77.2:{HTTP}={files}", f"--resp 198.18.78.2:{RESP}"))
+    transfer_down(sides[0], files)
+    assert sides[1].redis("SET", "a", "b") == "OK"
+    assert sides[1].curl_status() != 0
+    assert "refused" in sides[0].client.run(["redis-cli", "-h", sides[0].v4, "-p", RESP, "PING"], check=False).stderr
+
+
+def test_an_address_of_none_is_found_out_at_the_start(several):
+    """Where some addresses are the kernel's, no sooner: and it is a device's, or nobody's."""
+    several.make(("shared-xdp", "packet"))
+    flags = [word for side in several.sides for word in side.flags()]
+    assert "203.0.113.5" in several.refused(*flags, "--echo", f"203.0.113.5:{ECHO}")
 
 
 def test_a_file_of_several_devices(several, files, tmp_path):
@@ -233,6 +276,21 @@ def test_rules_and_limits_are_for_all_that_are_shared(several):
     assert several.server.stop()["steer.blocked"] > 0
 
 
+def test_a_capture_has_the_packets_of_all(several, tmp_path):
+    sides = several.serve(("packet", "xdp"))
+    path = tmp_path / "all.pcapng"
+    capture = several.home.start([several.bench.binary, "capture", "--instance", several.server.pid, path],
+                                 stderr=subprocess.PIPE, text=True)
+    assert capture.stderr.readline() == "capturing on packet:s0 xdp:s1; Ctrl-C ends it\n"
+    for side in sides:
+        assert side.answers(side.v4, tries=3) and side.answers(side.v6, tries=3)
+    assert stop(capture, signal.SIGINT) == 0
+    shown = several.home.run(["tcpdump", "-nr", path]).stdout
+    for side in sides:
+        for address, peer in ((side.v4, side.client_v4), (side.v6, side.client_v6)):
+            assert f" {peer} > {address}: " in shown and f" {address} > {peer}: " in shown
+
+
 # ---- connections that we open ---------------------------------------------------------------------------------------
 
 
@@ -258,7 +316,7 @@ def test_load_goes_out_by_the_device_that_leads_there(several, tmp_path, workers
     askers = [nginx(side, several, tmp_path) for side in sides]
     sides[1].client.ip("addr add 203.0.113.1/32 dev lo")
     for urls, asked in ((["198.18.77.1"], [True, False]), (["198.18.78.1"], [False, True]),
-                        (["[fd77:1::1]"], [False, True]), (["203.0.113.1"], [False, True]),
+                        (["[fd77:2::1]"], [False, True]), (["203.0.113.1"], [False, True]),
                         (["198.18.77.1", "198.18.78.1"], [True, True])):
         before = [len((tmp_path / f"nginx-{side.number}/who").read_text()) for side in sides]
         done = several.home.run([several.bench.binary, "load", *sides[0].flags(), *sides[1].flags(), "--route",
