@@ -121,7 +121,7 @@ int bw_conf_parse(struct bw_conf *conf, int argc, char **argv)
 static int device_apply(struct bw_conf *conf)
 {
 	static const char *const kinds[] = { "tap", "packet", "xdp", "memif", "vhost", "virtio", "ring",
-		"pcap", "pci", "auto" };
+		"pcap", "pci", "bond", "auto" };
 	struct bw_raw *raw = conf->raw;
 	const char *nearest;
 	char kind[32];

@@ -45,7 +45,7 @@ static const struct flag flags[] = {
 	VALUE("dev", "SPEC", device,
 		"tap[:NAME] (default), packet:IFACE, xdp:IFACE[,busy_poll=N][,copy=1],\n"
 		"memif:, vhost: or virtio:SOCKET[,role=server|client], ring, pcap:IN,OUT, pci:ADDR,\n"
-		"net_...,k=v (raw devargs), or auto"),
+		"bond:MODE,DEV,DEV, net_...,k=v (raw devargs), or auto"),
 	{ "--addr", NULL, "CIDR", FLAG_ADDR, "addresses", 0,
 		"our address and its on-link prefix; repeatable. A tap has 198.18.77.2/24 and\n"
 		"fd77:ba5e::2/64 when none is given" },

@@ -107,6 +107,8 @@ static uint16_t rx_unusual(struct bw_nic *nic, unsigned queue, struct rte_mbuf *
 {
 	struct bw_nic__queue *q = &nic->state->queue[queue];
 
+	if (q->rx_via & BW_NIC__RX_LACP)
+		(void)rte_eth_tx_burst(q->port_id, q->port_queue, NULL, 0);
 	if (q->stash_count > 0) {
 		const uint16_t count = BW_MIN(q->stash_count, max);
 
