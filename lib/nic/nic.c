@@ -251,11 +251,14 @@ static void raise_memlock_limit(void)
 /* Drivers are plugins, of packages of their own. Of another's missing EAL tells by itself. */
 static int find_plugin(const struct bw_nic *nic)
 {
-	const char *driver = nic->plan.kind == BW_NIC_VHOST ? "net_vhost" : "net_virtio";
+	const char *driver = nic->plan.kind == BW_NIC_VHOST    ? "net_vhost"
+			     : nic->plan.kind == BW_NIC_VIRTIO ? "net_virtio"
+			     : nic->plan.kind == BW_NIC_BOND   ? "net_bond"
+							       : NULL;
 	char library[32];
 	void *found;
 
-	if (nic->plan.kind != BW_NIC_VHOST && nic->plan.kind != BW_NIC_VIRTIO)
+	if (driver == NULL)
 		return 0;
 	snprintf(library, sizeof(library), "librte_%s.so.23", driver); /* of DPDK 22.11 */
 	found = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);

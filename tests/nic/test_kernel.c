@@ -1151,6 +1151,69 @@ static void a_bond_goes_on_by_its_other_member(void **unused)
 		close(wires[i]);
 }
 
+/* Datagrams of several flows, counted where they come out. */
+static void flows_leave(struct bw_nic *nic, const int ip_wires[2], unsigned counts[2])
+{
+	struct bw_counters counters = { 0 };
+	uint8_t frame[64];
+
+	counts[0] = counts[1] = 0;
+	for (unsigned flow = 0; flow < 32; flow++) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(nic->pools[0]);
+		/* IPv4, UDP, 46 bytes; from and to, and a port. */
+		uint8_t packet[60] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, [12] = 0x08, [14] = 0x45,
+			[17] = 46, [23] = IPPROTO_UDP, [29] = 9, [33] = 9, [35] = (uint8_t)flow };
+		char *at;
+
+		assert_non_null(m);
+		at = rte_pktmbuf_append(m, sizeof(packet));
+		assert_non_null(at);
+		memcpy(at, packet, sizeof(packet));
+		assert_int_equal(bw_nic_tx(nic, 0, &m, 1, &counters), 1);
+	}
+	usleep(100000);
+	for (unsigned i = 0; i < 2; i++) {
+		wire_forget(ip_wires[i]);
+		while (recv(ip_wires[i], frame, sizeof(frame), MSG_DONTWAIT) == 60)
+			counts[i]++;
+	}
+}
+
+/* Flows are spread over the links that are up; what comes by any of them is taken. */
+static void a_bond_spreads_flows(void **unused)
+{
+	static const char *const ifaces[] = { "bwm0", "bwm1" };
+	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(0x0800) };
+	int wires[2], ip_wires[2];
+	unsigned counts[2];
+	struct bw_nic nic;
+
+	nic_start(&nic, "bond:balance-xor,net_tap8,net_tap9", 0);
+	for (unsigned i = 0; i < 2; i++) {
+		wires[i] = wire_open(ifaces[i]);
+		ip_wires[i] = socket(AF_PACKET, SOCK_RAW, 0);
+		at.sll_ifindex = (int)if_nametoindex(ifaces[i]);
+		assert_int_equal(bind(ip_wires[i], (const struct sockaddr *)&at, sizeof(at)), 0);
+		(void)wire_becomes_active(&nic, wires[i]);
+	}
+	flows_leave(&nic, ip_wires, counts);
+	assert_int_equal(counts[0] + counts[1], 32);
+	assert_in_range(counts[0], 1, 31);
+	run("ip link set bwm0 down");
+	usleep(300000);
+	flows_leave(&nic, ip_wires, counts);
+	assert_int_equal(counts[0], 0);
+	assert_int_equal(counts[1], 32);
+	run("ip link set bwm0 up");
+	(void)wire_becomes_active(&nic, wires[0]);
+	drain(&nic);
+	for (unsigned i = 0; i < 2; i++) {
+		close(wires[i]);
+		close(ip_wires[i]);
+	}
+	nic_end(&nic);
+}
+
 static int start_eal(void **unused)
 {
 	const struct bw_eal_conf conf = { .memory_mib = 160 };
@@ -1192,6 +1255,7 @@ int main(void)
 		cmocka_unit_test(two_of_different_kinds),
 		cmocka_unit_test(two_of_the_same_kind),
 		cmocka_unit_test(a_bond_goes_on_by_its_other_member),
+		cmocka_unit_test(a_bond_spreads_flows),
 	};
 
 	if (!bw_nic__has_capability(CAP_NET_ADMIN) || !bw_nic__has_capability(CAP_SYS_ADMIN) ||
