@@ -13,8 +13,9 @@
  *
  * 802.3ad: the driver's machines run on that thread, too. What they send goes out with the next burst of ours, an empty
  * one will do, and what they receive comes in with one; both are to happen every tenth of a second. A bond has no RX
- * interrupts, so a worker sleeps for a millisecond at most, and each look at queue 0 sends. The driver would not set the
- * members' MACs in this mode, nor let a broadcast through unless all multicast is: both is done here.
+ * interrupts, so a worker sleeps for a millisecond at most, and in bw_nic_sleep() never for long; each look at queue 0
+ * sends. The driver would not set the members' MACs in this mode, nor let a broadcast through unless all multicast is:
+ * both is done here.
  */
 #include <errno.h>
 #include <string.h>

@@ -15,6 +15,8 @@
 #include "internal.h"
 
 #define CAPTURED_BURST_MAX 256
+/* LACP wants a look every tenth of a second: bond.c. */
+#define LACP_SLEEP_MAX_NS  (50 * BW_NS_PER_MS)
 
 /* net_af_packet's buffers hold 64 KiB and are few: what came in moves to the worker's pool and frees them. */
 static uint16_t rx_copy(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
@@ -259,6 +261,9 @@ void bw_nic_sleep(struct bw_nic *nic, unsigned queue, int wake_fd, bw_ns timeout
 	const bool has_interrupt = q != NULL && q->fd >= 0 && nic->has_rx_interrupt &&
 				   __atomic_load_n(&nic->state->is_startable, __ATOMIC_ACQUIRE);
 	const bool is_armed = has_interrupt && (q->rx_via & BW_NIC__RX_STASH);
+	const bool is_lacp = q != NULL && (q->rx_via & BW_NIC__RX_LACP);
+
+	timeout_ns = is_lacp ? BW_MIN(timeout_ns, LACP_SLEEP_MAX_NS) : timeout_ns;
 	const struct timespec timeout = { .tv_sec = (time_t)(timeout_ns / BW_NS_PER_SEC),
 		.tv_nsec = (long)(timeout_ns % BW_NS_PER_SEC) };
 	/* poll() passes over negative descriptors. */

@@ -724,6 +724,10 @@ static void bonds_agree_by_lacp(void **unused)
 		assert_int_equal(turn(&right, &left), 0);
 	assert_in_range(passes(&left, &right, 20), 0, 19);
 	assert_in_range(passes(&right, &left, 20), 0, 19);
+	const bw_ns before = monotonic();
+
+	bw_nic_sleep(&left, 0, -1, 20 * BW_NS_PER_SEC);
+	assert_true(monotonic() - before < BW_NS_PER_SEC);
 	/* One cable is cut, at either end. */
 	assert_int_equal(rte_eth_dev_set_link_down(cables[0].ports[0]), 0);
 	assert_int_equal(rte_eth_dev_set_link_down(cables[0].ports[1]), 0);
