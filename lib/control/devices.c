@@ -75,7 +75,7 @@ const char *bw_control__device_path(char path[PATH_BYTES], unsigned device, cons
 static int kind_check(const struct device *d)
 {
 	static const char *const kinds[] = { "tap", "packet", "xdp", "memif", "vhost", "virtio", "ring",
-		"pcap", "pci", "auto" };
+		"pcap", "pci", "bond", "auto" };
 	const char *spec = d->view->dev, *nearest;
 	char kind[32];
 
@@ -90,7 +90,7 @@ static int kind_check(const struct device *d)
 		return FAIL(d, "device", "'%.60s' is no kind of device; did you mean %s?", spec, nearest);
 	return FAIL(d, "device",
 		"'%.60s' is no kind of device; give tap, packet:IFACE, xdp:IFACE, memif:SOCKET, vhost:SOCKET, "
-		"virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, auto or net_... devargs",
+		"virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, bond:MODE,DEV,DEV, auto or net_... devargs",
 		spec);
 }
 

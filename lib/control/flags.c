@@ -55,8 +55,8 @@ static const struct flag flags[] = {
 	{ "--dev", NULL, "SPEC", FLAG_DEV, "device", 0,
 		"tap[:NAME] (default), packet:IFACE, xdp:IFACE[,busy_poll=N][,copy=1],\n"
 		"memif:, vhost: or virtio:SOCKET[,role=server|client], ring, pcap:IN,OUT, pci:ADDR,\n"
-		"net_...,k=v (raw devargs), or auto; repeatable: those below from --addr to --mac are\n"
-		"of the last --dev before them" },
+		"bond:MODE,DEV,DEV, net_...,k=v (raw devargs), or auto; repeatable: those below from\n"
+		"--addr to --mac are of the last --dev before them" },
 	{ "--addr", NULL, "CIDR", FLAG_ADDR, "addresses", 0,
 		"our address and its on-link prefix; repeatable. A tap has 198.18.77.2/24 and\n"
 		"fd77:ba5e::2/64 when none is given" },

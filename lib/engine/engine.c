@@ -333,9 +333,11 @@ static int check_services(const struct bw_engine *engine)
 			if (bw_route_is_ours(bw_worker_iface(&engine->workers[0], ip)->network, ip))
 				continue;
 			bw_error(
-				"%s on port %u is to be at %s, which is an address of no device; `ip addr show` "
-				"lists those of interfaces that are shared",
-				service->service->name, service->port, bw_ip_format(ip, text));
+				"%s is no address of %s, and %s on port %u is to be there; `ip addr show` lists what "
+				"interfaces have",
+				bw_ip_format(ip, text),
+				engine->device_count == 1 ? engine->devices[0].nic->plan.iface : "any device",
+				service->service->name, service->port);
 			return -EADDRNOTAVAIL;
 		}
 	}

@@ -241,6 +241,19 @@ static int kernel_device_has_default_route(const char *iface)
 	return rc == 0 ? bw_nic__device_has_default_route(path) : rc;
 }
 
+static int bond_has_default_route(const struct bw_nic_plan *plan)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < plan->member_count && rc != 1; i++) {
+		const int member = bw_nic__is_pci_member(plan, i) ? pci_has_default_route(plan->members[i])
+								  : -EOPNOTSUPP;
+
+		rc = member != 0 ? member : rc;
+	}
+	return rc;
+}
+
 int bw_nic_has_default_route(const struct bw_nic_plan *plan)
 {
 	switch (plan->kind) {
@@ -249,6 +262,8 @@ int bw_nic_has_default_route(const struct bw_nic_plan *plan)
 		return kernel_device_has_default_route(plan->iface);
 	case BW_NIC_PCI:
 		return pci_has_default_route(plan->devargs);
+	case BW_NIC_BOND:
+		return bond_has_default_route(plan);
 	case BW_NIC_VDEV: /* its arguments may name anything */
 		return -EOPNOTSUPP;
 	case BW_NIC_TAP: /* a new interface */

@@ -358,10 +358,17 @@ static void add_devices(struct args *args, const struct bw_eal_conf *conf)
 	bool has_pci = false;
 
 	for (unsigned i = 0; i < conf->plan_count; i++) {
-		if (!conf->plans[i].is_pci)
-			continue;
-		addf(args, "--allow=%s", conf->plans[i].devargs);
-		has_pci = true;
+		const struct bw_nic_plan *plan = &conf->plans[i];
+
+		if (plan->is_pci)
+			addf(args, "--allow=%s", plan->devargs);
+		has_pci |= plan->is_pci;
+		for (unsigned k = 0; k < plan->member_count; k++) {
+			if (!bw_nic__is_pci_member(plan, k))
+				continue;
+			addf(args, "--allow=%s", plan->members[k]);
+			has_pci = true;
+		}
 	}
 	if (!has_pci && !USER_GAVE(conf, "-a", "--allow"))
 		add(args, "--no-pci");

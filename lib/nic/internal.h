@@ -39,6 +39,8 @@ enum bw_nic__rx_via {
 	BW_NIC__RX_COPY = 2,    /* net_af_packet: from its large buffers into the worker's */
 	BW_NIC__RX_GUARDED = 4, /* memif, vhost, virtio: their rings go with their peer, see guard.c */
 	BW_NIC__RX_READ = 8,    /* net_tap: from its descriptor, see tap_read() */
+	BW_NIC__RX_LACP =
+		16, /* net_bonding: the driver sends LACP's packets when something is sent, see bond.c */
 };
 
 /* Why TX does not. */
@@ -84,14 +86,17 @@ struct bw_nic__state {
 	int member_fd; /* packet socket that holds group memberships; -1: none */
 	unsigned group_count;
 	struct rte_ether_addr group[BW_NIC__GROUPS_MAX];
-	uint64_t lost_in_socket;             /* PACKET_STATISTICS clears on read */
-	int held_by_driver;                  /* mbufs in its rings after the start */
-	bool keeps_held;                     /* net_af_xdp does not give them back */
-	bool is_tx_used[BW_NIC__QUEUES_MAX]; /* net_vhost: the guest takes from it */
-	bool has_warned_of_queues;           /* net_vhost: that it uses more than there are */
-	unsigned tx_to[BW_NIC__QUEUES_MAX];  /* of BW_NIC__TX_SHARED. Atomic */
-	struct bw_nic__virtio *virtio;       /* virtio.c's */
-	struct rte_mempool *extra_pool;      /* bw_nic_extra_pool() */
+	uint64_t lost_in_socket;                 /* PACKET_STATISTICS clears on read */
+	int held_by_driver;                      /* mbufs in its rings after the start */
+	bool keeps_held;                         /* net_af_xdp does not give them back */
+	bool is_tx_used[BW_NIC__QUEUES_MAX];     /* net_vhost: the guest takes from it */
+	bool has_warned_of_queues;               /* net_vhost: that it uses more than there are */
+	unsigned tx_to[BW_NIC__QUEUES_MAX];      /* of BW_NIC__TX_SHARED. Atomic */
+	struct bw_nic__virtio *virtio;           /* virtio.c's */
+	uint16_t member_ids[BW_NIC_MEMBERS_MAX]; /* a bond's, DPDK's numbers */
+	unsigned members_attached;
+	bool is_member_down[BW_NIC_MEMBERS_MAX];
+	struct rte_mempool *extra_pool; /* bw_nic_extra_pool() */
 	struct rte_ring *ring_rx[BW_NIC__QUEUES_MAX], *ring_tx[BW_NIC__QUEUES_MAX];
 	unsigned ring_count;
 };
@@ -107,6 +112,25 @@ void bw_nic__unhush(void);
 /* plan.c */
 /** Does one of the plans want what another has? 0, or -EBUSY after one line. */
 int bw_nic__plans_meet(const struct bw_nic_plan *plans, unsigned count);
+
+/* bond.c */
+bool bw_nic__is_pci_member(const struct bw_nic_plan *plan, unsigned index);
+/** The members, before there is a bond. 0, or -errno after one line. */
+int bw_nic__bond_find(struct bw_nic *nic);
+/** They become members. 0, or -errno after one line. */
+int bw_nic__bond_join(struct bw_nic *nic);
+/** After it is started. */
+void bw_nic__bond_settle(struct bw_nic *nic);
+/** Tell of the members whose link has changed. On EAL's interrupt thread, or before that has been told to watch. */
+void bw_nic__bond_watch(struct bw_nic *nic);
+/** Close the members, of one whose port has been closed. */
+void bw_nic__bond_leave(struct bw_nic *nic);
+/** Is one of the members of that driver? */
+bool bw_nic__bond_has_driver(const struct bw_nic *nic, const char *driver);
+
+/* nic.c: ports of nics that are open. */
+bool bw_nic__port_take(uint16_t port_id); /* false: another nic has it */
+void bw_nic__port_give(uint16_t port_id);
 
 /* probe.c */
 /**

@@ -15,6 +15,8 @@
 #include "internal.h"
 
 #define CAPTURED_BURST_MAX 256
+/* LACP wants a look every tenth of a second: bond.c. */
+#define LACP_SLEEP_MAX_NS  (50 * BW_NS_PER_MS)
 
 /* net_af_packet's buffers hold 64 KiB and are few: what came in moves to the worker's pool and frees them. */
 static uint16_t rx_copy(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t max)
@@ -107,6 +109,8 @@ static uint16_t rx_unusual(struct bw_nic *nic, unsigned queue, struct rte_mbuf *
 {
 	struct bw_nic__queue *q = &nic->state->queue[queue];
 
+	if (q->rx_via & BW_NIC__RX_LACP)
+		(void)rte_eth_tx_burst(q->port_id, q->port_queue, NULL, 0);
 	if (q->stash_count > 0) {
 		const uint16_t count = BW_MIN(q->stash_count, max);
 
@@ -257,16 +261,25 @@ static struct bw_nic__queue *interrupting(const struct bw_nic_queue *on)
 	return has_one && on->nic->state->queue[on->queue].fd >= 0 ? &on->nic->state->queue[on->queue] : NULL;
 }
 
+/** A LACP bond wants its bursts however long its worker may sleep. */
+static bw_ns sleep_max(const struct bw_nic_queue *on, bw_ns timeout_ns)
+{
+	const bool is_lacp =
+		on->queue < on->nic->rx_queues && (on->nic->state->queue[on->queue].rx_via & BW_NIC__RX_LACP);
+
+	return is_lacp ? BW_MIN(timeout_ns, LACP_SLEEP_MAX_NS) : timeout_ns;
+}
+
 void bw_nic_sleep(const struct bw_nic_queue *queues, unsigned count, int wake_fd, bw_ns timeout_ns)
 {
-	const struct timespec timeout = { .tv_sec = (time_t)(timeout_ns / BW_NS_PER_SEC),
-		.tv_nsec = (long)(timeout_ns % BW_NS_PER_SEC) };
+	struct timespec timeout;
 	struct bw_nic__queue *q[BW_NIC_SLEEP_MAX];
 	struct pollfd fds[BW_NIC_SLEEP_MAX + 1];
 	bool may_sleep = true;
 	uint64_t counter;
 
 	for (unsigned i = 0; i < count; i++) {
+		timeout_ns = sleep_max(&queues[i], timeout_ns);
 		q[i] = interrupting(&queues[i]);
 		/* poll() passes over negative descriptors. */
 		fds[i] = (struct pollfd){ .fd = q[i] != NULL ? q[i]->fd : -1, .events = POLLIN };
@@ -274,6 +287,8 @@ void bw_nic_sleep(const struct bw_nic_queue *queues, unsigned count, int wake_fd
 			may_sleep &= arm(q[i]);
 	}
 	fds[count] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
+	timeout = (struct timespec){ .tv_sec = (time_t)(timeout_ns / BW_NS_PER_SEC),
+		.tv_nsec = (long)(timeout_ns % BW_NS_PER_SEC) };
 	if (may_sleep && ppoll(fds, count + 1, &timeout, NULL) > 0) {
 		if ((fds[count].revents & POLLIN) && read(wake_fd, &counter, sizeof(counter)) < 0)
 			fds[count].revents = 0; /* another sleeper on the same descriptor was faster */

@@ -26,6 +26,7 @@
  *                then do not come: a sleeping worker looks by itself. It sends no link interrupt unless these are
  *                "legacy" (EAL's --vfio-intr), but reads the PHY when it is asked, as watch_link() does.
  * net_vmxnet3    Tells of its link only who asks. Refuses a TSO packet that asks for an IPv4 checksum: see finish.c.
+ * net_bonding    See bond.c.
  * net_virtio     As that one. Of these three it alone spreads flows in QEMU, with mq=on,rss=on.
  */
 #include <dlfcn.h>
@@ -83,6 +84,19 @@ static unsigned nics_opened;
 /* Of a nic that is open. */
 static bool is_port_taken[RTE_MAX_ETHPORTS];
 
+bool bw_nic__port_take(uint16_t port_id)
+{
+	const bool is_free = !is_port_taken[port_id];
+
+	is_port_taken[port_id] = true;
+	return is_free;
+}
+
+void bw_nic__port_give(uint16_t port_id)
+{
+	is_port_taken[port_id] = false;
+}
+
 static bool is_driver(const struct bw_nic *nic, const char *name)
 {
 	return strcmp(nic->driver, name) == 0;
@@ -107,13 +121,20 @@ static uint16_t data_room(enum bw_nic_kind kind, bool can_scatter, uint16_t mtu)
 static bool kind_can_scatter(enum bw_nic_kind kind)
 {
 	/* memif could, but leaks the first mbuf when it finds no second; virtio, if its peer does. */
-	return kind != BW_NIC_XDP && kind != BW_NIC_MEMIF && kind != BW_NIC_VIRTIO && kind != BW_NIC_PCI &&
-	       kind != BW_NIC_VDEV;
+	return kind != BW_NIC_BOND && kind != BW_NIC_XDP && kind != BW_NIC_MEMIF && kind != BW_NIC_VIRTIO &&
+	       kind != BW_NIC_PCI && kind != BW_NIC_VDEV;
 }
 
-static uint32_t default_mbufs(enum bw_nic_kind kind)
+/* Rings that a queue has: each member of a bond has its own. */
+static unsigned rings_of_queue(const struct bw_nic_plan *plan)
 {
-	return MBUFS_MIN + (kind == BW_NIC_XDP ? XDP_MBUFS : 0);
+	return BW_MAX(plan->member_count, 1u);
+}
+
+static uint32_t default_mbufs(const struct bw_nic_plan *plan)
+{
+	return MBUFS_MIN + (plan->kind == BW_NIC_XDP ? XDP_MBUFS : 0) +
+	       (rings_of_queue(plan) - 1) * 2 * DESCS;
 }
 
 static size_t mbuf_bytes(uint16_t room)
@@ -127,7 +148,7 @@ unsigned bw_nic_memory_mib(
 {
 	const uint16_t room =
 		data_room(plan->kind, kind_can_scatter(plan->kind), mtu != 0 ? mtu : MTU_DEFAULT);
-	const uint64_t mbufs = mbufs_per_worker != 0 ? mbufs_per_worker : default_mbufs(plan->kind);
+	const uint64_t mbufs = mbufs_per_worker != 0 ? mbufs_per_worker : default_mbufs(plan);
 	/* The pool's own ring of pointers, a power of two, and the workers' caches of it. */
 	uint64_t bytes = workers * mbufs * (mbuf_bytes(room) + 2 * sizeof(void *));
 
@@ -182,7 +203,7 @@ static void add_port(struct bw_nic *nic, uint16_t port_id)
 		nic->port_id = port_id;
 	state->port_ids[state->port_count++] = port_id;
 	if (port_id < RTE_MAX_ETHPORTS)
-		is_port_taken[port_id] = true;
+		(void)bw_nic__port_take(port_id);
 	state->is_port_open = true;
 }
 
@@ -230,11 +251,14 @@ static void raise_memlock_limit(void)
 /* Drivers are plugins, of packages of their own. Of another's missing EAL tells by itself. */
 static int find_plugin(const struct bw_nic *nic)
 {
-	const char *driver = nic->plan.kind == BW_NIC_VHOST ? "net_vhost" : "net_virtio";
+	const char *driver = nic->plan.kind == BW_NIC_VHOST    ? "net_vhost"
+			     : nic->plan.kind == BW_NIC_VIRTIO ? "net_virtio"
+			     : nic->plan.kind == BW_NIC_BOND   ? "net_bond"
+							       : NULL;
 	char library[32];
 	void *found;
 
-	if (nic->plan.kind != BW_NIC_VHOST && nic->plan.kind != BW_NIC_VIRTIO)
+	if (driver == NULL)
 		return 0;
 	snprintf(library, sizeof(library), "librte_%s.so.23", driver); /* of DPDK 22.11 */
 	found = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
@@ -302,6 +326,15 @@ static int virtio_attach(struct bw_nic *nic)
 	return 0;
 }
 
+static int bond_attach(struct bw_nic *nic, struct sockets *sockets)
+{
+	int rc = bw_nic__bond_find(nic);
+
+	if (rc == 0)
+		rc = vdev_attach(nic, sockets);
+	return rc == 0 ? bw_nic__bond_join(nic) : rc;
+}
+
 static int pci_attach(struct bw_nic *nic)
 {
 	uint16_t port_id;
@@ -318,6 +351,12 @@ static int pci_attach(struct bw_nic *nic)
 		"shows what it said",
 		nic->plan.spec);
 	return -ENODEV;
+}
+
+/* A NIC, or several as one: DPDK's driver has its hardware, with filters, DMA and an MTU of its own. */
+static bool is_hardware(const struct bw_nic *nic)
+{
+	return nic->plan.kind == BW_NIC_PCI || nic->plan.kind == BW_NIC_BOND;
 }
 
 /* --- MTU, MAC, pools ------------------------------------------------------------------------------------ */
@@ -359,7 +398,7 @@ static int choose_mtu(struct bw_nic *nic, const struct bw_nic_conf *conf, const 
 			nic->plan.spec, nic->mtu, xdp_max, nic->plan.iface, xdp_max);
 		return -EINVAL;
 	}
-	if (nic->plan.kind == BW_NIC_PCI && nic->mtu > mtu_device_max(info)) {
+	if (is_hardware(nic) && nic->mtu > mtu_device_max(info)) {
 		bw_error("--dev %s: an MTU of %u; the NIC takes at most %u", nic->plan.spec, nic->mtu,
 			mtu_device_max(info));
 		return -EINVAL;
@@ -433,7 +472,8 @@ static int make_pools(struct bw_nic *nic, const struct bw_nic_conf *conf, const 
 		kind_can_scatter(nic->plan.kind) || (info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER);
 	const uint16_t room = data_room(is_driver(nic, "net_af_xdp") ? BW_NIC_XDP : nic->plan.kind,
 		can_scatter && nic->plan.kind != BW_NIC_MEMIF, nic->mtu);
-	const uint32_t rings = nic->rx_descs + nic->tx_descs + (is_driver(nic, "net_af_xdp") ? XDP_MBUFS : 0);
+	const uint32_t rings = rings_of_queue(&nic->plan) * (nic->rx_descs + nic->tx_descs) +
+			       (is_driver(nic, "net_af_xdp") ? XDP_MBUFS : 0);
 	/*
 	 * Drivers keep what they have sent until they need its place, so the rings may be full for good. With an eighth
 	 * of all left besides the reserve, connections begin (lib/tcp/pressure.c); the rest is what these may hold.
@@ -441,7 +481,7 @@ static int make_pools(struct bw_nic *nic, const struct bw_nic_conf *conf, const 
 	const uint32_t count_min = (rings + BW_NIC_RESERVE + 2 * MBUF_CACHE) * 8 / 7 + 1;
 
 	nic->mbufs_per_worker =
-		conf->mbufs_per_worker != 0 ? conf->mbufs_per_worker : default_mbufs(nic->plan.kind);
+		conf->mbufs_per_worker != 0 ? conf->mbufs_per_worker : default_mbufs(&nic->plan);
 	if (nic->mbufs_per_worker < count_min) {
 		bw_error("--dev %s: %u mbufs a worker are too few; with the device's rings it takes %u",
 			nic->plan.spec, nic->mbufs_per_worker, count_min);
@@ -479,11 +519,11 @@ static void choose_queues(struct bw_nic *nic, const struct rte_eth_dev_info *inf
 
 	nic->rx_queues = BW_MAX(BW_MIN(want, state->port_count * info->max_rx_queues), 1u);
 	nic->tx_queues = BW_MAX(BW_MIN(want, state->port_count * info->max_tx_queues), 1u);
-	if (nic->plan.kind == BW_NIC_PCI) {
+	if (is_hardware(nic)) {
 		/* Nothing would ever arrive on a second one. */
 		if (!can_rss)
 			nic->rx_queues = 1;
-		if (is_driver(nic, "net_e1000_em"))
+		if (is_driver(nic, "net_e1000_em") || bw_nic__bond_has_driver(nic, "net_e1000_em"))
 			nic->tx_queues = 1;
 	} else {
 		nic->rx_queues = nic->tx_queues = BW_MIN(nic->rx_queues, nic->tx_queues);
@@ -545,7 +585,7 @@ static void note_offloads(struct bw_nic *nic, const struct rte_eth_dev_info *inf
 	 * Memory that a service lends is not EAL's: the IOMMU has no mapping of it, and without an IOMMU its address is
 	 * not the one on the bus. What a device then sends is whatever it reads there, with a checksum that is right.
 	 */
-	state->tx_wants_mapped = nic->plan.kind == BW_NIC_PCI || is_driver(nic, "net_virtio_user");
+	state->tx_wants_mapped = !nic->is_virtual || is_driver(nic, "net_virtio_user");
 	if (is_driver(nic, "net_tap") && nic->mtu > mtu_device_max(info))
 		state->tx_via = BW_NIC__TX_WRITE;
 }
@@ -664,7 +704,6 @@ static bool may_have_interrupts(const struct bw_nic *nic, const struct bw_nic_co
 static int configure_and_start(
 	struct bw_nic *nic, const struct bw_nic_conf *conf, const struct rte_eth_dev_info *info)
 {
-	const bool is_hardware = nic->plan.kind == BW_NIC_PCI;
 	const bool has_interrupts = is_driver(nic, "net_tap") || may_have_interrupts(nic, conf);
 	int rc;
 
@@ -673,7 +712,7 @@ static int configure_and_start(
 	rc = configure(nic, info, has_interrupts);
 	if (rc == 0)
 		rc = start(nic);
-	if (rc != 0 && is_hardware && has_interrupts) {
+	if (rc != 0 && nic->plan.kind == BW_NIC_PCI && has_interrupts) {
 		/* Legacy interrupts and UIO have none for queues, and some drivers then refuse. */
 		bw_nic__listen();
 		rc = configure(nic, info, false);
@@ -782,12 +821,15 @@ static int set_mac(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	struct rte_ether_addr addr;
 	int rc = 0;
 
-	if (conf->mac == NULL)
+	/* A bond of devices without any has none either, and its driver compares. */
+	if (conf->mac == NULL &&
+		(nic->plan.kind != BW_NIC_BOND || rte_eth_macaddr_get(nic->port_id, &addr) != 0 ||
+			!rte_is_zero_ether_addr(&addr)))
 		return 0;
-	memcpy(addr.addr_bytes, conf->mac->b, sizeof(addr.addr_bytes));
+	memcpy(addr.addr_bytes, nic->mac.b, sizeof(addr.addr_bytes));
 	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP) {
 		rc = member_add(nic, PACKET_MR_UNICAST, conf->mac->b);
-	} else if (nic->plan.kind == BW_NIC_PCI) {
+	} else if (is_hardware(nic)) {
 		rc = rte_eth_dev_default_mac_addr_set(nic->port_id, &addr);
 	}
 	if (rc != 0)
@@ -821,9 +863,8 @@ struct rte_mempool *bw_nic_extra_pool(struct bw_nic *nic, unsigned count, unsign
 /** The others refuse what they cannot send. */
 static bool has_link_to_watch(const struct bw_nic *nic)
 {
-	return nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP ||
-	       nic->plan.kind == BW_NIC_PCI || nic->plan.kind == BW_NIC_VHOST ||
-	       nic->plan.kind == BW_NIC_VIRTIO;
+	return nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP || is_hardware(nic) ||
+	       nic->plan.kind == BW_NIC_VHOST || nic->plan.kind == BW_NIC_VIRTIO;
 }
 
 /* It may have another name by now; sockets know it by its number. */
@@ -856,6 +897,7 @@ static void watch_link(void *arg)
 	bool is_down;
 
 	follow_name(nic);
+	bw_nic__bond_watch(nic);
 	is_down = !bw_nic_is_link_up(nic);
 	if (is_down && is_iface_gone(nic)) {
 		bw_error("--dev %s: %s is gone; restart when there is one again", nic->plan.spec,
@@ -884,6 +926,8 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	nic->plan = *conf->plan;
 	nic->worker_count = conf->worker_count;
 	nic->is_virtual = nic->plan.kind != BW_NIC_PCI;
+	for (unsigned i = 0; i < nic->plan.member_count; i++)
+		nic->is_virtual &= !bw_nic__is_pci_member(&nic->plan, i);
 	nic->state = calloc(1, sizeof(*nic->state));
 	nic->pools = calloc(conf->worker_count, sizeof(nic->pools[0]));
 	if (nic->state == NULL || nic->pools == NULL) {
@@ -902,6 +946,7 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	bw_nic__listen();
 	rc = nic->plan.kind == BW_NIC_RING     ? ring_attach(nic)
 	     : nic->plan.kind == BW_NIC_VIRTIO ? virtio_attach(nic)
+	     : nic->plan.kind == BW_NIC_BOND   ? bond_attach(nic, &sockets)
 	     : nic->plan.is_pci                ? pci_attach(nic)
 					       : vdev_attach(nic, &sockets);
 	if (rc != 0)
@@ -927,7 +972,7 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	}
 
 	nic->state->iface_index = iface.index;
-	const bool can_rss = nic->plan.kind == BW_NIC_PCI && bw_nic__rss_can(&info);
+	const bool can_rss = is_hardware(nic) && bw_nic__rss_can(&info);
 
 	rc = choose_mtu(nic, conf, &info, &iface);
 	if (rc != 0)
@@ -964,6 +1009,7 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	if (rc != 0)
 		goto fail;
 	find_interrupts(nic, conf, &sockets);
+	bw_nic__bond_settle(nic);
 	rc = filter_sockets(nic, conf);
 	if (rc != 0)
 		goto fail;
@@ -1027,7 +1073,7 @@ static void close_port(struct bw_nic *nic)
 	for (unsigned i = 0; i < state->port_count; i++) {
 		devices[i] = device_of(nic, state->port_ids[i]);
 		if (state->port_ids[i] < RTE_MAX_ETHPORTS)
-			is_port_taken[state->port_ids[i]] = false;
+			bw_nic__port_give(state->port_ids[i]);
 	}
 	bw_nic__hush();
 	if (nic->plan.kind == BW_NIC_VIRTIO) {
@@ -1046,6 +1092,7 @@ static void close_port(struct bw_nic *nic)
 		if (devices[i] != NULL)
 			bw_nic__remove(devices[i]);
 	}
+	bw_nic__bond_leave(nic);
 	bw_nic__unhush();
 	if (nic->plan.kind == BW_NIC_XDP && is_iface_gone(nic))
 		state->held_by_driver = pools_in_use(nic); /* what it had taken and can no longer send */
@@ -1075,6 +1122,7 @@ void bw_nic_close(struct bw_nic *nic)
 
 	if (state != NULL) {
 		close_port(nic);
+		bw_nic__bond_leave(nic); /* where there was no port yet */
 		if (state->member_fd >= 0)
 			close(state->member_fd);
 		for (unsigned i = 0; i < BW_NIC__QUEUES_MAX; i++)
@@ -1111,7 +1159,7 @@ int bw_nic_join(struct bw_nic *nic, const struct bw_mac *group)
 
 	if (nic->plan.kind == BW_NIC_PACKET || nic->plan.kind == BW_NIC_XDP)
 		return member_add(nic, PACKET_MR_MULTICAST, group->b);
-	if (nic->plan.kind != BW_NIC_PCI && nic->plan.kind != BW_NIC_VDEV)
+	if (!is_hardware(nic) && nic->plan.kind != BW_NIC_VDEV)
 		return 0; /* these filter nothing */
 	for (unsigned i = 0; i < state->group_count; i++) {
 		if (memcmp(state->group[i].addr_bytes, group->b, sizeof(group->b)) == 0)
@@ -1132,7 +1180,7 @@ int bw_nic_hear_groups(struct bw_nic *nic)
 {
 	int rc;
 
-	if (nic->plan.kind != BW_NIC_PCI && nic->plan.kind != BW_NIC_VDEV)
+	if (!is_hardware(nic) && nic->plan.kind != BW_NIC_VDEV)
 		return 0; /* these filter nothing */
 	rc = rte_eth_allmulticast_enable(nic->port_id);
 	return rc == -ENOTSUP && nic->plan.kind == BW_NIC_VDEV ? 0 : rc;

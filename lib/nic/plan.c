@@ -27,6 +27,8 @@
 /* As DPDK has it. */
 #define XDP_BUSY_POLL     64
 
+#define VDEV_NAME "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+
 _Static_assert(XDP_QUEUES_MAX <= RTE_MAX_ETHPORTS, "ports");
 
 static bool is_iface_name(const char *name)
@@ -475,6 +477,81 @@ static int plan_pci(const char *rest, unsigned queues, struct bw_nic_plan *plan)
 	return set_devargs(plan, "%s%s", addr, rest + addr_len);
 }
 
+/* 0, or -errno after one line. */
+static int bond_member(struct bw_nic_plan *plan, const char *word, unsigned queues)
+{
+	struct bw_nic_plan member = { 0 };
+	const char *name = word;
+	int rc;
+
+	if (strncmp(word, "pci:", 4) == 0) {
+		memcpy(member.spec, plan->spec, sizeof(member.spec));
+		rc = plan_pci(word + 4, queues, &member);
+		if (rc != 0)
+			return rc;
+		name = member.devargs;
+	} else if (strncmp(word, "net_", 4) != 0 || word[strspn(word, VDEV_NAME)] != '\0') {
+		bw_error(
+			"--dev %s: \"%s\" is no member; write pci:ADDR, or net_NAME of a device behind \"--\"; a bond of the "
+			"kernel's is xdp:bond0 or packet:bond0",
+			plan->spec, word);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < plan->member_count; i++) {
+		if (strcmp(plan->members[i], name) != 0)
+			continue;
+		bw_error("--dev %s: %s is named twice; leave one of them out", plan->spec, name);
+		return -EINVAL;
+	}
+	if (plan->member_count == BW_NIC_MEMBERS_MAX || strlen(name) >= sizeof(plan->members[0])) {
+		bw_error(
+			"--dev %s: %s is one member too many, or its name is too long; at most %u, of %zu letters",
+			plan->spec, name, BW_NIC_MEMBERS_MAX, sizeof(plan->members[0]) - 1);
+		return -EINVAL;
+	}
+	memcpy(plan->members[plan->member_count++], name, strlen(name) + 1);
+	return 0;
+}
+
+static int plan_bond(const char *rest, unsigned queues, struct bw_nic_plan *plan)
+{
+	/* As net_bonding numbers them. */
+	static const struct {
+		const char *name;
+		unsigned number;
+	} modes[] = { { "active-backup", 1 }, { "balance-xor", 2 }, { "802.3ad", 4 } };
+	char text[sizeof(plan->spec)], members[sizeof(plan->devargs)] = "", *save = text, *word;
+	unsigned mode = 0;
+	size_t used = 0;
+	int rc = 0;
+
+	memcpy(text, rest, strlen(rest) + 1);
+	word = strsep(&save, ",");
+	for (unsigned i = 0; i < BW_ARRAY_LEN(modes); i++)
+		if (strcmp(word, modes[i].name) == 0)
+			mode = modes[i].number;
+	if (mode == 0) {
+		bw_error("--dev %s: \"%s\" is no mode of a bond; write bond:MODE,DEV,DEV with active-backup, "
+			 "balance-xor or 802.3ad",
+			plan->spec, word);
+		return -EINVAL;
+	}
+	plan->kind = BW_NIC_BOND;
+	while (rc == 0 && (word = strsep(&save, ",")) != NULL)
+		rc = bond_member(plan, word, queues);
+	if (rc != 0)
+		return rc;
+	if (plan->member_count < 2) {
+		bw_error("--dev %s: a bond has two members or more; write bond:MODE,DEV,DEV", plan->spec);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < plan->member_count && used < sizeof(members); i++)
+		used += (size_t)snprintf(
+			members + used, sizeof(members) - used, ",slave=%s", plan->members[i]);
+	plan->queues_max = queues;
+	return set_devargs(plan, "net_bonding0,mode=%u,xmit_policy=l34%s", mode, members);
+}
+
 /* The only PCI NIC that somebody has given to DPDK is meant; else the device that needs nothing. */
 static int plan_auto(unsigned queues, struct bw_nic_plan *plan)
 {
@@ -518,23 +595,42 @@ static int plan_vdev(const char *spec, unsigned queues, struct bw_nic_plan *plan
 	return set_devargs(plan, "%s", spec);
 }
 
-/* What an instance can have once: an interface, a socket, a PCI device. NULL: they do not meet. */
-static const char *common(const struct bw_nic_plan *a, const struct bw_nic_plan *b)
+/* The name by which DPDK knows a NIC or a bond's member; NULL behind the last one. */
+static const char *device_name(const struct bw_nic_plan *plan, unsigned index, char out[32])
 {
+	if (plan->member_count == 0 && index == 0 && plan->devargs[0] != '\0')
+		snprintf(out, 32, "%.*s", (int)BW_MIN(strcspn(plan->devargs, ","), 31u), plan->devargs);
+	else if (index < plan->member_count)
+		memcpy(out, plan->members[index], 32);
+	else
+		return NULL;
+	return out;
+}
+
+/* What an instance can have once: an interface, a socket, a PCI device. NULL: they do not meet. */
+static const char *common(const struct bw_nic_plan *a, const struct bw_nic_plan *b, char name[32])
+{
+	const bool are_named = (a->is_pci || a->member_count > 0) && (b->is_pci || b->member_count > 0);
+	char other[32];
+
 	if (a->iface[0] != '\0' && strcmp(a->iface, b->iface) == 0)
 		return a->iface;
 	if (a->socket[0] != '\0' && strcmp(a->socket, b->socket) == 0)
 		return a->socket;
-	if (a->is_pci && b->is_pci && strncmp(a->devargs, b->devargs, BW_NIC__PCI_ADDR_BYTES - 4) == 0)
-		return "the NIC";
+	for (unsigned i = 0; are_named && device_name(a, i, name) != NULL; i++)
+		for (unsigned k = 0; device_name(b, k, other) != NULL; k++)
+			if (strcmp(name, other) == 0)
+				return name;
 	return NULL;
 }
 
 int bw_nic__plans_meet(const struct bw_nic_plan *plans, unsigned count)
 {
+	char name[32];
+
 	for (unsigned i = 1; i < count; i++) {
 		for (unsigned k = 0; k < i; k++) {
-			const char *what = common(&plans[k], &plans[i]);
+			const char *what = common(&plans[k], &plans[i], name);
 
 			if (what == NULL)
 				continue;
@@ -585,11 +681,14 @@ int bw_nic_plan(const char *spec, unsigned queues, struct bw_nic_plan *plan)
 		return plan_pcap(rest, plan);
 	if (IS("pci"))
 		return plan_pci(rest, queues, plan);
+	if (IS("bond"))
+		return plan_bond(rest, queues, plan);
 #undef IS
 	if (strncmp(spec, "net_", 4) == 0 || strncmp(spec, "eth_", 4) == 0)
 		return plan_vdev(spec, queues, plan);
-	bw_error("--dev %s: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, "
-		 "vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v",
+	bw_error(
+		"--dev %s: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, "
+		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, bond:MODE,DEV,DEV or net_DRIVER,k=v",
 		spec);
 	return -EINVAL;
 }

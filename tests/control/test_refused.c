@@ -53,7 +53,7 @@ static void devices(void **state)
 		"--dev: 'pakcet:eth7' is no kind of device; did you mean packet?");
 	REFUSED(NULL, FLAGS("--dev", "carrier-pigeon"),
 		"--dev: 'carrier-pigeon' is no kind of device; give tap, packet:IFACE, xdp:IFACE, memif:SOCKET, "
-		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, auto or net_... devargs");
+		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, bond:MODE,DEV,DEV, auto or net_... devargs");
 	REFUSED(NULL, FLAGS("--dev", "ring", "--echo", "7"),
 		"--dev: ring has no address for Barewire; give --addr CIDR, one that nobody on that network has");
 	REFUSED("device: memif:s\n", FLAGS("--echo", "7"),
@@ -489,7 +489,7 @@ static void a_value_of_many_lines(void **state)
 {
 	REFUSED("device: \"a\\nb\\e[31m\"\n", FLAGS(),
 		"c.yaml:1: device: 'a?b?[31m' is no kind of device; give tap, packet:IFACE, xdp:IFACE, memif:SOCKET, "
-		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, auto or net_... devargs");
+		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, bond:MODE,DEV,DEV, auto or net_... devargs");
 }
 
 static void a_file_that_never_ends(void **state)

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include <rte_dev.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_udp.h>
@@ -896,6 +897,15 @@ static int wire_open(const char *iface)
 	return fd;
 }
 
+/* That the link was down once, which the socket would be told of. */
+static void wire_forget(int wire)
+{
+	socklen_t bytes = sizeof(int);
+	int error;
+
+	assert_int_equal(getsockopt(wire, SOL_SOCKET, SO_ERROR, &error, &bytes), 0);
+}
+
 static void marked(uint8_t frame[60], const struct bw_mac *to, uint8_t mark)
 {
 	static const uint8_t from[6] = { 2, 0, 0, 0, 0, 9 };
@@ -940,6 +950,7 @@ static void marked_leaves(struct bw_nic *nic, int wire, uint8_t mark)
 	char *at;
 
 	assert_non_null(m);
+	wire_forget(wire);
 	marked(frame, &all, mark);
 	at = rte_pktmbuf_append(m, 60);
 	assert_non_null(at);
@@ -958,6 +969,7 @@ static void marked_comes(const struct bw_nic *nic, int wire, uint8_t mark)
 {
 	uint8_t frame[60];
 
+	wire_forget(wire);
 	marked(frame, &nic->mac, mark);
 	assert_int_equal(send(wire, frame, sizeof(frame), 0), sizeof(frame));
 }
@@ -1039,6 +1051,169 @@ static void two_of_the_same_kind(void **unused)
 	}
 }
 
+/* --- a bond --------------------------------------------------------------------------------------------- */
+
+static void bond_link_becomes(const struct bw_nic *nic, bool is_up)
+{
+	const bw_ns deadline = monotonic() + 5 * BW_NS_PER_SEC;
+
+	while (bw_nic_is_link_up(nic) != is_up && monotonic() < deadline)
+		usleep(1000);
+	assert_int_equal(bw_nic_is_link_up(nic), is_up);
+}
+
+/* Until frames that come by this wire are heard: the driver looks at the links by itself. Returns how long it took. */
+static bw_ns wire_becomes_active(struct bw_nic *nic, int wire)
+{
+	const bw_ns start = monotonic();
+	struct rte_mbuf *pkts[16];
+	unsigned found = 0;
+
+	while (found == 0 && monotonic() - start < 5 * BW_NS_PER_SEC) {
+		uint16_t count;
+
+		marked_comes(nic, wire, 99);
+		usleep(5000);
+		count = bw_nic_rx(nic, 0, pkts, BW_ARRAY_LEN(pkts));
+		for (uint16_t i = 0; i < count; i++)
+			found += rte_pktmbuf_mtod(pkts[i], const uint8_t *)[14] == 99;
+		rte_pktmbuf_free_bulk(pkts, count);
+	}
+	assert_true(found > 0);
+	drain(nic);
+	return monotonic() - start;
+}
+
+/* Two TAPs as the links: what the kernel sets down is a link that is down. */
+static void a_bond_goes_on_by_its_other_member(void **unused)
+{
+	static const char *const ifaces[] = { "bwm0", "bwm1" };
+	struct bw_nic_plan plan;
+	const struct bw_nic_conf conf = { .plan = &plan, .worker_count = 1, .mbufs_per_worker = 8191 };
+	struct bw_nic nic, second;
+	struct bw_mac mac;
+	int wires[2];
+
+	assert_int_equal(rte_dev_probe("net_tap8,iface=bwm0"), 0);
+	assert_int_equal(rte_dev_probe("net_tap9,iface=bwm1"), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		run("sysctl -qw net.ipv6.conf.%s.disable_ipv6=1", ifaces[i]);
+		wires[i] = wire_open(ifaces[i]);
+	}
+	assert_int_equal(bw_nic_plan("bond:active-backup,net_tap8,net_nothing", 1, &plan), 0);
+	capture_begin();
+	assert_int_equal(bw_nic_open(&nic, &conf), -ENODEV);
+	assert_string_equal(capture_end(),
+		"barewire: error: --dev bond:active-backup,net_tap8,net_nothing: there is no device net_nothing; make it "
+		"with: -- --vdev=net_nothing\n");
+
+	for (unsigned life = 0; life < 2; life++) {
+		nic_start(&nic, "bond:active-backup,net_tap8,net_tap9", 0);
+		mac = nic.mac;
+		assert_string_equal(nic.driver, "net_bonding");
+		assert_true(nic.is_virtual);
+		assert_false(nic.has_rx_interrupt);
+		assert_true(bw_nic_is_link_up(&nic));
+		assert_int_equal(bw_nic_plan("bond:active-backup,net_tap8,net_tap9", 1, &plan), 0);
+		capture_begin();
+		assert_int_equal(bw_nic_open(&second, &conf), -EBUSY);
+		capture_end();
+
+		for (unsigned round = 0; round < 3; round++) {
+			const unsigned active = round % 2;
+
+			assert_true(wire_becomes_active(&nic, wires[active]) < BW_NS_PER_SEC);
+			for (unsigned i = 0; i < 20; i++) {
+				marked_comes(&nic, wires[active], 1);
+				marked_arrives(&nic, 1);
+				marked_leaves(&nic, wires[active], 2);
+			}
+			assert_memory_equal(nic.mac.b, mac.b, 6);
+			run("ip link set %s down", ifaces[active]);
+			assert_true(wire_becomes_active(&nic, wires[!active]) < BW_NS_PER_SEC);
+			assert_true(bw_nic_is_link_up(&nic));
+			/* When it comes back it is the other's backup, and nothing changes. */
+			run("ip link set %s up", ifaces[active]);
+			usleep(300000);
+			marked_comes(&nic, wires[!active], 3);
+			marked_arrives(&nic, 3);
+		}
+		for (unsigned i = 0; i < 2; i++)
+			run("ip link set %s down", ifaces[i]);
+		bond_link_becomes(&nic, false);
+		for (unsigned i = 0; i < 2; i++)
+			run("ip link set %s up", ifaces[i]);
+		bond_link_becomes(&nic, true);
+		drain(&nic);
+		nic_end(&nic);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		close(wires[i]);
+}
+
+/* Datagrams of several flows, counted where they come out. */
+static void flows_leave(struct bw_nic *nic, const int ip_wires[2], unsigned counts[2])
+{
+	struct bw_counters counters = { 0 };
+	uint8_t frame[64];
+
+	counts[0] = counts[1] = 0;
+	for (unsigned flow = 0; flow < 32; flow++) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(nic->pools[0]);
+		/* IPv4, UDP, 46 bytes; from and to, and a port. */
+		uint8_t packet[60] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, [12] = 0x08, [14] = 0x45,
+			[17] = 46, [23] = IPPROTO_UDP, [29] = 9, [33] = 9, [35] = (uint8_t)flow };
+		char *at;
+
+		assert_non_null(m);
+		at = rte_pktmbuf_append(m, sizeof(packet));
+		assert_non_null(at);
+		memcpy(at, packet, sizeof(packet));
+		assert_int_equal(bw_nic_tx(nic, 0, &m, 1, &counters), 1);
+	}
+	usleep(100000);
+	for (unsigned i = 0; i < 2; i++) {
+		wire_forget(ip_wires[i]);
+		while (recv(ip_wires[i], frame, sizeof(frame), MSG_DONTWAIT) == 60)
+			counts[i]++;
+	}
+}
+
+/* Flows are spread over the links that are up; what comes by any of them is taken. */
+static void a_bond_spreads_flows(void **unused)
+{
+	static const char *const ifaces[] = { "bwm0", "bwm1" };
+	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(0x0800) };
+	int wires[2], ip_wires[2];
+	unsigned counts[2];
+	struct bw_nic nic;
+
+	nic_start(&nic, "bond:balance-xor,net_tap8,net_tap9", 0);
+	for (unsigned i = 0; i < 2; i++) {
+		wires[i] = wire_open(ifaces[i]);
+		ip_wires[i] = socket(AF_PACKET, SOCK_RAW, 0);
+		at.sll_ifindex = (int)if_nametoindex(ifaces[i]);
+		assert_int_equal(bind(ip_wires[i], (const struct sockaddr *)&at, sizeof(at)), 0);
+		(void)wire_becomes_active(&nic, wires[i]);
+	}
+	flows_leave(&nic, ip_wires, counts);
+	assert_int_equal(counts[0] + counts[1], 32);
+	assert_in_range(counts[0], 1, 31);
+	run("ip link set bwm0 down");
+	usleep(300000);
+	flows_leave(&nic, ip_wires, counts);
+	assert_int_equal(counts[0], 0);
+	assert_int_equal(counts[1], 32);
+	run("ip link set bwm0 up");
+	(void)wire_becomes_active(&nic, wires[0]);
+	drain(&nic);
+	for (unsigned i = 0; i < 2; i++) {
+		close(wires[i]);
+		close(ip_wires[i]);
+	}
+	nic_end(&nic);
+}
+
 static int start_eal(void **unused)
 {
 	const struct bw_eal_conf conf = { .memory_mib = 160 };
@@ -1079,6 +1254,8 @@ int main(void)
 		cmocka_unit_test(two_taps),
 		cmocka_unit_test(two_of_different_kinds),
 		cmocka_unit_test(two_of_the_same_kind),
+		cmocka_unit_test(a_bond_goes_on_by_its_other_member),
+		cmocka_unit_test(a_bond_spreads_flows),
 	};
 
 	if (!bw_nic__has_capability(CAP_NET_ADMIN) || !bw_nic__has_capability(CAP_SYS_ADMIN) ||

@@ -51,11 +51,11 @@ static void nonsense_is_named(void **unused)
 	expect("bogus", 1, -EINVAL,
 		PREFIX
 		"--dev bogus: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, "
-		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v\n");
+		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, bond:MODE,DEV,DEV or net_DRIVER,k=v\n");
 	expect("ring:1", 1, -EINVAL,
 		PREFIX
 		"--dev ring:1: not a device; write auto, tap[:NAME], packet:IFACE, xdp:IFACE, memif:SOCKET, "
-		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR or net_DRIVER,k=v\n");
+		"vhost:SOCKET, virtio:SOCKET, ring, pcap:IN,OUT, pci:ADDR, bond:MODE,DEV,DEV or net_DRIVER,k=v\n");
 	expect("tap:a/b", 1, -EINVAL,
 		PREFIX "--dev tap:a/b: \"a/b\" is not an interface name: 1 to 15 letters, digits, . _ -\n");
 	expect("tap:sixteen-letters-", 1, -EINVAL,
@@ -110,6 +110,47 @@ static void pci_addresses(void **unused)
 	expect("pci:fe:1f.7", 1, -ENODEV,
 		PREFIX
 		"--dev pci:fe:1f.7: there is no PCI device 0000:fe:1f.7; `barewire doctor` lists the NICs\n");
+}
+
+static void bonds(void **unused)
+{
+	expect("bond:active-backup,net_a,net_b", 3, 0, "");
+	assert_int_equal(plan.kind, BW_NIC_BOND);
+	assert_int_equal(plan.queues_max, 3);
+	assert_int_equal(plan.member_count, 2);
+	assert_string_equal(plan.members[1], "net_b");
+	assert_string_equal(plan.devargs, "net_bonding0,mode=1,xmit_policy=l34,slave=net_a,slave=net_b");
+	assert_false(plan.is_pci);
+	assert_int_equal(bw_nic_has_default_route(&plan), -EOPNOTSUPP);
+	expect("bond:balance-xor,net_a,net_b,net_c", 1, 0, "");
+	assert_non_null(strstr(plan.devargs, ",mode=2,"));
+	expect("bond:802.3ad,net_a,net_b", 1, 0, "");
+	assert_non_null(strstr(plan.devargs, ",mode=4,"));
+
+	expect("bond", 1, -EINVAL,
+		PREFIX
+		"--dev bond: \"\" is no mode of a bond; write bond:MODE,DEV,DEV with active-backup, balance-xor or "
+		"802.3ad\n");
+	expect("bond:lacp,net_a,net_b", 1, -EINVAL,
+		PREFIX
+		"--dev bond:lacp,net_a,net_b: \"lacp\" is no mode of a bond; write bond:MODE,DEV,DEV with "
+		"active-backup, balance-xor or 802.3ad\n");
+	expect("bond:802.3ad,net_a", 1, -EINVAL,
+		PREFIX "--dev bond:802.3ad,net_a: a bond has two members or more; write bond:MODE,DEV,DEV\n");
+	expect("bond:802.3ad,net_a,eth0", 1, -EINVAL,
+		PREFIX
+		"--dev bond:802.3ad,net_a,eth0: \"eth0\" is no member; write pci:ADDR, or net_NAME of a device behind "
+		"\"--\"; a bond of the kernel's is xdp:bond0 or packet:bond0\n");
+	expect("bond:802.3ad,net_a,net_b,net_a", 1, -EINVAL,
+		PREFIX "--dev bond:802.3ad,net_a,net_b,net_a: net_a is named twice; leave one of them out\n");
+	expect("bond:802.3ad,pci:fe:1f.7,net_a", 1, -ENODEV,
+		PREFIX
+		"--dev bond:802.3ad,pci:fe:1f.7,net_a: there is no PCI device 0000:fe:1f.7; `barewire doctor` lists "
+		"the NICs\n");
+	expect("bond:802.3ad,net_1,net_2,net_3,net_4,net_5,net_6,net_7,net_8,net_9", 1, -EINVAL,
+		PREFIX
+		"--dev bond:802.3ad,net_1,net_2,net_3,net_4,net_5,net_6,net_7,net_8,net_9: net_9 is one member too "
+		"many, or its name is too long; at most 8, of 31 letters\n");
 }
 
 static void memif_options(void **unused)
@@ -449,6 +490,7 @@ int main(void)
 		cmocka_unit_test(nonsense_is_named),
 		cmocka_unit_test(a_spec_is_bounded),
 		cmocka_unit_test(pci_addresses),
+		cmocka_unit_test(bonds),
 		cmocka_unit_test(memif_options),
 		cmocka_unit_test(memif_socket_files),
 		cmocka_unit_test(vhost_options),

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include <rte_eth_ring.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_lcore.h>
@@ -27,9 +28,11 @@ static char dir[] = "/tmp/bw-ports-XXXXXX";
 static void nic_start(struct bw_nic *nic, const char *spec, unsigned workers)
 {
 	struct bw_nic_plan plan;
-	const struct bw_nic_conf conf = { .plan = &plan, .worker_count = workers, .mbufs_per_worker = 4095 };
+	struct bw_nic_conf conf = { .plan = &plan, .worker_count = workers, .mbufs_per_worker = 4095 };
 
 	assert_int_equal(bw_nic_plan(spec, workers, &plan), 0);
+	if (plan.member_count > 0)
+		conf.mbufs_per_worker = 8191; /* each has rings */
 	assert_int_equal(bw_nic_open(nic, &conf), 0);
 }
 
@@ -652,6 +655,104 @@ static void a_name_that_is_taken(void **unused)
 	nic_end(&second);
 }
 
+/* --- a bond --------------------------------------------------------------------------------------------- */
+
+/* A cable of two rings, and a port at each of its ends. */
+struct cable {
+	struct rte_ring *rings[2];
+	uint16_t ports[2];
+};
+
+static void lay(struct cable *cable, const char *end, const char *other)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		cable->rings[i] = rte_ring_create(
+			i == 0 ? end : other, 1024, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+		assert_non_null(cable->rings[i]);
+	}
+	cable->ports[0] = (uint16_t)rte_eth_from_rings(end, &cable->rings[0], 1, &cable->rings[1], 1, 0);
+	cable->ports[1] = (uint16_t)rte_eth_from_rings(other, &cable->rings[1], 1, &cable->rings[0], 1, 0);
+}
+
+/* A turn of either end's. Returns what came to `to` that is neither LACP's nor for others; the first of it is `got`. */
+static unsigned turn(struct bw_nic *to, struct bw_nic *from)
+{
+	struct rte_mbuf *pkts[32];
+	const uint16_t got = bw_nic_rx(to, 0, pkts, BW_ARRAY_LEN(pkts));
+
+	rte_pktmbuf_free_bulk(pkts, got);
+	assert_int_equal(bw_nic_rx(from, 0, pkts, BW_ARRAY_LEN(pkts)), 0);
+	usleep(1000);
+	return got;
+}
+
+/* A packet a turn, of several flows, until one arrives; returns how many turns that took. */
+static unsigned passes(struct bw_nic *from, struct bw_nic *to, unsigned turns_max)
+{
+	struct bw_counters counters = { 0 };
+	unsigned turns = 0;
+
+	for (; turns < turns_max; turns++) {
+		struct rte_mbuf *m = build(from, &(struct shape){ .payload = 10 });
+
+		memcpy(rte_pktmbuf_mtod(m, uint8_t *), to->mac.b, 6);
+		memcpy(rte_pktmbuf_mtod(m, uint8_t *) + 6, from->mac.b, 6);
+		rte_pktmbuf_mtod(m, uint8_t *)[12] = 0x08;
+		rte_pktmbuf_mtod(m, uint8_t *)[35] = (uint8_t)turns; /* a port's */
+		if (bw_nic_tx(from, 0, &m, 1, &counters) == 0)
+			rte_pktmbuf_free(m);
+		if (turn(to, from) > 0)
+			break;
+	}
+	return turns;
+}
+
+/* Two of our own, since no other peer is at hand: LACP brings them together, and apart. */
+static void bonds_agree_by_lacp(void **unused)
+{
+	struct cable cables[2];
+	struct bw_nic left, right;
+
+	lay(&cables[0], "la", "ra");
+	lay(&cables[1], "lb", "rb");
+	nic_start(&left, "bond:802.3ad,net_ring_la,net_ring_lb", 1);
+	nic_start(&right, "bond:802.3ad,net_ring_ra,net_ring_rb", 1);
+	assert_true(bw_nic_is_link_up(&left));
+	/* Nothing before they have agreed, and for that they are to look for packets, no more. */
+	assert_int_equal(passes(&left, &right, 20), 20);
+	for (const bw_ns start = monotonic(); monotonic() - start < 5 * BW_NS_PER_SEC;)
+		assert_int_equal(turn(&right, &left), 0);
+	assert_in_range(passes(&left, &right, 20), 0, 19);
+	assert_in_range(passes(&right, &left, 20), 0, 19);
+	const bw_ns before = monotonic();
+
+	bw_nic_sleep(&(struct bw_nic_queue){ &left, 0 }, 1, -1, 20 * BW_NS_PER_SEC);
+	assert_true(monotonic() - before < BW_NS_PER_SEC);
+	/* One cable is cut, at either end. */
+	assert_int_equal(rte_eth_dev_set_link_down(cables[0].ports[0]), 0);
+	assert_int_equal(rte_eth_dev_set_link_down(cables[0].ports[1]), 0);
+	for (unsigned i = 0; i < 300; i++)
+		(void)turn(&right, &left);
+	for (unsigned i = 0; i < 20; i++)
+		assert_in_range(passes(&left, &right, 100), 0, 99);
+	assert_true(bw_nic_is_link_up(&left));
+	for (unsigned i = 0; i < 20; i++)
+		(void)turn(&right, &left);
+	bw_nic_stop_queues(&left);
+	bw_nic_stop_queues(&right);
+	for (unsigned i = 0; i < 4; i++) {
+		struct rte_ring *ring = cables[i / 2].rings[i % 2];
+		void *pkt;
+
+		while (rte_ring_dequeue(ring, &pkt) == 0)
+			rte_pktmbuf_free(pkt);
+	}
+	assert_int_equal(bw_nic_mbufs_in_use(&left), 0);
+	assert_int_equal(bw_nic_mbufs_in_use(&right), 0);
+	bw_nic_close(&left);
+	bw_nic_close(&right);
+}
+
 static void an_mtu_out_of_range_is_refused(void **unused)
 {
 	struct bw_nic_plan plan;
@@ -834,6 +935,7 @@ int main(void)
 		cmocka_unit_test(two_vhosts_and_two_virtios),
 		cmocka_unit_test(plans_that_meet),
 		cmocka_unit_test(a_name_that_is_taken),
+		cmocka_unit_test(bonds_agree_by_lacp),
 		cmocka_unit_test(an_mtu_out_of_range_is_refused),
 		cmocka_unit_test(an_unknown_driver_is_one_line),
 		cmocka_unit_test(raw_devargs),

@@ -79,15 +79,15 @@ class Guests:
         self.image, self.files, self.new_folder = image, files, new_folder
         self.wanted = self.guest = self.ns = None
 
-    def get(self, model, queues):
-        if self.wanted != (model, queues):
+    def get(self, model, queues, kind):
+        if self.wanted != (model, queues, kind):
             self.remove()
             self.ns = Namespace("q")
             folder = self.new_folder(model)
             (folder / "initrd").write_bytes(first_files(self.image))
-            self.guest = Guest(self.ns, folder, model=model, image=self.image, build=BINARY.parent.parent,
-                               www=self.files, queues=queues)
-            self.wanted = (model, queues)
+            self.guest = kind(self.ns, folder, model=model, image=self.image, build=BINARY.parent.parent,
+                              www=self.files, queues=queues)
+            self.wanted = (model, queues, kind)
         return self.guest
 
     def remove(self):
@@ -112,8 +112,8 @@ def guests(image, files, tmp_path_factory):
 @pytest.fixture
 def lend(request, guests):
     """A guest with so many queues of such a NIC, for one test."""
-    def get(model, queues=1):
-        guest = request.node.bw_guest = guests.get(model, queues)
+    def get(model, queues=1, kind=Guest):
+        guest = request.node.bw_guest = guests.get(model, queues, kind)
         if guest.monitor is None:
             guest.ready()
         return guest

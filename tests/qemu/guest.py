@@ -15,7 +15,7 @@ import subprocess
 
 from lab import Failed, stop, wait_until
 
-NIC = "0000:00:10.0"
+NIC, SECOND_NIC = "0000:00:10.0", "0000:00:11.0"
 MAC = "52:54:00:00:77:02"
 TAP = "tap0"
 V4, V4_HOST = "198.18.77.2", "198.18.77.1"
@@ -82,8 +82,13 @@ class Guest:
         # The IOMMU is before all devices that are to be behind it.
         return ["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48", "-netdev", cable, "-device", device]
 
-    # What the guest's kernel is told.
-    kernel = f"intel_iommu=on hugepages=256 NIC={NIC}"
+    nics = (NIC,)
+    dev = f"pci:{NIC}"
+
+    @property
+    def kernel(self):
+        """What the guest's kernel is told."""
+        return f"intel_iommu=on hugepages=256 NIC={','.join(self.nics)}"
 
     def argv(self, image, shares):
         words = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-M", "q35,kernel-irqchip=split", "-cpu", "max",
@@ -124,8 +129,8 @@ class Guest:
 
     def ready(self):
         """It has booted, and its shell has spoken first: what is typed before that gets lost."""
-        driver = self.wait_for(rf"guest: {NIC} is with (.*)\n", "the guest's shell")[1]
-        assert driver == "vfio-pci", f"the NIC's driver in the guest: '{driver}'"
+        said = self.wait_for(r"guest: (.*)\n", "the guest's shell")[1]
+        assert said.split() == " ".join(f"{nic} is with vfio-pci" for nic in self.nics).split()
         self.monitor = Monitor(self.folder / "qmp")
 
     def dma_faults(self):
@@ -158,6 +163,30 @@ class Guest:
             except (BrokenPipeError, subprocess.TimeoutExpired):
                 stop(self.process)
         self.process.stdin.close()
+
+
+class BondGuest(Guest):
+    """One with two NICs on one cable: what comes out of it reaches both, and each has a plug of its own."""
+
+    nics = (NIC, SECOND_NIC)
+    mode = "active-backup"
+
+    @property
+    def dev(self):
+        return f"bond:{self.mode}," + ",".join(f"pci:{nic}" for nic in self.nics)
+
+    def network(self):
+        words = ["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48",
+                 "-netdev", f"tap,id=tap,ifname={TAP},script=no,downscript=no,vhost=off",
+                 "-netdev", "hubport,id=trunk,hubid=0,netdev=tap"]
+        for nic in self.nics:
+            plug = f"plug{nic[8:10]}"
+            words += ["-netdev", f"hubport,id={plug},hubid=0",
+                      "-device", f"{self.model},netdev={plug},mac={MAC[:-2]}{nic[8:10]},bus=pcie.0,addr={nic[8:10]}"]
+        return words
+
+    def cable(self, is_in, nic=NIC):
+        self.monitor.ask("set_link", name=f"plug{nic[8:10]}", up=is_in)
 
 
 class VhostGuest(Guest):
@@ -209,7 +238,7 @@ class Server:
         self.guest = guest
         self.start = len(guest.said())
         self.is_checked = False
-        words = ["/build/app/barewire", "serve", "--dev", f"pci:{NIC}", "--addr", f"{V4}/24", "--addr", f"{V6}/64",
+        words = ["/build/app/barewire", "serve", "--dev", guest.dev, "--addr", f"{V4}/24", "--addr", f"{V6}/64",
                  "--http", f"{HTTP}=/www", "--resp", str(RESP), "--echo", str(ECHO), *map(str, options)]
         # Its pid is the shell's, which exec() turns into it.
         guest.type(f"(sh -c 'echo guest: pid $$; exec {' '.join(words)}'; echo guest: status $?) &")

@@ -14,7 +14,7 @@ import subprocess
 import pytest
 
 from clients import Expected, download, echo_upload
-from guest import ECHO, FAMILIES, HTTP, MAC, RESP, TAP, V4, V4_HOST
+from guest import ECHO, FAMILIES, HTTP, MAC, NIC, RESP, SECOND_NIC, TAP, V4, V4_HOST, BondGuest
 from lab import stop, wait_until
 
 Model = collections.namedtuple("Model", "driver offloads software tx_queues")
@@ -305,6 +305,49 @@ def test_steering_on_the_guests_kernel(lend):
     guest.type("(/build/tests/steer/test_steer_classify 2>&1; echo guest: ended with $?) &")
     assert guest.wait_for(r"guest: ended with (\d+)", "the unit tests", since=start, timeout=100)[1] == "0"
     assert re.findall(r"\[  PASSED  \] (\d+) test", guest.said()[start:]) == ["12", "12"]
+
+
+@pytest.mark.parametrize("model", ["e1000e", "vmxnet3"])
+def test_a_bond_goes_on_by_its_other_member(lend, files, model):
+    """Active-backup: whichever plug is pulled, also in the middle of a transfer, the other NIC has the traffic, at the same
+    MAC. With both out the link is down."""
+    guest = lend(model, kind=BondGuest)
+    server = guest.serve()
+    banner = server.ready()
+    assert "(net_bonding)" in banner["device"]
+    exchange(guest, files, "1m")
+    expected = Expected(files / "10m")
+    with guest.ns:
+        client = socket.create_connection((V4, HTTP), timeout=60)
+    client.sendall(b"GET /10m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    stream = client.makefile("rb")
+    while stream.readline() != b"\r\n":
+        pass
+    expected.feed(stream.read(1 << 20))
+    so_far = len(server.output())
+    guest.cable(False, NIC)
+    server.wait_for(f"link of {NIC} is down", "the server to see that the first cable is out", since=so_far)
+    while chunk := stream.read(1 << 16):
+        expected.feed(chunk)
+    expected.done()
+    expected.close()
+    stream.close()
+    client.close()
+    exchange(guest, files, "1m")
+    guest.cable(True, NIC)
+    server.wait_for(f"link of {NIC} is up", "the server to see that it is in again", since=so_far)
+    exchange(guest, files, "100k")
+    guest.cable(False, SECOND_NIC)
+    server.wait_for(f"link of {SECOND_NIC} is down", "the server to see that the second is out", since=so_far)
+    exchange(guest, files, "1m")
+    assert "link is down" not in server.output()[so_far:]
+    guest.cable(False, NIC)
+    server.wait_for("link is down", "the server to see that both are out", since=so_far)
+    guest.cable(True, SECOND_NIC)
+    server.wait_for("link is up", "the server to see a cable", since=so_far)
+    exchange(guest, files, "1m")
+    guest.cable(True, NIC)
+    server.stop()
 
 
 def exchange_at_once(guest, files):

@@ -38,7 +38,12 @@ enum bw_nic_kind {
 	BW_NIC_PCAP, /* pcap:IN,OUT: net_pcap files */
 	BW_NIC_PCI,  /* pci:ADDR[,k=v]: a NIC bound to vfio-pci or another DPDK driver */
 	BW_NIC_VDEV, /* net_...,k=v: raw devargs of a virtual device */
+	/* bond:MODE,MEMBER,MEMBER...: net_bonding. MODE: active-backup, balance-xor, 802.3ad. MEMBER: pci:ADDR, or the
+	   name of a device that EAL was told of behind "--", net_... */
+	BW_NIC_BOND,
 };
+
+#define BW_NIC_MEMBERS_MAX 8
 
 /** What --dev says, checked, and what EAL needs for it. */
 struct bw_nic_plan {
@@ -50,8 +55,10 @@ struct bw_nic_plan {
 	bool is_socket_server;
 	char devargs[320]; /* of the virtual device, or for --allow; empty for ring */
 	bool is_pci;
-	unsigned queues_max; /* 1 where the driver has one queue; else what was asked */
-	unsigned port_count; /* DPDK ports: 1, or queues_max where each queue is a port (xdp) */
+	unsigned queues_max;   /* 1 where the driver has one queue; else what was asked */
+	unsigned port_count;   /* DPDK ports: 1, or queues_max where each queue is a port (xdp) */
+	unsigned member_count; /* of a bond, else 0 */
+	char members[BW_NIC_MEMBERS_MAX][32]; /* DPDK's names for them: PCI addresses, or net_... */
 };
 
 /**
