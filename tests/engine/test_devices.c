@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Two devices in one engine: who is answered where, who leaves by which, and what the trouble of one is to the other. */
+#include <errno.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,13 +58,14 @@ static void send_arp(
 	send_frame(s, m, RTE_ETHER_TYPE_ARP);
 }
 
-static void send_ip(const struct side *s, struct rte_mbuf *m, const struct bw_ip *dst, uint8_t proto)
+static void send_ip(const struct side *s, struct rte_mbuf *m, const struct bw_ip *src,
+	const struct bw_ip *dst, uint8_t proto)
 {
-	bw_ip_prepend(m, &(struct bw_ip_out){ .src = &s->peer, .dst = dst, .proto = proto, .ttl = 64 });
+	bw_ip_prepend(m, &(struct bw_ip_out){ .src = src, .dst = dst, .proto = proto, .ttl = 64 });
 	send_frame(s, m, RTE_ETHER_TYPE_IPV4);
 }
 
-static void send_datagram(const struct side *s, const struct bw_ip *dst)
+static void send_datagram_from(const struct side *s, const struct bw_ip *src, const struct bw_ip *dst)
 {
 	struct rte_mbuf *m = fresh(s);
 	struct rte_udp_hdr *udp = (struct rte_udp_hdr *)rte_pktmbuf_append(m, sizeof(*udp) + 2);
@@ -72,7 +74,12 @@ static void send_datagram(const struct side *s, const struct bw_ip *dst)
 		.dst_port = rte_cpu_to_be_16(ECHO_PORT),
 		.dgram_len = rte_cpu_to_be_16(sizeof(*udp) + 2) };
 	memcpy(udp + 1, "hi", 2);
-	send_ip(s, m, dst, IPPROTO_UDP);
+	send_ip(s, m, src, dst, IPPROTO_UDP);
+}
+
+static void send_datagram(const struct side *s, const struct bw_ip *dst)
+{
+	send_datagram_from(s, &s->peer, dst);
 }
 
 static void send_syn(const struct side *s)
@@ -88,7 +95,7 @@ static void send_syn(const struct side *s)
 		.rx_win = rte_cpu_to_be_16(60000) };
 	tcp->cksum = (uint16_t)~bw_sum_fold(bw_sum_mbuf(
 		m, 0, sizeof(*tcp), bw_sum_pseudo(&s->peer, &s->ours, IPPROTO_TCP, sizeof(*tcp))));
-	send_ip(s, m, &s->ours, IPPROTO_TCP);
+	send_ip(s, m, &s->peer, &s->ours, IPPROTO_TCP);
 }
 
 /** The next packet that leaves by that device and is no question or announcement; questions are answered. */
@@ -176,6 +183,22 @@ static void answers_leave_by_where_the_question_came(void **state)
 	}
 }
 
+/** Answered, it would go to the other by a router that lies between, and come back for ever. */
+static void nothing_comes_from_ourselves(void **state)
+{
+	struct bw_counters before, after;
+
+	(void)state;
+	bw_engine_counters(engine, &before);
+	for (unsigned i = 0; i < SIDES; i++) {
+		send_datagram_from(&sides[i], &sides[!i].ours, &sides[i].ours);
+		quiet(&sides[i]);
+		quiet(&sides[!i]);
+	}
+	bw_engine_counters(engine, &after);
+	assert_int_equal(after.value[BW_DROP_MARTIAN] - before.value[BW_DROP_MARTIAN], SIDES);
+}
+
 /** Its MSS is that of the link that it comes by. */
 static void a_syn_is_answered_by_its_link(void **state)
 {
@@ -241,7 +264,7 @@ static void one_that_is_stuck_does_not_hold_the_other(void **state)
 	}
 }
 
-static void refuses_a_device_without_an_address(void **state)
+static void refuses_addresses_that_leave_in_doubt(void **state)
 {
 	struct bw_engine_conf conf;
 	struct bw_engine *none = NULL;
@@ -254,6 +277,17 @@ static void refuses_a_device_without_an_address(void **state)
 	conf.devices[0].addrs[0] = (struct bw_cidr){ sides[0].ours, 24 };
 	conf.devices[0].addr_count = 1;
 	assert_int_equal(bw_engine_create(&conf, &none), -EINVAL);
+	/* Each has one of its own: by it, it is known where packets leave. */
+	conf.devices[1].addrs[0] = conf.devices[0].addrs[0];
+	conf.devices[1].addr_count = 1;
+	assert_int_equal(bw_engine_create(&conf, &none), -EADDRINUSE);
+	/* And a service is at an address of one of them. */
+	conf.devices[1].addrs[0] = (struct bw_cidr){ sides[1].ours, 24 };
+	conf.services[0] = (struct bw_engine_service){
+		.service = &bw_echo_service, .port = ECHO_PORT, .addrs = { sides[0].peer }, .addr_count = 1
+	};
+	conf.service_count = 1;
+	assert_int_equal(bw_engine_create(&conf, &none), -EADDRNOTAVAIL);
 	conf.device_count = 0;
 	assert_int_equal(bw_engine_create(&conf, &none), -EINVAL);
 	conf.device_count = BW_DEVICES_MAX + 1;
@@ -321,9 +355,10 @@ static int stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refuses_a_device_without_an_address),
+		cmocka_unit_test(refuses_addresses_that_leave_in_doubt),
 		cmocka_unit_test(each_answers_for_its_own_addresses),
 		cmocka_unit_test(answers_leave_by_where_the_question_came),
+		cmocka_unit_test(nothing_comes_from_ourselves),
 		cmocka_unit_test(a_syn_is_answered_by_its_link),
 		cmocka_unit_test(one_that_is_stuck_does_not_hold_the_other),
 	};

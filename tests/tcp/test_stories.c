@@ -4345,6 +4345,62 @@ TEST(ack_of_a_probe_counts)
 	}
 }
 
+/* ---- several links ------------------------------------------------------------------------------------- */
+
+static struct bw_tcp_link link_of_all;
+
+static const struct bw_tcp_link *link_of(const void *arg, const struct bw_ip *local)
+{
+	(void)arg;
+	assert_false(bw_ip_is_unspecified(local));
+	return &link_of_all;
+}
+
+static void behind_a_link(struct bw_tcp_conf *conf)
+{
+	conf->link_of = link_of;
+	link_of_all = (struct bw_tcp_link){ .mtu = 1280 };
+}
+
+TEST(connection_waits_for_its_own_link)
+{
+	struct peer *p = established(.tune = behind_a_link);
+
+	link_of_all.is_full = true;
+	send_bulk(p, 2000);
+	QUIET(p);
+	assert_true(bw_tcp_has_output(p->tcp));
+	link_of_all.is_full = false;
+	collect(p);
+	OUT(p, .seq = 1, .len = 1240); /* by its MTU */
+	OUT(p, .seq = 1241, .len = 760);
+	IN(p, .ack = 2001);
+	QUIET(p);
+	done(p);
+}
+
+/** While it is down time-outs do not back off, whatever the other links are. */
+TEST(time_outs_of_a_link_that_is_down)
+{
+	struct peer *p = established(.tune = behind_a_link, .rtt = MS(20));
+
+	link_of_all.is_down = true;
+	send_bulk(p, 100);
+	forget_sent(p);
+	for (unsigned i = 0; i < 40; i++) {
+		assert_in_range(wait_for_packet(p), 100, 260);
+		forget_sent(p);
+	}
+	STATE(p, ESTABLISHED);
+	link_of_all.is_down = false;
+	bw_tcp_link_is_back(p->tcp);
+	assert_in_range(wait_for_packet(p), 0, 260);
+	forget_sent(p);
+	IN(p, .ack = 101);
+	QUIET(p);
+	done(p);
+}
+
 /** RFC 5681 4.1. */
 TEST(restart_after_idle_is_from_ten_segments)
 {
@@ -4610,6 +4666,8 @@ int main(void)
 		cmocka_unit_test(timestamp_tells_which_syn_ack_was_answered),
 		cmocka_unit_test(time_that_no_syn_ack_had_is_no_sample),
 		cmocka_unit_test(ack_of_a_probe_counts),
+		cmocka_unit_test(connection_waits_for_its_own_link),
+		cmocka_unit_test(time_outs_of_a_link_that_is_down),
 		cmocka_unit_test(restart_after_idle_is_from_ten_segments),
 		cmocka_unit_test(echoed_time_is_of_the_first_that_awaits_an_ack),
 		cmocka_unit_test(keep_alive_is_for_silent_connections_that_ask_for_it),
