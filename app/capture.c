@@ -25,7 +25,6 @@
 
 #include "app.h"
 
-#define DEVICES_BYTES   (BW_DEVICES_MAX * sizeof(((struct bw_nic_plan *)0)->spec))
 #define RING_BYTES      (8u << 20) /* a worker */
 #define PIECE_BYTES     (512u << 10)
 #define IDLE_LOOK_MS    1
@@ -33,6 +32,8 @@
 #define END_PATIENCE_NS (2 * BW_NS_PER_SEC)
 #define COUNT_MAX       1000000000000u
 #define ANOTHER_VERSION "capture: this instance is of another version, and is asked otherwise"
+
+_Static_assert(BW_DEVICES_MAX <= BW_PCAPNG_INTERFACES_MAX, "each device is an interface of the file");
 
 /** What is asked for, in the order of the request's words. */
 struct wish {
@@ -50,7 +51,6 @@ struct bw_app_capture {
 	struct bw_capture *capture;
 	struct bw_pcapng_conf file;
 	char *filter;
-	char devices[DEVICES_BYTES]; /* all of them: a ring does not tell which one a packet is of */
 	uint64_t count_max;
 	bw_ns duration_ns;
 	int fd;
@@ -214,15 +214,6 @@ static void release(struct bw_app_capture *c)
 	free(c);
 }
 
-static void name_devices(const struct bw_app_instance *instance, char out[DEVICES_BYTES])
-{
-	size_t used = 0;
-
-	for (unsigned i = 0; i < instance->device_count && used < DEVICES_BYTES; i++)
-		used += (size_t)snprintf(out + used, DEVICES_BYTES - used, "%s%s", i > 0 ? " " : "",
-			instance->devices[i].plan.spec);
-}
-
 /** False: it is of another version. */
 static bool take_wish(int argc, char **argv, struct wish *wish)
 {
@@ -265,19 +256,21 @@ int bw_app_capture_answer(void *arg, int argc, char **argv, FILE *out)
 			.only_dropped = wish.only_dropped != 0,
 		};
 
-		name_devices(instance, c->devices);
 		c->instance = instance;
 		c->count_max = wish.count;
 		c->duration_ns = wish.duration_ns;
 		c->file = (struct bw_pcapng_conf){ .application = "barewire " BW_VERSION,
-			.interface = c->devices,
+			.interface_count = instance->device_count,
 			.filter = conf.filter != NULL ? c->filter : NULL,
 			.snaplen = conf.snaplen };
+		for (unsigned i = 0; i < instance->device_count; i++)
+			c->file.interfaces[i] = instance->devices[i].plan.spec;
 		rc = bw_capture_open(&conf, bw_engine_worker_count(instance->engine), &c->capture);
 	}
 	if (rc == 0) {
 		instance->capture = c;
-		fprintf(out, "%s", c->devices);
+		for (unsigned i = 0; i < instance->device_count; i++)
+			fprintf(out, "%s%s", i > 0 ? ", " : "", instance->devices[i].plan.spec);
 		return 0;
 	}
 	if (rc == -EINVAL)

@@ -98,16 +98,18 @@ static int parse_source(const char *text, struct bw_cidr *source)
 	return 0;
 }
 
-/** Is the rule removed, or put in force, on every device that has a program? */
+/** Put in force on every device that has a program, or removed wherever it is? */
 static bool change_rule(const struct bw_app_instance *instance, const struct bw_cidr *source, bool is_removal,
 	enum bw_steer_verdict verdict)
 {
-	bool is_done = true;
+	bool is_done = !is_removal;
 	struct bw_steer *steer;
 
 	for (unsigned at = 0; (steer = steer_from(instance, &at)) != NULL; at++)
-		is_done &= (is_removal ? bw_steer_rule_remove(steer, source)
-				       : bw_steer_rule(steer, source, verdict)) == 0;
+		if (is_removal)
+			is_done |= bw_steer_rule_remove(steer, source) == 0;
+		else
+			is_done &= bw_steer_rule(steer, source, verdict) == 0;
 	return is_done;
 }
 

@@ -21,7 +21,8 @@
 #define TAP_ADDR6 "fd77:ba5e::2/64"
 
 /* Behind those that Linux takes for what it opens (net.ipv4.ip_local_port_range, 32768 to 60999). */
-#define SHARED_PORT_FIRST 61000u
+#define SHARED_PORT_FIRST      61000u
+#define SHARED_PORT_FIRST_TEXT "61000"
 
 #define DEVICE_ROW(...)      KEY_ROW(struct bw_raw_device, struct bw_conf_device, __VA_ARGS__)
 #define LINK_ROW(...)        KEY_ROW(struct bw_raw_device, struct bw_engine_device, __VA_ARGS__)
@@ -314,7 +315,8 @@ static int share_apply(const struct device *d)
 		return 0;
 	engine->tcp.port_first = SHARED_PORT_FIRST;
 	free(conf->raw->tcp.port_first);
-	return asprintf(&conf->raw->tcp.port_first, "%u", SHARED_PORT_FIRST) > 0 ? 0 : -ENOMEM;
+	conf->raw->tcp.port_first = strdup(SHARED_PORT_FIRST_TEXT);
+	return conf->raw->tcp.port_first != NULL ? 0 : -ENOMEM;
 }
 
 /** What is in force of a tap's own addresses, for who reads the configuration. */

@@ -64,7 +64,7 @@ void bw_capture_take(struct bw_worker *w)
 
 	for (unsigned i = 0; i < w->iface_count; i++)
 		if (w->ifaces[i].has_own_tx)
-			bw_nic_capture(w->ifaces[i].nic, w->ifaces[i].tx_queue, ring);
+			bw_nic_capture(w->ifaces[i].nic, w->ifaces[i].tx_queue, ring, i);
 	__atomic_store_n(&w->capture, ring, __ATOMIC_RELEASE);
 }
 

@@ -325,7 +325,7 @@ static void ingress_captured(
 		struct bw_drops before;
 
 		if (from != FROM_COPY)
-			bw_capture_put(w->capture, BW_CAPTURE_IN, mbufs[i]);
+			bw_capture_put(w->capture, BW_CAPTURE_IN, iface->device->index, mbufs[i]);
 		bw_drops_read(w, &before);
 		if (ingress_burst(iface, &mbufs[i], of_ours(iface, &mbufs[i], 1, from), from))
 			bw_capture_take_back(w->capture, mark);

@@ -76,16 +76,33 @@ int bw_nic__bond_find(struct bw_nic *nic)
 	return 0;
 }
 
-int bw_nic__bond_join(struct bw_nic *nic)
+/** All have the one that was given, else the first one's. */
+static void set_members_mac(const struct bw_nic *nic, const struct bw_mac *given)
+{
+	const struct bw_nic__state *state = nic->state;
+	struct rte_ether_addr mac;
+
+	if (given != NULL)
+		memcpy(&mac, given, sizeof(mac));
+	else if (rte_eth_macaddr_get(state->member_ids[0], &mac) != 0)
+		return;
+	for (unsigned i = given == NULL; i < state->members_attached; i++) {
+		int rc = rte_eth_dev_default_mac_addr_set(state->member_ids[i], &mac);
+
+		if (rc != 0)
+			bw_warn("--dev %s: %s does not take the bond's MAC (%s) and may not hear what is for it",
+				nic->plan.spec, nic->plan.members[i], strerror(-rc));
+	}
+}
+
+int bw_nic__bond_join(struct bw_nic *nic, const struct bw_mac *mac)
 {
 	const struct bw_nic__state *state = nic->state;
 	const struct rte_eth_conf conf = { 0 };
-	struct rte_ether_addr mac;
 	int rc;
 
-	if (is_lacp(nic) && rte_eth_macaddr_get(state->member_ids[0], &mac) == 0)
-		for (unsigned i = 1; i < state->members_attached; i++)
-			(void)rte_eth_dev_default_mac_addr_set(state->member_ids[i], &mac);
+	if (is_lacp(nic))
+		set_members_mac(nic, mac);
 	bw_nic__listen();
 	rc = rte_eth_dev_configure(nic->port_id, 1, 1, &conf);
 	for (unsigned i = 0; i < state->members_attached && rc == 0; i++) {

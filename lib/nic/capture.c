@@ -23,7 +23,7 @@ struct record {
 	bw_ns at;
 	uint32_t kept, length; /* or `kept` is GO_ON: nothing, go on at the ring's beginning */
 	uint16_t reason;
-	uint8_t way;
+	uint8_t way, device;
 } __attribute__((aligned(32)));
 _Static_assert(sizeof(struct record) == 32, "the ring's size is a multiple of it");
 
@@ -165,7 +165,8 @@ struct bw_capture_mark bw_capture_mark(const struct bw_capture_ring *ring)
 	return (struct bw_capture_mark){ ring->written, ring->lost };
 }
 
-void bw_capture_put(struct bw_capture_ring *ring, enum bw_capture_way way, const struct rte_mbuf *m)
+void bw_capture_put(
+	struct bw_capture_ring *ring, enum bw_capture_way way, unsigned device, const struct rte_mbuf *m)
 {
 	const uint32_t length = rte_pktmbuf_pkt_len(m);
 	const uint32_t kept = BW_MIN(length, ring->capture->snaplen);
@@ -183,7 +184,8 @@ void bw_capture_put(struct bw_capture_ring *ring, enum bw_capture_way way, const
 		.kept = kept,
 		.length = length,
 		.reason = BW_COUNTER_COUNT,
-		.way = (uint8_t)way };
+		.way = (uint8_t)way,
+		.device = (uint8_t)device };
 	bytes = rte_pktmbuf_read(m, 0, kept, record + 1);
 	if (bytes != record + 1)
 		memcpy(record + 1, bytes, kept);
@@ -254,6 +256,7 @@ bool bw_capture_next(struct bw_capture *capture, struct bw_captured *packet)
 		.kept = oldest->kept,
 		.length = oldest->length,
 		.ring = (unsigned)(from - capture->rings),
+		.device = oldest->device,
 		.way = oldest->way,
 		.reason = oldest->reason,
 	};

@@ -27,7 +27,7 @@
 
 #include "internal.h"
 
-#define ARGS_MAX  64
+#define ARGS_MAX  192 /* PCI devices and their members among them */
 #define HEARD_MAX 240
 
 static FILE *log_stream;
@@ -396,7 +396,7 @@ int bw_eal_start(const struct bw_eal_conf *conf)
 	for (unsigned i = 0; i < conf->extra_count; i++)
 		add(&args, conf->extra[i]);
 	if (args.is_full) {
-		bw_error("EAL: too many arguments behind \"--\": at most about %d fit", ARGS_MAX - 10);
+		bw_error("EAL: too many arguments behind \"--\": at most about %d fit", ARGS_MAX / 2);
 		return -E2BIG;
 	}
 	for (int i = 0; i < args.count; i++)

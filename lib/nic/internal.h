@@ -64,6 +64,7 @@ struct bw_nic__queue {
 	struct rte_mbuf *stash[BW_NIC__STASH_MAX];
 	uint64_t lost_no_mbuf, lost_too_long;
 	struct bw_capture_ring *capture; /* of what leaves; NULL: none is taken */
+	unsigned captured_as;            /* by which number of a device */
 	unsigned spare_count, spare_max; /* of BW_NIC__RX_READ: what the next frame is read into */
 	struct rte_mbuf *spare[BW_NIC__TAP_MBUFS_MAX];
 };
@@ -118,7 +119,7 @@ bool bw_nic__is_pci_member(const struct bw_nic_plan *plan, unsigned index);
 /** The members, before there is a bond. 0, or -errno after one line. */
 int bw_nic__bond_find(struct bw_nic *nic);
 /** They become members. 0, or -errno after one line. */
-int bw_nic__bond_join(struct bw_nic *nic);
+int bw_nic__bond_join(struct bw_nic *nic, const struct bw_mac *mac);
 /** After it is started. */
 void bw_nic__bond_settle(struct bw_nic *nic);
 /** Tell of the members whose link has changed. On EAL's interrupt thread, or before that has been told to watch. */

@@ -195,10 +195,11 @@ static uint16_t tx_captured(const struct bw_nic *nic, unsigned queue, struct rte
 	struct bw_capture_mark marks[CAPTURED_BURST_MAX];
 	uint16_t sent;
 
-	count = BW_MIN(count, (uint16_t)BW_ARRAY_LEN(marks));
+	/* What net_bonding leaves behind need not be the last ones. */
+	count = BW_MIN(count, (uint16_t)(nic->plan.kind == BW_NIC_BOND ? 1 : BW_ARRAY_LEN(marks)));
 	for (uint16_t i = 0; i < count; i++) {
 		marks[i] = bw_capture_mark(ring);
-		bw_capture_put(ring, BW_CAPTURE_OUT, pkts[i]);
+		bw_capture_put(ring, BW_CAPTURE_OUT, nic->state->queue[queue].captured_as, pkts[i]);
 	}
 	sent = tx(nic, queue, pkts, count);
 	if (sent < count)
@@ -221,10 +222,12 @@ uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, u
 			drop_at(pkts, first++, i, counters);
 	}
 	if (state->tx_wants_prepare) {
+		/* net_bonding asks nobody; a member's driver judges as that of the others. */
+		const uint16_t port_id = state->members_attached > 0 ? state->member_ids[0] : q->port_id;
 		uint16_t at = first;
 
 		/* A packet that the driver refuses would stand before all others for ever. */
-		while ((at = (uint16_t)(at + rte_eth_tx_prepare(q->port_id, q->port_queue, pkts + at,
+		while ((at = (uint16_t)(at + rte_eth_tx_prepare(port_id, q->port_queue, pkts + at,
 						     (uint16_t)(ready - at)))) < ready)
 			drop_at(pkts, first++, at++, counters);
 	}
@@ -233,9 +236,10 @@ uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, u
 	return (uint16_t)(first + tx(nic, queue, pkts + first, (uint16_t)(ready - first)));
 }
 
-void bw_nic_capture(struct bw_nic *nic, unsigned queue, struct bw_capture_ring *ring)
+void bw_nic_capture(struct bw_nic *nic, unsigned queue, struct bw_capture_ring *ring, unsigned device)
 {
 	nic->state->queue[queue].capture = ring;
+	nic->state->queue[queue].captured_as = device;
 }
 
 /*

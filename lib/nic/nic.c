@@ -326,13 +326,13 @@ static int virtio_attach(struct bw_nic *nic)
 	return 0;
 }
 
-static int bond_attach(struct bw_nic *nic, struct sockets *sockets)
+static int bond_attach(struct bw_nic *nic, const struct bw_mac *mac, struct sockets *sockets)
 {
 	int rc = bw_nic__bond_find(nic);
 
 	if (rc == 0)
 		rc = vdev_attach(nic, sockets);
-	return rc == 0 ? bw_nic__bond_join(nic) : rc;
+	return rc == 0 ? bw_nic__bond_join(nic, mac) : rc;
 }
 
 static int pci_attach(struct bw_nic *nic)
@@ -550,6 +550,9 @@ static uint64_t tx_offloads(const struct bw_nic *nic, const struct rte_eth_dev_i
 	if ((info->tx_offload_capa & l4) == l4)
 		offloads |= l4 | (info->tx_offload_capa &
 					 (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_TSO));
+	/* Where a bond's members differ in it, one that cuts segments may want to be asked for their checksums, too. */
+	if (nic->plan.kind == BW_NIC_BOND && !(offloads & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM))
+		offloads &= ~(uint64_t)RTE_ETH_TX_OFFLOAD_TCP_TSO;
 	return offloads;
 }
 
@@ -946,7 +949,7 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	bw_nic__listen();
 	rc = nic->plan.kind == BW_NIC_RING     ? ring_attach(nic)
 	     : nic->plan.kind == BW_NIC_VIRTIO ? virtio_attach(nic)
-	     : nic->plan.kind == BW_NIC_BOND   ? bond_attach(nic, &sockets)
+	     : nic->plan.kind == BW_NIC_BOND   ? bond_attach(nic, conf->mac, &sockets)
 	     : nic->plan.is_pci                ? pci_attach(nic)
 					       : vdev_attach(nic, &sockets);
 	if (rc != 0)

@@ -93,21 +93,13 @@ static uint8_t *put_end_of_options(uint8_t *at)
 	return put32(at, OPTION_END);
 }
 
-size_t bw_pcapng_head(const struct bw_pcapng_conf *conf, uint8_t *out)
+static size_t put_interface(const struct bw_pcapng_conf *conf, const char *name, uint8_t *out)
 {
 	const uint8_t resolution = NANOSECONDS;
 	uint8_t filter[1 + TEXT_MAX] = { 0 }; /* 0: a text */
-	uint8_t *at = begin(out, BLOCK_SECTION);
-	size_t bytes;
+	uint8_t *at = put32(put16(put16(begin(out, BLOCK_INTERFACE), LINKTYPE_ETHERNET), 0), conf->snaplen);
 
-	at = put16(put16(put32(at, BYTE_ORDER_MAGIC), 1), 0);
-	at = put_time(at, UINT64_MAX); /* its length is not known yet */
-	at = put_end_of_options(put_text(at, SECTION_APPLICATION, conf->application));
-	bytes = end(out, at);
-
-	out += bytes;
-	at = put32(put16(put16(begin(out, BLOCK_INTERFACE), LINKTYPE_ETHERNET), 0), conf->snaplen);
-	at = put_text(at, INTERFACE_NAME, conf->interface);
+	at = put_text(at, INTERFACE_NAME, name);
 	at = put_option(at, INTERFACE_RESOLUTION, &resolution, sizeof(resolution));
 	if (conf->filter != NULL) {
 		const size_t length = strnlen(conf->filter, TEXT_MAX);
@@ -115,13 +107,27 @@ size_t bw_pcapng_head(const struct bw_pcapng_conf *conf, uint8_t *out)
 		memcpy(filter + 1, conf->filter, length);
 		at = put_option(at, INTERFACE_FILTER, filter, 1 + length);
 	}
-	return bytes + end(out, put_end_of_options(at));
+	return end(out, put_end_of_options(at));
+}
+
+size_t bw_pcapng_head(const struct bw_pcapng_conf *conf, uint8_t *out)
+{
+	uint8_t *at = begin(out, BLOCK_SECTION);
+	size_t bytes;
+
+	at = put16(put16(put32(at, BYTE_ORDER_MAGIC), 1), 0);
+	at = put_time(at, UINT64_MAX); /* its length is not known yet */
+	at = put_end_of_options(put_text(at, SECTION_APPLICATION, conf->application));
+	bytes = end(out, at);
+	for (unsigned i = 0; i < conf->interface_count; i++)
+		bytes += put_interface(conf, conf->interfaces[i], out + bytes);
+	return bytes;
 }
 
 size_t bw_pcapng_packet(const struct bw_captured *packet, uint64_t at_ns, uint8_t *out)
 {
 	const uint32_t flags = packet->way == BW_CAPTURE_IN ? 1 : 2, queue = packet->ring;
-	uint8_t *at = put_time(put32(begin(out, BLOCK_PACKET), 0), at_ns);
+	uint8_t *at = put_time(put32(begin(out, BLOCK_PACKET), packet->device), at_ns);
 
 	at = put32(put32(at, packet->kept), packet->length);
 	at = pad(put(at, packet->bytes, packet->kept), packet->kept);

@@ -17,7 +17,7 @@ from lab import stop, threads, wait_until
 from wire import Wire
 
 
-Packet = collections.namedtuple("Packet", "at way queue comment length bytes")
+Packet = collections.namedtuple("Packet", "at way queue comment length bytes device")
 WAYS = {1: "in", 2: "out"}
 
 
@@ -26,8 +26,8 @@ def services(files):
 
 
 def read(path, may_be_cut=False):
-    """A pcapng file's packets, its interface's options, and its statistics'."""
-    data, at, packets, interface, statistics = path.read_bytes(), 0, [], {}, {}
+    """A pcapng file's packets, its first interface's options, and its statistics'."""
+    data, at, packets, interfaces, statistics = path.read_bytes(), 0, [], [], {}
 
     def options(at, end):
         while at < end - 4:
@@ -43,17 +43,17 @@ def read(path, may_be_cut=False):
             break
         assert struct.unpack_from("=I", data, at + length - 4)[0] == length
         if kind == 1:
-            interface = dict(options(at + 16, at + length))
+            interfaces.append(dict(options(at + 16, at + length)))
         elif kind == 5:
             statistics = dict(options(at + 20, at + length))
         elif kind == 6:
-            high, low, kept, whole = struct.unpack_from("=IIII", data, at + 12)
+            interface, high, low, kept, whole = struct.unpack_from("=IIIII", data, at + 8)
             said = dict(options(at + 28 + (kept + 3) // 4 * 4, at + length))
             packets.append(Packet((high << 32) + low, WAYS[struct.unpack("=I", said[2])[0]],
                                   struct.unpack("=I", said[6])[0], said.get(1, b"").decode(), whole,
-                                  data[at + 28:at + 28 + kept]))
+                                  data[at + 28:at + 28 + kept], interfaces[interface][2].decode()))
         at += length
-    return packets, interface, statistics
+    return packets, interfaces[0] if interfaces else {}, statistics
 
 
 def of(bench):

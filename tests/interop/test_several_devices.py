@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from clients import download
 from conftest import ECHO, HERE, HTTP, RESP, Server
 from lab import link, stop, wait_until
+from test_capture import read as read_capture
 from test_share import together
 
 SETS = {
@@ -281,7 +283,7 @@ def test_a_capture_has_the_packets_of_all(several, tmp_path):
     path = tmp_path / "all.pcapng"
     capture = several.home.start([several.bench.binary, "capture", "--instance", several.server.pid, path],
                                  stderr=subprocess.PIPE, text=True)
-    assert capture.stderr.readline() == "capturing on packet:s0 xdp:s1; Ctrl-C ends it\n"
+    assert capture.stderr.readline() == "capturing on packet:s0, xdp:s1; Ctrl-C ends it\n"
     for side in sides:
         assert side.answers(side.v4, tries=3) and side.answers(side.v6, tries=3)
     assert stop(capture, signal.SIGINT) == 0
@@ -289,6 +291,13 @@ def test_a_capture_has_the_packets_of_all(several, tmp_path):
     for side in sides:
         for address, peer in ((side.v4, side.client_v4), (side.v6, side.client_v6)):
             assert f" {peer} > {address}: " in shown and f" {address} > {peer}: " in shown
+    # Each packet is of the device that it came or went by.
+    packets, _, _ = read_capture(path)
+    for side in sides:
+        own = {packet.device for packet in packets if socket.inet_aton(side.v4) in packet.bytes[26:34]}
+        assert own == {side.spec}
+    assert {(packet.way, packet.device) for packet in packets} == \
+        {(way, side.spec) for way in ("in", "out") for side in sides}
 
 
 # ---- connections that we open ---------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ static void passes(struct bw_capture_ring *to, uint32_t number, uint32_t length)
 {
 	struct rte_mbuf *m = make(number, length, 700);
 
-	bw_capture_put(to, BW_CAPTURE_IN, m);
+	bw_capture_put(to, BW_CAPTURE_IN, 0, m);
 	rte_pktmbuf_free(m);
 }
 
@@ -167,7 +167,7 @@ static void only_dropped_ones(void **state)
 		mark = bw_capture_mark(ring);
 		passes(ring, i, 300);
 		bw_capture_reason(ring, mark, i % 100 == 7 ? BW_DROP_ARP : NOT_DROPPED);
-		bw_capture_put(ring, BW_CAPTURE_OUT, m);
+		bw_capture_put(ring, BW_CAPTURE_OUT, 0, m);
 		bw_capture_publish(ring);
 	}
 	rte_pktmbuf_free(m);
@@ -248,7 +248,7 @@ static void ip_passes(uint8_t proto, uint16_t port, uint32_t segment)
 
 	for (struct rte_mbuf *s = m; s != NULL; at += s->data_len, s = s->next)
 		memcpy(rte_pktmbuf_mtod(s, void *), bytes + at, s->data_len);
-	bw_capture_put(ring, BW_CAPTURE_IN, m);
+	bw_capture_put(ring, BW_CAPTURE_IN, 0, m);
 	rte_pktmbuf_free(m);
 }
 
@@ -337,7 +337,7 @@ static void empty_packets(void **state)
 	for (unsigned i = 0; i < 100000; i++) {
 		const struct bw_capture_mark mark = bw_capture_mark(ring);
 
-		bw_capture_put(ring, BW_CAPTURE_IN, m);
+		bw_capture_put(ring, BW_CAPTURE_IN, 0, m);
 		bw_capture_reason(ring, mark, BW_DROP_RUNT);
 		passes(ring, i, 100);
 		bw_capture_publish(ring);
@@ -403,9 +403,11 @@ static void files_are_made_of_blocks(void **state)
 	size_t used, some;
 
 	memset(text, 'x', sizeof(text) - 1);
-	used = bw_pcapng_head(
-		&(struct bw_pcapng_conf){
-			.application = text, .interface = text, .filter = text, .snaplen = 65535 },
+	used = bw_pcapng_head(&(struct bw_pcapng_conf){ .application = text,
+				      .interfaces = { text, text, text, text, text, text, text, text },
+				      .interface_count = BW_PCAPNG_INTERFACES_MAX,
+				      .filter = text,
+				      .snaplen = 65535 },
 		file);
 	assert_true(used <= BW_PCAPNG_HEAD_MAX);
 	for (unsigned reason = 0; reason <= BW_COUNTER_COUNT; reason++) {
@@ -422,7 +424,8 @@ static void files_are_made_of_blocks(void **state)
 	assert_true(some <= BW_PCAPNG_TAIL_MAX);
 	used += some;
 	assert_int_equal(block(&at, &used), 0x0a0d0d0a);
-	assert_int_equal(block(&at, &used), 1);
+	for (unsigned i = 0; i < BW_PCAPNG_INTERFACES_MAX; i++)
+		assert_int_equal(block(&at, &used), 1);
 	for (unsigned reason = 0; reason <= BW_COUNTER_COUNT; reason++)
 		assert_int_equal(block(&at, &used), 6);
 	assert_int_equal(block(&at, &used), 5);

@@ -59,9 +59,11 @@ struct bw_capture_mark bw_capture_mark(const struct bw_capture_ring *ring);
 /**
  * Copy a packet, if the filter wants it. The reader sees nothing of it before bw_capture_publish().
  *
- * @m  as it is on the wire, of any number of segments; stays the caller's
+ * @device  a number of the caller's, for the reader
+ * @m       as it is on the wire, of any number of segments; stays the caller's
  */
-void bw_capture_put(struct bw_capture_ring *ring, enum bw_capture_way way, const struct rte_mbuf *m);
+void bw_capture_put(
+	struct bw_capture_ring *ring, enum bw_capture_way way, unsigned device, const struct rte_mbuf *m);
 /**
  * What has become of the packet that was put at `mark`, which is the last one, if the filter has let it in. Where only
  * dropped ones are wanted, others go.
@@ -79,7 +81,7 @@ struct bw_captured {
 	bw_ns at;              /* of bw_clock_now() */
 	const uint8_t *bytes;  /* until the next call */
 	uint32_t kept, length; /* bytes: of the copy, and of the packet */
-	unsigned ring;
+	unsigned ring, device;
 	enum bw_capture_way way;
 	enum bw_counter reason; /* why it was dropped; BW_COUNTER_COUNT: it was not */
 };

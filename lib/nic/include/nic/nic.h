@@ -181,7 +181,7 @@ uint16_t bw_nic_rx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, u
 uint16_t bw_nic_tx(struct bw_nic *nic, unsigned queue, struct rte_mbuf **pkts, uint16_t count,
 	struct bw_counters *counters);
 /** From now on, copy what bw_nic_tx() sends there; NULL: no longer. Called by the queue's own worker. */
-void bw_nic_capture(struct bw_nic *nic, unsigned queue, struct bw_capture_ring *ring);
+void bw_nic_capture(struct bw_nic *nic, unsigned queue, struct bw_capture_ring *ring, unsigned device);
 
 /** A queue of a nic; BW_NIC_NO_QUEUE where the caller has none of it. */
 struct bw_nic_queue {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Packets as a file that Wireshark and tcpdump read: the blocks of a pcapng section with one interface, written into
- * memory. rte_pcapng, as of DPDK 22.11, has no comments, and these say why a packet was dropped.
+ * Packets as a file that Wireshark and tcpdump read: the blocks of a pcapng section with an interface a device, written
+ * into memory. rte_pcapng, as of DPDK 22.11, has no comments, and these say why a packet was dropped.
  *
  * Source: draft-ietf-opsawg-pcapng.
  */
@@ -9,21 +9,23 @@
 
 #include <nic/capture.h>
 
-#define BW_PCAPNG_HEAD_MAX   4096u
+#define BW_PCAPNG_INTERFACES_MAX 8
+#define BW_PCAPNG_HEAD_MAX       (2048u + BW_PCAPNG_INTERFACES_MAX * 2560u)
 /** Of one packet: its block, with what is said of it. */
-#define BW_PCAPNG_PACKET_MAX (BW_CAPTURE_SNAPLEN_MAX + 512u)
-#define BW_PCAPNG_TAIL_MAX   128u
+#define BW_PCAPNG_PACKET_MAX     (BW_CAPTURE_SNAPLEN_MAX + 512u)
+#define BW_PCAPNG_TAIL_MAX       128u
 
 struct bw_pcapng_conf {
-	const char *application, *interface,
-		*filter; /* filter: or NULL. Cut where they are longer than 1 KiB */
+	/* Cut where they are longer than 1 KiB. The filter: or NULL */
+	const char *application, *interfaces[BW_PCAPNG_INTERFACES_MAX], *filter;
+	unsigned interface_count;
 	uint32_t snaplen;
 };
 
-/** Section and interface, of BW_PCAPNG_HEAD_MAX bytes at most. Returns how many. */
+/** Section and interfaces, of BW_PCAPNG_HEAD_MAX bytes at most. Returns how many. */
 size_t bw_pcapng_head(const struct bw_pcapng_conf *conf, uint8_t *out);
 /**
- * A packet with its direction, its queue and, where it was dropped, why: BW_PCAPNG_PACKET_MAX bytes at most.
+ * A packet with its interface, which is its device, its direction, its queue and, where it was dropped, why: BW_PCAPNG_PACKET_MAX bytes at most.
  * @at_ns  since 1970
  */
 size_t bw_pcapng_packet(const struct bw_captured *packet, uint64_t at_ns, uint8_t *out);
