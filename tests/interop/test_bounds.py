@@ -34,6 +34,8 @@ def configuration(key, value, root):
             "http": [{"port": HTTP, "root": str(root), **site(),
                       "hosts": [{"names": ["www.example.org"], **site()}]}],
             "resp": [{"port": RESP}], "echo": [{"port": 7}], "discard": [{"port": 9}]}
+    if key.startswith("more_devices"):
+        conf["more_devices"] = [{"device": f"memif:{root}/{value}.sock", "addresses": ["198.51.100.2/24"]}]
     at = conf
     *sections, name = key.split(".")
     for section in sections:
