@@ -27,6 +27,7 @@ struct segment {
 	uint8_t flags;
 	bool is_ce;
 	bool is_repeat; /* of what came last, or a probe: all that is left is its ACK */
+	bool is_probe;  /* and its timestamp is not that of anything in the window (RFC 7323 4.3) */
 };
 
 /* ---- acknowledging what arrived ------------------------------------------------------------------------ */
@@ -232,7 +233,7 @@ static bool step_sequence(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct s
 		if (bw_tcp__may_challenge(tcp, conn))
 			ack_now(tcp, conn);
 		s->seq = conn->rcv_nxt;
-		s->is_repeat = true;
+		s->is_repeat = s->is_probe = true;
 		return true;
 	}
 
@@ -343,7 +344,8 @@ static bool step_ack(struct bw_tcp *tcp, struct bw_tcp_conn *conn, struct segmen
 		return false;
 	}
 	heard(tcp, conn);
-	update_ts_recent(conn, f);
+	if (!s->is_probe)
+		update_ts_recent(conn, f);
 	if (bw_seq_lt(f->ack, conn->snd_una))
 		return true; /* old: it says nothing, its payload may */
 	is_same_window = (uint32_t)f->window << conn->snd_wscale == conn->snd_wnd;
