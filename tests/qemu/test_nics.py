@@ -119,18 +119,25 @@ def test_what_is_not_right_is_not_taken(lend, model):
     assert counters["udp.datagrams_in"] == counters["tcp.accepted"] == 0
 
 
-def test_the_cable_pulled_and_put_back(lend, files, model):
-    guest = lend(model)
-    server = guest.serve()
-    server.ready()
+def first_of_ten(guest, files):
+    """A download of 10 MB that has begun: its stream, behind the first, and what the rest is to be."""
     expected = Expected(files / "10m")
     with guest.ns:
         client = socket.create_connection((V4, HTTP), timeout=60)
     client.sendall(b"GET /10m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     stream = client.makefile("rb")
+    client.close()  # it stays open as long as the stream does
     while stream.readline() != b"\r\n":
         pass
     expected.feed(stream.read(1 << 20))
+    return stream, expected
+
+
+def test_the_cable_pulled_and_put_back(lend, files, model):
+    guest = lend(model)
+    server = guest.serve()
+    server.ready()
+    stream, expected = first_of_ten(guest, files)
     so_far = len(server.output())
     guest.cable(False)
     server.wait_for("link is down", "the server to see that the cable is out", since=so_far)
@@ -141,7 +148,6 @@ def test_the_cable_pulled_and_put_back(lend, files, model):
     expected.done()
     expected.close()
     stream.close()
-    client.close()
     exchange(guest, files, "1m")
     server.stop()
 
@@ -316,14 +322,7 @@ def test_a_bond_goes_on_by_its_other_member(lend, files, model):
     banner = server.ready()
     assert "(net_bonding)" in banner["device"]
     exchange(guest, files, "1m")
-    expected = Expected(files / "10m")
-    with guest.ns:
-        client = socket.create_connection((V4, HTTP), timeout=60)
-    client.sendall(b"GET /10m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    stream = client.makefile("rb")
-    while stream.readline() != b"\r\n":
-        pass
-    expected.feed(stream.read(1 << 20))
+    stream, expected = first_of_ten(guest, files)
     so_far = len(server.output())
     guest.cable(False, NIC)
     server.wait_for(f"link of {NIC} is down", "the server to see that the first cable is out", since=so_far)
@@ -332,7 +331,6 @@ def test_a_bond_goes_on_by_its_other_member(lend, files, model):
     expected.done()
     expected.close()
     stream.close()
-    client.close()
     exchange(guest, files, "1m")
     guest.cable(True, NIC)
     server.wait_for(f"link of {NIC} is up", "the server to see that it is in again", since=so_far)
