@@ -917,6 +917,32 @@ static void watch_link(void *arg)
 
 static void close_port(struct bw_nic *nic);
 
+static int attach(struct bw_nic *nic, const struct bw_nic_conf *conf, struct sockets *sockets)
+{
+	bw_nic__listen();
+	return nic->plan.kind == BW_NIC_RING     ? ring_attach(nic)
+	       : nic->plan.kind == BW_NIC_VIRTIO ? virtio_attach(nic)
+	       : nic->plan.kind == BW_NIC_BOND   ? bond_attach(nic, conf->mac, sockets)
+	       : nic->plan.is_pci                ? pci_attach(nic)
+						 : vdev_attach(nic, sockets);
+}
+
+static int describe(struct bw_nic *nic, struct rte_eth_dev_info *info)
+{
+	int rc = 0;
+
+	if (nic->plan.kind == BW_NIC_VIRTIO)
+		bw_nic__virtio_describe(nic, info);
+	else
+		rc = rte_eth_dev_info_get(nic->port_id, info);
+	if (rc != 0)
+		bw_error("--dev %s: the driver does not describe its device: %s", nic->plan.spec,
+			strerror(-rc));
+	else
+		snprintf(nic->driver, sizeof(nic->driver), "%s", info->driver_name);
+	return rc;
+}
+
 int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 {
 	struct bw_nic__iface iface = { 0 };
@@ -946,25 +972,11 @@ int bw_nic_open(struct bw_nic *nic, const struct bw_nic_conf *conf)
 	rc = find_plugin(nic);
 	if (rc != 0)
 		goto fail;
-	bw_nic__listen();
-	rc = nic->plan.kind == BW_NIC_RING     ? ring_attach(nic)
-	     : nic->plan.kind == BW_NIC_VIRTIO ? virtio_attach(nic)
-	     : nic->plan.kind == BW_NIC_BOND   ? bond_attach(nic, conf->mac, &sockets)
-	     : nic->plan.is_pci                ? pci_attach(nic)
-					       : vdev_attach(nic, &sockets);
+	rc = attach(nic, conf, &sockets);
+	if (rc == 0)
+		rc = describe(nic, &info);
 	if (rc != 0)
 		goto fail;
-
-	if (nic->plan.kind == BW_NIC_VIRTIO)
-		bw_nic__virtio_describe(nic, &info);
-	else
-		rc = rte_eth_dev_info_get(nic->port_id, &info);
-	if (rc != 0) {
-		bw_error("--dev %s: the driver does not describe its device: %s", nic->plan.spec,
-			strerror(-rc));
-		goto fail;
-	}
-	snprintf(nic->driver, sizeof(nic->driver), "%s", info.driver_name);
 	if (nic->plan.iface[0] != '\0') {
 		rc = bw_nic__iface_read(nic->plan.iface, &iface);
 		if (rc != 0) {
