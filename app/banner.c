@@ -102,13 +102,10 @@ static void workers(const struct banner *b)
 {
 	const struct bw_engine_conf *engine = &b->view->engine;
 	const bool is_one = b->instance->device_count == 1;
-	bool is_virtual = true, is_adaptive;
+	const bool is_adaptive = bw_engine_is_adaptive(b->instance->engine);
 	char cpus[BW_WORKERS_MAX * 6] = "";
 	size_t used = 0;
 
-	for (unsigned i = 0; i < b->instance->device_count; i++)
-		is_virtual &= b->instance->devices[i].nic.is_virtual;
-	is_adaptive = engine->poll == BW_POLL_ADAPTIVE || (engine->poll == BW_POLL_AUTO && is_virtual);
 	for (unsigned i = 0; i < engine->worker_count; i++)
 		used += (size_t)snprintf(
 			cpus + used, sizeof(cpus) - used, "%s%u", i > 0 ? "," : "", engine->cpus[i]);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The way out: TCP's ready connections become packets, packets get their IP and Ethernet headers, and leave
- * in one burst a queue, each by the device that has its source address. What the device does not take stays in order and goes first next turn; TCP is asked
- * for no more than there is room for, so its data waits in its send queues.
+ * in one burst a queue, each by the device that has its source address. What the device does not take stays in
+ * order and goes first next turn; TCP is asked for no more than there is room for, so its data waits in its send
+ * queues, and that of other devices' connections does not.
  *
  * A device that takes nothing at all for a second is not slow but down: a memif that nobody has connected to, a
  * TAP that was set down. What waited for it would be stale when it comes back, so it is dropped, and TCP's

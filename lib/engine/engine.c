@@ -163,8 +163,7 @@ static int make_ifaces(struct bw_engine *engine, unsigned index)
 	return 0;
 }
 
-/** Adaptive polling is the default where all devices are virtual. */
-static bool is_adaptive(const struct bw_engine *engine)
+bool bw_engine_is_adaptive(const struct bw_engine *engine)
 {
 	bool is_virtual = true;
 
@@ -178,7 +177,7 @@ static int init_worker(struct bw_engine *engine, unsigned index)
 	struct bw_worker *w = &engine->workers[index];
 
 	w->pool = engine->devices[0].nic->pools[index];
-	w->is_adaptive = is_adaptive(engine);
+	w->is_adaptive = bw_engine_is_adaptive(engine);
 	for (unsigned i = 0; i < w->iface_count; i++) {
 		struct bw_iface *iface = &w->ifaces[i];
 
@@ -319,6 +318,7 @@ static int check_that_no_other_has(const struct bw_device *device)
 /** A service that is at certain addresses: is each of them some device's? A TAP's may come at any time. */
 static int check_services(const struct bw_engine *engine)
 {
+	const char *iface = engine->devices[0].nic->plan.iface;
 	char text[BW_IP_STRLEN];
 
 	for (unsigned i = 0; i < engine->device_count; i++)
@@ -336,7 +336,7 @@ static int check_services(const struct bw_engine *engine)
 				"%s is no address of %s, and %s on port %u is to be there; `ip addr show` lists what "
 				"interfaces have",
 				bw_ip_format(ip, text),
-				engine->device_count == 1 ? engine->devices[0].nic->plan.iface : "any device",
+				engine->device_count == 1 && iface[0] != '\0' ? iface : "any device",
 				service->service->name, service->port);
 			return -EADDRNOTAVAIL;
 		}

@@ -181,6 +181,30 @@ static bool is_from_another_of_ours(const struct bw_iface *iface, const struct b
 	return whose != iface && bw_route_is_ours(whose->network, &pkt->flow.remote);
 }
 
+/** With several workers: what of ICMP others have to hear of. Returns whether it is another's alone. */
+static bool share_icmp(const struct bw_iface *iface, struct bw_pkt *pkt, struct handover *out)
+{
+	const struct bw_worker *w = iface->worker;
+	struct bw_icmp_quote quote;
+	unsigned owner;
+
+	if (pkt->kind == BW_PKT_ICMP6 && is_neighbour_discovery(pkt)) {
+		copy_to_others(iface, pkt->m);
+		return false;
+	}
+	if (bw_icmp_quote_parse(pkt, &quote) != 0 || quote.proto != IPPROTO_TCP)
+		return false;
+	/* About a connection: its owner's business, wherever the device put it. */
+	if (!iface->dispatches) {
+		copy_to_others(iface, pkt->m);
+		return false;
+	}
+	owner = bw_worker_of_hash(w, bw_flow_hash(&quote.flow));
+	if (owner != w->index)
+		hand_over_add(iface, out, pkt, owner);
+	return owner != w->index;
+}
+
 /**
  * Sort one parsed packet. Returns whether it is TCP for this worker, which the caller collects; everything
  * else is done with here.
@@ -190,7 +214,6 @@ static bool sort(struct bw_iface *iface, struct bw_pkt *pkt, enum source from, s
 	struct bw_worker *w = iface->worker;
 	bool is_from_device = from == FROM_DEVICE;
 	struct rte_mbuf *whole;
-	struct bw_icmp_quote quote;
 
 	if (bw_unlikely(iface->network->is_kernels) && !may_be_ours(pkt)) {
 		drop(w, pkt, BW_DROP_NOT_OURS);
@@ -223,24 +246,8 @@ static bool sort(struct bw_iface *iface, struct bw_pkt *pkt, enum source from, s
 		return false;
 	case BW_PKT_ICMP4:
 	case BW_PKT_ICMP6:
-		if (is_from_device && w->worker_count > 1) {
-			if (pkt->kind == BW_PKT_ICMP6 && is_neighbour_discovery(pkt)) {
-				copy_to_others(iface, pkt->m);
-			} else if (bw_icmp_quote_parse(pkt, &quote) == 0 && quote.proto == IPPROTO_TCP) {
-				/* About a connection: its owner's business, wherever the device put it. */
-				unsigned owner = iface->dispatches
-							 ? bw_worker_of_hash(w, bw_flow_hash(&quote.flow))
-							 : w->index;
-
-				if (owner != w->index) {
-					hand_over_add(iface, out, pkt, owner);
-					return false;
-				}
-				if (!iface->dispatches)
-					copy_to_others(iface, pkt->m);
-			}
-		}
-		bw_icmp_input(iface, pkt, is_from_device);
+		if (!is_from_device || w->worker_count == 1 || !share_icmp(iface, pkt, out))
+			bw_icmp_input(iface, pkt, is_from_device);
 		return false;
 	case BW_PKT_FRAGMENT:
 		whole = bw_fragments_input(iface, pkt);

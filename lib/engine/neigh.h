@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * One worker's neighbour cache, of all its interfaces: IP address to Ethernet address, for ARP (RFC 826, 1122 2.3.2) and neighbour
- * discovery (RFC 4861 7) alike.
+ * One worker's neighbour cache, of all its interfaces: IP address to Ethernet address, for ARP (RFC 826, 1122
+ * 2.3.2) and neighbour discovery (RFC 4861 7) alike.
  *
  * States are RFC 4861's. An entry is made when we want to send (INCOMPLETE: asks, up to three times a second
  * apart, while at most BW_NEIGH_QUEUE_MAX packets wait) or when a neighbour asks for us (STALE: usable,

@@ -134,6 +134,9 @@ void bw_engine_destroy(struct bw_engine *engine);
 unsigned bw_engine_addrs(
 	const struct bw_engine *engine, unsigned device, struct bw_cidr *addrs, unsigned max);
 
+/** Do its workers sleep when there is nothing to do? Where that is left open, they do where all devices are virtual. */
+bool bw_engine_is_adaptive(const struct bw_engine *engine);
+
 struct bw_capture;
 /**
  * Copy what passes into this capture's rings, one a worker, or no longer where it is NULL. All workers do when this
